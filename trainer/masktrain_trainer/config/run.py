@@ -1,0 +1,77 @@
+"""What the operator hands to the pods of one attempt, and the names both sides must spell alike."""
+
+from enum import IntEnum, StrEnum
+
+from pydantic import Field
+
+from .base import Contract
+from .spec import CheckpointSpec, DatasetSpec, ModelSpec, TrainingSpec
+
+CONFIG_VARIABLE = "MASKTRAIN_CONFIG"
+"""Environment variable that holds a `RunConfig` as JSON."""
+DEVICE_VARIABLE = "MASKTRAIN_DEVICE"
+"""`auto` (default: a GPU per rank, and an error if the pod has none) or `cpu` (gloo, for tests and CPU clusters)."""
+POD_UID_VARIABLE = "MASKTRAIN_POD_UID"
+"""The pod's uid (downward API): the tie-break of two writers that claim the same run number."""
+
+PROGRESS_PORT = 8080
+"""Port of the supervisor's `GET /progress`, `/metrics` and `/healthz`."""
+RENDEZVOUS_PORT = 29500
+WORKSPACE = "/workspace"
+"""Scratch volume of a pod: the unpacked data set, the image cache, files between the pod's processes."""
+DATASET_CREDENTIALS = "/var/run/masktrain/dataset-credentials"
+CHECKPOINT_CREDENTIALS = "/var/run/masktrain/checkpoint-credentials"
+"""Folders of the mounted Secrets: one file per key. Secrets are mounted as optional, so that a missing one is a sentence
+from the trainer instead of a pod that never starts."""
+
+RESERVED_VARIABLES = (
+    "PET_NNODES",
+    "PET_NPROC_PER_NODE",
+    "PET_NODE_RANK",
+    "PET_MASTER_ADDR",
+    "PET_MASTER_PORT",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    CONFIG_VARIABLE,
+    POD_UID_VARIABLE,
+)
+"""Environment variables that belong to the launch; the API refuses them in `compute.env`."""
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the trainer container. Any other code is a crash, which is retried."""
+
+    DONE = 0
+    USER_ERROR = 64
+    """The input cannot work: trying again would give the same answer."""
+    STOPPED = 75
+    """Stopped on request with a checkpoint saved."""
+    HUNG = 76
+
+
+class FailureReason(StrEnum):
+    """Reasons that a trainer may give for exit code 64; they become the reason of the job's `Failed` condition."""
+
+    INVALID_DATASET = "InvalidDataset"
+    INVALID_WEIGHTS = "InvalidWeights"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    STORE_DENIED = "StoreDenied"
+    DIVERGED = "Diverged"
+
+
+class RunConfig(Contract):
+    """One attempt of one job."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int = Field(ge=0)
+    model: ModelSpec
+    dataset: DatasetSpec
+    training: TrainingSpec
+    checkpoint: CheckpointSpec
+    hang_timeout_seconds: int = Field(ge=10)
+    stop_grace_seconds: int = Field(ge=10)
