@@ -1,0 +1,73 @@
+# Every target installs what it needs: a machine needs only Python >= 3.11, make, git and its package registries' clients.
+# `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SOURCES := operator trainer tests examples benchmarks
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" pyproject.toml
+
+.PHONY: help setup check test test-quick test-api test-cluster test-e2e demo demo-down generate lock binaries clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(VENV)/installed ## Create .venv with everything the project needs
+
+$(VENV)/installed: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@echo "setup: installing the locked dependencies into $(VENV) (about 3 GB on first use: torch and its CUDA libraries)"
+	@test -x $(UV) || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes -r requirements/bootstrap.txt; }
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+check: setup ## Format, lint, types, layers, generated files (seconds)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/python -m masktrain_operator.api.crd --check
+
+test: check binaries ## All tests: check, unit, API server, dev cluster, end to end (Linux and root)
+	$(BIN)/python -m pytest
+
+test-quick: setup ## Tests that need neither a cluster nor root (a minute)
+	$(BIN)/python -m pytest tests/unit tests/parity
+
+test-api: setup binaries ## Tests against a real kube-apiserver
+	$(BIN)/python -m pytest tests/api
+
+test-cluster: setup binaries ## Tests of the dev cluster itself
+	$(BIN)/python -m pytest tests/devcluster
+
+test-e2e: setup binaries ## Whole training runs on the dev cluster
+	$(BIN)/python -m pytest tests/e2e
+
+binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once (about 12 minutes, cached)
+	@$(BIN)/python -m tests.devcluster binaries
+
+demo: setup ## The whole product on a cluster of this machine: apply a job, watch it train, get best.pt (Linux and root)
+	@$(BIN)/python -m examples.masks.demo up
+
+demo-down: setup ## Remove everything that `make demo` started
+	@$(BIN)/python -m examples.masks.demo down
+
+generate: setup ## Write the generated files (CRD and the chart's copy of it)
+	$(BIN)/python -m masktrain_operator.api.crd --write
+
+lock: ## Renew requirements/*.txt from pyproject.toml
+	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	@echo uv | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --upgrade -o requirements/bootstrap.txt -
+	$(COMPILE) --upgrade --extra operator -o requirements/operator.txt
+	$(COMPILE) --upgrade --extra trainer -o requirements/trainer.txt
+	$(COMPILE) --upgrade --all-extras --group dev -o requirements/dev.txt
+
+clean: ## Remove the environment and caches of this checkout
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
