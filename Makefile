@@ -23,7 +23,7 @@ $(VENV)/installed: requirements/bootstrap.txt requirements/dev.txt pyproject.tom
 	@echo "setup: installing the locked dependencies into $(VENV) (about 3 GB on first use: torch and its CUDA libraries)"
 	@test -x $(UV) || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --require-hashes -r requirements/bootstrap.txt; }
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
