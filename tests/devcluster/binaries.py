@@ -1,0 +1,102 @@
+"""Builds the cluster's programs from one go.mod, once for each state of that file, and knows where they are."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.devcluster.go_toolchain import go_command
+from tests.devcluster.layout import cache
+from tests.devcluster.progress import console, step
+
+MODULE = Path(__file__).parent
+KUBERNETES_VERSION = "1.37.2"
+_VERSION = "k8s.io/component-base/version.git"
+# Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
+FLAGS = (
+    "-trimpath",
+    "-buildvcs=false",
+    f"-ldflags=-s -w -X {_VERSION}Version=v{KUBERNETES_VERSION}"
+    f" -X {_VERSION}Major={KUBERNETES_VERSION.split('.')[0]} -X {_VERSION}Minor={KUBERNETES_VERSION.split('.')[1]}",
+)
+PACKAGES = ("tool", "./streaming")
+PROGRAMS = (
+    "coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet",
+    "streaming", "versitygw",
+)  # fmt: skip
+RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
+CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
+PROTOCOLS = {
+    "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
+    "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
+}
+
+
+def ensure_binaries() -> Path:
+    """The folder with all programs, and the `.proto` files of kubelet's interfaces beside them; builds if missing."""
+    target = cache() / "bin" / _build_key()
+    if not target.exists():
+        with _lock(target.with_suffix(".lock")):
+            if not target.exists():
+                _build(target)
+    return target
+
+
+def program_paths(names: tuple[str, ...] = PROGRAMS) -> dict[str, Path]:
+    """Where the programs are. KUBEBUILDER_ASSETS, when set, provides those that it has, without a build if possible."""
+    assets = Path(os.environ.get("KUBEBUILDER_ASSETS", "/nonexistent"))
+    provided = {name: assets / name for name in (*CONTROL_PLANE_ONLY, "kubectl") if (assets / name).exists()}
+    if set(names) <= set(provided):
+        return provided
+    folder = ensure_binaries()
+    return {name: folder / name for name in PROGRAMS} | provided
+
+
+def _build_key() -> str:
+    digest = hashlib.sha256("\0".join(FLAGS).encode())
+    for source in (MODULE / "go.mod", MODULE / "go.sum", *sorted((MODULE / "streaming").glob("*.go"))):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("Waiting for another build of the same programs"):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(target: Path) -> None:
+    """Compile into a folder beside `target` and rename it, so that a half build is never taken for a whole one."""
+    go = go_command(MODULE / "go.mod")
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=target.parent) as unfinished:
+        folder = Path(unfinished, "bin")
+        folder.mkdir()
+        console.print(f"Building Kubernetes v{KUBERNETES_VERSION}, etcd, CoreDNS, helm and versitygw with {go}.")
+        with step("Downloading Go modules"):
+            _go(go, "mod", "download")
+        with step("Compiling (about 12 minutes on 2 cores the first time)"):
+            _go(go, "install", *FLAGS, *PACKAGES, GOBIN=str(folder), CGO_ENABLED="0")
+        for built, name in RENAMED.items():
+            (folder / built).rename(folder / name)
+        for name, (module, path) in PROTOCOLS.items():
+            source = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", module).strip(), path)
+            shutil.copyfile(source, folder / name)
+        folder.rename(target)
+
+
+def _go(go: Path, *arguments: str, **variables: str) -> str:
+    done = subprocess.run(
+        [go, *arguments], cwd=MODULE, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout

@@ -1,0 +1,184 @@
+"""The CRI's RuntimeService over the node's runtime: translation only."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from masktrain_cri import runtime_pb2 as cri
+from masktrain_cri import runtime_pb2_grpc as cri_grpc
+
+from tests.devcluster.cri import stats
+from tests.devcluster.cri.container import Container
+from tests.devcluster.cri.process import StartError, run_inside
+from tests.devcluster.cri.runtime import Runtime
+from tests.devcluster.cri.sandbox import Sandbox
+from tests.devcluster.images import Registry
+
+LARGEST_OUTPUT = 16 * 1024 * 1024  # the CRI's cap on ExecSync
+
+
+class RuntimeService(cri_grpc.RuntimeServiceServicer):
+    """Calls that it does not define answer UNIMPLEMENTED, as the generated base class does."""
+
+    def __init__(self, runtime: Runtime, registry: Registry, streaming: Any) -> None:
+        """Serve `runtime`; `streaming` is a stub of the server that exec, attach and port-forward go to."""
+        self._runtime = runtime
+        self._registry = registry
+        self._streaming = streaming
+
+    def Version(self, request: Any, context: Any) -> Any:
+        return cri.VersionResponse(
+            version="0.1.0", runtime_name="masktrain-devcluster", runtime_version="1.0.0", runtime_api_version="v1"
+        )
+
+    def Status(self, request: Any, context: Any) -> Any:
+        conditions = [cri.RuntimeCondition(type=name, status=True) for name in ("RuntimeReady", "NetworkReady")]
+        return cri.StatusResponse(
+            status=cri.RuntimeStatus(conditions=conditions), runtime_handlers=[cri.RuntimeHandler(name="")]
+        )
+
+    def RuntimeConfig(self, request: Any, context: Any) -> Any:
+        return cri.RuntimeConfigResponse(linux=cri.LinuxRuntimeConfiguration(cgroup_driver=cri.CGROUPFS))
+
+    def UpdateRuntimeConfig(self, request: Any, context: Any) -> Any:
+        return cri.UpdateRuntimeConfigResponse()
+
+    def RunPodSandbox(self, request: Any, context: Any) -> Any:
+        return cri.RunPodSandboxResponse(pod_sandbox_id=self._runtime.run_sandbox(request.config).id)
+
+    def StopPodSandbox(self, request: Any, context: Any) -> Any:
+        self._runtime.stop_sandbox(request.pod_sandbox_id)
+        return cri.StopPodSandboxResponse()
+
+    def RemovePodSandbox(self, request: Any, context: Any) -> Any:
+        self._runtime.remove_sandbox(request.pod_sandbox_id)
+        return cri.RemovePodSandboxResponse()
+
+    def PodSandboxStatus(self, request: Any, context: Any) -> Any:
+        return cri.PodSandboxStatusResponse(status=self._sandbox(request.pod_sandbox_id, context).status())
+
+    def ListPodSandbox(self, request: Any, context: Any) -> Any:
+        found = [box.summary() for box in self._runtime.sandboxes() if _sandbox_matches(box, request.filter)]
+        return cri.ListPodSandboxResponse(items=found)
+
+    def CreateContainer(self, request: Any, context: Any) -> Any:
+        reference = request.config.image.image
+        image = self._registry.find(reference)
+        if image is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"image {reference!r} is not in the registry")
+            raise AssertionError
+        try:
+            container = self._runtime.create_container(request.pod_sandbox_id, request.config, image)
+        except (ValueError, KeyError) as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise AssertionError from error
+        return cri.CreateContainerResponse(container_id=container.id)
+
+    def StartContainer(self, request: Any, context: Any) -> Any:
+        try:
+            self._container(request.container_id, context).start()
+        except StartError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, f"failed to start container: {error}")
+        return cri.StartContainerResponse()
+
+    def StopContainer(self, request: Any, context: Any) -> Any:
+        self._container(request.container_id, context).stop(request.timeout)
+        return cri.StopContainerResponse()
+
+    def RemoveContainer(self, request: Any, context: Any) -> Any:
+        self._runtime.remove_container(request.container_id)
+        return cri.RemoveContainerResponse()
+
+    def ListContainers(self, request: Any, context: Any) -> Any:
+        found = [box.summary() for box in self._runtime.containers() if _container_matches(box, request.filter)]
+        return cri.ListContainersResponse(containers=found)
+
+    def ContainerStatus(self, request: Any, context: Any) -> Any:
+        return cri.ContainerStatusResponse(status=self._container(request.container_id, context).status())
+
+    def UpdateContainerResources(self, request: Any, context: Any) -> Any:
+        return cri.UpdateContainerResourcesResponse()
+
+    def UpdatePodSandboxResources(self, request: Any, context: Any) -> Any:
+        return cri.UpdatePodSandboxResourcesResponse()
+
+    def ReopenContainerLog(self, request: Any, context: Any) -> Any:
+        process = self._container(request.container_id, context).process
+        if process:
+            process.log.reopen()
+        return cri.ReopenContainerLogResponse()
+
+    def ExecSync(self, request: Any, context: Any) -> Any:
+        container = self._container(request.container_id, context)
+        if container.process is None or container.process.exited.is_set():
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"container {container.id} is not running")
+            raise AssertionError
+        try:
+            done = run_inside(container.folder, list(request.cmd), request.timeout or None)
+        except subprocess.TimeoutExpired:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"command timed out after {request.timeout} s")
+            raise
+        return cri.ExecSyncResponse(
+            stdout=done.stdout[:LARGEST_OUTPUT], stderr=done.stderr[:LARGEST_OUTPUT], exit_code=done.returncode
+        )
+
+    def Exec(self, request: Any, context: Any) -> Any:
+        return self._streaming.Exec(request, wait_for_ready=True)
+
+    def PortForward(self, request: Any, context: Any) -> Any:
+        return self._streaming.PortForward(request, wait_for_ready=True)
+
+    def ContainerStats(self, request: Any, context: Any) -> Any:
+        return cri.ContainerStatsResponse(stats=stats.of_container(self._container(request.container_id, context)))
+
+    def ListContainerStats(self, request: Any, context: Any) -> Any:
+        return cri.ListContainerStatsResponse(stats=list(self._all_container_stats()))
+
+    def PodSandboxStats(self, request: Any, context: Any) -> Any:
+        sandbox = self._sandbox(request.pod_sandbox_id, context)
+        return cri.PodSandboxStatsResponse(stats=self._sandbox_stats(sandbox))
+
+    def ListPodSandboxStats(self, request: Any, context: Any) -> Any:
+        return cri.ListPodSandboxStatsResponse(stats=[self._sandbox_stats(box) for box in self._runtime.sandboxes()])
+
+    def _all_container_stats(self) -> Iterator[Any]:
+        return (stats.of_container(container) for container in self._runtime.containers() if container.process)
+
+    def _sandbox_stats(self, sandbox: Sandbox) -> Any:
+        return stats.of_sandbox(sandbox, self._runtime.containers_of(sandbox.id))
+
+    def _sandbox(self, identity: str, context: Any) -> Sandbox:
+        try:
+            return self._runtime.sandbox(identity)
+        except KeyError:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no pod sandbox {identity}")
+            raise
+
+    def _container(self, identity: str, context: Any) -> Container:
+        try:
+            return self._runtime.container(identity)
+        except KeyError:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no container {identity}")
+            raise
+
+
+def _labelled(labels: Any, selector: Any) -> bool:
+    return all(labels.get(name) == value for name, value in selector.items())
+
+
+def _sandbox_matches(sandbox: Sandbox, wanted: Any) -> bool:
+    return (
+        wanted.id in ("", sandbox.id)
+        and (not wanted.HasField("state") or wanted.state.state == sandbox.state)
+        and _labelled(sandbox.config.labels, wanted.label_selector)
+    )
+
+
+def _container_matches(container: Container, wanted: Any) -> bool:
+    return (
+        wanted.id in ("", container.id)
+        and wanted.pod_sandbox_id in ("", container.sandbox.id)
+        and (not wanted.HasField("state") or wanted.state.state == container.state)
+        and _labelled(container.config.labels, wanted.label_selector)
+    )

@@ -1,0 +1,70 @@
+"""Puts the project on a running cluster as a user would: images, chart, buckets, credentials."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from tests.devcluster.cluster import Cluster
+from tests.devcluster.layout import REPOSITORY
+from tests.devcluster.progress import step
+from tests.devcluster.project_images import build_project_images
+
+RELEASE = "masktrain-operator"
+OPERATOR_NAMESPACE = "masktrain-system"
+CREDENTIALS_SECRET = "store-credentials"  # noqa: S105 - a Secret's name
+DATASETS = "datasets"
+CHECKPOINTS = "checkpoints"
+
+
+def install_operator(cluster: Cluster, **values: str) -> None:
+    """Build both images, offer them to the nodes and install or upgrade the chart; returns when the operator is ready."""
+    with step("Images of operator and trainer from this checkout"):
+        for image in build_project_images():
+            cluster.add_image(image)
+    images = {
+        "image.repository": "masktrain-operator",
+        "image.tag": "dev",
+        "trainer.image.repository": "masktrain-trainer",
+        "trainer.image.tag": "dev",
+    }
+    settings = [f"--set={key}={value}" for key, value in (images | values).items()]
+    with step("helm install: operator in its own pod"):
+        chart = str(REPOSITORY / "charts" / RELEASE)
+        options = ("--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout=120s")
+        cluster.helm("upgrade", "--install", RELEASE, chart, *options, *settings)
+
+
+def provide_store(cluster: Cluster, namespace: str, objects: Mapping[str, Path]) -> None:
+    """Make the namespace (Pod Security `restricted`), its credentials Secret and both buckets, and upload data sets."""
+    keys = cluster.s3_keys
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    secret = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+    apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    metadata = {"name": CREDENTIALS_SECRET, "namespace": namespace}
+    apply(cluster, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": secret})
+    s3 = s3_client(cluster)
+    present = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    for bucket in {DATASETS, CHECKPOINTS} - present:
+        s3.create_bucket(Bucket=bucket)
+    for key, path in objects.items():
+        s3.upload_file(str(path), DATASETS, key)
+
+
+def apply(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
+    """Server-side apply of one object."""
+    cluster.kubectl("apply", "--server-side", "--filename", "-", text=json.dumps(manifest))
+
+
+def s3_client(cluster: Cluster) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
+    """The cluster's object store from this machine."""
+    keys = cluster.s3_keys
+    return boto3.client(
+        "s3",
+        endpoint_url=cluster.s3_endpoint,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        region_name="us-east-1",
+    )
