@@ -4,6 +4,8 @@ from pathlib import Path
 
 import trustme
 
+NO_HOST = "client.invalid"
+
 
 class Authority:
     """A certificate authority kept as `ca.crt` and `ca.key` in a folder."""
@@ -23,7 +25,9 @@ class Authority:
         """Issue `NAME.crt` and `NAME.key`, once. `user` and `group` are what Kubernetes reads as such."""
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         if not key.exists():
-            leaf = self._authority.issue_cert(*identities, common_name=user, organization_name=group)
+            # Without any host name the certificate gets an empty critical extension that Go refuses.
+            names = identities or (f"{name}.{NO_HOST}",)
+            leaf = self._authority.issue_cert(*names, common_name=user, organization_name=group)
             leaf.cert_chain_pems[0].write_to_path(str(certificate))
             leaf.private_key_pem.write_to_path(str(key))
         return certificate, key

@@ -148,21 +148,32 @@ class Cluster:
 
     def wait_for_node(self, spec: NodeSpec) -> None:
         """Return when the Node is Ready and shows its GPUs."""
-        node, limit = f"node/{spec.name}", f"--timeout={START_SECONDS}s"
-        self.kubectl("wait", "--for=create", node, limit)
-        self.kubectl("wait", "--for=condition=Ready", node, limit)
+        conditions = ["create", "condition=Ready"]
         if spec.gpus:
-            shown = rf"--for=jsonpath={{.status.allocatable.nvidia\.com/gpu}}={spec.gpus}"
-            self.kubectl("wait", shown, node, limit)
+            conditions.append(rf"jsonpath={{.status.allocatable.nvidia\.com/gpu}}={spec.gpus}")
+        for condition in conditions:
+            self._wait_for_living_node(spec.name, condition)
+
+    def _wait_for_living_node(self, name: str, condition: str) -> None:
+        arguments = ("wait", f"--for={condition}", f"node/{name}", f"--timeout={START_SECONDS}s")
+        with subprocess.Popen(self._command("kubectl", *arguments), stdout=subprocess.DEVNULL) as waiting:
+            wait_until(
+                lambda: waiting.poll() is not None or not self.nodes.alive(name), condition, seconds=START_SECONDS
+            )
+            waiting.kill()
+        if waiting.returncode:
+            raise ClusterError(f"Node {name!r} did not reach {condition}. Its last words:\n{self.nodes.last_words(name)}")
 
     def _require_node(self, name: str) -> None:
         if name not in self.nodes.names():
             known = ", ".join(self.nodes.names()) or "none"
             raise ClusterError(f"Cluster {self.name!r} has no node {name!r} (it has: {known}).")
 
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        return [str(self._binaries[program]), f"--kubeconfig={self.kubeconfig}", *arguments]
+
     def _run(self, program: str, *arguments: str, text: str | None = None) -> str:
-        command = [self._binaries[program], f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(self._command(program, *arguments), input=text, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ClusterError(f"{program} {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

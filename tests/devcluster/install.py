@@ -14,13 +14,13 @@ from tests.devcluster.project_images import build_project_images
 
 RELEASE = "masktrain-operator"
 OPERATOR_NAMESPACE = "masktrain-system"
-CREDENTIALS_SECRET = "store-credentials"  # noqa: S105 - a Secret's name
+CREDENTIALS_SECRET = "store-credentials"
 DATASETS = "datasets"
 CHECKPOINTS = "checkpoints"
 
 
 def install_operator(cluster: Cluster, **values: str) -> None:
-    """Build both images, offer them to the nodes and install or upgrade the chart; returns when the operator is ready."""
+    """Offer both images to the nodes and install or upgrade the chart; returns when the operator is ready."""
     with step("Images of operator and trainer from this checkout"):
         for image in build_project_images():
             cluster.add_image(image)
@@ -58,7 +58,7 @@ def apply(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
     cluster.kubectl("apply", "--server-side", "--filename", "-", text=json.dumps(manifest))
 
 
-def s3_client(cluster: Cluster) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
+def s3_client(cluster: Cluster) -> Any:
     """The cluster's object store from this machine."""
     keys = cluster.s3_keys
     return boto3.client(

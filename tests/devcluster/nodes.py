@@ -116,6 +116,10 @@ class Nodes:
         """Whether the machine is switched on."""
         return self._daemons.alive(_daemon_name(name))
 
+    def last_words(self, name: str) -> str:
+        """The end of the machine's log."""
+        return self._daemons.last_words(_daemon_name(name))
+
     def names(self) -> list[str]:
         """All machines, killed ones included."""
         return sorted(path.parent.name for path in self._layout.nodes.glob("*/node.json"))

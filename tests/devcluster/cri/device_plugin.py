@@ -13,6 +13,7 @@ from masktrain_cri import deviceplugin_pb2_grpc as plugin_grpc
 RESOURCE = "nvidia.com/gpu"
 FOLDER = Path("/var/lib/kubelet/device-plugins")
 SOCKET = "masktrain-gpu.sock"
+KUBELET_SOCKET = FOLDER / "kubelet.sock"
 
 
 class GpuPlugin(plugin_grpc.DevicePluginServicer):
@@ -41,12 +42,11 @@ class GpuPlugin(plugin_grpc.DevicePluginServicer):
 
 def offer(node: str, count: int) -> grpc.Server:
     """Serve the plugin and register it with the kubelet, which must be up. The server ends with its last reference."""
-    (FOLDER / SOCKET).unlink(missing_ok=True)
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
     plugin_grpc.add_DevicePluginServicer_to_server(GpuPlugin(node, count), server)
     server.add_insecure_port(f"unix://{FOLDER / SOCKET}")
     server.start()
-    with grpc.insecure_channel(f"unix://{FOLDER / 'kubelet.sock'}") as channel:
+    with grpc.insecure_channel(f"unix://{KUBELET_SOCKET}") as channel:
         request = plugin.RegisterRequest(version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE)
         plugin_grpc.RegistrationStub(channel).Register(request, wait_for_ready=True, timeout=60)
     return server

@@ -23,9 +23,11 @@ from tests.devcluster.cri.runtime import Runtime
 from tests.devcluster.cri.runtime_service import RuntimeService
 from tests.devcluster.images import Registry
 from tests.devcluster.node_config import NodeConfig
+from tests.devcluster.waiting import wait_until
 
 # A StopContainer call holds its thread for the whole grace period, and a node has at most 110 pods.
 THREADS = 256
+KUBELET_SECONDS = 120
 RESTART_DELAY_SECONDS = 1
 CRI_SOCKET = "/run/cri.sock"
 STREAMING_SOCKET = "/run/streaming.sock"
@@ -42,13 +44,24 @@ def main() -> None:
     mount_private_paths(state)
     server = serve(config, state)  # noqa: F841  # it serves for as long as it is referenced
     while True:
-        kubelet = subprocess.Popen([config.kubelet, *config.kubelet_arguments], start_new_session=True)
-        gpus = device_plugin.offer(config.name, config.gpus) if config.gpus else None
-        code = kubelet.wait()
+        code = run_kubelet(config)
         print(f"kubelet ended with exit code {code}; starting it again", flush=True)
-        if gpus:
-            gpus.stop(grace=None)
         time.sleep(RESTART_DELAY_SECONDS)
+
+
+def run_kubelet(config: NodeConfig) -> int:
+    """Run a kubelet to its end, with the GPUs offered to it; returns its exit code."""
+    device_plugin.KUBELET_SOCKET.unlink(missing_ok=True)
+    kubelet = subprocess.Popen([config.kubelet, *config.kubelet_arguments], start_new_session=True)
+    if config.gpus == 0:
+        return kubelet.wait()
+    # A starting kubelet empties the plugins' folder; its own socket there says that it is done.
+    ended = kubelet.poll
+    wait_until(lambda: device_plugin.KUBELET_SOCKET.exists() or ended() is not None, "kubelet", KUBELET_SECONDS)
+    gpus = device_plugin.offer(config.name, config.gpus)
+    code = kubelet.wait()
+    gpus.stop(grace=None)
+    return code
 
 
 def mount_private_paths(state: Path) -> None:

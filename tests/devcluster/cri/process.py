@@ -48,7 +48,7 @@ class ContainerProcess:
             self.exited.wait()
             raise StartError(problem)
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send a signal to the container's PID 1."""
         if self.pid and not self.exited.is_set():
             with contextlib.suppress(ProcessLookupError):
@@ -57,9 +57,9 @@ class ContainerProcess:
     def stop(self, grace_seconds: float, stop_signal: int = signal.SIGTERM) -> None:
         """Ask, wait, then kill; returns when the process is gone."""
         if grace_seconds > 0:
-            self.signal(stop_signal)
+            self.send_signal(stop_signal)
             self.exited.wait(grace_seconds)
-        self.signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
         self.exited.wait()
 
     def _wait(self, followers: list[threading.Thread], log: ContainerLog, on_exit: Callable[[int], None]) -> None:
