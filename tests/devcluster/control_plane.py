@@ -24,15 +24,16 @@ SERVER_NAMES = (
 ETCD_URL = "http://127.0.0.1:2379"
 
 COREFILE = """
-.:53 {{
+{domain} in-addr.arpa ip6.arpa {{
     bind {address}
     errors
     kubernetes {domain} in-addr.arpa ip6.arpa {{
         kubeconfig {kubeconfig}
-        pods insecure
         ttl 5
-        fallthrough in-addr.arpa ip6.arpa
     }}
+}}
+. {{
+    bind {address}
     template ANY ANY {{
         rcode NXDOMAIN
     }}
