@@ -16,13 +16,13 @@ from tests.devcluster.progress import console, step
 
 MODULE = Path(__file__).parent
 KUBERNETES_VERSION = "1.37.2"
-_VERSION = "k8s.io/component-base/version.git"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+_VERSION = "-X k8s.io/component-base/version.git"
 # Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
 FLAGS = (
     "-trimpath",
     "-buildvcs=false",
-    f"-ldflags=-s -w -X {_VERSION}Version=v{KUBERNETES_VERSION}"
-    f" -X {_VERSION}Major={KUBERNETES_VERSION.split('.')[0]} -X {_VERSION}Minor={KUBERNETES_VERSION.split('.')[1]}",
+    f"-ldflags=-s -w {_VERSION}Version=v{KUBERNETES_VERSION} {_VERSION}Major={_MAJOR} {_VERSION}Minor={_MINOR}",
 )
 PACKAGES = ("tool", "./streaming")
 PROGRAMS = (

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.devcluster.binaries import ensure_binaries
-from tests.devcluster.cluster import NODE_GRACE_SECONDS, Cluster, ClusterError, ClusterSettings, down, up
+from tests.devcluster.cluster import NODE_GRACE_SECONDS, Cluster, ClusterError, ClusterSettings
 from tests.devcluster.images import ImageError, python_image
 from tests.devcluster.interfaces import ensure_interfaces
+from tests.devcluster.lifecycle import down, up
 from tests.devcluster.machine import objection
 from tests.devcluster.nodes import NodeSpec
 

@@ -19,21 +19,24 @@ CHUNK = 256 * 1024
 
 
 def main() -> None:
-    """Read the wanted targets from PORTS_FILE, write the ports chosen back, serve until killed."""
-    asyncio.run(serve(Path(sys.argv[1])))
-
-
-async def serve(ports_file: Path) -> None:
-    """PORTS_FILE maps a name to `{"target": [host, port], "port": 0}`; 0 is replaced by the port chosen."""
+    """Serve until killed. PORTS_FILE maps names to `{"target": [host, port], "port": 0}`; 0 becomes the port chosen."""
+    ports_file = Path(sys.argv[1])
     wanted = json.loads(ports_file.read_text())
-    servers = []
-    for entry in wanted.values():
-        server = await listen(tuple(entry["target"]), entry["port"])
-        entry["port"] = server.sockets[0].getsockname()[1]
-        servers.append(server)
-    unfinished = ports_file.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(wanted))
-    unfinished.rename(ports_file)
+    with asyncio.Runner() as runner:
+        servers = [runner.run(listen(tuple(entry["target"]), entry["port"])) for entry in wanted.values()]
+        for entry, server in zip(wanted.values(), servers, strict=True):
+            entry["port"] = server.sockets[0].getsockname()[1]
+        _write_atomically(ports_file, json.dumps(wanted))
+        runner.run(_serve(servers))
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(text)
+    unfinished.rename(path)
+
+
+async def _serve(servers: list[asyncio.Server]) -> None:
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

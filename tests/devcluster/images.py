@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NONROOT = 65532
@@ -52,8 +52,10 @@ class Image:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read the registry's file format."""
-        fields = json.loads(text)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields: dict[str, Any] = json.loads(text)
+        for name in ("paths", "entrypoint", "command"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
 
 
 def repository(reference: str) -> str:
@@ -71,7 +73,7 @@ def python_image(name: str, environment: Path, entrypoint: tuple[str, ...]) -> I
     environment = environment.absolute()
     if not (environment / "bin/python").exists():
         raise ImageError(f"{environment} is not a Python virtual environment: it has no bin/python")
-    variables = {"PATH": f"{environment}/bin:{SYSTEM_PATH}", "HOME": "/tmp", "VIRTUAL_ENV": str(environment)}  # noqa: S108
+    variables = {"PATH": f"{environment}/bin:{SYSTEM_PATH}", "HOME": "/tmp", "VIRTUAL_ENV": str(environment)}
     paths = dict.fromkeys((str(environment), *_interpreter(environment), *_editable_sources(environment)))
     return Image(name=name, paths=tuple(paths), entrypoint=entrypoint, environment=variables)
 

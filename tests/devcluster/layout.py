@@ -14,6 +14,11 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktrain"
 
 
+def clusters_folder() -> Path:
+    """Where every cluster has its folder."""
+    return cache() / "clusters"
+
+
 @dataclasses.dataclass(frozen=True)
 class ClusterLayout:
     """The files of one cluster. Raises ValueError for a name that cannot be a folder and a host name."""
@@ -27,12 +32,12 @@ class ClusterLayout:
     @property
     def root(self) -> Path:
         """The cluster's folder; it exists exactly as long as the cluster does."""
-        return cache() / "clusters" / self.name
+        return clusters_folder() / self.name
 
     @property
     def lock(self) -> Path:
         """Held by whoever starts or stops the cluster."""
-        return cache() / "clusters" / f".{self.name}.lock"
+        return clusters_folder() / f".{self.name}.lock"
 
     @property
     def init(self) -> Path:

@@ -180,7 +180,7 @@ class Nodes:
             "makeIPTablesUtilChains": False,
             "resolvConf": "",
             "failSwapOn": False,
-            "evictionHard": {name: "0%" for name in ("memory.available", "nodefs.available", "imagefs.available")},
+            "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "imagefs.available"), "0%"),
             "imageGCHighThresholdPercent": 100,
         }
 

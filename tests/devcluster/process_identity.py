@@ -25,7 +25,7 @@ class ProcessIdentity:
     @classmethod
     def from_stat(cls, stat: str) -> Self:
         """Identify the process that /proc/PID/stat describes."""
-        return cls(int(stat.split()[0]), int(_fields(stat)[START_TIME]), _boot())
+        return cls(int(stat.split(maxsplit=1)[0]), int(_fields(stat)[START_TIME]), _boot())
 
     @classmethod
     def load(cls, path: Path) -> Self | None:

@@ -16,7 +16,7 @@ UV = Path(sys.executable).with_name("uv")
 
 
 def build_project_images(folder: Path = REPOSITORY / ".images") -> list[Image]:
-    """Build or refresh both environments below `folder`; the images are `masktrain-operator:dev` and `masktrain-trainer:dev`.
+    """Build or refresh the environments of `masktrain-operator:dev` and `masktrain-trainer:dev` below `folder`.
 
     Raises subprocess.CalledProcessError with uv's own message if a package cannot be installed.
     """

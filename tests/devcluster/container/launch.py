@@ -62,7 +62,7 @@ def run(spec: ContainerSpec, argv: tuple[str, ...]) -> None:
     credentials.assume(spec.credentials)
     # After the change of user, which clears it: the program must not outlive the process that waits for it.
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.execvpe(argv[0], argv, spec.environment)  # noqa: S606
+    os.execvpe(argv[0], argv, spec.environment)
 
 
 def _report(status: int, message: dict[str, object]) -> None:

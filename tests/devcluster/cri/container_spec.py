@@ -48,10 +48,8 @@ def _variables(config: Any) -> dict[str, str]:
 
 def _credentials(security: Any, image: Image) -> Credentials:
     uid = security.run_as_user.value if security.HasField("run_as_user") else image.user
-    if security.HasField("run_as_group"):
-        gid = security.run_as_group.value
-    else:
-        gid = image.group if uid == image.user else 0
+    image_group = image.group if uid == image.user else 0
+    gid = security.run_as_group.value if security.HasField("run_as_group") else image_group
     add, drop = list(security.capabilities.add_capabilities), list(security.capabilities.drop_capabilities)
     return Credentials(
         uid=uid,

@@ -1,5 +1,7 @@
 """A device plugin that offers GPUs by number, so that `nvidia.com/gpu` is counted as on a real node."""
 
+# ruff: noqa: ARG002  # gRPC sets the signatures
+
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ SOCKET = "masktrain-gpu.sock"
 KUBELET_SOCKET = FOLDER / "kubelet.sock"
 
 
-class GpuPlugin(plugin_grpc.DevicePluginServicer):
+class GpuPlugin(plugin_grpc.DevicePluginServicer):  # type: ignore[misc]  # generated, hence untyped
     """The same healthy devices for as long as the node lives."""
 
     def __init__(self, node: str, count: int) -> None:

@@ -1,5 +1,7 @@
 """The CRI's ImageService over the registry. A pull only notes that the node has the image: the files are here."""
 
+# ruff: noqa: ARG002  # gRPC sets the signatures
+
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.devcluster.images import Image, Registry
 NOMINAL_SIZE = 1_000_000
 
 
-class ImageService(cri_grpc.ImageServiceServicer):
+class ImageService(cri_grpc.ImageServiceServicer):  # type: ignore[misc]  # generated, hence untyped
     """Knows the pulled images of one node."""
 
     def __init__(self, registry: Registry, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The CRI's RuntimeService over the node's runtime: translation only."""
 
+# ruff: noqa: ARG002  # gRPC sets the signatures
+
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +20,7 @@ from tests.devcluster.images import Registry
 LARGEST_OUTPUT = 16 * 1024 * 1024  # the CRI's cap on ExecSync
 
 
-class RuntimeService(cri_grpc.RuntimeServiceServicer):
+class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # generated, hence untyped
     """Calls that it does not define answer UNIMPLEMENTED, as the generated base class does."""
 
     def __init__(self, runtime: Runtime, registry: Registry, streaming: Any) -> None:

@@ -65,7 +65,7 @@ def _usage(first_process: int) -> tuple[int, int]:
 
 def _pid_namespace(process: Path) -> str | None:
     try:
-        return os.readlink(process / "ns/pid")
+        return str((process / "ns/pid").readlink())
     except OSError:
         return None
 
