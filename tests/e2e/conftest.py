@@ -1,0 +1,104 @@
+"""MaskTrain as a user has it: a full cluster, the chart installed by helm, a bucket with data sets, jobs applied with kubectl."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.masks.build import build_dataset
+from tests.devcluster.cluster import Cluster
+from tests.devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
+
+NAMESPACE = "e2e"
+
+
+class Jobs:
+    """MaskTrainingJobs of one namespace, handled with kubectl as a person would."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.s3 = s3_client(cluster)
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return self.cluster.kubectl("--namespace", NAMESPACE, *arguments, text=text)
+
+    def apply(self, name: str, **changes: dict[str, Any]) -> None:
+        manifest = {
+            "apiVersion": "masktrain.dev/v1alpha1",
+            "kind": "MaskTrainingJob",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": self.spec(**changes),
+        }
+        self.kubectl("apply", "--filename", "-", text=json.dumps(manifest))
+
+    def spec(self, **changes: dict[str, Any]) -> dict[str, Any]:
+        store = {"endpoint": self.cluster.s3_endpoint_in_cluster, "credentialsSecretRef": {"name": CREDENTIALS_SECRET}}
+        base: dict[str, dict[str, Any]] = {
+            "model": {"architecture": "yolov5n"},
+            "dataset": {"uri": "s3://datasets/small.zip", "store": store},
+            "training": {"epochs": 3, "batchSize": 8, "imageSize": 96},
+            "checkpoint": {"uri": "s3://checkpoints", "store": store, "intervalSeconds": 5},
+            "compute": {"nodes": 1, "gpusPerNode": 1, "env": [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}]},
+            "limits": {"stopGraceSeconds": 30},
+        }
+        return {section: fields | changes.get(section, {}) for section, fields in base.items()}
+
+    def wait(self, name: str, condition: str, seconds: int = 240) -> None:
+        """Return when `condition` (the argument of `kubectl wait --for`) holds."""
+        self.kubectl("wait", f"mtj/{name}", f"--for={condition}", f"--timeout={seconds}s")
+
+    def status(self, name: str) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.kubectl("get", "mtj", name, "--output", "json"))["status"]
+        return status
+
+    def condition(self, name: str, kind: str) -> dict[str, str]:
+        found: dict[str, str] = next(c for c in self.status(name)["conditions"] if c["type"] == kind)
+        return found
+
+    def events(self, name: str) -> dict[str, str]:
+        """Reason to message of the job's events."""
+        listed = json.loads(self.kubectl("get", "events", "--for", f"mtj/{name}", "--output", "json"))["items"]
+        return {event["reason"]: event["message"] for event in listed}
+
+    def objects(self, name: str) -> list[str]:
+        """Keys of the checkpoint bucket below the job, relative to it."""
+        prefix = f"{NAMESPACE}/{name}/"
+        listed = self.s3.list_objects_v2(Bucket="checkpoints", Prefix=prefix).get("Contents", [])
+        return [entry["Key"].removeprefix(prefix) for entry in listed]
+
+    def children(self, name: str) -> str:
+        """Names of everything the operator made for the job."""
+        kinds = "jobs.batch,pods,services,endpointslices"
+        return self.kubectl("get", kinds, "--selector", f"masktrain.dev/job={name}", "--output", "name").strip()
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 drawn training pictures: enough to train on, seconds to finish."""
+    return build_dataset(tmp_path_factory.mktemp("dataset") / "small.zip", images=40, size=96)
+
+
+@pytest.fixture(scope="session")
+def broken_datasets(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> dict[str, Path]:
+    """Archives that cannot be trained on, by object key."""
+    folder = tmp_path_factory.mktemp("broken")
+    not_a_zip = folder / "not-a-zip.zip"
+    not_a_zip.write_text("hello")
+    bad_labels = folder / "bad-labels.zip"
+    with zipfile.ZipFile(small_dataset) as good, zipfile.ZipFile(bad_labels, "w") as bad:
+        for member in good.namelist():
+            content = b"7 0.5 0.5 0.1 0.1\n" if "/labels/" in member and member.endswith(".txt") else good.read(member)
+            bad.writestr(member, content)
+    return {path.name: path for path in (not_a_zip, bad_labels)}
+
+
+@pytest.fixture(scope="session")
+def jobs(cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path]) -> Iterator[Jobs]:
+    """The installed product."""
+    install_operator(cluster)
+    provide_store(cluster, NAMESPACE, {"small.zip": small_dataset} | broken_datasets)
+    yield Jobs(cluster)
+    cluster.kubectl("delete", "mtj", "--all", "--namespace", NAMESPACE, "--cascade=foreground")

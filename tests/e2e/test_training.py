@@ -1,0 +1,101 @@
+"""Whole runs: from `kubectl apply` to a verified best.pt, and what must not go wrong on the way."""
+
+import hashlib
+
+import pytest
+
+from tests.devcluster.install import OPERATOR_NAMESPACE
+from tests.e2e.conftest import NAMESPACE, Jobs
+
+pytestmark = pytest.mark.e2e
+
+LONG = {"epochs": 60, "batchSize": 8, "imageSize": 96}
+
+
+def assert_complete_and_tidy(jobs: Jobs, name: str) -> None:
+    status = jobs.status(name)
+    best = status["checkpoints"]["best"]
+    assert best["uri"] == f"s3://checkpoints/{NAMESPACE}/{name}/best.pt"
+    stored = jobs.s3.get_object(Bucket="checkpoints", Key=f"{NAMESPACE}/{name}/best.pt")["Body"].read()
+    assert hashlib.sha256(stored).hexdigest() == best["sha256"]
+    kept = jobs.objects(name)
+    assert "best.pt" in kept
+    assert "results.csv" in kept
+    assert not [key for key in kept if "ckpt/" in key], "checkpoints that `keep: Best` should have deleted"
+    assert [key for key in kept if key.endswith(".pt")] == ["best.pt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "gpus_per_node"), [("two-nodes", 2, 1), ("two-ranks", 1, 2)], ids=["2x1", "1x2"]
+)
+def test_a_job_trains_and_leaves_a_verified_best_pt(jobs: Jobs, name: str, nodes: int, gpus_per_node: int) -> None:
+    compute = jobs.spec()["compute"] | {"nodes": nodes, "gpusPerNode": gpus_per_node}
+    jobs.apply(name, compute=compute)
+    jobs.wait(name, "condition=Complete")
+    assert_complete_and_tidy(jobs, name)
+    status = jobs.status(name)
+    assert status["dataset"]["classes"] == ["incorrect", "mask", "no mask"]
+    assert status["attempt"] == 0
+    assert {"AttemptStarted", "DatasetVerified", "Complete"} <= jobs.events(name).keys()
+
+
+def test_a_killed_rank_0_pod_costs_only_the_time_since_the_last_checkpoint(jobs: Jobs) -> None:
+    jobs.apply("killed", training=LONG | {"epochs": 12}, compute={"nodes": 2, "gpusPerNode": 1})
+    jobs.wait("killed", "jsonpath={.status.checkpoints.last.uri}")
+    row = jobs.kubectl("get", "mtj", "killed")
+    assert all(column in row for column in ("STATE", "EPOCH", "MAP50", "RESTARTS")), row
+    selector = "masktrain.dev/job=killed,batch.kubernetes.io/job-completion-index=0"
+    jobs.kubectl("delete", "pod", "--selector", selector, "--grace-period=0", "--force")
+    jobs.wait("killed", "jsonpath={.status.attempt}=1")
+    jobs.wait("killed", "condition=Complete")
+    assert_complete_and_tidy(jobs, "killed")
+    status, events = jobs.status("killed"), jobs.events("killed")
+    assert status["restarts"]["total"] == 1
+    assert "ResumedFromCheckpoint" in events
+    assert "AttemptFailed" in events
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "reason", "words"),
+    [
+        ("no-object", {"uri": "s3://datasets/nothing.zip"}, "InvalidDataset", "nothing.zip"),
+        ("no-bucket", {"uri": "s3://no-such-bucket/small.zip"}, "StoreDenied", "no-such-bucket"),
+        ("not-a-zip", {"uri": "s3://datasets/not-a-zip.zip"}, "InvalidDataset", "zip"),
+        ("bad-labels", {"uri": "s3://datasets/bad-labels.zip"}, "InvalidDataset", "class"),
+        ("no-secret", {"secret": "missing"}, "StoreDenied", "missing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_fails_once_with_a_sentence(
+    jobs: Jobs, name: str, dataset: dict[str, str], reason: str, words: str
+) -> None:
+    spec = dict(jobs.spec()["dataset"])
+    if "secret" in dataset:
+        spec["store"] = spec["store"] | {"credentialsSecretRef": {"name": dataset["secret"]}}
+    else:
+        spec |= dataset
+    jobs.apply(name, dataset=spec)
+    jobs.wait(name, "condition=Failed", seconds=120)
+    failed = jobs.condition(name, "Failed")
+    assert failed["reason"] == reason
+    assert words in failed["message"]
+    assert "Traceback" not in failed["message"]
+    assert jobs.status(name)["restarts"]["total"] == 0
+
+
+def test_a_deleted_job_leaves_nothing(jobs: Jobs) -> None:
+    jobs.apply("deleted", training=LONG)
+    jobs.wait("deleted", "condition=DatasetVerified")
+    assert jobs.children("deleted")
+    jobs.kubectl("delete", "mtj", "deleted", "--cascade=foreground", "--timeout=120s")
+    assert jobs.children("deleted") == ""
+
+
+def test_training_does_not_notice_that_the_operator_is_killed(jobs: Jobs) -> None:
+    jobs.apply("alone", training=LONG | {"epochs": 12})
+    jobs.wait("alone", "condition=DatasetVerified")
+    delete = ("delete", "pod", "--namespace", OPERATOR_NAMESPACE, "--all", "--grace-period=0", "--force")
+    jobs.cluster.kubectl(*delete)
+    jobs.wait("alone", "condition=Complete")
+    assert_complete_and_tidy(jobs, "alone")
+    assert jobs.status("alone")["restarts"]["total"] == 0
