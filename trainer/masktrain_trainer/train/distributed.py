@@ -1,0 +1,109 @@
+"""The process groups of a run, and the few collectives that training needs beside DDP's own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason
+
+from .errors import UserError
+
+Value = TypeVar("Value")
+
+START_TIMEOUT = timedelta(minutes=30)
+"""Ranks of different pods start as far apart as their downloads end."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among all. `control` is a gloo group: what travels there never queues behind gradients."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    local_world_size: int
+    device: torch.device
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        return self.world_size == 1
+
+    def broadcast(self, value: Value) -> Value:
+        """Rank 0's picklable value, on every rank."""
+        if self.alone:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        result: Value = box[0]
+        return result
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's picklable value by rank, on every rank."""
+        if self.alone:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def broadcast_tensors(self, tensors: list[torch.Tensor]) -> None:
+        """Overwrite the tensors with rank 0's, in few large messages per number format."""
+        if self.alone:
+            return
+        by_format: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in tensors:
+            by_format.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_format.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            dist.broadcast(flat, src=0)
+            for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """In place."""
+        if not self.alone:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+def choose_device(local_rank: int, local_world_size: int) -> torch.device:
+    """A GPU of this rank's own, or the CPU on request. Raises UserError if the pod has too few GPUs."""
+    if os.environ.get(DEVICE_VARIABLE, "auto") == "cpu":
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if found < local_world_size:
+        raise UserError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"The pod has {found} usable CUDA device(s) for {local_world_size} rank(s): set compute.gpusPerNode to "
+            f"what a node offers and check its driver, or set {DEVICE_VARIABLE}=cpu in compute.env to train on CPUs.",
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def process_groups(timeout: timedelta) -> Iterator[Ranks]:
+    """Join the gang that torchrun has called together; `timeout` bounds every later collective."""
+    rank, local_rank, world_size, local_world_size = (
+        int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    )
+    device = choose_device(local_rank, local_world_size)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    device_id = device if device.type == "cuda" else None
+    dist.init_process_group(backend, timeout=max(timeout, START_TIMEOUT), device_id=device_id)
+    try:
+        control = dist.new_group(backend="gloo", timeout=timeout)
+        yield Ranks(rank, local_rank, world_size, local_world_size, device, control)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,118 @@
+"""How this pod takes part in the gang, read once from its environment."""
+
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from masktrain_trainer.config import CONFIG_VARIABLE, RENDEZVOUS_PORT, FailureReason, RunConfig
+
+from .cpu_limit import cpu_limit
+from .errors import UserError
+from .paths import Paths
+
+RENDEZVOUS_TIMEOUT_SECONDS = 1800
+"""How long pods wait for each other: as long as the slowest pod may take to fetch the data set."""
+_WORKER_MODULE = "masktrain_trainer.train.worker"
+
+
+@dataclass(frozen=True)
+class Launch:
+    config: RunConfig
+    nodes: int
+    ranks_per_node: int
+    node_rank: int
+    master_address: str
+    master_port: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Launch":
+        """Raises UserError if the operator's variables are missing or unreadable."""
+        return cls(
+            config=_read_config(environment),
+            nodes=_read_count(environment, "PET_NNODES", 1),
+            ranks_per_node=_read_count(environment, "PET_NPROC_PER_NODE", 1),
+            node_rank=_read_count(environment, "PET_NODE_RANK", 0),
+            master_address=environment.get("PET_MASTER_ADDR", "127.0.0.1"),
+            master_port=_read_count(environment, "PET_MASTER_PORT", RENDEZVOUS_PORT),
+        )
+
+    @property
+    def leads(self) -> bool:
+        """Whether rank 0 lives here, and with it the uploader and the attempt's progress."""
+        return self.node_rank == 0
+
+    @property
+    def local_ranks(self) -> range:
+        return range(self.ranks_per_node)
+
+
+def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
+    """Torchrun with a static rendezvous: the gang is complete or it does not train (no elastic restarts).
+
+    Its own FQDN look-up would wait for reverse DNS, so the local address is given.
+    """
+    return [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        f"--nnodes={launch.nodes}",
+        f"--nproc-per-node={launch.ranks_per_node}",
+        f"--node-rank={launch.node_rank}",
+        f"--master-addr={launch.master_address}",
+        f"--master-port={launch.master_port}",
+        f"--rdzv-conf=timeout={RENDEZVOUS_TIMEOUT_SECONDS}",
+        f"--local-addr={socket.gethostname()}",
+        "--max-restarts=0",
+        "--monitor-interval=0.2",
+        "--shutdown-timeout=3",
+        f"--log-dir={paths.run.torchrun_logs}",
+        *("-m", _WORKER_MODULE, "--run-directory", str(paths.run.root), "--data", str(paths.data)),
+        *("--spool", str(paths.spool)),
+    ]
+
+
+def worker_environment(launch: Launch, environment: Mapping[str, str], interfaces: Sequence[str]) -> dict[str, str]:
+    """Defaults for torch's processes; what the user set wins."""
+    defaults = {"OMP_NUM_THREADS": str(max(1, cpu_limit() // launch.ranks_per_node))}
+    interface = _gloo_interface(launch, interfaces)
+    if interface:
+        defaults["GLOO_SOCKET_IFNAME"] = interface
+    return {**defaults, **environment}
+
+
+def network_interfaces(folder: Path = Path("/sys/class/net")) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def _gloo_interface(launch: Launch, interfaces: Sequence[str]) -> str | None:
+    """Named outright, because gloo otherwise resolves the host's name and may find an address no peer can reach."""
+    if launch.nodes == 1:
+        return "lo"
+    return "eth0" if "eth0" in interfaces else None
+
+
+def _read_config(environment: Mapping[str, str]) -> RunConfig:
+    text = environment.get(CONFIG_VARIABLE)
+    if text is None:
+        raise UserError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{CONFIG_VARIABLE} is not set: the operator starts this container and puts the job's configuration there.",
+        )
+    try:
+        return RunConfig.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise UserError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{CONFIG_VARIABLE} does not fit this trainer image: {where}: {first['msg']}.",
+        ) from error
+
+
+def _read_count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise UserError(FailureReason.INVALID_CONFIGURATION, f"{name} must be a whole number, not {text!r}.")
+    return int(text)
