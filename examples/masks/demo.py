@@ -1,7 +1,7 @@
 """`make demo`: the whole product on a cluster of this machine, from nothing to a verified best.pt.
 
-Starts a dev cluster with two GPU nodes, installs the chart, draws a data set, applies `job.yaml`, shows the job's status while it
-trains, and ends with what is in the bucket and a picture with detections. `down` removes all of it.
+Starts a dev cluster with two GPU nodes, installs the chart, draws a data set, applies `job.yaml`, shows the status while
+the job trains, and ends with what is in the bucket and a picture with detections. `down` removes all of it.
 """
 
 import json
@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from examples.masks.build import build_dataset
-from tests.devcluster import lifecycle as devcluster
+from tests.devcluster import lifecycle
 from tests.devcluster.cluster import Cluster, ClusterError, ClusterSettings
 from tests.devcluster.install import install_operator, provide_store, s3_client
 from tests.devcluster.machine import objection
