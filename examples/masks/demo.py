@@ -1,7 +1,7 @@
 """`make demo`: the whole product on a cluster of this machine, from nothing to a verified best.pt.
 
-Starts a dev cluster with two GPU nodes, installs the chart, draws a data set, applies `job.yaml`, shows the status while
-the job trains, and ends with what is in the bucket and a picture with detections. `down` removes all of it.
+Starts a dev cluster with two GPU nodes, installs the chart, draws a data set, applies `job.yaml`, shows its status
+while it trains, and ends with what is in the bucket and a picture with detections. `down` removes all of it.
 """
 
 import json

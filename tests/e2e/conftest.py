@@ -1,4 +1,4 @@
-"""MaskTrain as a user has it: full cluster, chart installed by helm, data sets in a bucket, jobs applied with kubectl."""
+"""MaskTrain as a user has it: full cluster, chart installed by helm, data sets in a bucket, jobs applied by kubectl."""
 
 import json
 import zipfile
