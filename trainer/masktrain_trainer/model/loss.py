@@ -1,0 +1,139 @@
+"""The training objective of YOLOv5: boxes by CIoU, objectness and classes by binary cross-entropy.
+
+Sums over levels, means within a level. Computed in float32 whatever the model's precision (float64 stays), and without
+a single value read back by the host.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from masktrain_trainer.config import Hyperparameters
+
+from .assign import Candidates, candidates, last_match
+from .boxes import ciou
+
+OBJECTNESS_LEVEL_WEIGHTS = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
+"""By number of levels, finest first: coarse levels have few cells, so their mean is dominated by positives."""
+STRIDE_16_LEVEL = 1
+FOCAL_ALPHA = 0.25
+"""arXiv 1708.02002, section 5.1."""
+
+
+class DetectionLoss(nn.Module):
+    """Called with raw predictions and targets; holds the anchors, so move it to the model's device.
+
+    anchors_LA2: (levels, 3, 2) in units of the stride, `Yolo.anchors`. image_size: side of the training images in
+    pixels; larger images have more background cells and get a larger objectness gain. With `autobalance` each training
+    call moves the objectness weights of the levels towards equal contributions.
+    """
+
+    anchors: Tensor
+    level_weights: Tensor
+
+    def __init__(
+        self,
+        anchors_LA2: Tensor,
+        hyperparameters: Hyperparameters,
+        *,
+        image_size: int,
+        num_classes: int,
+        autobalance: bool = False,
+    ) -> None:
+        super().__init__()
+        levels = len(anchors_LA2)
+        self.num_classes = num_classes
+        self.hyperparameters = hyperparameters
+        self.autobalance = autobalance
+        self.box_gain = hyperparameters.box_gain * 3 / levels
+        self.objectness_gain = hyperparameters.objectness_gain * (image_size / 640) ** 2 * 3 / levels
+        self.class_gain = hyperparameters.class_gain * num_classes / 80 * 3 / levels
+        self.register_buffer("anchors", anchors_LA2.detach().clone())
+        weights_L = torch.tensor(OBJECTNESS_LEVEL_WEIGHTS[levels], dtype=anchors_LA2.dtype, device=anchors_LA2.device)
+        self.register_buffer("level_weights", weights_L)
+
+    def forward(self, raws: list[Tensor], targets_M6: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of one batch.
+
+        raws: (B, 3, H, W, 5 + classes) for each level. targets_M6: image, class, centre x, y, w, h normalised to 0..1.
+        Returns the scalar to differentiate, which grows with B, and (box, objectness, class) as logged: with gains, per
+        image, detached.
+        """
+        levels = [self._level(raw, targets_M6, level) for level, raw in enumerate(raws)]
+        box_L, objectness_L, class_L = (torch.stack(losses) for losses in zip(*levels, strict=True))
+        items_3 = torch.stack(
+            (
+                box_L.sum() * self.box_gain,
+                (objectness_L * self.level_weights.to(objectness_L.dtype)).sum() * self.objectness_gain,
+                class_L.sum() * self.class_gain,
+            )
+        )
+        if self.autobalance and self.training:
+            self._rebalance(objectness_L.detach())
+        return items_3.sum() * raws[0].shape[0], items_3.detach()
+
+    def _level(self, raw_BAHWP: Tensor, targets_M6: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Box, objectness and class loss of one level, without gains."""
+        dtype = torch.promote_types(raw_BAHWP.dtype, torch.float32)
+        slots_BAHW, (rows, columns) = raw_BAHWP.shape[:4], raw_BAHWP.shape[2:4]
+        matches = candidates(
+            targets_M6, self.anchors[level].to(dtype), (rows, columns), self.hyperparameters.anchor_threshold
+        )
+        matched_KP = raw_BAHWP[matches.slot].to(dtype)
+        ciou_K = ciou(_predicted_boxes(matched_KP[:, :4], matches.anchors), matches.boxes)
+        overlap_BAHW = _overlap_targets(ciou_K.detach(), matches, slots_BAHW)
+        objectness_BAHW = raw_BAHWP[..., 4].to(dtype)
+        return (
+            _mean_of_valid(1 - ciou_K, matches.valid),
+            self._cross_entropy(objectness_BAHW, overlap_BAHW, self.hyperparameters.objectness_positive_weight).mean(),
+            self._class_loss(matched_KP[:, 5:], matches),
+        )
+
+    def _class_loss(self, logits_KC: Tensor, matches: Candidates) -> Tensor:
+        """Zero with a single class: objectness says it already."""
+        if self.num_classes == 1:
+            return logits_KC.new_zeros(())
+        smoothing = self.hyperparameters.label_smoothing
+        targets_KC = torch.full_like(logits_KC, smoothing / 2)
+        targets_KC.scatter_(1, matches.classes[:, None], 1 - smoothing / 2)
+        losses_KC = self._cross_entropy(logits_KC, targets_KC, self.hyperparameters.class_positive_weight)
+        return _mean_of_valid(losses_KC.mean(dim=1), matches.valid)
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor, positive_weight: float) -> Tensor:
+        """Elementwise; focal if the hyperparameters ask for it."""
+        weight = None if positive_weight == 1 else logits.new_full((), positive_weight)
+        losses = binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="none")
+        gamma = self.hyperparameters.focal_gamma
+        return losses * _focal_modulation(logits, targets, gamma) if gamma > 0 else losses
+
+    @torch.no_grad()
+    def _rebalance(self, objectness_L: Tensor) -> None:
+        """Weights drift towards 1 / loss, relative to the level at stride 16."""
+        weights_L = 0.9999 * self.level_weights + 0.0001 / objectness_L.to(self.level_weights.dtype)
+        self.level_weights = weights_L / weights_L[STRIDE_16_LEVEL]
+
+
+def _predicted_boxes(raw_K4: Tensor, anchor_K2: Tensor) -> Tensor:
+    """Raw x, y, w, h -> centre relative to the cell, width, height; in cells."""
+    p_K4 = raw_K4.sigmoid()
+    return torch.cat((2 * p_K4[:, :2] - 0.5, (2 * p_K4[:, 2:]).square() * anchor_K2), dim=1)
+
+
+def _overlap_targets(ciou_K: Tensor, matches: Candidates, slots_BAHW: torch.Size) -> Tensor:
+    """Objectness targets (B, 3, H, W): the CIoU of the last match of each prediction, zero where there is none."""
+    none_K1 = torch.cat((ciou_K.clamp(min=0), ciou_K.new_zeros(1)))  # index -1, "no candidate", finds the zero
+    return none_K1[last_match(matches, slots_BAHW)]
+
+
+def _mean_of_valid(values_K: Tensor, valid_K: Tensor) -> Tensor:
+    """Mean over the matches; zero if there are none."""
+    return (values_K * valid_K).sum() / valid_K.sum().clamp(min=1)
+
+
+def _focal_modulation(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Factor that fades out easy examples; soft targets interpolate. arXiv 1708.02002, equation 5."""
+    p = logits.sigmoid()
+    miss = targets * (1 - p) + (1 - targets) * p
+    alpha = targets * FOCAL_ALPHA + (1 - targets) * (1 - FOCAL_ALPHA)
+    # A power below 1 has an infinite slope at zero.
+    return alpha * miss.clamp(min=1e-12).pow(gamma)
