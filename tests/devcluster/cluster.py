@@ -115,6 +115,10 @@ class Cluster:
         """Run helm and return its standard output. Raises ClusterError with helm's own words."""
         return self._run("helm", *arguments)
 
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """The command line of kubectl or helm against this cluster, for a caller that follows its output."""
+        return [str(self._binaries[program]), f"--kubeconfig={self.kubeconfig}", *arguments]
+
     def add_image(self, image: Image) -> None:
         """Offer an image to the cluster's nodes."""
         self.images.add(image)
@@ -148,7 +152,7 @@ class Cluster:
 
     def _wait_for_living_node(self, name: str, condition: str) -> None:
         arguments = ("wait", f"--for={condition}", f"node/{name}", f"--timeout={START_SECONDS}s")
-        with subprocess.Popen(self._command("kubectl", *arguments), stdout=subprocess.DEVNULL) as waiting:
+        with subprocess.Popen(self.command("kubectl", *arguments), stdout=subprocess.DEVNULL) as waiting:
             wait_until(
                 lambda: waiting.poll() is not None or not self.nodes.alive(name), condition, seconds=START_SECONDS
             )
@@ -163,12 +167,9 @@ class Cluster:
             known = ", ".join(self.nodes.names()) or "none"
             raise ClusterError(f"Cluster {self.name!r} has no node {name!r} (it has: {known}).")
 
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        return [str(self._binaries[program]), f"--kubeconfig={self.kubeconfig}", *arguments]
-
     def _run(self, program: str, *arguments: str, text: str | None = None) -> str:
         done = subprocess.run(
-            self._command(program, *arguments), input=text, capture_output=True, text=True, check=False
+            self.command(program, *arguments), input=text, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise ClusterError(f"{program} {' '.join(arguments)}: {done.stderr.strip()}")

@@ -1,6 +1,7 @@
 """Daemons inside a cluster's namespaces: each with a log file and a saved identity, independent of who started it."""
 
 import dataclasses
+import json
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Daemons:
 
     def start(self, daemon: Daemon) -> None:
         """Start in a session of its own, below the cluster's first process."""
+        self._remember(daemon)
         shell = ("setsid", "--fork", "sh", "-c", SAVE_IDENTITY_AND_EXEC, str(self._identity_file(daemon.name)))
         with self.log(daemon.name).open("ab") as log:
             subprocess.run(
@@ -46,6 +48,12 @@ class Daemons:
                 cwd="/",
             )
         wait_until(lambda: self._identity(daemon.name) is not None, f"{daemon.name} to start", seconds=10)
+
+    def restart(self, name: str) -> None:
+        """Start a daemon again as it was started before; a running one is killed first."""
+        self.kill(name)
+        fields = json.loads(self._recipe(name).read_text())
+        self.start(Daemon(**{**fields, "command": tuple(fields["command"])}))
 
     def alive(self, name: str) -> bool:
         """Whether this daemon runs."""
@@ -65,8 +73,9 @@ class Daemons:
             wait_until(lambda: not self.alive(name), f"{name} to end", seconds=90)
 
     def forget(self, name: str) -> None:
-        """Remove the identity of a daemon that will not come back."""
+        """Remove the traces of a daemon that will not come back."""
         self._identity_file(name).unlink(missing_ok=True)
+        self._recipe(name).unlink(missing_ok=True)
 
     def log(self, name: str) -> Path:
         """The daemon's log file."""
@@ -75,6 +84,14 @@ class Daemons:
     def last_words(self, name: str) -> str:
         """The end of its log, for error messages."""
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-LINES_SHOWN:])
+
+    def _remember(self, daemon: Daemon) -> None:
+        self._identity_file(daemon.name).unlink(missing_ok=True)
+        self._recipe(daemon.name).touch(mode=0o600)  # the environment may hold keys
+        self._recipe(daemon.name).write_text(json.dumps(dataclasses.asdict(daemon)))
+
+    def _recipe(self, name: str) -> Path:
+        return self._layout.run / f"{name}.json"
 
     def _identity_file(self, name: str) -> Path:
         return self._layout.run / f"{name}.stat"

@@ -27,7 +27,7 @@ class ClusterLayout:
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
-            raise ValueError(f"cluster name {self.name!r} must be lower-case letters, digits and inner hyphens")
+            raise ValueError(f"cluster name {self.name!r}: use up to 42 lower-case letters, digits and inner hyphens")
 
     @property
     def root(self) -> Path:

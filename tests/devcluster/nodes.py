@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.devcluster.control_plane import ADDRESS, BRIDGE, CLUSTER_DOMAIN, NETWORK_PREFIX, ControlPlane
 from tests.devcluster.daemons import Daemon, Daemons
 from tests.devcluster.interfaces import ensure_interfaces
-from tests.devcluster.layout import ClusterLayout
+from tests.devcluster.layout import NAME_PATTERN, ClusterLayout
 from tests.devcluster.namespaces import Namespaces, python_environment
 from tests.devcluster.node_config import NodeConfig
 from tests.devcluster.waiting import wait_until
@@ -32,6 +32,10 @@ class NodeSpec:
     fault_domain: str = "FAULT-DOMAIN-1"
     provider_id: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise ValueError(f"node name {self.name!r}: use up to 42 lower-case letters, digits and inner hyphens")
 
     @property
     def taints(self) -> list[dict[str, str]]:
@@ -93,7 +97,7 @@ class Nodes:
         )
         config = dataclasses.replace(config, kubelet_arguments=self._kubelet_arguments(spec, config))
         config.write(state / "node.json")
-        self._namespaces.run("ip", "addr", "add", f"{config.address}/{NETWORK_PREFIX}", "dev", BRIDGE)
+        self._namespaces.run("ip", "addr", "replace", f"{config.address}/{NETWORK_PREFIX}", "dev", BRIDGE)
         self._daemons.start(self._daemon(spec.name, state / "node.json"))
 
     def kill(self, name: str) -> None:
