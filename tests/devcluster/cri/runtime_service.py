@@ -3,14 +3,12 @@
 # ruff: noqa: ARG002  # gRPC sets the signatures
 
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 from masktrain_cri import runtime_pb2 as cri
 from masktrain_cri import runtime_pb2_grpc as cri_grpc
 
-from tests.devcluster.cri import stats
 from tests.devcluster.cri.container import Container
 from tests.devcluster.cri.process import StartError, run_inside
 from tests.devcluster.cri.runtime import Runtime
@@ -131,24 +129,11 @@ class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # 
     def PortForward(self, request: Any, context: Any) -> Any:
         return self._streaming.PortForward(request, wait_for_ready=True)
 
-    def ContainerStats(self, request: Any, context: Any) -> Any:
-        return cri.ContainerStatsResponse(stats=stats.of_container(self._container(request.container_id, context)))
-
     def ListContainerStats(self, request: Any, context: Any) -> Any:
-        return cri.ListContainerStatsResponse(stats=list(self._all_container_stats()))
-
-    def PodSandboxStats(self, request: Any, context: Any) -> Any:
-        sandbox = self._sandbox(request.pod_sandbox_id, context)
-        return cri.PodSandboxStatsResponse(stats=self._sandbox_stats(sandbox))
+        return cri.ListContainerStatsResponse()  # there is no metrics server that would show them
 
     def ListPodSandboxStats(self, request: Any, context: Any) -> Any:
-        return cri.ListPodSandboxStatsResponse(stats=[self._sandbox_stats(box) for box in self._runtime.sandboxes()])
-
-    def _all_container_stats(self) -> Iterator[Any]:
-        return (stats.of_container(container) for container in self._runtime.containers() if container.process)
-
-    def _sandbox_stats(self, sandbox: Sandbox) -> Any:
-        return stats.of_sandbox(sandbox, self._runtime.containers_of(sandbox.id))
+        return cri.ListPodSandboxStatsResponse()
 
     def _sandbox(self, identity: str, context: Any) -> Sandbox:
         try:
