@@ -61,7 +61,8 @@ def _draw(key: str, shape: tuple[int, ...], head: str, head_scale: float) -> NDA
 
 def _draw_convolution(rng: np.random.Generator, shape: tuple[int, ...], head_scale: float | None) -> NDArray[Any]:
     fan_in = math.prod(shape[1:])
-    drawn = rng.standard_normal(shape)
-    if head_scale is not None:
-        return drawn * (head_scale * math.sqrt(1 / fan_in))
-    return (drawn - drawn.mean(axis=(1, 2, 3), keepdims=True)) * math.sqrt(1.8 / fan_in)
+    drawn: NDArray[Any] = rng.standard_normal(shape)
+    if head_scale is None:
+        drawn -= drawn.mean(axis=(1, 2, 3), keepdims=True)
+    drawn *= math.sqrt(1.8 / fan_in) if head_scale is None else head_scale * math.sqrt(1 / fan_in)
+    return drawn

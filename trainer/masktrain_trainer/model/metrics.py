@@ -1,0 +1,176 @@
+"""From detections and labels to mAP: matching, statistics that ranks can pool, and the numbers people compare.
+
+Every image gives a `DetectionStatistics`; those of all images and ranks are concatenated and become `DetectionMetrics`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .average_precision import CONFIDENCES, ClassCurves, best_f1_index, class_curves
+from .boxes import pairwise_iou
+
+Array = NDArray[Any]
+
+IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""COCO's ten."""
+
+
+def match_detections(
+    detections_K6: Tensor, labels_L5: Tensor, iou_thresholds: Sequence[float] = IOU_THRESHOLDS
+) -> Tensor:
+    """Which detections are right at which IoU threshold: (K, T) bool.
+
+    detections_K6: xyxy, confidence, class, by falling confidence; labels_L5: class, xyxy. Boxes in the pixels of the
+    original image. A detection takes the label of its class with the highest IoU; of several that take one label the
+    most confident is right. Each threshold is matched on its own.
+    """
+    if not len(detections_K6) or not len(labels_L5):
+        return torch.zeros(len(detections_K6), len(iou_thresholds), dtype=torch.bool, device=detections_K6.device)
+    same_class_KL = detections_K6[:, 5:6] == labels_L5[:, 0]
+    iou_KL = pairwise_iou(detections_K6[:, :4], labels_L5[:, 1:]) * same_class_KL
+    iou_K, label_K = iou_KL.max(dim=1)
+    claims_KT = iou_K[:, None] >= iou_K.new_tensor(iou_thresholds)
+    earlier_rival_KK = (label_K[:, None] == label_K).tril(diagonal=-1)
+    beaten_KT = earlier_rival_KK.float() @ claims_KT.float() > 0
+    return claims_KT & ~beaten_KT
+
+
+@dataclass(frozen=True)
+class DetectionStatistics:
+    """All that the metrics need of some images, K detections and M labels, whatever their order."""
+
+    correct: Array
+    """(K, T) bool, as from `match_detections`; the others are (K,), (K,) and (M,)."""
+    confidence: Array
+    predicted_class: Array
+    true_class: Array
+
+    @classmethod
+    def of_image(cls, detections_K6: Tensor, labels_L5: Tensor) -> Self:
+        """Arguments as for `match_detections`."""
+        return cls(
+            correct=match_detections(detections_K6, labels_L5).cpu().numpy(),
+            confidence=detections_K6[:, 4].float().cpu().numpy(),
+            predicted_class=detections_K6[:, 5].long().cpu().numpy(),
+            true_class=labels_L5[:, 0].long().cpu().numpy(),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["DetectionStatistics"]) -> Self:
+        """Those of all parts together; of no parts, those of no images."""
+        return cls(
+            correct=np.concatenate([np.zeros((0, len(IOU_THRESHOLDS)), bool), *(p.correct for p in parts)]),
+            confidence=np.concatenate([np.zeros(0, np.float32), *(p.confidence for p in parts)]),
+            predicted_class=np.concatenate([np.zeros(0, np.int64), *(p.predicted_class for p in parts)]),
+            true_class=np.concatenate([np.zeros(0, np.int64), *(p.true_class for p in parts)]),
+        )
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class; precision, recall and F1 at IoU 0.5 and at the confidence that suits all classes best."""
+
+    class_index: int
+    labels: int
+    precision: float
+    recall: float
+    f1: float
+    average_precisions: tuple[float, ...]
+    """One for each IoU threshold."""
+
+    @property
+    def ap50(self) -> float:
+        return self.average_precisions[0]
+
+    @property
+    def ap50_95(self) -> float:
+        return float(np.mean(self.average_precisions))
+
+    @property
+    def true_positives(self) -> int:
+        return round(self.recall * self.labels)
+
+    @property
+    def false_positives(self) -> int:
+        return round(self.true_positives / (self.precision + 1e-16)) - self.true_positives
+
+
+@dataclass(frozen=True)
+class DetectionMetrics:
+    """Means over the classes that have labels; zero if none has. One with labels and no detections counts as zero."""
+
+    classes: tuple[ClassMetrics, ...]
+    """By rising class index."""
+    confidence: float
+    """Threshold of the highest mean F1, at which precision and recall are taken."""
+
+    @classmethod
+    def from_statistics(cls, statistics: DetectionStatistics) -> Self:
+        true_classes_C, labels_C = np.unique(statistics.true_class, return_counts=True)
+        if not len(true_classes_C):
+            return cls(classes=(), confidence=0.0)
+        curves = [
+            _curves_of(int(index), int(labels), statistics)
+            for index, labels in zip(true_classes_C, labels_C, strict=True)
+        ]
+        best = best_f1_index(np.stack([curve.f1 for curve in curves]))
+        return cls(
+            classes=tuple(
+                _class_metrics(int(index), int(labels), curve, best)
+                for index, labels, curve in zip(true_classes_C, labels_C, curves, strict=True)
+            ),
+            confidence=float(CONFIDENCES[best]),
+        )
+
+    @property
+    def labels(self) -> int:
+        return sum(row.labels for row in self.classes)
+
+    @property
+    def precision(self) -> float:
+        return _mean([row.precision for row in self.classes])
+
+    @property
+    def recall(self) -> float:
+        return _mean([row.recall for row in self.classes])
+
+    @property
+    def map50(self) -> float:
+        return _mean([row.ap50 for row in self.classes])
+
+    @property
+    def map50_95(self) -> float:
+        return _mean([row.ap50_95 for row in self.classes])
+
+    @property
+    def fitness(self) -> float:
+        """What picks the best checkpoint."""
+        return 0.1 * self.map50 + 0.9 * self.map50_95
+
+
+def _curves_of(class_index: int, labels: int, statistics: DetectionStatistics) -> ClassCurves:
+    of_class_K = statistics.predicted_class == class_index
+    correct_KT, confidence_K = statistics.correct[of_class_K], statistics.confidence[of_class_K]
+    best_first_K = np.argsort(-confidence_K, kind="stable")
+    return class_curves(correct_KT[best_first_K], confidence_K[best_first_K], labels)
+
+
+def _class_metrics(class_index: int, labels: int, curves: ClassCurves, best: int) -> ClassMetrics:
+    return ClassMetrics(
+        class_index=class_index,
+        labels=labels,
+        precision=float(curves.precision[best]),
+        recall=float(curves.recall[best]),
+        f1=float(curves.f1[best]),
+        average_precisions=tuple(map(float, curves.average_precisions)),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
