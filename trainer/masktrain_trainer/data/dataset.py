@@ -1,0 +1,85 @@
+"""Training samples: the same (seed, epoch, index) gives the same pixels and boxes, wherever it is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from masktrain_trainer.config import Hyperparameters
+
+from .affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
+from .arrays import Boxes, Image, Size, Targets
+from .cache import CachedImages
+from .color import apply_gains, draw_gains
+from .flip import flip
+from .geometry import CLIP_EPSILON, xywhn_to_xyxy, xyxy_to_xywhn
+from .letterbox import letterbox, plan_letterbox
+from .mosaic import draw_centre, lay_tiles, mosaic_boxes, paint, seen_region
+from .prepared import PreparedDataset
+
+
+class TrainDataset:
+    """Augmented samples of the training split."""
+
+    def __init__(self, prepared: PreparedDataset, image_size: int, hyperparameters: Hyperparameters, seed: int) -> None:
+        if prepared.image_size != image_size:
+            raise ValueError(f"the data set is prepared for {prepared.image_size} px, not for {image_size} px")
+        self.image_size = image_size
+        self.seed = seed
+        self._hyperparameters = hyperparameters
+        self._images = CachedImages(prepared.train.labels, prepared.train.cache)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def sample(self, epoch: int, index: int) -> tuple[Image, Targets]:
+        """Augmented image (3, H, W) uint8 RGB and its targets (N, 5): class, normalised centre box."""
+        rng = np.random.default_rng([self.seed, epoch, index])
+        h = self._hyperparameters
+        image, targets = self._mosaic(rng, index) if rng.random() < h.mosaic else self._single(rng, index)
+        if h.hsv_hue or h.hsv_saturation or h.hsv_value:
+            image = apply_gains(image, draw_gains(rng, h))
+        vertical, horizontal = rng.random(2) < (h.flip_vertical, h.flip_horizontal)
+        image, targets = flip(image, targets, vertical=bool(vertical), horizontal=bool(horizontal))
+        return channels_first(image), targets
+
+    def _mosaic(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
+        """Four images, this one among them, on a canvas of twice the size, warped to the training size."""
+        size = self.image_size
+        centre = draw_centre(rng, size)
+        chosen = rng.permutation([index, *rng.integers(len(self), size=3)]).tolist()
+        sizes = [self._images.size(image) for image in chosen]
+        tiles = lay_tiles(sizes, centre, size)
+        boxes = mosaic_boxes([self._images.targets(image) for image in chosen], sizes, tiles, size)
+        warp, canvas, output = Warp.draw(rng, self._hyperparameters), (2 * size, 2 * size), (size, size)
+        matrix = warp_matrix(warp, canvas, output)
+        seen = seen_region(matrix, output, canvas)
+        part = paint([self._images.image(image) for image in chosen], tiles, seen)
+        to_canvas = np.array([[1, 0, seen.left], [0, 1, seen.top], [0, 0, 1]], np.float64)
+        return warp_image(part, matrix @ to_canvas, output), warped_targets(boxes, matrix, warp.scale, output)
+
+    def _single(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
+        """One image, letterboxed and warped."""
+        output = (self.image_size, self.image_size)
+        plan = plan_letterbox(self._images.size(index), output)
+        rows = self._images.targets(index)
+        pixels = xywhn_to_xyxy(rows[:, 1:], width=plan.width, height=plan.height, pad_x=plan.pad_x, pad_y=plan.pad_y)
+        warp = Warp.draw(rng, self._hyperparameters)
+        matrix = warp_matrix(warp, output, output)
+        image = warp_image(letterbox(self._images.image(index), plan), matrix, output)
+        return image, warped_targets(np.column_stack([rows[:, 0], pixels]), matrix, warp.scale, output)
+
+
+def warped_targets(boxes_N5: Boxes, matrix: np.ndarray, scale: float, output: Size) -> Targets:
+    """Targets of boxes (class, pixel corners) after a warp, without those it leaves too little of."""
+    warped = warp_boxes(boxes_N5[:, 1:], matrix, output)
+    kept = worth_keeping(boxes_N5[:, 1:], warped, scale)
+    normalised = xyxy_to_xywhn(warped[kept], width=output[1], height=output[0], clip_epsilon=CLIP_EPSILON)
+    return np.column_stack([boxes_N5[kept, 0], normalised]).astype(np.float32)
+
+
+def channels_first(image_HWC: Image) -> Image:
+    """A contiguous copy (3, H, W)."""
+    planes = np.empty((3, *image_HWC.shape[:2]), np.uint8)
+    for channel in range(3):
+        planes[channel] = image_HWC[..., channel]
+    return planes

@@ -1,0 +1,103 @@
+"""Read a YOLO label file: one box or polygon per line, or a violation that costs the image its place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .arrays import Targets
+
+BOX_COLUMNS = 5
+SMALLEST_POLYGON = 7
+"""Class and three corners."""
+
+
+class LabelViolation(ValueError):  # noqa: N818
+    """`str()` says what a label file does wrong, as the rest of a sentence that began with the image's name."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    targets: Targets
+    duplicates: int
+    """Rows that were there twice and are left out."""
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of an image are: the last `images` folder becomes `labels`, the ending `.txt`."""
+    parts = list(image.parts)
+    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_labels(path: Path, classes: int) -> Labels:
+    """Labels of one image; a missing or empty file means background. Raises LabelViolation."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        text = ""
+    except (UnicodeDecodeError, OSError):
+        raise LabelViolation("its label file is not a text file") from None
+    return parse_labels(text, classes)
+
+
+def parse_labels(text: str, classes: int) -> Labels:
+    """Rows `class x y w h` or `class x1 y1 x2 y2 x3 y3 …`, coordinates as fractions; raises LabelViolation.
+
+    Unlike YOLOv5, which takes a whole file for polygons when one row is, each row is read for what it is.
+    """
+    rows = [
+        _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+    ]
+    if not rows:
+        return Labels(np.zeros((0, BOX_COLUMNS), np.float32), 0)
+    unique = list(dict.fromkeys(rows))
+    return Labels(np.array(unique, np.float32), len(rows) - len(unique))
+
+
+def _parse_row(words: list[str], number: int, classes: int) -> tuple[float, ...]:
+    columns = len(words)
+    if columns != BOX_COLUMNS and (columns < SMALLEST_POLYGON or columns % 2 == 0):
+        raise LabelViolation(f"line {number} of its labels has {columns} columns instead of 5 (class x y w h)")
+    label = _parse_class(words[0], number, classes)
+    values = [_parse_coordinate(word, number) for word in words[1:]]
+    box = values if columns == BOX_COLUMNS else _extent(values)
+    if box[2] <= 0 or box[3] <= 0:
+        raise LabelViolation(f"line {number} of its labels is a box without width or height")
+    return (label, *box)
+
+
+def _parse_class(word: str, number: int, classes: int) -> float:
+    label = _parse_number(word, number)
+    if not math.isfinite(label) or label != int(label):
+        raise LabelViolation(f"line {number} of its labels has the class {word}, which is not a whole number")
+    if not 0 <= label < classes:
+        raise LabelViolation(
+            f"line {number} of its labels has class {word}, but data.yaml names classes 0 to {classes - 1}"
+        )
+    return label
+
+
+def _parse_coordinate(word: str, number: int) -> float:
+    value = _parse_number(word, number)
+    if not 0 <= value <= 1:
+        raise LabelViolation(f"line {number} of its labels has the coordinate {word}, outside 0 to 1")
+    return value
+
+
+def _parse_number(word: str, number: int) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise LabelViolation(f"line {number} of its labels has the text {word[:40]!r} instead of a number") from None
+
+
+def _extent(corners: list[float]) -> list[float]:
+    """Centre box around a polygon."""
+    left, right, top, bottom = min(corners[::2]), max(corners[::2]), min(corners[1::2]), max(corners[1::2])
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]

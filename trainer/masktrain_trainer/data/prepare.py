@@ -1,0 +1,142 @@
+"""The first stage of every trainer pod: from the zip in the store to checked, decoded images on the pod's volume.
+
+    python -m masktrain_trainer.data.prepare --output /workspace/data --result /workspace/run/prepare.json
+
+Exit codes: 0 prepared; 64 the data set or the configuration cannot work, the reason is in the result file; 1 something
+failed that may work next time. Never imports torch: the pod checks its data before it loads gigabytes of libraries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from masktrain_trainer.config import (
+    CONFIG_VARIABLE,
+    DATASET_CREDENTIALS,
+    DatasetSummary,
+    ExitCode,
+    FailureReason,
+    RunConfig,
+)
+from masktrain_trainer.stores.errors import StoreDenied, StoreError
+
+from .archive import extract
+from .cpu_limit import cpu_limit
+from .data_yaml import DataYaml, read_data_yaml
+from .errors import InvalidDataset
+from .fetch import fetch
+from .prepared import PreparedDataset, save_prepared
+from .summary import print_classes, summarise
+from .verify import VerifiedSplit, verify_split
+
+EXPORT, ARCHIVE = "export", "dataset.zip"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    try:
+        config = RunConfig.model_validate_json(os.environ.get(CONFIG_VARIABLE, ""))
+    except ValidationError as error:
+        return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, f"{CONFIG_VARIABLE}: {_first(error)}.")
+    try:
+        summary = prepare(config, options.output, processes=cpu_limit())
+    except InvalidDataset as error:
+        return _refuse(options.result, FailureReason.INVALID_DATASET, str(error))
+    except StoreDenied as error:
+        return _refuse(options.result, FailureReason.STORE_DENIED, str(error))
+    except (StoreError, OSError) as error:
+        say(f"failed, may work next time: {error}")
+        return 1
+    _write_result(options.result, {"summary": summary.model_dump(mode="json", by_alias=True)})
+    return ExitCode.DONE
+
+
+def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummary:
+    """Fetch, unpack, check and decode the data set into the new folder `output`.
+
+    Raises InvalidDataset, StoreDenied, or another StoreError or OSError that may pass.
+    """
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    archive = output / ARCHIVE
+    credentials = Path(DATASET_CREDENTIALS)
+    fetch(config.dataset, archive, credentials if credentials.is_dir() else None, say)
+    files = extract(archive, output / EXPORT, name=config.dataset.uri)
+    archive.unlink()
+    say(f"unpacked {files} files")
+    described = read_data_yaml(output / EXPORT)
+    for choice in described.choices:
+        say(choice)
+    return _prepare_images(described, output, config.training.image_size, processes)
+
+
+def _prepare_images(described: DataYaml, output: Path, image_size: int, processes: int) -> DatasetSummary:
+    verified = {
+        split: verify_split(
+            split,
+            images,
+            root=output / EXPORT,
+            output=output,
+            classes=len(described.names),
+            image_size=image_size,
+            processes=processes,
+            say=say,
+        )
+        for split, images in described.images.items()
+    }
+    _require_boxes(verified["train"])
+    splits = {split: result.split for split, result in verified.items()}
+    save_prepared(output, PreparedDataset(names=described.names, image_size=image_size, **splits))
+    summary = summarise(described.names, verified)
+    print_classes(described.names, verified)
+    for warning in summary.warnings:
+        say(warning)
+    return summary
+
+
+def _require_boxes(train: VerifiedSplit) -> None:
+    if not any(map(len, train.targets)):
+        raise InvalidDataset(
+            "No training image has a box; the label of train/images/x.jpg belongs in train/labels/x.txt, "
+            "with one line 'class x y width height' for each object."
+        )
+
+
+def say(line: str) -> None:
+    print(f"prepare: {line}", flush=True)  # noqa: T201 - a stage's log is its standard output
+
+
+def _refuse(result: Path, reason: FailureReason, message: str) -> int:
+    say(f"{reason}: {message}")
+    _write_result(result, {"failure": {"reason": reason, "message": message}})
+    return ExitCode.USER_ERROR
+
+
+def _write_result(path: Path, document: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(document), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m masktrain_trainer.data.prepare")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the prepared data set")
+    parser.add_argument("--result", type=Path, required=True, help="JSON file for the summary or the failure")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Look at every image and its labels once, in parallel, and keep the decoded pixels of the good ones.
+
+An image with any violation is left out, counted and named; a split without a usable image cannot be trained on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .arrays import Size, Targets
+from .cache import create_cache, save_index, store_image
+from .decode import UnreadableImage, decode_image
+from .errors import InvalidDataset
+from .labels import LabelViolation, label_path, read_labels
+from .letterbox import fit_long_side
+from .prepared import ImageRecord, Split
+
+IMAGES_PER_TASK = 16
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the processes need to know to inspect an image."""
+
+    classes: int
+    image_size: int
+    area_when_shrinking: bool
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A usable image."""
+
+    original: Size
+    cached: Size
+    targets: Targets
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class VerifiedSplit:
+    split: Split
+    targets: list[Targets]
+    """Per usable image."""
+    skipped: list[str]
+    """One sentence for each image left out."""
+    duplicates: int
+    """Label rows left out because they were there twice."""
+
+
+def verify_split(
+    split: str,
+    images: list[Path],
+    *,
+    root: Path,
+    output: Path,
+    classes: int,
+    image_size: int,
+    processes: int,
+    say: Callable[[str], None],
+) -> VerifiedSplit:
+    """Inspect the images of one split of the data set at `root` and write its cache and index into `output`.
+
+    Raises InvalidDataset when no image is usable.
+    """
+    rules = Rules(classes, image_size, area_when_shrinking=split != "train", cache=output / f"{split}.pixels")
+    create_cache(rules.cache, len(images), image_size)
+    names = [image.relative_to(root.resolve()).as_posix() for image in images]
+    results = list(_reported(_inspect_all(images, rules, processes), len(images), split, say))
+    good = [(slot, result) for slot, result in enumerate(results) if isinstance(result, Inspected)]
+    skipped = [
+        f"{name} is skipped: {result}." for name, result in zip(names, results, strict=True) if isinstance(result, str)
+    ]
+    if not good:
+        raise InvalidDataset(f"None of the {len(images)} {split} images can be used; the first: {skipped[0]}")
+    save_index(
+        output / f"{split}.npz",
+        slots_N=np.array([slot for slot, _ in good]),
+        sizes_N2=np.array([result.cached for _, result in good]),
+        targets=[result.targets for _, result in good],
+        image_size=image_size,
+    )
+    records = [_record(names[slot], images[slot], result) for slot, result in good]
+    described = Split(images=records, labels=output / f"{split}.npz", cache=rules.cache)
+    return VerifiedSplit(described, [r.targets for _, r in good], skipped, sum(r.duplicates for _, r in good))
+
+
+def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
+    """Check one image (slot, path) and store its pixels; returns the violation, if any, as text."""
+    slot, path = item
+    try:
+        image = decode_image(path.read_bytes())
+        labels = read_labels(label_path(path), rules.classes)
+    except (UnreadableImage, LabelViolation) as violation:
+        return str(violation)
+    fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
+    store_image(rules.cache, slot, fitted, rules.image_size)
+    return Inspected(_size(image.shape), _size(fitted.shape), labels.targets, labels.duplicates)
+
+
+def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
+    check = partial(inspect, rules=rules)
+    if processes == 1 or len(images) <= IMAGES_PER_TASK:
+        yield from map(check, enumerate(images))
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(check, enumerate(images), chunksize=IMAGES_PER_TASK)
+
+
+def _reported(
+    results: Iterable[Inspected | str], total: int, split: str, say: Callable[[str], None]
+) -> Iterator[Inspected | str]:
+    """Pass results on and say now and then how far they are."""
+    start = said = time.monotonic()
+    done = 0
+    for done, result in enumerate(results, 1):
+        now = time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            say(f"{split}: {done} of {total} images checked ({done / (now - start):.0f} images/s)")
+        yield result
+    say(f"{split}: {done} images checked and decoded in {time.monotonic() - start:.1f} s")
+
+
+def _size(shape: tuple[int, ...]) -> Size:
+    return shape[0], shape[1]
+
+
+def _record(name: str, path: Path, result: Inspected) -> ImageRecord:
+    return ImageRecord(name=name, path=path, height=result.original[0], width=result.original[1])
