@@ -1,0 +1,112 @@
+"""README section 9: five whole training steps, from images to weights, batch-norm statistics and averaged weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from masktrain_trainer.config import Hyperparameters
+from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.train.ema import ModelEma
+from masktrain_trainer.train.optimizer import build_optimizer
+from torch import Tensor, nn
+
+from .reference_data import arrays, image, reference_yolo, tensor
+
+STEPS = 5
+
+
+@dataclass
+class Trace:
+    model: Yolo
+    initial: dict[str, Tensor]
+    ema: ModelEma
+    ema2000: ModelEma
+    steps: list[list[float]]
+    """Total, box, objectness, class, gradient norm."""
+
+
+def train(
+    dtype: torch.dtype, clip: float = 10.0, memory_format: torch.memory_format = torch.contiguous_format
+) -> Trace:
+    model = reference_yolo("n", 3, 1).train().to(dtype=dtype, memory_format=memory_format)
+    initial = {key: value.clone() for key, value in model.state_dict().items()}
+    ema, ema2000 = ModelEma(model, 0.9999, 2000), ModelEma(model, 0.9999, 2000)
+    ema2000.updates = 2000
+    hyperparameters = Hyperparameters()
+    loss = DetectionLoss(model.anchors, hyperparameters, image_size=128, num_classes=3)
+    optimizer = build_optimizer(model, hyperparameters, batch_size=64)
+    images_BCHW, targets_M6 = (
+        image(201, (4, 3, 128, 128)).to(dtype=dtype, memory_format=memory_format),
+        tensor(arrays("trace")["targets"]),
+    )
+    steps = []
+    for _ in range(STEPS):
+        total, items_3 = loss(model(images_BCHW), targets_M6)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update(model)
+        ema2000.update(model)
+        steps.append([total.item(), *items_3.tolist(), norm.item()])
+    return Trace(model, initial, ema, ema2000, steps)
+
+
+@pytest.fixture(scope="module")
+def trace64() -> Trace:
+    return train(torch.float64)
+
+
+def sampled(state: dict[str, Tensor], kind: str) -> np.ndarray:
+    reference = arrays("trace")
+    entries = zip(reference[f"{kind}_key"], reference[f"{kind}_flat_index"], strict=True)
+    return np.array([state[str(key)].flatten()[int(index)].item() for key, index in entries])
+
+
+def test_losses_and_gradients(trace64: Trace) -> None:
+    np.testing.assert_allclose(trace64.steps, arrays("trace")["step_float64"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["param", "running"])
+def test_weights_and_statistics(trace64: Trace, kind: str) -> None:
+    reference = arrays("trace")
+    np.testing.assert_allclose(sampled(trace64.initial, kind), reference[f"{kind}_initial"], atol=1e-8)
+    np.testing.assert_allclose(
+        sampled(trace64.model.state_dict(), kind), reference[f"{kind}_after_float64"], atol=1e-8, rtol=0
+    )
+    for name, ema in (("ema", trace64.ema), ("ema2000", trace64.ema2000)):
+        actual = sampled(ema.module.state_dict(), kind)
+        np.testing.assert_allclose(actual, reference[f"{kind}_{name}_float64"], atol=1e-8, rtol=0)
+
+
+def test_size_of_every_update(trace64: Trace) -> None:
+    reference, after = arrays("trace"), trace64.model.state_dict()
+    keys = [str(key) for key in reference["param_update_l2_key"]]
+    assert set(keys) == set(dict(trace64.model.named_parameters()))
+    norms = [torch.linalg.vector_norm(after[key] - trace64.initial[key]).item() for key in keys]
+    np.testing.assert_allclose(norms, reference["param_update_l2_float64"], rtol=1e-6)
+
+
+def test_batches_are_counted(trace64: Trace) -> None:
+    state = trace64.model.state_dict()
+    counts = {int(value) for key, value in state.items() if key.endswith("num_batches_tracked")}
+    assert counts == {arrays("trace")["num_batches_tracked"].item()}
+
+
+def test_clipping() -> None:
+    reference = arrays("trace")
+    clipped = train(torch.float64, clip=2.0)
+    np.testing.assert_allclose(clipped.steps, reference["step_clip2_float64"], rtol=1e-6)
+    actual = sampled(clipped.model.state_dict(), "param")
+    np.testing.assert_allclose(actual, reference["param_after_clip2_float64"], atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_float32(memory_format: torch.memory_format) -> None:
+    reference = arrays("trace")
+    trace = train(torch.float32, memory_format=memory_format)
+    for actual, expected, rtol in zip(trace.steps, reference["step"], (1e-4, 1e-4, 1e-3, 1e-2, 5e-2), strict=True):
+        np.testing.assert_allclose(actual[:4], expected[:4], rtol=rtol)
+    np.testing.assert_allclose(sampled(trace.model.state_dict(), "param"), reference["param_after"], atol=2e-3, rtol=0)
