@@ -1,31 +1,20 @@
-"""Batches for training and validation.
+"""Training batches as tensors, from worker processes that live as long as the training.
 
-Training batches come from worker processes that live as long as their loader: one endless stream of (epoch, batch)
-feeds them, so they already work on the next epoch while the model is being validated.
+One endless stream of (epoch, batch) feeds the workers, so they already work on the next epoch while the model is being
+validated.
 """
 
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .batch_workers import BatchWorkers, Request, Samples, make_samples
 from .dataset import TrainDataset
 from .sampler import Shards
-
-BATCHES_AHEAD = 4
-"""Batches that every worker prepares in advance."""
-
-Request = tuple[int, int]
-"""Epoch and image index of a sample."""
 
 
 class Batch(NamedTuple):
@@ -38,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class TrainLoader:
-    """Training batches of one rank, epoch after epoch, from worker processes that stay.
+    """Training batches of one rank, epoch after epoch.
 
     With `workers` 0 samples are made in the calling process. Close it, or use it as a context manager, to end the
     workers.
@@ -56,8 +45,9 @@ class TrainLoader:
     ) -> None:
         self._dataset = dataset
         self._shards = Shards(len(dataset), dataset.seed, batch_size, rank, world_size)
-        self._workers, self._pin_memory = workers, pin_memory
-        self._stream: Iterator[Batch] | None = None
+        self._worker_count, self._pin_memory = workers, pin_memory
+        self._workers: BatchWorkers | None = None
+        self._stream: Iterator[Samples] | None = None
         self._position = (0, 0)
 
     @property
@@ -65,13 +55,19 @@ class TrainLoader:
         return self._shards.batches_per_epoch
 
     def start(self, epoch: int = 0, first_batch: int = 0) -> None:
-        """Begin to prepare batches from there on; workers need seconds to start, so call this early."""
+        """Begin to make batches from there on, so that they are ready when training is."""
         self.close()
         self._position = (epoch, first_batch)
-        self._stream = self._open_stream(epoch, first_batch)
+        requests = self._requests(epoch, first_batch)
+        if self._worker_count:
+            batch_images = self._shards.batch_size // self._shards.world_size
+            self._workers = BatchWorkers(self._dataset, workers=self._worker_count, batch_images=batch_images)
+            self._stream = self._workers.answers(requests)
+        else:
+            self._stream = (make_samples(self._dataset, request) for request in requests)
 
     def batches(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from `first_batch` on: in training order for free, elsewhere by a new start."""
+        """The batches of one epoch from `first_batch` on; any other than the next one in line costs a new start."""
         if self._stream is None or self._position != (epoch, first_batch):
             self.start(epoch, first_batch)
         assert self._stream is not None
@@ -79,11 +75,14 @@ class TrainLoader:
         for batch in range(first_batch, self.batches_per_epoch):
             last = batch + 1 == self.batches_per_epoch
             self._position = (epoch + 1, 0) if last else (epoch, batch + 1)
-            yield next(stream)
+            yield self._tensors(next(stream))
 
     def close(self) -> None:
         """End the worker processes."""
         self._stream = None
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,18 +90,17 @@ class TrainLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open_stream(self, epoch: int, first_batch: int) -> Iterator[Batch]:
-        loader: DataLoader[Batch] = DataLoader(
-            _Samples(self._dataset),  # type: ignore[arg-type]
-            batch_sampler=_Schedule(self._shards, epoch, first_batch),
-            num_workers=self._workers,
-            collate_fn=collate,
-            pin_memory=self._pin_memory,
-            worker_init_fn=prepare_worker if self._workers else None,
-            multiprocessing_context="forkserver" if self._workers else None,
-            prefetch_factor=BATCHES_AHEAD if self._workers else None,
-        )
-        return iter(loader)
+    def _requests(self, epoch: int, first_batch: int) -> Iterator[Request]:
+        """All of this rank's batches from there on, without end."""
+        for following in itertools.count(epoch):
+            for indices in self._shards.batches(following)[first_batch if following == epoch else 0 :]:
+                yield following, indices
+
+    def _tensors(self, samples: Samples) -> Batch:
+        """Copy out of the shared memory, straight into pinned memory if a GPU reads it."""
+        shared_BCHW = torch.from_numpy(samples.images_BCHW)
+        images_BCHW = shared_BCHW.pin_memory() if self._pin_memory else shared_BCHW.clone()
+        return Batch(images_BCHW, torch.from_numpy(samples.targets_M6), torch.from_numpy(samples.indices_B))
 
 
 def train_batches(
@@ -118,48 +116,3 @@ def train_batches(
     """The batches of a single epoch; `batch_size` is global. Several epochs want one `TrainLoader`."""
     with TrainLoader(dataset, batch_size=batch_size, rank=rank, world_size=world_size, workers=workers) as loader:
         yield from loader.batches(epoch, first_batch)
-
-
-def collate(samples: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], int]]) -> Batch:
-    """Stack samples (image, targets, index); targets get the position of their image in the batch."""
-    images = torch.from_numpy(np.stack([image for image, _, _ in samples]))
-    return Batch(
-        images, stack_targets([targets for _, targets, _ in samples]), torch.tensor([i for _, _, i in samples])
-    )
-
-
-def stack_targets(targets: list[npt.NDArray[np.float32]]) -> torch.Tensor:
-    """(M, 6) from the (N, 5) targets of each image."""
-    positions = np.repeat(np.arange(len(targets), dtype=np.float32), [len(rows) for rows in targets])
-    return torch.from_numpy(np.column_stack([positions, np.concatenate(targets)]))
-
-
-def prepare_worker(_: int) -> None:
-    """One thread per worker, and no death by signals that are meant for the trainer: it ends its workers itself."""
-    cv2.setNumThreads(0)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-class _Samples(Dataset[tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], int]]):
-    def __init__(self, dataset: TrainDataset) -> None:
-        self._dataset = dataset
-
-    def __getitem__(self, request: Request) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], int]:
-        epoch, index = request
-        return *self._dataset.sample(epoch, index), index
-
-
-@dataclass(frozen=True)
-class _Schedule(Sampler[list[Request]]):
-    """All batches of one rank from a point of a training on, without end."""
-
-    shards: Shards
-    epoch: int
-    first_batch: int
-
-    def __iter__(self) -> Iterator[list[Request]]:
-        for epoch in itertools.count(self.epoch):
-            first = self.first_batch if epoch == self.epoch else 0
-            for batch in self.shards.batches(epoch)[first:]:
-                yield [(epoch, int(index)) for index in batch]

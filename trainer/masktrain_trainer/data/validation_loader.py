@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .batch_workers import stack_targets
 from .cache import CachedImages
 from .dataset import channels_first
 from .letterbox import letterbox, plan_letterbox
-from .loader import stack_targets
 from .prepared import PreparedDataset, Split
 from .rectangular import letterboxed_targets, plan_rectangular
 
@@ -88,7 +88,7 @@ def _batch(
         ratio_pads.append((ratio, plan.pad_x, plan.pad_y))
     return ValBatch(
         torch.from_numpy(np.stack(pixels)),
-        stack_targets(targets),
+        torch.from_numpy(stack_targets(targets)),
         originals_N2[indices_B],
         np.array(ratio_pads, np.float64),
         indices_B,
