@@ -30,7 +30,7 @@ class Trace:
 def train(
     dtype: torch.dtype, clip: float = 10.0, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Trace:
-    model = reference_yolo("n", 3, 1).train().to(dtype=dtype, memory_format=memory_format)
+    model = reference_yolo("n", 3, 1).train().to(dtype).to(memory_format=memory_format)
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     ema, ema2000 = ModelEma(model, 0.9999, 2000), ModelEma(model, 0.9999, 2000)
     ema2000.updates = 2000
