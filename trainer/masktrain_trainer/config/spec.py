@@ -15,6 +15,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in
 Uri = Annotated[
     str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?|file:///.+)$", min_length=8, max_length=1024)
 ]
+ObjectUri = Annotated[
+    str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|file:///.+)$", min_length=8, max_length=1024)
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -71,7 +74,9 @@ class StoreSpec(Contract):
         max_length=512,
         description="URL of the S3 endpoint; unset means AWS.",
     )
-    region: str = Field(default="us-east-1", min_length=1, max_length=64, description="Region that requests are signed for.")
+    region: str = Field(
+        default="us-east-1", min_length=1, max_length=64, description="Region that requests are signed for."
+    )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if needed).",
@@ -90,7 +95,7 @@ class ModelSpec(Contract):
 
 
 class DatasetSpec(Contract):
-    uri: Uri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")
+    uri: ObjectUri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the zip.")
     store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// URI.")
 
@@ -99,25 +104,47 @@ class Hyperparameters(Contract):
     """YOLOv5's hyperparameters under their full names; the defaults are its 'scratch-low' preset."""
 
     learning_rate: float = Field(default=0.01, gt=0, le=10, description="Initial learning rate (lr0).")
-    final_learning_rate_fraction: Fraction = Field(default=0.01, description="Final learning rate as a fraction of the initial one (lrf).")
+    final_learning_rate_fraction: Fraction = Field(
+        default=0.01, description="Final learning rate as a fraction of the initial one (lrf)."
+    )
     momentum: Fraction = Field(default=0.937, description="SGD momentum.")
     weight_decay: Fraction = Field(default=0.0005, description="Weight decay at the nominal batch size.")
     nominal_batch_size: int = Field(
-        default=64, ge=1, le=4096, description="Gradients are accumulated until about this many images make one optimizer step."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Gradients are accumulated until about this many images make one optimizer step.",
     )
     warmup_epochs: float = Field(default=3.0, ge=0, le=100, description="Length of the warm-up in epochs.")
     warmup_min_iterations: int = Field(default=100, ge=0, le=100_000, description="Shortest warm-up in batches.")
     warmup_momentum: Fraction = Field(default=0.8, description="Momentum at the start of the warm-up.")
-    warmup_bias_learning_rate: Fraction = Field(default=0.1, description="Learning rate of biases at the start of the warm-up.")
-    ema_decay: float = Field(default=0.9999, ge=0, lt=1, description="Final decay of the exponential moving average of the weights.")
-    ema_ramp_steps: int = Field(default=2000, ge=1, le=1_000_000, description="Optimizer steps over which the decay ramps up (time constant).")
+    warmup_bias_learning_rate: Fraction = Field(
+        default=0.1, description="Learning rate of biases at the start of the warm-up."
+    )
+    ema_decay: float = Field(
+        default=0.9999, ge=0, lt=1, description="Final decay of the exponential moving average of the weights."
+    )
+    ema_ramp_steps: int = Field(
+        default=2000, ge=1, le=1_000_000, description="Optimizer steps over which the decay ramps up (time constant)."
+    )
     box_gain: float = Field(default=0.05, ge=0, le=100, description="Weight of the box loss.")
     class_gain: float = Field(default=0.5, ge=0, le=100, description="Weight of the class loss.")
-    class_positive_weight: float = Field(default=1.0, gt=0, le=100, description="Weight of positives in the class BCE (cls_pw).")
+    class_positive_weight: float = Field(
+        default=1.0, gt=0, le=100, description="Weight of positives in the class BCE (cls_pw)."
+    )
     objectness_gain: float = Field(default=1.0, ge=0, le=100, description="Weight of the objectness loss.")
-    objectness_positive_weight: float = Field(default=1.0, gt=0, le=100, description="Weight of positives in the objectness BCE (obj_pw).")
-    anchor_threshold: float = Field(default=4.0, gt=1, le=100, description="Largest ratio of a box side to an anchor side that still matches (anchor_t).")
-    focal_gamma: float = Field(default=0.0, ge=0, le=10, description="Gamma of the focal loss; 0 switches it off (fl_gamma).")
+    objectness_positive_weight: float = Field(
+        default=1.0, gt=0, le=100, description="Weight of positives in the objectness BCE (obj_pw)."
+    )
+    anchor_threshold: float = Field(
+        default=4.0,
+        gt=1,
+        le=100,
+        description="Largest ratio of a box side to an anchor side that still matches (anchor_t).",
+    )
+    focal_gamma: float = Field(
+        default=0.0, ge=0, le=10, description="Gamma of the focal loss; 0 switches it off (fl_gamma)."
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the class loss.")
     hsv_hue: Fraction = Field(default=0.015, description="Hue augmentation, fraction.")
     hsv_saturation: Fraction = Field(default=0.7, description="Saturation augmentation, fraction.")
@@ -135,19 +162,32 @@ class Hyperparameters(Contract):
 class TrainingSpec(Contract):
     epochs: int = Field(default=100, ge=1, le=10_000, description="Passes over the training images.")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="Images per iteration over all ranks together.")
-    image_size: int = Field(default=640, ge=64, le=4096, multiple_of=32, description="Side of the square training images in pixels.")
-    patience: int = Field(default=100, ge=0, le=10_000, description="Stop after this many epochs without a better fitness; 0 means never.")
-    schedule: Schedule = Field(default=Schedule.LINEAR, description="Shape of the learning rate's decay over all epochs.")
+    image_size: int = Field(
+        default=640, ge=64, le=4096, multiple_of=32, description="Side of the square training images in pixels."
+    )
+    patience: int = Field(
+        default=100, ge=0, le=10_000, description="Stop after this many epochs without a better fitness; 0 means never."
+    )
+    schedule: Schedule = Field(
+        default=Schedule.LINEAR, description="Shape of the learning rate's decay over all epochs."
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of initialisation, sampling and augmentation.")
     precision: Precision = Field(default=Precision.AUTO, description="Number format of forward and backward passes.")
     workers: int | None = Field(
-        default=None, ge=0, le=64, description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8."
+        default=None,
+        ge=0,
+        le=64,
+        description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8.",
     )
-    hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="Overrides of YOLOv5's scratch-low preset.")
+    hyperparameters: Hyperparameters = Field(
+        default=Hyperparameters(), description="Overrides of YOLOv5's scratch-low preset."
+    )
 
 
 class CheckpointSpec(Contract):
     uri: Uri = Field(description="Prefix under which checkpoints, best.pt and results are written.")
     store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// URI.")
-    interval_seconds: int = Field(default=300, ge=5, le=86_400, description="Longest time between two checkpoints while training.")
+    interval_seconds: int = Field(
+        default=300, ge=5, le=86_400, description="Longest time between two checkpoints while training."
+    )
     keep: Keep = Field(default=Keep.BEST, description="What stays in the store once the job is complete.")

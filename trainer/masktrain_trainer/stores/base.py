@@ -1,0 +1,73 @@
+"""What every object store can do. Keys are relative to the store's prefix and use `/`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """`sha256` is what the writer recorded (S3 metadata) or what the file has (folders); None if nobody recorded it.
+
+    `etag` is opaque: it identifies one version of the object for `if_match`.
+    """
+
+    key: str
+    size: int
+    etag: str
+    sha256: str | None
+    modified: datetime
+
+
+class Store(Protocol):
+    """A bucket with a prefix, or a folder. Every method raises StoreError and nothing else for the store's failures."""
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        sha256: str | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> ObjectInfo:
+        """Write an object whole or not at all.
+
+        `sha256` spares hashing a file again. Conditions are for small bodies (`bytes`) only; a lost one raises
+        PreconditionFailed, unless the store ignores conditions: see `honours_conditional_writes`.
+        """
+        ...
+
+    def read(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissing."""
+        ...
+
+    def download(self, key: str, path: Path) -> ObjectInfo:
+        """Write the object to the file `path`. Raises ObjectMissing."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is known of an object; None if there is none."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects whose keys start with `prefix`, without their `sha256`."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        ...
+
+    def copy(self, source: str, destination: str) -> None:
+        """Copy within the store, by the store itself where it can. Raises ObjectMissing."""
+        ...
+
+    def uri(self, key: str) -> str:
+        """Where a person finds the object."""
+        ...
+
+    def honours_conditional_writes(self) -> bool:
+        """Whether `if_absent` and `if_match` are proven to work: some servers accept the headers and ignore them."""
+        ...

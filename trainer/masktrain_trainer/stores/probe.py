@@ -1,0 +1,26 @@
+"""Whether a server honours conditional writes: asked by experiment, since some ignore the headers without a word."""
+
+import uuid
+
+from .base import Store
+from .errors import PreconditionFailed, StoreError
+
+
+def conditional_writes_work(store: Store) -> bool:
+    """Write a probe object again under conditions that must fail. False also if the server refuses the headers."""
+    key = f".probe-{uuid.uuid4().hex}"
+    try:
+        store.put(key, b"1", if_absent=True)
+        return _refused(store, key, if_absent=True) and _refused(store, key, if_absent=False)
+    except StoreError:
+        return False
+    finally:
+        store.delete(key)
+
+
+def _refused(store: Store, key: str, *, if_absent: bool) -> bool:
+    try:
+        store.put(key, b"2", if_absent=if_absent, if_match=None if if_absent else "0" * 32)
+    except PreconditionFailed:
+        return True
+    return False
