@@ -24,7 +24,7 @@ SMALLEST_SIDE = 10
 """Pixels; smaller images are taken for mistakes, as in YOLOv5."""
 
 
-class UnreadableImage(ValueError):  # noqa: N818
+class UnreadableImage(ValueError):
     """`str()` says what is wrong with an image, as the rest of a sentence that began with its name."""
 
 

@@ -15,7 +15,7 @@ SMALLEST_POLYGON = 7
 """Class and three corners."""
 
 
-class LabelViolation(ValueError):  # noqa: N818
+class LabelViolation(ValueError):
     """`str()` says what a label file does wrong, as the rest of a sentence that began with the image's name."""
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 
 import torch
 
-from .batch_workers import BatchWorkers, Request, Samples, make_samples
+from .batch_worker import Request, Samples, make_samples
+from .batch_workers import BatchWorkers
 from .dataset import TrainDataset
 from .sampler import Shards
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .batch_workers import stack_targets
+from .batch_worker import stack_targets
 from .cache import CachedImages
 from .dataset import channels_first
 from .letterbox import letterbox, plan_letterbox
