@@ -1,0 +1,56 @@
+"""The condition types of a MaskTrainingJob and the reasons they may carry: API, like the fields of the spec.
+
+There is no `Ready` and no `phase`: kstatus (Flux, Argo CD, `kubectl wait`) would wait on them for the whole training.
+`Reconciling` and `Stalled` are the two that kstatus reads.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    DATASET_VERIFIED = "DatasetVerified"
+    CHECKPOINT_FRESH = "CheckpointFresh"
+    PROGRESS_UNKNOWN = "ProgressUnknown"
+
+
+class Reason(StrEnum):
+    """Reasons that the operator itself gives; a trainer's `FailureReason` may stand in `Failed` and `Stalled` too."""
+
+    # Reconciling
+    STARTING_WORKERS = "StartingWorkers"
+    WORKERS_RUNNING = "WorkersRunning"
+    RESTART_BACKOFF = "RestartBackoff"
+    WAITING_FOR_OLD_PODS = "WaitingForOldPods"
+    FINISHED = "Finished"
+    # Complete, DatasetVerified, CheckpointFresh, ProgressUnknown
+    TRAINING_COMPLETE = "TrainingComplete"
+    VERIFIED = "Verified"
+    STORED = "Stored"
+    STORE_ERROR = "StoreError"
+    UNREACHABLE = "Unreachable"
+    REACHABLE = "Reachable"
+    # Failed and Stalled
+    RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SERVICE_NOT_OURS = "ServiceNotOurs"
+    JOB_NOT_OURS = "JobNotOurs"
+    NAMES_FREE = "NamesFree"
+
+
+class FailureKind(StrEnum):
+    """What ended an attempt. `UserError` is final, the others are tried again; only `Hung` and `Crashed` are charged."""
+
+    USER_ERROR = "UserError"
+    STOPPED = "Stopped"
+    PREEMPTED = "Preempted"
+    HUNG = "Hung"
+    CRASHED = "Crashed"
+
+    @property
+    def charged(self) -> bool:
+        """Whether such an end, without progress, uses up `limits.maxRestartsWithoutProgress`."""
+        return self in (FailureKind.HUNG, FailureKind.CRASHED)

@@ -1,0 +1,128 @@
+"""The cross-field rules of a MaskTrainingJob in CEL, checked by the API server before anything is stored.
+
+Transition rules stand on `spec` as a whole and look at both sides with has(): a rule on an optional field itself is not
+evaluated when the field is removed, so that removing and adding it again would change what must not change.
+"""
+
+from dataclasses import asdict, dataclass
+
+from masktrain_trainer.config import RESERVED_VARIABLES
+
+MAX_NAME = 50
+"""Names of Jobs, pods and host names add `-<attempt>-<rank>` and must stay within 63 characters."""
+
+IMMUTABLE_SECTIONS = ("model", "dataset", "training", "checkpoint")
+IMMUTABLE_COMPUTE = (
+    "nodes",
+    "gpusPerNode",
+    "gpuResource",
+    "imagePullSecrets",
+    "priorityClassName",
+    "serviceAccountName",
+    "sharedMemory",
+    "persistentVolumeClaims",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    rule: str
+    message: str
+
+    def to_manifest(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def object_rules() -> list[dict[str, str]]:
+    """Rules on the whole object: the only place that sees metadata.name."""
+    return [
+        Rule(
+            f"self.metadata.name.size() <= {MAX_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"metadata.name must be at most {MAX_NAME} characters: lower-case letters, digits and '-', starting with a "
+            "letter and not ending with '-', because Jobs, pods and host names are made from it.",
+        ).to_manifest()
+    ]
+
+
+def spec_rules() -> list[dict[str, str]]:
+    rules = [*_sizes(), *_environment(), *_file_uris(), *_gpu_resource(), *_immutability()]
+    return [rule.to_manifest() for rule in rules]
+
+
+def _sizes() -> list[Rule]:
+    return [
+        Rule(
+            "self.training.batchSize % (self.compute.nodes * self.compute.gpusPerNode) == 0",
+            "training.batchSize counts the images of all ranks together and must be a multiple of "
+            "compute.nodes x compute.gpusPerNode.",
+        ),
+        Rule(
+            "!self.model.architecture.endsWith('6') || self.training.imageSize % 64 == 0",
+            "training.imageSize must be a multiple of 64 for the architectures that end in 6: "
+            "their largest stride is 64 pixels.",
+        ),
+    ]
+
+
+def _environment() -> list[Rule]:
+    reserved = ", ".join(f"'{name}'" for name in RESERVED_VARIABLES)
+    return [
+        Rule(
+            f"!has(self.compute.env) || self.compute.env.all(variable, !(variable.name in [{reserved}]))",
+            "compute.env must not name a variable that the launch itself sets: " + ", ".join(RESERVED_VARIABLES) + ".",
+        ),
+        Rule(
+            "!has(self.compute.env) || "
+            "self.compute.env.all(variable, !(has(variable.value) && has(variable.valueFrom)))",
+            "A variable in compute.env has either a value or a valueFrom, not both.",
+        ),
+    ]
+
+
+def _file_uris() -> list[Rule]:
+    return [
+        _mounted("dataset.uri", "self.dataset.uri"),
+        _mounted("model.weights", "self.model.weights"),
+        _mounted("checkpoint.uri", "self.checkpoint.uri", writable=True),
+    ]
+
+
+def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
+    """A file:// URI has to lie on a claim, or every pod would see a folder of its own that ends with it."""
+    may_write = " && !claim.readOnly" if writable else ""
+    covered = f"(({uri} + '/').startsWith('file://' + claim.mountPath + '/')){may_write}"
+    message = (
+        f"{field} is a file:// URI: it must lie below the mountPath of one of compute.persistentVolumeClaims"
+        f"{' that is not readOnly' if writable else ''}."
+    )
+    claims = "self.compute.persistentVolumeClaims"
+    return Rule(f"!{uri}.startsWith('file://') || (has({claims}) && {claims}.exists(claim, {covered}))", message)
+
+
+def _gpu_resource() -> list[Rule]:
+    sections = ("requests", "limits")
+    absent = (
+        f"(!has(self.compute.resources.{section}) || !(self.compute.gpuResource in self.compute.resources.{section}))"
+        for section in sections
+    )
+    return [
+        Rule(
+            "!has(self.compute.resources) || (" + " && ".join(absent) + ")",
+            "compute.resources must not name the resource of compute.gpuResource: compute.gpusPerNode says how many.",
+        )
+    ]
+
+
+def _immutability() -> list[Rule]:
+    sections = [_immutable("self", "oldSelf", section, section) for section in IMMUTABLE_SECTIONS]
+    compute = [_immutable("self.compute", "oldSelf.compute", f, f"compute.{f}") for f in IMMUTABLE_COMPUTE]
+    return sections + compute
+
+
+def _immutable(new: str, old: str, field: str, path: str) -> Rule:
+    same = f"has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {new}.{field} == {old}.{field})"
+    return Rule(
+        same,
+        f"{path} cannot change once the job exists: create a new job. "
+        "Only limits and compute.image, env, resources, tolerations and nodeSelector can.",
+    )

@@ -1,0 +1,146 @@
+"""The status of a MaskTrainingJob. Numbers that are not integers are strings, as Kubernetes' API rules ask."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from masktrain_trainer.config import Phase
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+def _to_whole_seconds(moment: datetime) -> datetime:
+    """As metav1.Time: UTC, without fractions, so that a value read back equals the one written."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+Time = Annotated[datetime, AfterValidator(_to_whole_seconds)]
+Decimal = Annotated[str, Field(max_length=32)]
+Name = Annotated[str, Field(max_length=256)]
+Sentence = Annotated[str, Field(max_length=32_768)]
+StoredUri = Annotated[str, Field(max_length=2048)]
+
+
+class StatusModel(BaseModel):
+    """Unknown keys are dropped, not refused: a newer operator may have written the status before a roll-back."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(StatusModel):
+    """The fields of metav1.Condition."""
+
+    type: str = Field(max_length=316, description="Name of the condition.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: str = Field(min_length=1, max_length=1024, description="One CamelCase word for programs.")
+    message: Sentence = Field(default="", description="One sentence for people.")
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec it was set for.")
+    last_transition_time: Time = Field(description="When the status last changed.")
+
+
+class State(StrEnum):
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class LastFailure(StatusModel):
+    attempt: int = Field(ge=0, description="The attempt that failed.")
+    kind: Name = Field(description="UserError, Stopped, Preempted, Hung or Crashed.")
+    reason: Name = Field(description="One CamelCase word for programs.")
+    message: Sentence = Field(description="One sentence for people.")
+    time: Time = Field(description="When the operator saw it.")
+
+
+class Restarts(StatusModel):
+    total: int = Field(default=0, ge=0, description="Attempts after the first.")
+    without_progress: int = Field(
+        default=0, ge=0, description="Crashes and hangs since the last newer checkpoint; limited by the spec."
+    )
+    preemptions_without_progress: int = Field(
+        default=0, ge=0, description="Preemptions and stops since the last newer checkpoint; not limited."
+    )
+    step_at_start: int = Field(
+        default=0, ge=0, description="Step of the newest checkpoint when the current attempt started."
+    )
+    last_failure: LastFailure | None = Field(default=None, description="Why the newest failed attempt ended.")
+    retry_time: Time | None = Field(default=None, description="The next attempt does not start before this.")
+
+
+class StatusLosses(StatusModel):
+    box: Decimal
+    objectness: Decimal
+    classification: Decimal
+
+
+class StatusProgress(StatusModel):
+    phase: Phase | None = Field(default=None, description="What the rank-0 pod is doing.")
+    detail: Sentence | None = Field(default=None, description="The same in words.")
+    epoch: int = Field(default=0, ge=0, description="Epoch in work, from 0.")
+    epochs: int = Field(default=0, ge=0, description="Epochs to train.")
+    step: int = Field(default=0, ge=0, description="Optimizer steps taken.")
+    images_per_second: Decimal | None = Field(default=None, description="Training images per second over all ranks.")
+    eta_seconds: int | None = Field(default=None, description="Estimated time to the end.")
+    losses: StatusLosses | None = Field(default=None, description="Mean losses of the epoch in work.")
+    map50: Decimal | None = Field(default=None, alias="mAP50", description="mAP50 of the last validation.")
+    map50_95: Decimal | None = Field(default=None, alias="mAP50_95", description="mAP50-95 of the last validation.")
+    updated_at: Time | None = Field(default=None, description="When the trainer said so.")
+
+
+class StatusCheckpoint(StatusModel):
+    uri: StoredUri = Field(description="Where the file is.")
+    sha256: Name = Field(description="Its SHA-256, verified in the store.")
+    size_bytes: int = Field(ge=0, description="Its size.")
+    epoch: int = Field(ge=0, description="Epoch it was taken in, from 0.")
+    step: int = Field(ge=0, description="Optimizer step it was taken at.")
+    fitness: Decimal | None = Field(default=None, description="0.1 mAP50 + 0.9 mAP50-95.")
+    verified_at: Time = Field(description="When the checksum was verified.")
+
+
+class StatusCheckpoints(StatusModel):
+    best: StatusCheckpoint | None = Field(default=None, description="The fittest so far.")
+    last: StatusCheckpoint | None = Field(default=None, description="The newest.")
+
+
+class StatusDataset(StatusModel):
+    """Counts of images and boxes are those of the training split unless they say otherwise."""
+
+    classes: list[Name] = Field(max_length=2000, description="Class names in order.")
+    images: int = Field(ge=0)
+    boxes: int = Field(ge=0)
+    validation_images: int = Field(ge=0)
+    validation_boxes: int = Field(ge=0)
+    skipped_images: int = Field(default=0, ge=0, description="Images left out because they could not be read.")
+
+
+class MaskTrainingJobStatus(StatusModel):
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec last acted on.")
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=32,
+        description="Complete, Failed, Reconciling, Stalled, DatasetVerified, CheckpointFresh, ProgressUnknown.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    state: State | None = Field(default=None, description="One word for people; programs read the conditions.")
+    attempt: int | None = Field(default=None, ge=0, description="Number of the newest attempt, from 0.")
+    restarts: Restarts = Field(default=Restarts())
+    progress: StatusProgress | None = Field(default=None, description="Where training stands.")
+    checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")
+    dataset: StatusDataset | None = Field(default=None, description="What was found in the data set.")
+    outputs: list[StoredUri] = Field(default=[], max_length=256, description="Files left for the user.")
+    start_time: Time | None = Field(default=None, description="When the first attempt was created.")
+    completion_time: Time | None = Field(default=None, description="When the job completed or failed.")
+
+    def to_manifest(self) -> dict[str, object]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

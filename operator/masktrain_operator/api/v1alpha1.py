@@ -1,0 +1,40 @@
+"""The MaskTrainingJob resource, version v1alpha1."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from .spec import MaskTrainingJobSpec
+from .status import MaskTrainingJobStatus
+
+
+class Metadata(BaseModel):
+    """The part of ObjectMeta that the operator reads."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: datetime
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default={})
+    annotations: dict[str, str] = Field(default={})
+
+
+class MaskTrainingJob(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    metadata: Metadata
+    spec: MaskTrainingJobSpec
+    status: MaskTrainingJobStatus = MaskTrainingJobStatus()
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """From the JSON of the API server. Raises pydantic.ValidationError if the object does not fit this version."""
+        return cls.model_validate(dict(body))

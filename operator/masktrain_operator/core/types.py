@@ -1,0 +1,67 @@
+"""What the pure core reads and what it answers: the whole interface between deciding and doing."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from masktrain_trainer.config import Progress
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain JSON."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The cluster as seen for one MaskTrainingJob."""
+
+    jobs: tuple[Manifest, ...] = ()
+    """Batch Jobs whose controller is this resource's uid."""
+    pods: tuple[Manifest, ...] = ()
+    """Pods that carry this resource's uid as a label."""
+    service: Manifest | None = None
+    """The Service named like the resource, whoever owns it."""
+    progress: Progress | None = None
+    """The last answer of rank 0 of the running attempt."""
+    progress_error: str | None = None
+    """Why a Ready rank-0 pod could not be read."""
+    foreign_jobs: tuple[str, ...] = ()
+    """Names of Jobs that stand where an attempt's Job should be created and belong to someone else."""
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """One object to delete, guarded by its uid. `grace_seconds` None leaves the object's own grace period."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in this order: create, apply, delete, write the status, emit the events."""
+
+    create: tuple[Manifest, ...] = ()
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[Deletion, ...] = ()
+    status: Manifest | None = None
+    """The whole new status; None leaves it as it is."""
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
+    """Seconds until a plan could differ although nothing was seen to change."""
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    trainer_image: str
+    image_pull_policy: str = "IfNotPresent"
+    progress_interval_seconds: float = 2.0
