@@ -5,7 +5,7 @@ import os
 
 import pytest
 from masktrain_trainer.config import CONFIG_VARIABLE, FailureReason
-from masktrain_trainer.train.cpu_limit import cpu_limit
+from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.launch import Launch, torchrun_command, worker_environment
 from masktrain_trainer.train.paths import Paths

@@ -56,6 +56,14 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def gather_to_leader(self, value: Value) -> list[Value]:
+        """Every rank's picklable value by rank, on rank 0; nothing on the others."""
+        if self.alone:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.leads else None
+        dist.gather_object(value, values, dst=0, group=self.control)
+        return values or []
+
     def broadcast_tensors(self, tensors: list[torch.Tensor]) -> None:
         """Overwrite the tensors with rank 0's, in few large messages per number format."""
         if self.alone:
@@ -66,7 +74,7 @@ class Ranks:
         for group in by_format.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.broadcast(flat, src=0)
-            for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+            for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -104,6 +112,7 @@ def process_groups(timeout: timedelta) -> Iterator[Ranks]:
     dist.init_process_group(backend, timeout=max(timeout, START_TIMEOUT), device_id=device_id)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
+        assert isinstance(control, dist.ProcessGroup)
         yield Ranks(rank, local_rank, world_size, local_world_size, device, control)
     finally:
         dist.destroy_process_group()

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from masktrain_trainer.config import CONFIG_VARIABLE, RENDEZVOUS_PORT, FailureReason, RunConfig
+from masktrain_trainer.data.cpu_limit import cpu_limit
 
-from .cpu_limit import cpu_limit
 from .errors import UserError
 from .paths import Paths
 

@@ -44,7 +44,7 @@ _STAGE_PATIENCE_SECONDS = 2.0
 _STACK_DUMP_SECONDS = 1.0
 
 
-class AttemptEnded(Exception):  # noqa: N818 - how a stage ends the attempt, good or bad
+class AttemptEnded(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
@@ -126,7 +126,7 @@ class Supervisor:
 
     async def _draw_report(self) -> None:
         """A report that fails costs a picture, never a training."""
-        options = ("--run-directory", str(self._run.root), "--data", str(self._paths.data))
+        options = ("--run-directory", str(self._run.root))
         command = [sys.executable, "-m", "masktrain_trainer.report.build", *options]
         child = await ChildProcess.start("report", command, self._environment)
         try:

@@ -1,0 +1,75 @@
+"""`masktrain detect`: weights and pictures in, pictures with boxes and one line each out."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from masktrain_trainer.checkpoint.load import ModelFile, load_model_file
+from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores.errors import StoreError
+
+from .draw import LabelledBox, draw_boxes
+from .predict import Detection, DetectionOptions, Detector
+from .sources import UnreadableSource, list_images, output_names, read_image
+
+__all__ = ["DetectionError", "DetectionOptions", "run_detection"]
+
+
+class DetectionError(Exception):
+    """`str()` is one sentence for the person at the terminal."""
+
+
+def run_detection(
+    weights: str, source: Path, output: Path, options: DetectionOptions, endpoint: str | None = None
+) -> Iterator[str]:
+    """Draw the detections of every image of `source` into `output`; yields one line for each. Raises DetectionError.
+
+    An unreadable image of a folder is named and passed over.
+    """
+    try:
+        images = list_images(source)
+    except UnreadableSource as error:
+        raise DetectionError(str(error)) from error
+    detector = Detector(load_weights(weights, endpoint), options)
+    for image, name in output_names(images, source):
+        yield _detect_one(detector, image, output / name, skip_unreadable=source.is_dir())
+
+
+def load_weights(weights: str, endpoint: str | None) -> ModelFile:
+    """A local file or an object; credentials of an s3:// URI come from the usual AWS_* variables."""
+    try:
+        if "://" not in weights:
+            return load_model_file(Path(weights))
+        store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "weights.pt"
+            store.download(key, local)
+            return load_model_file(local)
+    except FileNotFoundError as error:
+        raise DetectionError(f"The weights {weights} do not exist.") from error
+    except (StoreError, ValueError) as error:
+        raise DetectionError(str(error)) from error
+
+
+def summarise(name: str, detections: Sequence[Detection]) -> str:
+    """`a.jpg: 2 mask, 1 no mask`; classes in the order of the model."""
+    counts = Counter((detection.class_index, detection.name) for detection in detections)
+    return f"{name}: " + (", ".join(f"{count} {label}" for (_, label), count in sorted(counts.items())) or "nothing")
+
+
+def _detect_one(detector: Detector, image: Path, output: Path, *, skip_unreadable: bool) -> str:
+    try:
+        pixels = read_image(image)
+    except UnreadableSource as error:
+        if skip_unreadable:
+            return f"skipped: {error}"
+        raise DetectionError(str(error)) from error
+    detections = detector(pixels)
+    boxes = [LabelledBox(found.xyxy, found.class_index, f"{found.name} {found.confidence:.2f}") for found in detections]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw_boxes(pixels, boxes)).save(output)
+    return f"{summarise(str(image), detections)} -> {output}"

@@ -1,0 +1,144 @@
+"""Where a training starts: at a stored checkpoint, at given weights, or at random ones; the same on every rank."""
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from masktrain_trainer.checkpoint.load import ModelFile, load_model_file, load_state
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
+from masktrain_trainer.model.yolo import Yolo, build_yolo
+from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores.errors import ObjectMissing, StoreDenied
+
+from .context import Context
+from .distributed import Ranks
+from .early_stopping import EarlyStopping
+from .ema import ModelEma
+from .errors import UserError
+from .optimizer import build_optimizer
+from .precision import build_scaler
+from .run_directory import read_document
+from .stage_result import RestoreResult
+from .state import TrainingState, restore_state
+
+log = logging.getLogger(__name__)
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What rank 0 found; at most one of the two."""
+
+    checkpoint: dict[str, Any] | None = None
+    weights: dict[str, Tensor] | None = None
+
+
+def initial_state(context: Context) -> TrainingState:
+    """The state to train on from. Raises UserError, on all ranks alike, if the given weights cannot be used."""
+    start = agreed(context.ranks, lambda: _find_start(context))
+    torch.manual_seed(context.training.seed)
+    model = build_yolo(context.config.model.architecture, len(context.prepared.names))
+    if start.weights is not None:
+        log.info("%s", transfer(model, start.weights))
+    state = _fresh_state(context, model.to(context.ranks.device))
+    torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
+    if start.checkpoint is not None:
+        restore_state(start.checkpoint, state, context.ranks)
+        log.info("going on from the checkpoint of epoch %d, step %d", state.position.epoch, state.position.step)
+    return state
+
+
+def agreed(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
+    """Rank 0's answer on every rank; its UserError too, so that no rank waits for one that has given up."""
+    answer: _Start | UserError | None = None
+    if ranks.leads:
+        try:
+            answer = find()
+        except UserError as error:
+            answer = error
+    result = ranks.broadcast((answer.reason, str(answer)) if isinstance(answer, UserError) else answer)
+    if isinstance(result, tuple):
+        raise UserError(*result)
+    assert result is not None
+    return result
+
+
+def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
+    """Take over what fits by name and shape, as YOLOv5 does; a sentence about it.
+
+    Raises UserError if nothing fits.
+    """
+    own = model.state_dict()
+    fitting = {
+        name: tensor.to(own[name].dtype)
+        for name, tensor in weights.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    if not fitting:
+        raise UserError(
+            FailureReason.INVALID_WEIGHTS,
+            "None of the given weights fits the model: model.architecture must be the one that they were trained with.",
+        )
+    model.load_state_dict(fitting, strict=False)
+    return f"{len(fitting)} of {len(own)} tensors taken over from the given weights"
+
+
+def _fresh_state(context: Context, model: Yolo) -> TrainingState:
+    h = context.hyperparameters
+    return TrainingState(
+        model=model,
+        ema=ModelEma(model, h.ema_decay, h.ema_ramp_steps),
+        optimizer=build_optimizer(model, h, context.training.batch_size),
+        scaler=build_scaler(context.ranks.device, context.format),
+        early_stopping=EarlyStopping(context.training.patience),
+        loss_sums_3=torch.zeros(3, device=context.ranks.device),
+    )
+
+
+def _find_start(context: Context) -> _Start:
+    restored = read_document(context.run.restore_result, RestoreResult)
+    if restored is not None and restored.file is not None:
+        return _Start(checkpoint=load_state(Path(restored.file)))
+    if context.config.model.weights == SCRATCH:
+        return _Start()
+    return _Start(weights=_read_weights(context).state_dict)
+
+
+def _read_weights(context: Context) -> ModelFile:
+    """Download, compare the checksum if one is given, load. Raises UserError."""
+    model = context.config.model
+    credentials = Path(CHECKPOINT_CREDENTIALS)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "weights.pt"
+        try:
+            store, key = open_object(
+                model.weights, context.config.checkpoint.store, credentials if credentials.is_dir() else None
+            )
+            store.download(key, local)
+            _check_sha256(local, model.sha256, model.weights)
+            return load_model_file(local)
+        except StoreDenied as error:
+            raise UserError(FailureReason.STORE_DENIED, str(error)) from error
+        except ObjectMissing as error:
+            raise UserError(FailureReason.INVALID_WEIGHTS, f"The weights {model.weights} do not exist.") from error
+        except ValueError as error:
+            raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+
+
+def _check_sha256(path: Path, expected: str | None, name: str) -> None:
+    if expected is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise UserError(
+            FailureReason.INVALID_WEIGHTS,
+            f"The weights {name} have the SHA-256 {found}, not model.sha256's {expected}.",
+        )

@@ -1,0 +1,164 @@
+"""Everything that changes while training, and its way into a checkpoint and back.
+
+A checkpoint is taken only between optimizer steps, when no gradient is pending; a run that goes on from it continues
+the same numbers. What differs between ranks (random generators, loss sums) is kept for each rank.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from masktrain_trainer.config import RunConfig
+from masktrain_trainer.data.prepared import PreparedDataset
+from masktrain_trainer.model.yolo import Yolo
+
+from .distributed import Ranks
+from .early_stopping import EarlyStopping
+from .ema import ModelEma
+
+STATE_FORMAT = "masktrain-state-v1"
+
+
+@dataclass
+class Position:
+    """How far training has come: `batch` batches of `epoch` are trained, `step` optimizer steps since the start."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+    def next_epoch(self) -> None:
+        self.epoch, self.batch = self.epoch + 1, 0
+
+
+@dataclass
+class BestModel:
+    """The averaged weights of the best epoch so far (float16 on the CPU), for the last evaluation."""
+
+    epoch: int
+    fitness: float
+    state_dict: dict[str, Tensor]
+
+
+@dataclass
+class TrainingState:
+    """`loss_sums_3` sums box, objectness and class loss over this rank's batches of the epoch, on the device.
+
+    `ended` is set once no epoch is left to train, by count or by early stopping.
+    """
+
+    model: Yolo
+    ema: ModelEma
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    early_stopping: EarlyStopping
+    loss_sums_3: Tensor
+    position: Position = field(default_factory=Position)
+    results_csv: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: BestModel | None = None
+    stopped_early: bool = False
+    ended: bool = False
+
+    def is_finite(self) -> bool:
+        """Whether the weights are numbers; waits for the device, so it is asked before a checkpoint only."""
+        norms = torch._foreach_norm(list(self.model.parameters()))  # noqa: SLF001 - one kernel instead of hundreds
+        return bool(torch.stack(norms).isfinite().all())
+
+
+@dataclass(frozen=True)
+class RankState:
+    """What every rank has of its own."""
+
+    cpu_generator: Tensor
+    device_generator: Tensor | None
+    loss_sums_3: Tensor
+
+    @classmethod
+    def capture(cls, ranks: Ranks, state: TrainingState) -> "RankState":
+        on_gpu = ranks.device.type == "cuda"
+        return cls(
+            cpu_generator=torch.get_rng_state(),
+            device_generator=torch.cuda.get_rng_state(ranks.device) if on_gpu else None,
+            loss_sums_3=state.loss_sums_3.cpu(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepared: PreparedDataset) -> dict[str, Any]:
+    """The document of a checkpoint, on rank 0; the other ranks contribute theirs and get an empty one.
+
+    Its tensors are the live ones: whoever takes it copies them before the next step.
+    """
+    per_rank = ranks.gather(RankState.capture(ranks, state).to_dict())
+    if not ranks.leads:
+        return {}
+    return {
+        "format": STATE_FORMAT,
+        "model": state.model.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "early_stopping": state.early_stopping.state_dict(),
+        "rng": per_rank,
+        "epoch": state.position.epoch,
+        "batch": state.position.batch,
+        "step": state.position.step,
+        "results_csv": state.results_csv,
+        "metrics": state.metrics,
+        "best": None if state.best is None else dict(vars(state.best)),
+        "stopped_early": state.stopped_early,
+        "ended": state.ended,
+        "model_info": describe_model(config, prepared),
+        "training": config.training.model_dump(mode="json", by_alias=True),
+    }
+
+
+def describe_model(config: RunConfig, prepared: PreparedDataset) -> dict[str, Any]:
+    return {
+        "architecture": config.model.architecture.value,
+        "names": list(prepared.names),
+        "image_size": config.training.image_size,
+    }
+
+
+def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) -> None:
+    """Put a checkpoint's document into a freshly built state, on every rank.
+
+    With another number of ranks than before, the generators start anew and the epoch's loss sums go to rank 0: both
+    change no weight.
+    """
+    state.model.load_state_dict(document["model"])
+    state.ema.load_state_dict(document["ema"])
+    state.optimizer.load_state_dict(document["optimizer"])
+    state.scaler.load_state_dict(document["scaler"])
+    state.early_stopping.load_state_dict(document["early_stopping"])
+    state.position = Position(document["epoch"], document["batch"], document["step"])
+    state.results_csv = document["results_csv"]
+    state.metrics = document["metrics"]
+    state.best = None if document["best"] is None else BestModel(**document["best"])
+    state.stopped_early, state.ended = document["stopped_early"], document["ended"]
+    _restore_rank(document["rng"], state, ranks)
+
+
+def _restore_rank(per_rank: list[dict[str, Any]], state: TrainingState, ranks: Ranks) -> None:
+    if len(per_rank) == ranks.world_size:
+        own = RankState(**per_rank[ranks.rank])
+        torch.set_rng_state(own.cpu_generator)
+        if own.device_generator is not None and ranks.device.type == "cuda":
+            torch.cuda.set_rng_state(own.device_generator, ranks.device)
+        state.loss_sums_3.copy_(own.loss_sums_3)
+    elif ranks.leads:
+        state.loss_sums_3.copy_(torch.stack([entry["loss_sums_3"] for entry in per_rank]).sum(dim=0))
+
+
+def half_precision_copy(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict on the CPU, floating-point numbers as float16: what best.pt holds."""
+    return {
+        name: tensor.to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in model.state_dict().items()
+    }

@@ -1,0 +1,251 @@
+"""The training itself: epochs of batches, a validation after each, checkpoints between steps, until nothing is left.
+
+Readable from top to bottom; what a step, a validation or a checkpoint is stands in modules of their own.
+"""
+
+import logging
+from enum import Enum, auto
+from typing import cast
+
+from masktrain_trainer.checkpoint.snapshot import SnapshotMeta
+from masktrain_trainer.config import FailureReason, Outcome, OutcomeKind, Phase
+from masktrain_trainer.data.loader import TrainLoader
+from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.yolo import Yolo
+
+from . import results_csv
+from .agreement import StepAgreement, Wishes
+from .checkpointer import CheckpointClock, hand_over
+from .context import Context
+from .errors import UserError
+from .evaluate_best import evaluate_best
+from .heartbeat import Activity
+from .loss_watch import LossWatch
+from .optimizer import apply_step_values
+from .outcome import crashed
+from .progress_writer import Pace, ProgressWriter, as_losses
+from .schedule import TrainingSchedule
+from .state import BestModel, TrainingState, capture_state, half_precision_copy
+from .train_step import TrainStep
+from .training_progress import TrainingProgress
+from .validate import Validation, Validator
+
+log = logging.getLogger(__name__)
+
+
+class Interruption(Enum):
+    STOP = auto()
+    DIVERGENCE = auto()
+
+
+class Training:
+    """One run of a training on this rank, from `state` to its end or to an interruption."""
+
+    def __init__(self, context: Context, state: TrainingState, loader: TrainLoader) -> None:
+        self._context, self._state, self._loader = context, state, loader
+        spec, ranks = context.training, context.ranks
+        self._loss = DetectionLoss(
+            state.model.anchors,
+            context.hyperparameters,
+            image_size=spec.image_size,
+            num_classes=len(context.prepared.names),
+        ).to(ranks.device)
+        self._step = TrainStep(ranks, context.format, state, self._loss)
+        self._agreement = StepAgreement(ranks.control, ranks.world_size)
+        self._validator = Validator(context, self._loss, self._agreement)
+        self._schedule = TrainingSchedule(
+            context.hyperparameters, spec.schedule, spec.epochs, loader.batches_per_epoch, spec.batch_size
+        )
+        self._clock = CheckpointClock(context.config.checkpoint.interval_seconds)
+        self._watch = LossWatch([image.name for image in context.prepared.train.images])
+        self._pace = Pace(loader.batches_per_epoch * spec.batch_size, spec.epochs)
+        self._progress = ProgressWriter(context.run)
+
+    def run(self) -> Outcome:
+        """Train what is left. Raises UserError if the loss is no longer a number; all ranks end alike."""
+        while not self._state.ended:
+            interruption = self._train_epoch() or self._close_epoch()
+            if interruption is Interruption.DIVERGENCE:
+                raise self._divergence()
+            if interruption is Interruption.STOP:
+                return self._stop()
+        self._context.heart.beat(Activity.SAVING)
+        evaluate_best(self._context, self._state, self._validator)
+        return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=self._closing_sentence())
+
+    def _train_epoch(self) -> Interruption | None:
+        """Train the rest of the epoch in work; its last batch always ends with an optimizer step."""
+        position, per_epoch = self._state.position, self._loader.batches_per_epoch
+        self._pace.start_epoch()
+        pending = 0
+        for batch in self._loader.batches(position.epoch, position.batch):
+            self._context.heart.beat(Activity.TRAINING)
+            values = self._schedule.at(position.epoch * per_epoch + position.batch)
+            apply_step_values(self._state.optimizer, values)
+            pending += 1
+            steps = pending >= values.accumulate or position.batch + 1 == per_epoch
+            items_3 = self._step.backward(batch, synchronise=steps)
+            self._state.loss_sums_3 += items_3
+            position.batch += 1
+            self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
+            self._report()
+            if steps:
+                pending = 0
+                self._step.step()
+                position.step += 1
+                if interruption := self._act_on_agreement():
+                    return interruption
+        return None
+
+    def _act_on_agreement(self) -> Interruption | None:
+        """Between two optimizer steps: what all ranks agreed on at the step before."""
+        wishes = Wishes(
+            stop=self._context.run.stop.exists(),
+            diverged=self._watch.look() is not None,
+            checkpoint=self._context.ranks.leads and self._clock.due(),
+        )
+        agreed = self._agreement.exchange(wishes)
+        if agreed.diverged:
+            return Interruption.DIVERGENCE
+        if agreed.stop:
+            return Interruption.STOP
+        if agreed.checkpoint:
+            self._save("interval")
+        return None
+
+    def _close_epoch(self) -> Interruption | None:
+        """Validate, keep the books, save."""
+        bad = self._watch.look(wait=True) is not None
+        if any(self._context.ranks.gather(bad)):
+            return Interruption.DIVERGENCE
+        if self._agreement.settle().stop:
+            return Interruption.STOP
+        self._report(Phase.VALIDATING)
+        validation = self._validator.run(self._averaged_model())
+        if validation is None:
+            return Interruption.STOP
+        self._pace.validation_seconds = validation.seconds
+        is_best = self._record(validation)
+        self._save("final" if self._state.ended else "epoch", fitness=validation.metrics.fitness, is_best=is_best)
+        return None
+
+    def _averaged_model(self) -> Yolo:
+        """The EMA, equal on all ranks: rank 0 keeps it, the others receive it when it is needed."""
+        ema = self._state.ema.module
+        self._context.ranks.broadcast_tensors([*ema.parameters(), *ema.buffers()])
+        return cast("Yolo", ema)
+
+    def _record(self, validation: Validation) -> bool:
+        """Enter the epoch into results.csv, metrics and early stopping, alike on all ranks; whether it is the best."""
+        state, metrics = self._state, validation.metrics
+        epoch = state.position.epoch
+        result = results_csv.EpochResult(
+            epoch=epoch,
+            train_losses=self._mean_train_losses(),
+            precision=metrics.precision,
+            recall=metrics.recall,
+            map50=metrics.map50,
+            map50_95=metrics.map50_95,
+            val_losses=validation.losses,
+            learning_rates=[group["lr"] for group in state.optimizer.param_groups],
+        )
+        state.results_csv = results_csv.append(state.results_csv, result)
+        state.metrics = {
+            "precision": metrics.precision,
+            "recall": metrics.recall,
+            "mAP50": metrics.map50,
+            "mAP50_95": metrics.map50_95,
+        }
+        is_best = state.early_stopping.record(epoch, metrics.fitness)
+        if is_best and self._context.ranks.leads:
+            state.best = BestModel(epoch, metrics.fitness, half_precision_copy(state.ema.module))
+        self._log_epoch(result, is_best)
+        self._advance(epoch)
+        return is_best
+
+    def _advance(self, epoch: int) -> None:
+        state = self._state
+        last = epoch + 1 >= self._context.training.epochs
+        state.stopped_early = not last and state.early_stopping.should_stop(epoch)
+        state.ended = last or state.stopped_early
+        state.position.next_epoch()
+        state.loss_sums_3.zero_()
+
+    def _mean_train_losses(self) -> list[float]:
+        """Over the batches of the epoch and the ranks."""
+        ranks = self._context.ranks
+        sums_3 = ranks.sum(self._state.loss_sums_3.clone())
+        means: list[float] = (sums_3 / (self._loader.batches_per_epoch * ranks.world_size)).tolist()
+        return means
+
+    def _save(self, reason: str, *, fitness: float | None = None, is_best: bool = False) -> bool:
+        """All ranks take part; rank 0 knows whether it worked.
+
+        Weights that are no numbers are never saved: the loss will say so a moment later.
+        """
+        context, state = self._context, self._state
+        if not state.is_finite():
+            return False
+        self._clock.restart()
+        context.heart.beat(Activity.SAVING)
+        document = capture_state(state, context.ranks, context.config, context.prepared)
+        if context.ranks.leads:
+            epoch = state.position.epoch - (1 if fitness is not None else 0)
+            meta = SnapshotMeta(epoch=epoch, step=state.position.step, fitness=fitness, is_best=is_best, reason=reason)
+            return hand_over(context.spool, document, meta)
+        return True
+
+    def _stop(self) -> Outcome:
+        position = self._state.position
+        if not self._save("stop"):
+            return crashed(
+                "CheckpointNotSaved", f"Stopped on request at step {position.step}, but without a checkpoint."
+            )
+        message = f"Stopped on request in epoch {position.epoch} at step {position.step}; the state is saved."
+        return Outcome(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
+
+    def _divergence(self) -> UserError:
+        """The earliest bad loss of all ranks, the same error on each of them."""
+        found = [bad for bad in self._context.ranks.gather(self._watch.bad) if bad is not None]
+        return UserError(FailureReason.DIVERGED, min(found, key=lambda bad: bad.step).sentence())
+
+    def _report(self, phase: Phase = Phase.TRAINING) -> None:
+        """Rank 0's progress, at most once a second: reading the losses waits for the device."""
+        spec, state = self._context.training, self._state
+        if phase is Phase.TRAINING:
+            self._pace.add_images(spec.batch_size)
+        if not self._context.ranks.leads or (phase is Phase.TRAINING and not self._progress.due()):
+            return
+        position = state.position
+        done = position.batch * spec.batch_size
+        self._progress.write(
+            TrainingProgress(
+                phase=phase,
+                epoch=position.epoch,
+                epochs=spec.epochs,
+                step=position.step,
+                images_per_second=self._pace.images_per_second,
+                eta_seconds=self._pace.eta_seconds(position.epoch, done),
+                losses=as_losses((state.loss_sums_3 / max(1, position.batch)).tolist()),
+                map50=state.metrics.get("mAP50"),
+                map50_95=state.metrics.get("mAP50_95"),
+                stopped_early=state.stopped_early,
+            )
+        )
+
+    def _log_epoch(self, result: results_csv.EpochResult, is_best: bool) -> None:
+        box, objectness, classification = result.train_losses
+        log.info(
+            "epoch %d/%d  box %.4f  obj %.4f  cls %.4f  P %.3f  R %.3f  mAP50 %.3f  mAP50-95 %.3f  %.1f images/s%s",
+            *(result.epoch, self._context.training.epochs - 1, box, objectness, classification),
+            *(result.precision, result.recall, result.map50, result.map50_95),
+            *(self._pace.images_per_second or 0.0, "  best" if is_best else ""),
+        )
+
+    def _closing_sentence(self) -> str:
+        state = self._state
+        early = f", stopped early after {self._context.training.patience} epochs without a better one"
+        return (
+            f"Trained {state.position.epoch} epochs{early if state.stopped_early else ''}; the best is epoch "
+            f"{state.early_stopping.best_epoch} with fitness {state.early_stopping.best_fitness:.4f}."
+        )

@@ -1,0 +1,142 @@
+"""One rank of a training, started by torchrun.
+
+It exits 0 whenever it has said in its outcome file how things ended; what the pod's exit code is, the supervisor
+decides.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from masktrain_trainer.config import CONFIG_VARIABLE, Outcome, OutcomeKind, RunConfig
+from masktrain_trainer.data.cpu_limit import cpu_limit, loader_workers
+from masktrain_trainer.data.dataset import TrainDataset
+from masktrain_trainer.data.loader import TrainLoader
+from masktrain_trainer.data.prepared import load_prepared
+
+from .context import Context
+from .distributed import Ranks, process_groups
+from .errors import UserError
+from .hang import HangLimits
+from .heartbeat import Activity, Heartbeat
+from .initialise import initial_state
+from .outcome import PEER_LOST, crashed
+from .precision import choose_format
+from .run_directory import RunDirectory, write_atomically
+from .stacks import register_stack_dump
+from .state import TrainingState
+from .training import Training
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_RESERVE_SECONDS = 120
+"""Collectives give up only after the supervisor's hang detection would have spoken: it knows more about the cause."""
+
+
+@record
+def main() -> None:
+    options = _options()
+    run, local_rank = RunDirectory(options.run_directory), int(os.environ["LOCAL_RANK"])
+    _set_up_logging(rank=int(os.environ["RANK"]))
+    register_stack_dump(run, local_rank)
+    config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
+    with Heartbeat(run.heartbeat(local_rank)) as heart:
+        heart.beat(Activity.STARTING)
+        try:
+            outcome = _train(config, run, options, heart)
+        except UserError as error:
+            outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error))
+        except Exception as error:
+            write_atomically(run.outcome(local_rank), _crash(error).to_json())
+            raise
+    write_atomically(run.outcome(local_rank), outcome.to_json())
+
+
+def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heart: Heartbeat) -> Outcome:
+    limits = HangLimits(config.hang_timeout_seconds)
+    timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
+    with process_groups(timeout) as ranks:
+        dtype = choose_format(config.training.precision, ranks.device)
+        context = Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
+        with _open_loader(context) as loader:
+            state = initial_state(context)
+            if not state.ended:
+                loader.start(state.position.epoch, state.position.batch)
+            _introduce(context, state, loader)
+            return Training(context, state, loader).run()
+
+
+def _open_loader(context: Context) -> TrainLoader:
+    spec, ranks = context.training, context.ranks
+    workers = spec.workers if spec.workers is not None else loader_workers(ranks.local_world_size, cpu_limit())
+    return TrainLoader(
+        TrainDataset(context.prepared, spec.image_size, context.hyperparameters, spec.seed),
+        batch_size=spec.batch_size,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        workers=workers,
+        pin_memory=ranks.device.type == "cuda",
+    )
+
+
+def _introduce(context: Context, state: TrainingState, loader: TrainLoader) -> None:
+    prepared, ranks, spec = context.prepared, context.ranks, context.training
+    log.info("classes: %s", ", ".join(f"{index} {name}" for index, name in enumerate(prepared.names)))
+    log.info(
+        "%s, %s parameters, on %d rank(s) of %s, %s, %d thread(s) each",
+        context.config.model.architecture.value,
+        f"{sum(parameter.numel() for parameter in state.model.parameters()):,}",
+        ranks.world_size,
+        _device_name(ranks),
+        str(context.format).removeprefix("torch."),
+        torch.get_num_threads(),
+    )
+    log.info(
+        "%d training images in %d batches of %d at %d px, %d validation images",
+        len(prepared.train.images),
+        loader.batches_per_epoch,
+        spec.batch_size,
+        spec.image_size,
+        len(prepared.val.images),
+    )
+
+
+def _device_name(ranks: Ranks) -> str:
+    return torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "CPU"
+
+
+def _crash(error: Exception) -> Outcome:
+    """A rank whose peer went away says so, so that the supervisor looks for the cause elsewhere."""
+    traceback.print_exc()
+    text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    lost = isinstance(error, torch.distributed.DistError) or "Connection closed by peer" in text
+    return crashed(PEER_LOST if lost else type(error).__name__, text)
+
+
+def _set_up_logging(rank: int) -> None:
+    """Rank 0 tells the story; the others speak up only when something is wrong."""
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format="%(asctime)s %(message)s" if rank == 0 else f"%(asctime)s rank {rank}: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stdout,
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m masktrain_trainer.train.worker")
+    parser.add_argument("--run-directory", type=Path, required=True, help="files between this pod's processes")
+    parser.add_argument("--data", type=Path, required=True, help="the prepared data set")
+    parser.add_argument("--spool", type=Path, required=True, help="where checkpoints are handed over, in memory")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
