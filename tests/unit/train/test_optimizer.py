@@ -1,0 +1,52 @@
+"""What the optimizer does with frozen weights, momentum zero and a schedule's values."""
+
+import torch
+from masktrain_trainer.config import Architecture, Hyperparameters
+from masktrain_trainer.model.yolo import Yolo, build_yolo
+from masktrain_trainer.train.optimizer import apply_step_values, build_optimizer, parameter_groups
+from masktrain_trainer.train.schedule import StepValues
+
+
+def nano() -> Yolo:
+    return build_yolo(Architecture.YOLOV5N, 3)
+
+
+def test_every_parameter_is_in_exactly_one_group() -> None:
+    model = nano()
+    grouped = [id(parameter) for group in parameter_groups(model) for parameter in group]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_frozen_parameters_are_in_none() -> None:
+    model = nano()
+    model.model[0].requires_grad_(False)
+    grouped = {id(parameter) for group in parameter_groups(model) for parameter in group}
+    assert not grouped & {id(parameter) for parameter in model.model[0].parameters()}
+
+
+def test_values_are_put_in_force_in_the_order_of_the_groups() -> None:
+    optimizer = build_optimizer(nano(), Hyperparameters(), 16)
+    apply_step_values(optimizer, StepValues(learning_rates=(0.3, 0.2, 0.1), momentum=0.5, accumulate=1))
+    in_force = [(group["name"], group["lr"], group["momentum"]) for group in optimizer.param_groups]
+    assert in_force == [("biases", 0.3, 0.5), ("decayed", 0.2, 0.5), ("norms", 0.1, 0.5)]
+
+
+def test_no_momentum_is_allowed() -> None:
+    model = nano()
+    optimizer = build_optimizer(model, Hyperparameters(momentum=0.0), 16)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def test_state_survives_a_checkpoint() -> None:
+    model = nano()
+    optimizer = build_optimizer(model, Hyperparameters(), 16)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    again = build_optimizer(model, Hyperparameters(), 16)
+    again.load_state_dict(optimizer.state_dict())
+    for parameter in model.parameters():
+        expected = optimizer.state[parameter]["momentum_buffer"]
+        assert torch.equal(again.state[parameter]["momentum_buffer"], expected)
