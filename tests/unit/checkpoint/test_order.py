@@ -1,0 +1,61 @@
+"""Which checkpoint is the newest, which the best, and which may go."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masktrain_trainer.checkpoint.keys import Fence
+from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile, best, newest_first
+from masktrain_trainer.checkpoint.retention import kept_when_complete, superseded
+from masktrain_trainer.config import Keep
+
+
+def manifest(attempt: int, run: int, step: int, fitness: float | None = None) -> Manifest:
+    file = StoredFile(name="state.pt", size_bytes=1, sha256=f"{attempt}{run}{step}".ljust(64, "0"))
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return Manifest(
+        attempt=attempt, run=run, epoch=step // 10, step=step, fitness=fitness, created_at=moment, files=[file]
+    )
+
+
+numbers = st.integers(0, 3)
+manifests = st.lists(
+    st.builds(manifest, numbers, numbers, st.integers(0, 90), st.none() | st.sampled_from([0.1, 0.2, 0.3])),
+    unique_by=lambda found: found.age_order,
+)
+
+
+def test_a_later_run_is_newer_even_with_fewer_steps() -> None:
+    found = newest_first([manifest(0, 0, 500), manifest(0, 1, 20), manifest(1, 0, 10)])
+    assert [one.age_order for one in found] == [(1, 0, 10), (0, 1, 20), (0, 0, 500)]
+
+
+def test_the_best_is_the_fittest_and_on_a_tie_the_earliest() -> None:
+    found = best([manifest(0, 0, 10, 0.2), manifest(0, 0, 20, 0.3), manifest(1, 0, 30, 0.3), manifest(1, 0, 40)])
+    assert found is not None
+    assert found.step == 20
+    assert best([manifest(0, 0, 1)]) is None
+
+
+@given(found=manifests, fence=st.builds(Fence, numbers, numbers), keep=st.sampled_from(list(Keep)))
+def test_retention_keeps_the_best_the_newest_two_and_what_is_not_ours(
+    found: list[Manifest], fence: Fence, keep: Keep
+) -> None:
+    doomed = superseded(found, fence, keep)
+    ordered = newest_first(found)
+    assert not [one for one in ordered[:2] if one in doomed]
+    assert best(found) not in doomed
+    assert all(one.fence <= fence for one in doomed)
+    assert keep is not Keep.ALL or not doomed
+    left = [one for one in found if one not in doomed]
+    assert superseded(left, fence, keep) == []
+
+
+@given(found=manifests)
+def test_what_stays_when_complete(found: list[Manifest]) -> None:
+    assert kept_when_complete(found, Keep.BEST) == []
+    assert kept_when_complete(found, Keep.ALL) == found
+    kept = kept_when_complete(found, Keep.BEST_AND_LAST)
+    assert not found or newest_first(found)[0] in kept
+    assert len(kept) <= 2

@@ -1,0 +1,52 @@
+"""Which snapshots wait."""
+
+from pathlib import Path
+
+import pytest
+
+from masktrain_trainer.checkpoint.spool import Spool
+
+
+def offer(spool: Spool, content: str, *, is_best: bool = False) -> None:
+    unfinished = spool.unfinished()
+    unfinished.write_text(content)
+    spool.publish(unfinished, is_best=is_best)
+
+
+@pytest.mark.parametrize(
+    ("offered", "waiting"),
+    [
+        (["l1", "l2"], ["l2"]),
+        (["b1", "l2"], ["b1", "l2"]),
+        (["b1", "l2", "l3"], ["b1", "l3"]),
+        (["l1", "b2"], ["b2"]),
+        (["b1", "b2"], ["b2"]),
+        (["b1", "l2", "b3", "l4"], ["b3", "l4"]),
+    ],
+)
+def test_the_newest_replaces_what_it_makes_useless(tmp_path: Path, offered: list[str], waiting: list[str]) -> None:
+    spool = Spool(tmp_path)
+    for content in offered:
+        offer(spool, content, is_best=content.startswith("b"))
+    assert [path.read_text() for path in spool.waiting()] == waiting
+
+
+def test_a_taken_snapshot_is_never_replaced_and_outlives_its_uploader(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    offer(spool, "first")
+    taken = spool.take()
+    assert taken is not None
+    offer(spool, "second")
+    assert taken.read_text() == "first"
+    assert spool.pending() == 2
+    again = Spool(tmp_path).take()
+    assert again is not None
+    assert again.read_text() == "first"
+    again.unlink()
+    second = spool.take()
+    assert second is not None
+    assert second.read_text() == "second"
+
+
+def test_nothing_waits_at_first(tmp_path: Path) -> None:
+    assert Spool(tmp_path / "absent").take() is None

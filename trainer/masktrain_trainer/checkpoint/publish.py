@@ -1,0 +1,81 @@
+"""Making a checkpoint exist: files first, each verified, the manifest last."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from masktrain_trainer.config import CheckpointRef
+from masktrain_trainer.stores import ObjectInfo, Store
+from masktrain_trainer.stores.errors import StoreUnavailable
+
+from .journal import read_claims
+from .keys import MANIFEST_FILE, MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .manifest import Manifest, StoredFile
+from .pointers import move_pointer
+from .serialise import LocalFile
+from .snapshot import SnapshotMeta
+
+
+class Fenced(Exception):
+    """A later container of this job has claimed a run: this one must not write any more."""
+
+
+def publish(
+    store: Store, keys: JobKeys, fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta
+) -> tuple[Manifest, CheckpointRef]:
+    """Store a checkpoint and point `last` at it. Raises Fenced, or StoreError if anything could not be proven."""
+    refuse_if_fenced(store, keys, fence)
+    manifest = _manifest(fence, files, meta)
+    prefix = manifest.prefix(keys)
+    for file in files:
+        verify(file.stored(), store.put(prefix + file.name, file.path, sha256=file.sha256))
+    store.put(prefix + MANIFEST_FILE, manifest.to_json().encode())
+    move_pointer(store, keys, "last", manifest, fence)
+    return manifest, reference(store, manifest, STATE_FILE, prefix + STATE_FILE)
+
+
+def refresh_best(store: Store, keys: JobKeys, fence: Fence, manifest: Manifest) -> CheckpointRef:
+    """Copy the checkpoint's model to `best.pt`, so that every ending leaves one."""
+    refuse_if_fenced(store, keys, fence)
+    store.copy(manifest.prefix(keys) + MODEL_FILE, keys.best)
+    move_pointer(store, keys, "best", manifest, fence)
+    return reference(store, manifest, MODEL_FILE, keys.best)
+
+
+def refuse_if_fenced(store: Store, keys: JobKeys, fence: Fence) -> None:
+    """Raise Fenced if a higher fence was claimed."""
+    newest = max(read_claims(store, keys), default=fence)
+    if newest > fence:
+        raise Fenced(f"run {newest} of this job writes now; run {fence} stops writing")
+
+
+def verify(expected: StoredFile, found: ObjectInfo | None) -> None:
+    """Raise StoreUnavailable unless the store has the file that was meant."""
+    if found is None or found.size != expected.size_bytes or found.sha256 not in (None, expected.sha256):
+        raise StoreUnavailable(f"{expected.name} was uploaded, but the store shows another file than was sent.")
+
+
+def reference(store: Store, manifest: Manifest, name: str, key: str) -> CheckpointRef:
+    """A verified file of a checkpoint, for the job's status."""
+    file = manifest.file(name)
+    assert file is not None, f"{manifest.id} has no {name}"
+    return CheckpointRef(
+        uri=store.uri(key),
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        epoch=manifest.epoch,
+        step=manifest.step,
+        fitness=manifest.fitness,
+        verified_at=datetime.now(UTC),
+    )
+
+
+def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> Manifest:
+    return Manifest(
+        attempt=fence.attempt,
+        run=fence.run,
+        epoch=meta.epoch,
+        step=meta.step,
+        fitness=meta.fitness,
+        created_at=datetime.now(UTC),
+        files=[file.stored() for file in files],
+    )

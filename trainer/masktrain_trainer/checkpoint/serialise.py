@@ -1,0 +1,50 @@
+"""Files of a checkpoint, serialised and hashed in one pass."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from .manifest import StoredFile
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on disk under the name that it gets in the store."""
+
+    name: str
+    path: Path
+    sha256: str
+    size_bytes: int
+
+    def stored(self) -> StoredFile:
+        return StoredFile(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256)
+
+
+class _HashingWriter:
+    """What torch.save needs of a file, hashing what passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        written = self._file.write(data)
+        self.size += written
+        return written
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def save(document: dict[str, Any], name: str, folder: Path) -> LocalFile:
+    """Write `document` as the torch file `name` in `folder`."""
+    path = folder / name
+    with path.open("wb") as file:
+        writer = _HashingWriter(file)
+        torch.save(document, writer)  # type: ignore[arg-type]
+    return LocalFile(name, path, writer.sha256.hexdigest(), writer.size)
