@@ -1,7 +1,7 @@
 """What a job asks of the cluster: the `compute` section of the spec.
 
-Fields that Kubernetes itself defines (resources, env, tolerations) keep its names and shapes, and are handed to the pods
-as they are.
+Fields that Kubernetes itself defines (resources, env, tolerations) keep its names and shapes, and are handed to the
+pods as they are.
 """
 
 from enum import StrEnum

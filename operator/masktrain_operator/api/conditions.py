@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What ended an attempt. `UserError` is final, the others are tried again; only `Hung` and `Crashed` are charged."""
+    """What ended an attempt. `UserError` is final, the others are tried again."""
 
     USER_ERROR = "UserError"
     STOPPED = "Stopped"

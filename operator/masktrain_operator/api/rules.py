@@ -4,9 +4,9 @@ Transition rules stand on `spec` as a whole and look at both sides with has(): a
 evaluated when the field is removed, so that removing and adding it again would change what must not change.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from masktrain_trainer.config import RESERVED_VARIABLES
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, RESERVED_VARIABLES, WORKSPACE
 
 MAX_NAME = 50
 """Names of Jobs, pods and host names add `-<attempt>-<rank>` and must stay within 63 characters."""
@@ -24,13 +24,20 @@ IMMUTABLE_COMPUTE = (
 )
 
 
+RESERVED_FOLDERS = (WORKSPACE, "/tmp", "/dev", "/proc", "/sys", CHECKPOINT_CREDENTIALS.rpartition("/")[0])  # noqa: S108
+"""Folders that a pod uses itself."""
+
+
 @dataclass(frozen=True)
 class Rule:
     rule: str
     message: str
+    field_path: str | None = None
+    """The field to name in the error, relative to where the rule stands."""
 
     def to_manifest(self) -> dict[str, str]:
-        return asdict(self)
+        path = {"fieldPath": f".{self.field_path}"} if self.field_path else {}
+        return {"rule": self.rule, "message": self.message, **path}
 
 
 def object_rules() -> list[dict[str, str]]:
@@ -45,7 +52,7 @@ def object_rules() -> list[dict[str, str]]:
 
 
 def spec_rules() -> list[dict[str, str]]:
-    rules = [*_sizes(), *_environment(), *_file_uris(), *_gpu_resource(), *_immutability()]
+    rules = [*_sizes(), *_environment(), *_file_uris(), *_mount_paths(), *_gpu_resource(), *_immutability()]
     return [rule.to_manifest() for rule in rules]
 
 
@@ -55,11 +62,13 @@ def _sizes() -> list[Rule]:
             "self.training.batchSize % (self.compute.nodes * self.compute.gpusPerNode) == 0",
             "training.batchSize counts the images of all ranks together and must be a multiple of "
             "compute.nodes x compute.gpusPerNode.",
+            "training.batchSize",
         ),
         Rule(
             "!self.model.architecture.endsWith('6') || self.training.imageSize % 64 == 0",
             "training.imageSize must be a multiple of 64 for the architectures that end in 6: "
             "their largest stride is 64 pixels.",
+            "training.imageSize",
         ),
     ]
 
@@ -70,11 +79,13 @@ def _environment() -> list[Rule]:
         Rule(
             f"!has(self.compute.env) || self.compute.env.all(variable, !(variable.name in [{reserved}]))",
             "compute.env must not name a variable that the launch itself sets: " + ", ".join(RESERVED_VARIABLES) + ".",
+            "compute.env",
         ),
         Rule(
             "!has(self.compute.env) || "
             "self.compute.env.all(variable, !(has(variable.value) && has(variable.valueFrom)))",
             "A variable in compute.env has either a value or a valueFrom, not both.",
+            "compute.env",
         ),
     ]
 
@@ -96,7 +107,22 @@ def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
         f"{' that is not readOnly' if writable else ''}."
     )
     claims = "self.compute.persistentVolumeClaims"
-    return Rule(f"!{uri}.startsWith('file://') || (has({claims}) && {claims}.exists(claim, {covered}))", message)
+    return Rule(f"!{uri}.startsWith('file://') || (has({claims}) && {claims}.exists(claim, {covered}))", message, field)
+
+
+def _mount_paths() -> list[Rule]:
+    folders = ", ".join(f"'{folder}'" for folder in RESERVED_FOLDERS)
+    inside = f"[{folders}].exists(folder, (claim.mountPath + '/').startsWith(folder + '/'))"
+    claims = "self.compute.persistentVolumeClaims"
+    return [
+        Rule(
+            f"!has({claims}) || {claims}.all(claim, !{inside})",
+            "A claim must not be mounted in a folder that the pods use themselves: "
+            + ", ".join(RESERVED_FOLDERS)
+            + ".",
+            "compute.persistentVolumeClaims",
+        )
+    ]
 
 
 def _gpu_resource() -> list[Rule]:
@@ -109,6 +135,7 @@ def _gpu_resource() -> list[Rule]:
         Rule(
             "!has(self.compute.resources) || (" + " && ".join(absent) + ")",
             "compute.resources must not name the resource of compute.gpuResource: compute.gpusPerNode says how many.",
+            "compute.resources",
         )
     ]
 
@@ -125,4 +152,5 @@ def _immutable(new: str, old: str, field: str, path: str) -> Rule:
         same,
         f"{path} cannot change once the job exists: create a new job. "
         "Only limits and compute.image, env, resources, tolerations and nodeSelector can.",
+        path,
     )

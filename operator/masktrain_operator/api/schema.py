@@ -46,7 +46,7 @@ def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 def _without_null(schema: Schema) -> Schema:
     """`X | None` is an optional X: absence is how an API says null."""
-    options = schema.get("anyOf", [])
+    options: list[Schema] = schema.get("anyOf", [])
     kept = [option for option in options if option.get("type") != "null"]
     if len(kept) == len(options):
         return schema

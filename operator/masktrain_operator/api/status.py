@@ -111,6 +111,7 @@ class StatusCheckpoint(StatusModel):
 class StatusCheckpoints(StatusModel):
     best: StatusCheckpoint | None = Field(default=None, description="The fittest so far.")
     last: StatusCheckpoint | None = Field(default=None, description="The newest.")
+    resumed_from: StatusCheckpoint | None = Field(default=None, description="Where the current attempt started.")
 
 
 class StatusDataset(StatusModel):
