@@ -29,7 +29,14 @@ def s3_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoreSpe
     keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30)}
     for name, value in keys.items():
         (credentials / name).write_text(f"{value}\n")
-    command = [program_paths(("versitygw",))["versitygw"], "--quiet", "--port", f"127.0.0.1:{port}", "posix", root]
+    command = [
+        str(program_paths(("versitygw",))["versitygw"]),
+        "--quiet",
+        "--port",
+        f"127.0.0.1:{port}",
+        "posix",
+        str(root),
+    ]
     environment = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": keys["AWS_SECRET_ACCESS_KEY"], **os.environ}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: _listens(port), "the S3 server", 20)

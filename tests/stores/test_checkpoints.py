@@ -162,7 +162,7 @@ class IgnoresConditions:
 
 @pytest.mark.parametrize("honoured", [True, False])
 def test_every_container_gets_its_own_run_number(store: Store, honoured: bool) -> None:
-    server: Store = store if honoured else IgnoresConditions(store)  # type: ignore[assignment]
+    server: Store = store if honoured else IgnoresConditions(store)
     claims = [claim_run(server, KEYS, 0, f"pod-{number}") for number in (3, 1, 2)]
     assert claims == [Fence(0, 0), Fence(0, 1), Fence(0, 2)]
     assert claim_run(server, KEYS, 1, "pod-4") == Fence(1, 0)
@@ -177,7 +177,7 @@ def test_a_lost_reply_does_not_cost_a_run_number(store: Store) -> None:
         def honours_conditional_writes(self) -> bool:
             return True
 
-    assert claim_run(LosesReply(store), KEYS, 0, "pod") == Fence(0, 0)  # type: ignore[arg-type]
+    assert claim_run(LosesReply(store), KEYS, 0, "pod") == Fence(0, 0)
 
 
 class Killed(BaseException):
@@ -217,7 +217,7 @@ def killed_runs(whole: Callable[[Store, Path], None], fresh: Callable[[int], tup
     for writes in range(200):
         store, folder = fresh(writes)
         try:
-            whole(KilledAt(store, writes), folder)  # type: ignore[arg-type]
+            whole(KilledAt(store, writes), folder)
         except Killed:
             yield store
         else:

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masktrain_trainer.checkpoint import snapshot
 from masktrain_trainer.checkpoint.snapshot import SnapshotMeta, read_snapshot, write_snapshot
 from masktrain_trainer.checkpoint.spool import Spool
 
@@ -83,7 +83,7 @@ def test_what_a_snapshot_cannot_hold_is_named(tmp_path: Path) -> None:
 def test_full_memory_drops_waiting_snapshots_but_no_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_snapshot(tmp_path, {"n": 1}, META)
     write_snapshot(tmp_path, {"n": 2}, SnapshotMeta(3, 71, None, is_best=False, reason="interval"))
-    reserve, calls = snapshot.os.posix_fallocate, []
+    reserve, calls = os.posix_fallocate, []
 
     def full_once(*arguments: int) -> None:
         calls.append(arguments)
@@ -91,7 +91,7 @@ def test_full_memory_drops_waiting_snapshots_but_no_best(tmp_path: Path, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         reserve(*arguments)
 
-    monkeypatch.setattr(snapshot.os, "posix_fallocate", full_once)
+    monkeypatch.setattr(os, "posix_fallocate", full_once)
     write_snapshot(tmp_path, {"n": 3}, SnapshotMeta(3, 72, None, is_best=False, reason="interval"))
     kept = [read_snapshot(path)[0]["n"] for path in Spool(tmp_path).waiting()]
     assert kept == [1, 3]
