@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from masktrain_trainer.data.letterbox import fit_long_side, letterbox, plan_letterbox
+from masktrain_trainer.data.arrays import Size
+from masktrain_trainer.data.letterbox import Letterbox, fit_long_side, letterbox, plan_letterbox
 from masktrain_trainer.data.rectangular import letterboxed_targets, plan_rectangular
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "letterbox.npz")
 RECT_CASES = sorted(key.removesuffix("_items") for key in REFERENCE.files if key.endswith("_items"))
 
 
-def _assert_plan(plan, ratio, floats, integers):
+def _assert_plan(plan: Letterbox, ratio: float, floats: tuple[float, float], integers: tuple[float, ...]) -> None:
     assert [*plan.output, plan.top, plan.bottom, plan.left, plan.right] == [int(value) for value in integers]
     np.testing.assert_allclose([plan.ratio, plan.pad_x, plan.pad_y], [ratio, *floats], rtol=1e-9)
 
@@ -49,11 +51,11 @@ def test_rectangular_validation(case: str) -> None:
     np.testing.assert_array_equal(plan.batch_shapes, REFERENCE[f"{case}_batch_shapes"])
     np.testing.assert_array_equal(np.arange(len(originals)) // int(batch), REFERENCE[f"{case}_batch_of"])
     for item, position in zip(REFERENCE[f"{case}_items"], range(len(originals)), strict=True):
-        shape = plan.batch_shapes[position // int(batch)]
-        _assert_item(item, tuple(int(side) for side in shape), int(image_size))
+        height, width = plan.batch_shapes[position // int(batch)]
+        _assert_item(item, (int(height), int(width)), int(image_size))
 
 
-def _assert_item(item, shape, image_size):
+def _assert_item(item: npt.NDArray[np.float64], shape: Size, image_size: int) -> None:
     _, h0, w0, h, w, out_h, out_w, ratio_h, ratio_w, pad_x, pad_y, *label = item
     resized = fit_long_side(np.zeros((int(h0), int(w0), 3), np.uint8), image_size, area_when_shrinking=True)
     assert resized.shape[:2] == (h, w)

@@ -60,7 +60,12 @@ class _Worker:
         memory = os.memfd_create("masktrain-batches")
         os.truncate(memory, int(np.prod(shape)))
         command = [sys.executable, "-m", "masktrain_trainer.data.batch_worker", str(remote.fileno()), str(memory)]
-        self._process = subprocess.Popen(command, pass_fds=(remote.fileno(), memory), stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command,
+            pass_fds=(remote.fileno(), memory),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a terminal's Ctrl-C is for the trainer
+        )
         self._slots = map_slots(memory, shape)
         os.close(memory)
         remote.close()
