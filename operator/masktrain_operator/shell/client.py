@@ -1,0 +1,128 @@
+"""The connection to the API server: credentials, retries, and plain dictionaries in and out.
+
+The dynamic client is given the few kinds it needs instead of discovering all of them, so that it starts with no
+requests and keeps no cache file.
+"""
+
+import os
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.dynamic import DynamicClient, Resource
+from kubernetes.aio.dynamic.exceptions import DynamicApiError, NotFoundError
+from kubernetes.aio.utils import retry
+
+from masktrain_operator.api.labels import FIELD_MANAGER
+from masktrain_operator.core.types import Deletion, Manifest
+
+from .resources import BY_NAME, ResourceKind
+
+REQUEST_TIMEOUT_SECONDS = 30
+CONNECTIONS = 32
+MERGE_PATCH = "application/merge-patch+json"
+RETRIES = retry.Backoff(steps=4, duration=0.2, factor=2.0, jitter=0.1)  # type: ignore[attr-defined]
+"""For answers 429 and 5xx that name a Retry-After: the server did not act on the request."""
+
+ApiError = DynamicApiError
+SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a path)
+
+
+class _Request(Protocol):
+    def __call__(self, *arguments: Any, **options: Any) -> Awaitable[Any]: ...
+
+
+async def connect() -> ApiClient:
+    """The cluster that this pod runs in, else the one of the current kubeconfig context."""
+    configuration = Configuration()
+    if os.environ.get("KUBECONFIG") or "KUBERNETES_SERVICE_HOST" not in os.environ:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    configuration.connection_pool_maxsize = CONNECTIONS
+    return ApiClient(configuration)
+
+
+class KubernetesClient:
+    """Reads and writes of single objects as dictionaries; raises `ApiError` on an answer that is not 2xx."""
+
+    def __init__(self, api_client: ApiClient) -> None:
+        dynamic = DynamicClient(api_client)  # type: ignore[no-untyped-call]
+        self._resources = {kind: _resource(dynamic, kind) for kind in BY_NAME.values()}
+
+    async def get(self, kind: ResourceKind, namespace: str, name: str) -> Manifest | None:
+        """The object, or None if there is none of that name."""
+        try:
+            return await self._call(self._resources[kind].get, name=name, namespace=namespace)
+        except NotFoundError:
+            return None
+
+    async def list(self, kind: ResourceKind, namespace: str | None) -> Manifest:
+        """The list object, items and `metadata.resourceVersion`; of all namespaces for None."""
+        selector = kind.selector or None
+        return await self._call(self._resources[kind].get, namespace=namespace, label_selector=selector)
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply, taking over fields that others set; with `metadata.uid` only on the very object."""
+        options = {"field_manager": FIELD_MANAGER, "force_conflicts": "true"}
+        return await self._call(self._of(manifest).server_side_apply, body=manifest, **options)
+
+    async def merge_patch(self, kind: ResourceKind, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """A JSON merge patch of the object itself."""
+        return await self._merge_patch(self._resources[kind], namespace, name, patch)
+
+    async def merge_patch_status(self, kind: ResourceKind, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """A JSON merge patch of the object's status subresource."""
+        return await self._merge_patch(self._resources[kind].status, namespace, name, patch)
+
+    async def delete(self, deletion: Deletion) -> None:
+        """Delete that very object, its dependents in the background."""
+        body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": deletion.uid}}
+        if deletion.grace_seconds is not None:
+            body["gracePeriodSeconds"] = deletion.grace_seconds
+        resource = self._resources[BY_NAME[deletion.api_version, deletion.kind]]
+        await self._call(resource.delete, name=deletion.name, namespace=deletion.namespace, body=body)
+
+    def _of(self, manifest: Manifest) -> Resource:
+        return self._resources[BY_NAME[manifest["apiVersion"], manifest["kind"]]]
+
+    async def _merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
+        options = {"content_type": MERGE_PATCH, "field_manager": FIELD_MANAGER}
+        return await self._call(resource.patch, name=name, namespace=namespace, body=patch, **options)
+
+    async def _call(self, request: _Request, **options: Any) -> Manifest:
+        async def once() -> Manifest:
+            answer = await request(serializer=_plain, _request_timeout=REQUEST_TIMEOUT_SECONDS, **options)
+            return dict(answer)
+
+        retryable = retry.is_retry_after_response  # type: ignore[attr-defined]
+        return await retry.on_retry_after_error(RETRIES, retryable, once)
+
+
+def api_message(error: ApiError) -> str:
+    """The API server's own sentence."""
+    return str(error.summary())  # type: ignore[no-untyped-call]
+
+
+def _resource(client: DynamicClient, kind: ResourceKind) -> Resource:
+    subresources = {
+        name: {"kind": kind.kind, "name": f"{kind.plural}/{name}", "namespaced": True} for name in kind.subresources
+    }
+    return Resource(  # type: ignore[no-untyped-call]
+        prefix="apis" if kind.group else "api",
+        group=kind.group,
+        api_version=kind.version,
+        kind=kind.kind,
+        namespaced=True,
+        name=kind.plural,
+        client=client,
+        subresources=subresources,
+    )
+
+
+def _plain(_: object, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    return answer

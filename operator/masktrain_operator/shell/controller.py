@@ -1,0 +1,131 @@
+"""Wires the shell together and owns its life: connections, caches, work queue, periodic resync."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from masktrain_operator.core.types import Manifest
+
+from .apply import Applier
+from .client import ApiError, KubernetesClient, connect
+from .events import EventRecorder
+from .known_objects import KnownObjects, owner_uid
+from .metrics import ClusterCollector, Metrics, serve_metrics
+from .observe import Observer
+from .progress import ProgressReader
+from .reconcile import Reconciler
+from .resources import ResourceKind
+from .settings import Settings
+from .status_writer import StatusWriter
+from .work_queue import WorkQueue
+from .write_rate import WriteRate
+
+logger = logging.getLogger(__name__)
+
+STUCK_SECONDS = 180
+"""A job that waits or is worked on for longer than this, past every timeout of its requests, means a stuck operator."""
+
+
+class Unhealthy(Exception):
+    """The operator should be restarted; the message says why."""
+
+
+class Controller:
+    """Told of every event by the handlers; from there on everything goes through the work queue."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known = KnownObjects()
+        self._metrics = Metrics()
+        self._open = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Fill the caches, then start working. Raises ApiError or aiohttp.ClientError if the API server refuses."""
+        api_client = await connect()
+        self._open.push_async_callback(api_client.close)
+        self._client = KubernetesClient(api_client)
+        session = await self._open.enter_async_context(aiohttp.ClientSession())
+        self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
+        await self._known.refresh(self._client, self._settings.watch_namespaces)
+        await self._serve_metrics()
+        self._start_work()
+
+    async def stop(self) -> None:
+        """Drop what is in work; the next start finds what was done and does the rest."""
+        await self._open.aclose()
+
+    def saw(self, kind: ResourceKind, event_type: str | None, body: Manifest) -> None:
+        """An event of a watch. What is already known, like our own writes, wakes nothing."""
+        if event_type == "DELETED":
+            self._known.remove(kind, body)
+        elif not self._known.put(kind, body):
+            return
+        uid = owner_uid(kind, body)
+        if uid is not None:
+            self._queue.wake(uid)
+
+    def check_health(self) -> dict[str, float]:
+        """Raises Unhealthy if work stands still."""
+        age = self._queue.oldest_age()
+        if age > STUCK_SECONDS:
+            raise Unhealthy(f"A job has been waiting or in work for {age:.0f} s.")
+        if not self._queue.alive() or self._resync_task.done():
+            raise Unhealthy("A background task of the operator has ended.")
+        return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
+
+    def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
+        progress = ProgressReader(session, self._settings.progress_interval_seconds)
+        observer = Observer(self._known, self._client, progress)
+        rate = WriteRate(self._settings.progress_writes_per_second)
+        return Reconciler(
+            known=self._known,
+            observer=observer,
+            applier=Applier(self._client, self._known, observer.saw_foreign_job),
+            status=StatusWriter(self._client, self._known, rate, time.monotonic),
+            events=EventRecorder(self._client),
+            settings=self._settings.for_plan,
+        )
+
+    async def _serve_metrics(self) -> None:
+        self._metrics.registry.register(ClusterCollector(self._queue, self._known))
+        if self._settings.metrics_port:
+            self._open.push_async_callback(await serve_metrics(self._metrics.registry, self._settings.metrics_port))
+
+    def _start_work(self) -> None:
+        self._queue.start()
+        self._open.push_async_callback(self._queue.stop)
+        self._wake_all()
+        self._resync_task = asyncio.create_task(self._resync_for_ever(), name="resync")
+        self._open.push_async_callback(_cancelled, self._resync_task)
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            try:
+                await self._resync()
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                logger.warning("The periodic listing failed and will be repeated: %s", error.__class__.__name__)
+
+    async def _resync(self) -> None:
+        """Correct the caches and look at every job anew: the repair of whatever a watch missed."""
+        missed = await self._known.refresh(self._client, self._settings.watch_namespaces)
+        if missed:
+            self._metrics.missed_events.inc(len(missed))
+            logger.info("A list showed changes of %s jobs ahead of the watch.", len(missed))
+        for uid in missed:
+            self._queue.wake(uid)
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for job in self._known.training_jobs:
+            self._queue.wake(job["metadata"]["uid"])
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,80 @@
+"""Tells a job's story as Kubernetes Events, the part of it that `kubectl describe` shows."""
+
+import hashlib
+import logging
+from datetime import UTC, datetime
+
+from kubernetes.aio.dynamic.exceptions import ConflictError
+
+from masktrain_operator.api.labels import FIELD_MANAGER
+from masktrain_operator.core.types import Event, Manifest
+
+from .client import ApiError, KubernetesClient, api_message
+from .resources import EVENTS
+
+logger = logging.getLogger(__name__)
+
+LONGEST_MESSAGE = 1024
+"""Bytes that the API accepts in an Event's `note`, and its older name `message`."""
+
+
+class EventRecorder:
+    """The same event again raises the count of the first one. One that cannot be written is only logged."""
+
+    def __init__(self, client: KubernetesClient) -> None:
+        self._client = client
+
+    async def record(self, training_job: Manifest, event: Event) -> None:
+        manifest = event_manifest(training_job, event, datetime.now(UTC))
+        try:
+            await self._create_or_count(manifest)
+        except ApiError as error:
+            logger.warning(
+                "Event %s of %s was not written: %s", event.reason, training_job["metadata"]["name"], api_message(error)
+            )
+
+    async def _create_or_count(self, manifest: Manifest) -> None:
+        try:
+            await self._client.create(manifest)
+        except ConflictError:
+            await self._count(manifest)
+
+    async def _count(self, manifest: Manifest) -> None:
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        existing = await self._client.get(EVENTS, namespace, name)
+        if existing is not None:
+            patch = {"count": existing.get("count", 1) + 1, "lastTimestamp": manifest["lastTimestamp"]}
+            await self._client.merge_patch(EVENTS, namespace, name, patch)
+
+
+def event_manifest(training_job: Manifest, event: Event, now: datetime) -> Manifest:
+    """A core/v1 Event whose name depends on the job, the reason and the message only."""
+    metadata = training_job["metadata"]
+    identity = "\n".join((metadata["uid"], event.kind, event.reason, event.message))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{metadata['name'][:200]}.{digest}", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": training_job["apiVersion"],
+            "kind": training_job["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+        },
+        "type": event.kind,
+        "reason": event.reason,
+        "message": _shortened(event.message),
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+        "reportingInstance": FIELD_MANAGER,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
+
+
+def _shortened(message: str) -> str:
+    return message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")

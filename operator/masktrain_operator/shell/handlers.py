@@ -1,0 +1,82 @@
+"""What kopf calls: every handler does one thing, to wake the work queue.
+
+Only `on.event` is used for objects. Timers, daemons and `on.create/update/delete` would put finalizers and annotations
+on them, and a deletion would hang while the operator is down.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import kopf
+
+from .client import ApiError, api_message
+from .controller import Controller, Unhealthy
+from .login import login
+from .resources import JOBS, PODS, SERVICES, TRAINING_JOBS, WATCHED, ResourceKind
+
+WATCH_SECONDS = 300
+"""The server ends a watch after this; a dead connection is noticed earlier, by the missing bookmarks (each 60 s)."""
+INACTIVITY_SECONDS = 90
+CONNECT_SECONDS = 10
+REQUEST_SECONDS = 60
+LIST_CHUNK = 500
+
+
+def registry_for(controller: Controller) -> kopf.OperatorRegistry:
+    """Every handler of the operator, bound to that controller."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(login)
+    _register_life(registry, controller)
+    for kind in (TRAINING_JOBS, JOBS, PODS, SERVICES):
+        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(_saw(controller, kind))
+    return registry
+
+
+def configure_watching(settings: kopf.OperatorSettings) -> None:
+    """Explicit timeouts, server-side selection of our objects, no Kubernetes events by kopf, no watch of CRDs."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + REQUEST_SECONDS
+    settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    settings.watching.connect_timeout = CONNECT_SECONDS
+    settings.watching.chunk_size = LIST_CHUNK
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.connect_timeout = CONNECT_SECONDS
+    for kind in WATCHED:
+        if kind.selector:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
+
+
+def _register_life(registry: kopf.OperatorRegistry, controller: Controller) -> None:
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure_watching(settings)
+        try:
+            await controller.start()
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise kopf.PermanentError(f"The operator cannot start: {_sentence(error)}") from None
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        await controller.stop()
+
+    @kopf.on.probe(id="work", registry=registry)
+    async def probe(**_: Any) -> dict[str, float]:
+        try:
+            return controller.check_health()
+        except Unhealthy as finding:
+            raise kopf.PermanentError(str(finding)) from None
+
+
+def _saw(controller: Controller, kind: ResourceKind) -> Callable[..., Awaitable[None]]:
+    async def saw(event: kopf.RawEvent, **_: Any) -> None:
+        body = {**event["object"], "apiVersion": kind.api_version, "kind": kind.kind}
+        controller.saw(kind, event["type"], body)
+
+    return saw
+
+
+def _sentence(error: Exception) -> str:
+    return api_message(error) if isinstance(error, ApiError) else str(error)

@@ -1,0 +1,51 @@
+"""Everything the operator knows about the cluster: one cache per watched kind, and how lists correct them."""
+
+from collections.abc import Iterable
+
+from masktrain_operator.core.types import Manifest
+
+from .client import KubernetesClient
+from .object_cache import ObjectCache, uid_of
+from .ownership import labelled_uid
+from .resources import JOBS, PODS, SERVICES, TRAINING_JOBS, ResourceKind
+
+
+class KnownObjects:
+    """The caches. `training_jobs` belong to themselves, everything else to the job whose uid it is labelled with."""
+
+    def __init__(self) -> None:
+        self.training_jobs = ObjectCache(uid_of)
+        self.jobs = ObjectCache(labelled_uid)
+        self.pods = ObjectCache(labelled_uid)
+        self.services = ObjectCache(labelled_uid)
+        self._caches = {
+            TRAINING_JOBS: self.training_jobs,
+            JOBS: self.jobs,
+            PODS: self.pods,
+            SERVICES: self.services,
+        }
+
+    def put(self, kind: ResourceKind, body: Manifest) -> bool:
+        """Keep the body if it is news."""
+        return self._caches[kind].put(body)
+
+    def remove(self, kind: ResourceKind, body: Manifest) -> None:
+        self._caches[kind].remove(uid_of(body))
+
+    async def refresh(self, client: KubernetesClient, namespaces: Iterable[str]) -> set[str]:
+        """List everything anew. Returns the uids of jobs of which something was found that no watch had told."""
+        changed: set[str] = set()
+        for kind in self._caches:
+            for namespace in tuple(namespaces) or (None,):
+                changed |= await self._refresh(client, kind, namespace)
+        return changed
+
+    async def _refresh(self, client: KubernetesClient, kind: ResourceKind, namespace: str | None) -> set[str]:
+        listed = await client.list(kind, namespace)
+        bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in listed["items"])
+        return self._caches[kind].replace(bodies, int(listed["metadata"]["resourceVersion"]), namespace)
+
+
+def owner_uid(kind: ResourceKind, body: Manifest) -> str | None:
+    """The uid of the MaskTrainingJob that an object concerns."""
+    return uid_of(body) if kind is TRAINING_JOBS else labelled_uid(body)

@@ -1,0 +1,100 @@
+"""What Prometheus reads: the operator's own work, and the jobs as its caches show them."""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import Counter as CounterMetric
+from prometheus_client.aiohttp import make_aiohttp_handler
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .known_objects import KnownObjects
+from .work_queue import Reconcile, RetryAfter, WorkQueue
+
+PREFIX = "masktrain_operator"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics that are counted as things happen."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._durations = Histogram(
+            f"{PREFIX}_reconcile_duration_seconds", "Length of one reconcile.", buckets=BUCKETS, registry=self.registry
+        )
+        self._errors = CounterMetric(
+            f"{PREFIX}_reconcile_errors", "Reconciles that failed and were put off.", registry=self.registry
+        )
+        self.missed_events = CounterMetric(
+            f"{PREFIX}_missed_events", "Jobs of which a list showed what no watch had told.", registry=self.registry
+        )
+
+    def measured(self, reconcile: Reconcile) -> Reconcile:
+        """The same reconcile, timed and its failures counted."""
+
+        async def timed(key: str) -> float | None:
+            started = time.monotonic()
+            try:
+                return await reconcile(key)
+            except RetryAfter:
+                raise
+            except Exception:
+                self._errors.inc()
+                raise
+            finally:
+                self._durations.observe(time.monotonic() - started)
+
+        return timed
+
+
+class ClusterCollector(Collector):
+    """Computed when asked, from the queue and the caches; in the event loop that owns them."""
+
+    def __init__(self, queue: WorkQueue, known: KnownObjects) -> None:
+        self._queue = queue
+        self._known = known
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(f"{PREFIX}_queue_length", "Jobs ready to be reconciled.", value=len(self._queue))
+        yield GaugeMetricFamily(
+            f"{PREFIX}_queue_oldest_seconds", "Age of the oldest entry.", value=self._queue.oldest_age()
+        )
+        yield self._jobs_by_state()
+        yield self._restarts()
+
+    def _jobs_by_state(self) -> Metric:
+        family = GaugeMetricFamily(
+            "masktrain_jobs", "MaskTrainingJobs by namespace and state.", labels=("namespace", "state")
+        )
+        counts = Counter(
+            (job["metadata"]["namespace"], job.get("status", {}).get("state", "Pending"))
+            for job in self._known.training_jobs
+        )
+        for labels, count in sorted(counts.items()):
+            family.add_metric(labels, count)
+        return family
+
+    def _restarts(self) -> Metric:
+        family = CounterMetricFamily("masktrain_job_restarts", "Restarts of each job.", labels=("namespace", "name"))
+        for job in self._known.training_jobs:
+            metadata = job["metadata"]
+            total = job.get("status", {}).get("restarts", {}).get("total", 0)
+            family.add_metric((metadata["namespace"], metadata["name"]), total)
+        return family
+
+
+async def serve_metrics(registry: CollectorRegistry, port: int) -> Callable[[], Awaitable[None]]:
+    """`GET /metrics` on every address of the pod. Returns what ends it."""
+    application = web.Application()
+    application.router.add_get("/metrics", make_aiohttp_handler(registry))
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, host=None, port=port).start()
+    return runner.cleanup

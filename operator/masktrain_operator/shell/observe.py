@@ -1,0 +1,62 @@
+"""Gathers what the plan of one job is made from."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+from masktrain_operator.core.rank_zero import rank_zero_pod
+from masktrain_operator.core.types import Manifest, Observed
+
+from .client import KubernetesClient
+from .known_objects import KnownObjects
+from .ownership import controller_uid
+from .progress import ProgressReader
+from .resources import JOBS, SERVICES
+
+
+class Observer:
+    """Reads the caches; asks the API server only for what no watch of ours shows: objects of others."""
+
+    def __init__(self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader) -> None:
+        self._known = known
+        self._client = client
+        self._progress = progress
+        self._foreign_jobs: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def observe(self, training_job: Manifest) -> Observed:
+        """The cluster as seen for that MaskTrainingJob."""
+        uid = training_job["metadata"]["uid"]
+        jobs = tuple(job for job in self._known.jobs.owned_by(uid) if controller_uid(job) == uid)
+        seen = Observed(
+            jobs=jobs,
+            pods=self._known.pods.owned_by(uid),
+            service=await self._service(training_job),
+            foreign_jobs=await self._standing_foreign_jobs(training_job),
+        )
+        return await self._with_progress(uid, seen)
+
+    def saw_foreign_job(self, job_uid: str, name: str) -> None:
+        """A Job of that name could not be created because someone else's stands there."""
+        self._foreign_jobs[job_uid].add(name)
+
+    def forget(self, job_uid: str) -> None:
+        self._foreign_jobs.pop(job_uid, None)
+        self._progress.forget(job_uid)
+
+    async def _with_progress(self, uid: str, seen: Observed) -> Observed:
+        answer = await self._progress.read(uid, rank_zero_pod(seen))
+        return replace(seen, progress=answer.progress, progress_error=answer.error)
+
+    async def _service(self, training_job: Manifest) -> Manifest | None:
+        metadata = training_job["metadata"]
+        for service in self._known.services.owned_by(metadata["uid"]):
+            if service["metadata"]["name"] == metadata["name"]:
+                return service
+        return await self._client.get(SERVICES, metadata["namespace"], metadata["name"])
+
+    async def _standing_foreign_jobs(self, training_job: Manifest) -> tuple[str, ...]:
+        metadata = training_job["metadata"]
+        for name in sorted(self._foreign_jobs.get(metadata["uid"], ())):
+            job = await self._client.get(JOBS, metadata["namespace"], name)
+            if job is None or controller_uid(job) == metadata["uid"]:
+                self._foreign_jobs[metadata["uid"]].discard(name)
+        return tuple(sorted(self._foreign_jobs.get(metadata["uid"], ())))

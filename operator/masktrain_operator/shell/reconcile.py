@@ -1,0 +1,87 @@
+"""One look at one job: observe, plan, apply, write the status, tell the events."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.plan import plan
+from masktrain_operator.core.types import Event, Manifest, Plan, PlanSettings
+
+from .apply import Applier
+from .client import ApiError, api_message
+from .events import EventRecorder
+from .known_objects import KnownObjects
+from .observe import Observer
+from .status_writer import StatusWriter
+from .unparsable import REASON, sentence, stalled_status
+from .work_queue import ReconcileError
+
+
+class Reconciler:
+    """Called by the work queue with the uid of a MaskTrainingJob."""
+
+    def __init__(
+        self,
+        *,
+        known: KnownObjects,
+        observer: Observer,
+        applier: Applier,
+        status: StatusWriter,
+        events: EventRecorder,
+        settings: PlanSettings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._known = known
+        self._observer = observer
+        self._applier = applier
+        self._status = status
+        self._events = events
+        self._settings = settings
+        self._now = now
+
+    async def __call__(self, uid: str) -> float | None:
+        """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
+        training_job = self._known.training_jobs.get(uid)
+        if training_job is None or "deletionTimestamp" in training_job["metadata"]:
+            self._forget(uid)  # Kubernetes' garbage collector deletes what the job owned
+            return None
+        try:
+            return await self._reconcile(training_job)
+        except ApiError as error:
+            raise ReconcileError(f"{_display_name(training_job)}: {api_message(error)}") from error
+
+    async def _reconcile(self, training_job: Manifest) -> float | None:
+        try:
+            job = MaskTrainingJob.parse(training_job)
+        except ValidationError as error:
+            return await self._report_unparsable(training_job, error)
+        observed = await self._observer.observe(training_job)
+        decided = plan(job, observed, self._now(), self._settings)
+        await self._apply(training_job, decided)
+        if decided.status is not None:
+            await self._status.write(training_job, decided.status)
+        for event in decided.events:
+            await self._events.record(training_job, event)
+        return decided.requeue_after
+
+    async def _apply(self, training_job: Manifest, decided: Plan) -> None:
+        """A refusal (quota, admission policy) is shown where the user looks, and tried again by the queue."""
+        try:
+            await self._applier.apply(decided)
+        except ApiError as error:
+            await self._events.record(training_job, Event("Warning", "ApplyFailed", api_message(error)))
+            raise
+
+    async def _report_unparsable(self, training_job: Manifest, error: ValidationError) -> None:
+        if await self._status.write(training_job, stalled_status(training_job, error, self._now())):
+            await self._events.record(training_job, Event("Warning", REASON, sentence(error)))
+
+    def _forget(self, uid: str) -> None:
+        self._observer.forget(uid)
+        self._status.forget(uid)
+
+
+def _display_name(training_job: Manifest) -> str:
+    return f"{training_job['metadata']['namespace']}/{training_job['metadata']['name']}"

@@ -1,0 +1,61 @@
+"""The operator's settings, read from its environment once, at the start."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from masktrain_operator.core.types import PlanSettings
+
+
+class ImagePullPolicy(StrEnum):
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable of the same name in capitals after `MASKTRAIN_OPERATOR_`."""
+
+    model_config = SettingsConfigDict(env_prefix="MASKTRAIN_OPERATOR_", frozen=True)
+
+    trainer_image: str = Field(min_length=1, description="Image of the trainer pods of jobs that name none.")
+    image_pull_policy: ImagePullPolicy = ImagePullPolicy.IF_NOT_PRESENT
+    watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Comma-separated; empty means every namespace."
+    )
+    liveness_port: int = Field(default=8081, ge=1, le=65535)
+    metrics_port: int = Field(default=8082, ge=0, le=65535, description="0 switches the metrics off.")
+    log_format: LogFormat = LogFormat.JSON
+    log_level: LogLevel = LogLevel.INFO
+    progress_interval_seconds: float = Field(default=10, ge=1, description="How often a running job is asked.")
+    progress_writes_per_second: float = Field(default=20, gt=0, description="Cap over all jobs.")
+    resync_seconds: float = Field(default=300, ge=10, description="How often everything is listed and looked at anew.")
+    workers: int = Field(default=16, ge=1, description="Jobs reconciled at the same time.")
+
+    @field_validator("watch_namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @property
+    def for_plan(self) -> PlanSettings:
+        return PlanSettings(
+            trainer_image=self.trainer_image,
+            image_pull_policy=self.image_pull_policy.value,
+            progress_interval_seconds=self.progress_interval_seconds,
+        )
