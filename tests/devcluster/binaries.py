@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.devcluster.go_toolchain import go_command
 from tests.devcluster.layout import cache
-from tests.devcluster.progress import console, step
+from tests.devcluster.progress import console, counted_step, step
 
 MODULE = Path(__file__).parent
 KUBERNETES_VERSION = "1.37.2"
@@ -31,6 +31,7 @@ PROGRAMS = (
 )  # fmt: skip
 RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
 CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
+LINES_SHOWN = 30
 PROTOCOLS = {
     "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
     "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
@@ -85,14 +86,30 @@ def _build(target: Path) -> None:
         console.print(f"Building Kubernetes v{KUBERNETES_VERSION}, etcd, CoreDNS, helm and versitygw with {go}.")
         with step("Downloading Go modules"):
             _go(go, "mod", "download")
-        with step("Compiling (about 12 minutes on 2 cores the first time)"):
-            _go(go, "install", *FLAGS, *PACKAGES, GOBIN=str(folder), CGO_ENABLED="0")
+        _compile(go, folder)
         for built, name in RENAMED.items():
             (folder / built).rename(folder / name)
         for name, (module, path) in PROTOCOLS.items():
             source = Path(_go(go, "list", "-m", "-f", "{{.Dir}}", module).strip(), path)
             shutil.copyfile(source, folder / name)
         folder.rename(target)
+
+
+def _compile(go: Path, folder: Path) -> None:
+    variables = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+    command = [str(go), "install", "-v", *FLAGS, *PACKAGES]  # -v names each package as it is compiled
+    lines: list[str] = []
+    with (
+        counted_step("Compiling (about 12 minutes on 2 cores the first time)") as compiled,
+        subprocess.Popen(command, cwd=MODULE, env=variables, stderr=subprocess.PIPE, text=True) as compiler,
+    ):
+        assert compiler.stderr is not None
+        for line in compiler.stderr:
+            lines.append(line)
+            compiled(line.strip())
+    if compiler.returncode:
+        console.print("".join(lines[-LINES_SHOWN:]))
+        raise subprocess.CalledProcessError(compiler.returncode, command)
 
 
 def _go(go: Path, *arguments: str, **variables: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import ssl
 import sys
@@ -79,10 +80,25 @@ def _end_processes(layout: ClusterLayout) -> None:
 
 @contextlib.contextmanager
 def _exclusive(layout: ClusterLayout) -> Iterator[None]:
+    """Let one process at a time start or end the cluster. The lock file goes with the cluster."""
     layout.lock.parent.mkdir(parents=True, exist_ok=True)
-    with layout.lock.open("w") as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(layout.lock.open("w"))
         fcntl.flock(file, fcntl.LOCK_EX)
+        while not _is_file_at(file.fileno(), layout.lock):
+            file = stack.enter_context(layout.lock.open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
+        if not layout.root.exists():
+            layout.lock.unlink()
+
+
+def _is_file_at(descriptor: int, path: Path) -> bool:
+    """Whether `path` still names the open file: its last holder may have removed it while we waited."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _start(layout: ClusterLayout, settings: ClusterSettings, binaries: dict[str, Path]) -> Cluster:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 PAUSE_SECONDS = 0.05
 
 
-class TimedOut(RuntimeError):  # noqa: N818  # reads as what happened
+class TimedOut(RuntimeError):  # reads as what happened
     """The awaited condition did not come; the message names it."""
 
 

@@ -1,6 +1,6 @@
 """A device plugin that offers GPUs by number, so that `nvidia.com/gpu` is counted as on a real node."""
 
-# ruff: noqa: ARG002  # gRPC sets the signatures
+# gRPC sets the signatures
 
 import threading
 from collections.abc import Iterator

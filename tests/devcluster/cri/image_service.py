@@ -1,6 +1,6 @@
 """The CRI's ImageService over the registry. A pull only notes that the node has the image: the files are here."""
 
-# ruff: noqa: ARG002  # gRPC sets the signatures
+# gRPC sets the signatures
 
 import shutil
 import time

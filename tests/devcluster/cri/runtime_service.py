@@ -1,6 +1,6 @@
 """The CRI's RuntimeService over the node's runtime: translation only."""
 
-# ruff: noqa: ARG002  # gRPC sets the signatures
+# gRPC sets the signatures
 
 import subprocess
 from typing import Any
