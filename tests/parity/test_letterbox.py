@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from masktrain_trainer.data.arrays import Size
 from masktrain_trainer.data.letterbox import Letterbox, fit_long_side, letterbox, plan_letterbox
 from masktrain_trainer.data.rectangular import letterboxed_targets, plan_rectangular
