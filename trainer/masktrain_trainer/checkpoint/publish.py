@@ -9,10 +9,10 @@ from masktrain_trainer.stores.errors import StoreUnavailable
 
 from .journal import read_claims
 from .keys import MANIFEST_FILE, MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .local_file import LocalFile
 from .manifest import Manifest, StoredFile
 from .pointers import move_pointer
-from .serialise import LocalFile
-from .snapshot import SnapshotMeta
+from .snapshot_meta import SnapshotMeta
 
 
 class Fenced(Exception):

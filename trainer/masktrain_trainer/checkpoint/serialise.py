@@ -1,26 +1,12 @@
 """Files of a checkpoint, serialised and hashed in one pass."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from .manifest import StoredFile
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file on disk under the name that it gets in the store."""
-
-    name: str
-    path: Path
-    sha256: str
-    size_bytes: int
-
-    def stored(self) -> StoredFile:
-        return StoredFile(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256)
+from .local_file import LocalFile
 
 
 class _HashingWriter:

@@ -15,21 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .snapshot_meta import SnapshotMeta
 from .spool import Spool
+
+__all__ = ["SnapshotMeta", "read_snapshot", "write_snapshot"]
 
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
-
-
-@dataclass(frozen=True)
-class SnapshotMeta:
-    """`reason` is interval, epoch, stop or final. `fitness` is set where `epoch` was validated with these weights."""
-
-    epoch: int
-    step: int
-    fitness: float | None
-    is_best: bool
-    reason: str
 
 
 @dataclass(frozen=True)

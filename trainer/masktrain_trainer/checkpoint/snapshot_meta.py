@@ -1,0 +1,14 @@
+"""What is known of a snapshot beside its tensors."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SnapshotMeta:
+    """`reason` is interval, epoch, stop or final. `fitness` is set where `epoch` was validated with these weights."""
+
+    epoch: int
+    step: int
+    fitness: float | None
+    is_best: bool
+    reason: str
