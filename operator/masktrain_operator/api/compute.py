@@ -7,8 +7,9 @@ pods as they are.
 from enum import StrEnum
 from typing import Annotated
 
-from masktrain_trainer.config import Contract
 from pydantic import Field, JsonValue, WithJsonSchema
+
+from masktrain_trainer.config import Contract
 
 QUANTITY_PATTERN = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     # Reconciling
     STARTING_WORKERS = "StartingWorkers"
     WORKERS_RUNNING = "WorkersRunning"
+    ATTEMPT_FAILED = "AttemptFailed"
     RESTART_BACKOFF = "RestartBackoff"
     WAITING_FOR_OLD_PODS = "WaitingForOldPods"
     FINISHED = "Finished"
@@ -38,7 +39,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     SERVICE_NOT_OURS = "ServiceNotOurs"
     JOB_NOT_OURS = "JobNotOurs"
-    NAMES_FREE = "NamesFree"
+    UNBLOCKED = "Unblocked"
 
 
 class FailureKind(StrEnum):
@@ -49,8 +50,3 @@ class FailureKind(StrEnum):
     PREEMPTED = "Preempted"
     HUNG = "Hung"
     CRASHED = "Crashed"
-
-    @property
-    def charged(self) -> bool:
-        """Whether such an end, without progress, uses up `limits.maxRestartsWithoutProgress`."""
-        return self in (FailureKind.HUNG, FailureKind.CRASHED)

@@ -1,7 +1,8 @@
 """The spec of a MaskTrainingJob: what is trained is the trainer's contract, where and how long is added here."""
 
-from masktrain_trainer.config import CheckpointSpec, Contract, DatasetSpec, ModelSpec, TrainingSpec
 from pydantic import Field
+
+from masktrain_trainer.config import CheckpointSpec, Contract, DatasetSpec, ModelSpec, TrainingSpec
 
 from .compute import ComputeSpec
 

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from masktrain_trainer.config import Phase
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from masktrain_trainer.config import Phase
 
 
 def _to_whole_seconds(moment: datetime) -> datetime:

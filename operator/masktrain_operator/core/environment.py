@@ -15,7 +15,7 @@ def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 
 
 def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
-    """torchrun reads each of its options from a variable `PET_<OPTION>`."""
+    """Each option of torchrun is read from a variable `PET_<OPTION>`."""
     return [
         _value(CONFIG_VARIABLE, run_config(job, attempt).to_json()),
         _value("PET_NNODES", str(job.spec.compute.nodes)),

@@ -1,0 +1,45 @@
+"""Conditions of a status: at most one of each type, and a time that says when its status last changed."""
+
+from datetime import datetime
+
+from masktrain_operator.api.conditions import ConditionType
+from masktrain_operator.api.status import Condition, ConditionStatus, MaskTrainingJobStatus
+
+
+def find_condition(status: MaskTrainingJobStatus, kind: ConditionType) -> Condition | None:
+    return next((condition for condition in status.conditions if condition.type == kind), None)
+
+
+def is_true(status: MaskTrainingJobStatus, kind: ConditionType) -> bool:
+    found = find_condition(status, kind)
+    return found is not None and found.status == ConditionStatus.TRUE
+
+
+def is_finished(status: MaskTrainingJobStatus) -> bool:
+    return is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)
+
+
+def set_condition(
+    status: MaskTrainingJobStatus,
+    kind: ConditionType,
+    holds: bool,
+    *,
+    reason: str,
+    message: str,
+    now: datetime,
+) -> MaskTrainingJobStatus:
+    """`lastTransitionTime` stays unless the condition turns; its generation is the status's."""
+    before = find_condition(status, kind)
+    value = ConditionStatus.TRUE if holds else ConditionStatus.FALSE
+    condition = Condition(
+        type=kind.value,
+        status=value,
+        reason=reason,
+        message=message,
+        observed_generation=status.observed_generation,
+        last_transition_time=before.last_transition_time if before and before.status == value else now,
+    )
+    if before is None:
+        return status.model_copy(update={"conditions": [*status.conditions, condition]})
+    conditions = [condition if existing is before else existing for existing in status.conditions]
+    return status.model_copy(update={"conditions": conditions})

@@ -1,0 +1,61 @@
+"""The end of an attempt, and the end of a job."""
+
+from masktrain_operator.api.conditions import ConditionType, FailureKind, Reason
+from masktrain_operator.api.status import MaskTrainingJobStatus
+from masktrain_trainer.config import FailureReason
+
+from . import cleanup
+from . import status as statuses
+from .attempts import Attempt
+from .conditions import set_condition
+from .deadline import deadline_sentence
+from .failures import Cause, cause_of
+from .forced_end import cause_of_forced_end, is_stuck
+from .launch import Decision
+from .restarts import is_exhausted, record_failure
+from .situation import Situation
+from .types import Plan
+
+
+def cause_of_end(situation: Situation, attempt: Attempt) -> Cause | None:
+    """Why the attempt is over, None while it is not."""
+    if attempt.has_failed:
+        return cause_of(attempt)
+    stuck = next((pod for pod in attempt.pods if is_stuck(pod, situation.now)), None)
+    return cause_of_forced_end(stuck) if stuck else None
+
+
+def end_attempt(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt, cause: Cause) -> Decision:
+    """Account for the end and decide whether there is another attempt; it is created by a later plan."""
+    status = record_failure(status, attempt.number, cause, situation.now)
+    if cause.kind == FailureKind.USER_ERROR:
+        return Plan(), statuses.failed(
+            situation, _with_dataset_verdict(situation, status, cause), cause.reason, cause.message
+        )
+    allowed = situation.job.spec.limits.max_restarts_without_progress
+    if is_exhausted(status, allowed):
+        message = _exhausted_sentence(status, allowed, cause)
+        return Plan(), statuses.failed(situation, status, Reason.RESTART_BUDGET_EXHAUSTED, message)
+    message = f"Attempt {attempt.number} ended: {cause.message}"
+    return Plan(requeue_after=0), statuses.restarting(situation, status, Reason.ATTEMPT_FAILED, message)
+
+
+def exceed_deadline(situation: Situation, status: MaskTrainingJobStatus) -> Decision:
+    message = deadline_sentence(situation.job)
+    failed = statuses.failed(situation, status, Reason.DEADLINE_EXCEEDED, message)
+    return Plan(delete=cleanup.unfinished_jobs(situation)), failed
+
+
+def _with_dataset_verdict(situation: Situation, status: MaskTrainingJobStatus, cause: Cause) -> MaskTrainingJobStatus:
+    if cause.reason != FailureReason.INVALID_DATASET:
+        return status
+    kind = ConditionType.DATASET_VERIFIED
+    return set_condition(status, kind, False, reason=cause.reason, message=cause.message, now=situation.now)
+
+
+def _exhausted_sentence(status: MaskTrainingJobStatus, allowed: int, cause: Cause) -> str:
+    failures = status.restarts.without_progress
+    return (
+        f"{failures} attempts without a newer checkpoint, limits.maxRestartsWithoutProgress allows {allowed} restarts; "
+        f"the last one ({cause.reason}): {cause.message}"
+    )

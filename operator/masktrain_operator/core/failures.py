@@ -1,0 +1,118 @@
+"""Why an attempt ended.
+
+The first failure is the container that finished first: when one rank dies, the others fail because of it. Its exit code
+and termination message say most; when its pod is gone, the Job's condition still names the code or the disruption.
+"""
+
+import re
+from dataclasses import dataclass
+
+from masktrain_operator.api.conditions import FailureKind
+from masktrain_trainer.config import ExitCode, Outcome
+
+from . import jobs, pods
+from .attempts import Attempt
+from .final_progress import parse_final_progress
+from .pods import Termination
+from .types import Manifest
+
+_EXIT_CODE_IN_CONDITION = re.compile(r"failed with exit code (\d+)")
+_KINDS = {
+    int(ExitCode.USER_ERROR): FailureKind.USER_ERROR,
+    int(ExitCode.STOPPED): FailureKind.STOPPED,
+    int(ExitCode.HUNG): FailureKind.HUNG,
+}
+_LOG_TAIL = 400
+"""Characters of a log's end that make a sentence; an Event holds 1,024 in all."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """`reason` is one CamelCase word, `message` one sentence for a person."""
+
+    kind: FailureKind
+    reason: str
+    message: str
+
+
+def cause_of(attempt: Attempt) -> Cause:
+    """The cause of an attempt whose Job has failed or is failing.
+
+    A refused input outranks the clock, which differs between nodes; so does a disruption: it is never a consequence.
+    """
+    ends = _failed_terminations(attempt)
+    refused = [end for end in ends if end.exit_code == ExitCode.USER_ERROR]
+    if refused:
+        return _from_termination(refused[0])
+    disrupted = next(filter(pods.is_disrupted, attempt.pods), None)
+    if disrupted is not None:
+        return _from_disruption(disrupted)
+    if ends:
+        return _from_termination(ends[0])
+    return _from_failed_pod(attempt.pods) or _from_condition(jobs.failure(attempt.job or {}))
+
+
+def _failed_terminations(attempt: Attempt) -> list[Termination]:
+    """First failure first. Kubernetes' times have whole seconds: in a tie a hang comes first and a stop last."""
+    ends = [end for pod in attempt.pods if (end := pods.termination(pod)) and end.exit_code != ExitCode.DONE]
+    order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1}
+    return sorted(ends, key=lambda end: (end.finished_at, order.get(end.exit_code, 0), end.pod))
+
+
+def _from_termination(end: Termination) -> Cause:
+    if end.reason == "OOMKilled":
+        return Cause(
+            FailureKind.CRASHED,
+            "OutOfMemory",
+            f"Pod {end.pod} used more memory than it may: raise compute.resources.limits.memory, or lower "
+            "training.workers or training.batchSize.",
+        )
+    progress = parse_final_progress(end.message)
+    if progress is not None and progress.outcome is not None:
+        return _from_outcome(end, progress.outcome)
+    return _from_exit_code(end.exit_code, end.pod, end.message)
+
+
+def _from_outcome(end: Termination, outcome: Outcome) -> Cause:
+    """The exit code decides what happens next, the outcome says why."""
+    return Cause(_kind(end.exit_code), str(outcome.reason), outcome.message)
+
+
+def _kind(exit_code: int) -> FailureKind:
+    return _KINDS.get(exit_code, FailureKind.CRASHED)
+
+
+def _from_exit_code(exit_code: int, pod: str, log: str = "") -> Cause:
+    """A trainer that left no outcome."""
+    kind = _kind(exit_code)
+    said = f": {log.splitlines()[-1][:_LOG_TAIL]}" if log else "; its log says why."
+    return Cause(kind, kind.value, f"Pod {pod} exited with code {exit_code}{said}")
+
+
+def _from_disruption(pod: Manifest) -> Cause:
+    found = pods.condition(pod, pods.DISRUPTION_TARGET)
+    why = f": {found['message']}" if found.get("message") else "."
+    reason = found.get("reason") or FailureKind.PREEMPTED.value
+    return Cause(FailureKind.PREEMPTED, reason, f"The cluster ended pod {pods.name(pod)}{why}")
+
+
+def _from_failed_pod(candidates: tuple[Manifest, ...]) -> Cause | None:
+    """A pod that failed without its container: refused by the kubelet, for one."""
+    failed = next((pod for pod in candidates if pods.phase(pod) == "Failed"), None)
+    if failed is None:
+        return None
+    status = failed["status"]
+    said = f": {status['message']}" if status.get("message") else "."
+    return Cause(FailureKind.CRASHED, status.get("reason") or "PodFailed", f"Pod {pods.name(failed)} failed{said}")
+
+
+def _from_condition(condition: Manifest) -> Cause:
+    """No pod is left to ask."""
+    message = str(condition.get("message", ""))
+    if pods.DISRUPTION_TARGET in message:
+        return Cause(FailureKind.PREEMPTED, FailureKind.PREEMPTED.value, message)
+    code = _EXIT_CODE_IN_CONDITION.search(message)
+    kind = _kind(int(code[1])) if code else FailureKind.CRASHED
+    if code:
+        return Cause(kind, kind.value, message)
+    return Cause(kind, "PodLost", "A pod of the gang was deleted or lost; its log went with it.")

@@ -1,0 +1,33 @@
+"""Reading batch Jobs as the Job controller writes them."""
+
+from masktrain_operator.api import labels
+
+from .types import Manifest
+
+
+def attempt_number(manifest: Manifest) -> int:
+    """Of a Job or pod of ours; -1, which is no attempt, if someone removed the label."""
+    return int(manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, -1))
+
+
+def condition(job: Manifest, kind: str) -> Manifest:
+    """The Job's condition of that type if it is True, else empty."""
+    conditions = job.get("status", {}).get("conditions") or []
+    return next((found for found in conditions if found.get("type") == kind and found.get("status") == "True"), {})
+
+
+def is_complete(job: Manifest) -> bool:
+    return bool(condition(job, "Complete"))
+
+
+def failure(job: Manifest) -> Manifest:
+    """The condition that says why the Job fails or failed, empty if it does not.
+
+    `FailureTarget` comes first, as soon as a rule matched; `Failed` follows when all pods are terminal.
+    """
+    return condition(job, "FailureTarget") or condition(job, "Failed")
+
+
+def is_finished(job: Manifest) -> bool:
+    """Whether the Job controller will start nothing any more and all pods are terminal."""
+    return is_complete(job) or bool(condition(job, "Failed"))

@@ -1,0 +1,62 @@
+"""Starting an attempt: once nothing of the old gang can write or hold a GPU, and not before its back-off is over."""
+
+from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.status import MaskTrainingJobStatus
+
+from . import cleanup, pods
+from . import status as statuses
+from .attempts import Attempt, gang_is_gone
+from .job_manifest import job_manifest
+from .names import attempt_name
+from .situation import Situation
+from .types import Plan
+
+LOOK_AGAIN_SECONDS = 15.0
+"""At objects of others, which no watch of ours follows."""
+
+Decision = tuple[Plan, MaskTrainingJobStatus]
+"""What to do, and the whole new status."""
+
+
+def launch(situation: Situation, status: MaskTrainingJobStatus, number: int) -> Decision:
+    """Create the Job of attempt `number`, or say what it waits for."""
+    retry_time = status.restarts.retry_time
+    if retry_time is not None and retry_time > situation.now:
+        return Plan(), _backing_off(situation, status, number)
+    if not gang_is_gone(situation.observed):
+        return Plan(), _waiting_for_old_pods(situation, status, number)
+    if attempt_name(situation.job.metadata.name, number) in situation.observed.foreign_jobs:
+        return _blocked_by_job(situation, status, number)
+    return _create(situation, status, number)
+
+
+def _create(situation: Situation, status: MaskTrainingJobStatus, number: int) -> Decision:
+    if number != status.attempt:
+        status = statuses.started(situation, status, number)
+    status = statuses.starting_or_running(situation, status, Attempt(number, None, ()))
+    manifest = job_manifest(situation.job, number, situation.settings)
+    return Plan(create=(manifest,), delete=cleanup.old_jobs(situation, number)), status
+
+
+def _backing_off(situation: Situation, status: MaskTrainingJobStatus, number: int) -> MaskTrainingJobStatus:
+    message = f"Attempt {number} starts at {status.restarts.retry_time:%Y-%m-%dT%H:%M:%SZ}; {_last_failure(status)}"
+    return statuses.restarting(situation, status, Reason.RESTART_BACKOFF, message)
+
+
+def _waiting_for_old_pods(situation: Situation, status: MaskTrainingJobStatus, number: int) -> MaskTrainingJobStatus:
+    left = sorted(pods.name(pod) for pod in situation.observed.pods if not pods.is_terminal(pod))
+    what = f"pods {', '.join(left)}" if left else "the Job controller"
+    message = f"Attempt {number} waits for {what} of the last one to end; {_last_failure(status)}"
+    return statuses.restarting(situation, status, Reason.WAITING_FOR_OLD_PODS, message)
+
+
+def _last_failure(status: MaskTrainingJobStatus) -> str:
+    failure = status.restarts.last_failure
+    return f"attempt {failure.attempt} ended: {failure.message}" if failure else "its Job was deleted."
+
+
+def _blocked_by_job(situation: Situation, status: MaskTrainingJobStatus, number: int) -> Decision:
+    name = attempt_name(situation.job.metadata.name, number)
+    message = f"A Job called {name} stands in the way and is not this job's: delete it, or create this job anew."
+    status = statuses.blocked(situation, status, Reason.JOB_NOT_OURS, message)
+    return Plan(requeue_after=LOOK_AGAIN_SECONDS), status

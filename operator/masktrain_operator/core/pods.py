@@ -1,0 +1,102 @@
+"""Reading pods as the kubelet, the node controller and the scheduler write them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from masktrain_operator.api import labels
+
+from .pod_template import CONTAINER
+from .types import Manifest
+
+TERMINAL_PHASES = ("Succeeded", "Failed")
+DISRUPTION_TARGET = "DisruptionTarget"
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How the trainer container of a pod ended."""
+
+    pod: str
+    rank: int | None
+    exit_code: int
+    reason: str
+    message: str
+    finished_at: datetime
+    disrupted: bool
+
+
+def name(pod: Manifest) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def node_rank(pod: Manifest) -> int | None:
+    metadata = pod["metadata"]
+    written = metadata.get("labels", {}).get(labels.COMPLETION_INDEX) or metadata.get("annotations", {}).get(
+        labels.COMPLETION_INDEX
+    )
+    return int(written) if written is not None else None
+
+
+def phase(pod: Manifest) -> str:
+    return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def is_terminal(pod: Manifest) -> bool:
+    return phase(pod) in TERMINAL_PHASES
+
+
+def is_scheduled(pod: Manifest) -> bool:
+    return bool(pod.get("spec", {}).get("nodeName"))
+
+
+def has_started(pod: Manifest) -> bool:
+    """Whether the containers run, or ran."""
+    return phase(pod) not in ("Pending", "Unknown")
+
+
+def is_ready(pod: Manifest) -> bool:
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def condition(pod: Manifest, kind: str) -> Manifest:
+    """The pod's condition of that type, empty if there is none."""
+    conditions: Iterable[Manifest] = pod.get("status", {}).get("conditions") or []
+    return next((found for found in conditions if found.get("type") == kind), {})
+
+
+def condition_time(pod: Manifest, kind: str) -> datetime | None:
+    """When the status of that condition last changed."""
+    written = condition(pod, kind).get("lastTransitionTime")
+    return parse_time(written) if written else None
+
+
+def is_disrupted(pod: Manifest) -> bool:
+    """Whether the cluster ended the pod: preemption, drain, eviction, a lost node."""
+    return condition(pod, DISRUPTION_TARGET).get("status") == "True"
+
+
+def container_status(pod: Manifest) -> Manifest:
+    statuses: Iterable[Manifest] = pod.get("status", {}).get("containerStatuses") or []
+    return next((status for status in statuses if status.get("name") == CONTAINER), {})
+
+
+def termination(pod: Manifest) -> Termination | None:
+    """How the trainer ended, None while it runs or if the kubelet could not say."""
+    ended = container_status(pod).get("state", {}).get("terminated")
+    if not ended or not ended.get("finishedAt"):
+        return None
+    return Termination(
+        pod=name(pod),
+        rank=node_rank(pod),
+        exit_code=int(ended.get("exitCode", 0)),
+        reason=str(ended.get("reason", "")),
+        message=str(ended.get("message", "")).strip(),
+        finished_at=parse_time(ended["finishedAt"]),
+        disrupted=is_disrupted(pod),
+    )
+
+
+def parse_time(written: str) -> datetime:
+    """A metav1.Time."""
+    return datetime.fromisoformat(written)

@@ -1,0 +1,84 @@
+"""From what the trainer says to what the status says."""
+
+from masktrain_operator.api.status import (
+    MaskTrainingJobStatus,
+    StatusCheckpoint,
+    StatusCheckpoints,
+    StatusDataset,
+    StatusLosses,
+    StatusProgress,
+)
+from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
+
+_DETAIL = 1024
+_CLASSES = 2000
+"""Most class names that the API's schema takes."""
+
+
+def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
+    """What the trainer does not say (yet) stays as it is: an attempt that only starts knows no checkpoint."""
+    known = status.checkpoints
+    checkpoints = StatusCheckpoints(
+        best=_checkpoint(said.best) or known.best,
+        last=_checkpoint(said.last) or known.last,
+        resumed_from=_checkpoint(said.resumed_from) or known.resumed_from,
+    )
+    dataset = _dataset(said.dataset) or status.dataset
+    outputs = said.outputs or status.outputs
+    update = {"progress": _progress(said), "checkpoints": checkpoints, "dataset": dataset, "outputs": outputs}
+    return status.model_copy(update=update)
+
+
+def _progress(said: Progress) -> StatusProgress:
+    return StatusProgress(
+        phase=said.phase,
+        detail=said.detail[:_DETAIL] or None,
+        epoch=said.epoch,
+        epochs=said.epochs,
+        step=said.step,
+        images_per_second=_decimal(said.images_per_second, ".1f"),
+        eta_seconds=said.eta_seconds,
+        losses=_losses(said.losses),
+        map50=_decimal(said.map50, ".4f"),
+        map50_95=_decimal(said.map50_95, ".4f"),
+        updated_at=said.updated_at,
+    )
+
+
+def _losses(losses: Losses | None) -> StatusLosses | None:
+    if losses is None:
+        return None
+    return StatusLosses(
+        box=f"{losses.box:.5f}", objectness=f"{losses.objectness:.5f}", classification=f"{losses.classification:.5f}"
+    )
+
+
+def _checkpoint(reference: CheckpointRef | None) -> StatusCheckpoint | None:
+    if reference is None:
+        return None
+    return StatusCheckpoint(
+        uri=reference.uri,
+        sha256=reference.sha256,
+        size_bytes=reference.size_bytes,
+        epoch=reference.epoch,
+        step=reference.step,
+        fitness=_decimal(reference.fitness, ".4f"),
+        verified_at=reference.verified_at,
+    )
+
+
+def _dataset(summary: DatasetSummary | None) -> StatusDataset | None:
+    if summary is None:
+        return None
+    return StatusDataset(
+        classes=[name[:256] for name in summary.classes[:_CLASSES]],
+        images=summary.images,
+        boxes=summary.boxes,
+        validation_images=summary.validation_images,
+        validation_boxes=summary.validation_boxes,
+        skipped_images=summary.skipped_images,
+    )
+
+
+def _decimal(number: float | None, form: str) -> str | None:
+    return None if number is None else format(number, form)

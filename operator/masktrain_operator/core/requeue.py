@@ -1,0 +1,31 @@
+"""When to look again although nothing is seen to change: the moments that only a clock brings."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from masktrain_operator.api.status import MaskTrainingJobStatus
+
+from .conditions import is_finished
+from .deadline import deadline
+from .forced_end import forced_end_time
+from .situation import Situation
+from .status import speaks
+from .ttl import expiry
+
+
+def requeue_after(situation: Situation, status: MaskTrainingJobStatus) -> float | None:
+    """Seconds until the plan may be another one, given the status it leaves; None if that needs an event."""
+    waits = [(moment - situation.now).total_seconds() for moment in _moments(situation, status)]
+    coming = [wait for wait in waits if wait > 0]
+    if speaks(situation) and not is_finished(status):
+        coming.append(situation.settings.progress_interval_seconds)
+    return min(coming, default=None)
+
+
+def _moments(situation: Situation, status: MaskTrainingJobStatus) -> Iterator[datetime]:
+    candidates = [forced_end_time(pod) for pod in situation.observed.pods]
+    if is_finished(status):
+        candidates.append(expiry(situation.job, status))
+    else:
+        candidates += [deadline(situation.job, status), status.restarts.retry_time]
+    yield from (moment for moment in candidates if moment is not None)

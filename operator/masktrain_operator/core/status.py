@@ -1,0 +1,158 @@
+"""What the status says about what was observed. What follows from it is decided in `plan`."""
+
+from masktrain_operator.api.conditions import ConditionType, Reason
+from masktrain_operator.api.status import MaskTrainingJobStatus, State
+from masktrain_trainer.config import Phase, Progress
+
+from . import pods
+from .attempts import Attempt
+from .conditions import find_condition, is_true, set_condition
+from .final_progress import newest_progress
+from .progress import merge_progress
+from .rank_zero import newest_rank_zero
+from .restarts import record_start
+from .situation import Situation
+from .waiting import waiting_sentence
+
+
+def observed_status(situation: Situation) -> MaskTrainingJobStatus:
+    """The status with all that is seen of an attempt whose end is not accounted for yet."""
+    status = observed_generation(situation)
+    if situation.attempt is None or situation.attempt_is_accounted:
+        return status
+    if situation.attempt.number != status.attempt:
+        status = started(situation, status, situation.attempt.number)
+    said = newest_progress(situation.attempt, situation.observed)
+    if said is not None:
+        status = _with_said(situation, status, said)
+    return _with_reachability(situation, status)
+
+
+def observed_generation(situation: Situation) -> MaskTrainingJobStatus:
+    """The status last written, as one that answers to the spec as it is now."""
+    return situation.status.model_copy(update={"observed_generation": situation.job.metadata.generation})
+
+
+def started(situation: Situation, status: MaskTrainingJobStatus, attempt: int) -> MaskTrainingJobStatus:
+    """A new attempt: what the last one was doing and where it came from is no longer true."""
+    status = record_start(status, attempt)
+    checkpoints = status.checkpoints.model_copy(update={"resumed_from": None})
+    progress = status.progress
+    if progress is not None:
+        stale = {"phase": Phase.STARTING, "detail": None, "images_per_second": None, "eta_seconds": None}
+        progress = progress.model_copy(update=stale)
+    start_time = status.start_time or situation.now
+    return status.model_copy(update={"checkpoints": checkpoints, "progress": progress, "start_time": start_time})
+
+
+def starting_or_running(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt) -> MaskTrainingJobStatus:
+    """`Reconciling` only until all workers have started: a running job is what was asked for."""
+    status = unblocked(situation, status)
+    nodes = situation.job.spec.compute.nodes
+    if attempt.all_workers_started(nodes):
+        message = f"All {nodes} workers of attempt {attempt.number} run."
+        return _reconciling(situation, status, State.RUNNING, False, reason=Reason.WORKERS_RUNNING, message=message)
+    state = State.STARTING if attempt.all_workers_scheduled(nodes) else State.PENDING
+    state = State.RESTARTING if attempt.number > 0 else state
+    message = waiting_sentence(attempt, nodes)
+    return _reconciling(situation, status, state, True, reason=Reason.STARTING_WORKERS, message=message)
+
+
+def restarting(
+    situation: Situation, status: MaskTrainingJobStatus, reason: Reason, message: str
+) -> MaskTrainingJobStatus:
+    status = unblocked(situation, status)
+    return _reconciling(situation, status, State.RESTARTING, True, reason=reason, message=message)
+
+
+def blocked(situation: Situation, status: MaskTrainingJobStatus, reason: Reason, message: str) -> MaskTrainingJobStatus:
+    """Nothing goes on until a person has acted."""
+    status = _set(situation, status, ConditionType.STALLED, True, reason=reason, message=message)
+    return _reconciling(situation, status, State.PENDING, False, reason=reason, message=message)
+
+
+def unblocked(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    if not is_true(status, ConditionType.STALLED):
+        return status
+    return _set(
+        situation, status, ConditionType.STALLED, False, reason=Reason.UNBLOCKED, message="Nothing is in the way."
+    )
+
+
+def complete(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    status = unblocked(situation, status)
+    message = _completion_sentence(status)
+    status = _set(situation, status, ConditionType.COMPLETE, True, reason=Reason.TRAINING_COMPLETE, message=message)
+    status = _reconciling(situation, status, State.COMPLETE, False, reason=Reason.FINISHED, message=message)
+    return status.model_copy(update={"completion_time": situation.now})
+
+
+def failed(situation: Situation, status: MaskTrainingJobStatus, reason: str, message: str) -> MaskTrainingJobStatus:
+    """`Stalled` together with `Failed`: it is the one that kstatus knows."""
+    for kind in (ConditionType.FAILED, ConditionType.STALLED):
+        status = _set(situation, status, kind, True, reason=reason, message=message)
+    status = _reconciling(situation, status, State.FAILED, False, reason=Reason.FINISHED, message=message)
+    return status.model_copy(update={"completion_time": situation.now})
+
+
+def _completion_sentence(status: MaskTrainingJobStatus) -> str:
+    best, progress = status.checkpoints.best, status.progress
+    quality = f" with mAP50 {progress.map50}" if progress and progress.map50 else ""
+    where = f": {best.uri}" if best else "."
+    return f"Training is complete{quality}{where}"
+
+
+def _with_said(situation: Situation, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
+    status = merge_progress(status, said)
+    if said.dataset is not None:
+        sentence = _dataset_sentence(status)
+        status = _set(situation, status, ConditionType.DATASET_VERIFIED, True, reason=Reason.VERIFIED, message=sentence)
+    if said.store_error is not None:
+        kind, reason = ConditionType.CHECKPOINT_FRESH, Reason.STORE_ERROR
+        return _set(situation, status, kind, False, reason=reason, message=said.store_error)
+    if said.last is not None:
+        sentence = "The newest checkpoint is verified in the store."
+        return _set(situation, status, ConditionType.CHECKPOINT_FRESH, True, reason=Reason.STORED, message=sentence)
+    return status
+
+
+def _dataset_sentence(status: MaskTrainingJobStatus) -> str:
+    dataset = status.dataset
+    if dataset is None:
+        return ""
+    skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
+    return (
+        f"{len(dataset.classes)} classes ({', '.join(dataset.classes)}), {dataset.images} training images with "
+        f"{dataset.boxes} boxes, {dataset.validation_images} validation images with {dataset.validation_boxes} boxes"
+        f"{skipped}."
+    )
+
+
+def _with_reachability(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """Never a reason to restart: training does not need the operator."""
+    kind = ConditionType.PROGRESS_UNKNOWN
+    error = situation.observed.progress_error
+    if error is not None:
+        return _set(situation, status, kind, True, reason=Reason.UNREACHABLE, message=error)
+    if find_condition(status, kind) is None or not speaks(situation):
+        return status
+    return _set(situation, status, kind, False, reason=Reason.REACHABLE, message="Rank 0 answers.")
+
+
+def speaks(situation: Situation) -> bool:
+    """Whether rank 0 of the current attempt is there to be asked."""
+    pod = newest_rank_zero(situation.attempt.pods) if situation.attempt else None
+    return pod is not None and pods.is_ready(pod) and not pods.is_terminal(pod)
+
+
+def _reconciling(
+    situation: Situation, status: MaskTrainingJobStatus, state: State, holds: bool, *, reason: Reason, message: str
+) -> MaskTrainingJobStatus:
+    status = _set(situation, status, ConditionType.RECONCILING, holds, reason, message)
+    return status.model_copy(update={"state": state})
+
+
+def _set(
+    situation: Situation, status: MaskTrainingJobStatus, kind: ConditionType, holds: bool, *, reason: str, message: str
+) -> MaskTrainingJobStatus:
+    return set_condition(status, kind, holds, reason=str(reason), message=message, now=situation.now)
