@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import torch
+
 from masktrain_trainer.config import Architecture, Hyperparameters
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import build_yolo

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from masktrain_trainer.config import Architecture
-from masktrain_trainer.model.yolo import Yolo, build_yolo
 from numpy.typing import NDArray
 from torch import Tensor
+
+from masktrain_trainer.config import Architecture
+from masktrain_trainer.model.yolo import Yolo, build_yolo
 
 Arrays = MappingProxyType[str, NDArray[Any]]
 

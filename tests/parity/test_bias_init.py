@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.detect import Detect
 from masktrain_trainer.model.sizes import SIZES
-from torch import nn
 
 from .reference_data import arrays
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from masktrain_trainer.model.yolo import Yolo
 from torch import Tensor
+
+from masktrain_trainer.model.yolo import Yolo
 
 from .reference_data import arrays, image, reference_yolo
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from masktrain_trainer.model import boxes
 from torch import Tensor
+
+from masktrain_trainer.model import boxes
 
 from .reference_data import arrays, tensor
 

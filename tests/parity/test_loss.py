@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.model.assign import Candidates, candidates, last_match
 from masktrain_trainer.model.boxes import ciou
 from masktrain_trainer.model.graph import P5, P6
 from masktrain_trainer.model.loss import DetectionLoss
-from masktrain_trainer.model.yolo import _anchors_in_strides
-from torch import Tensor
+from masktrain_trainer.model.yolo import anchors_in_strides
 
 from .reference_data import arrays, tensor
 
@@ -48,7 +49,7 @@ def targets_of(name: str | None) -> Tensor:
 
 
 def anchors_of(model: str, dtype: torch.dtype) -> Tensor:
-    return _anchors_in_strides(P6 if model == "n6" else P5).to(dtype)
+    return anchors_in_strides(P6 if model == "n6" else P5).to(dtype)
 
 
 @pytest.mark.parametrize(("dtype", "suffix", "rtol", "gradient_rtol"), PRECISIONS)

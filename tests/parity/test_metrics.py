@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from masktrain_trainer.model.boxes import pairwise_iou
 from masktrain_trainer.model.confusion import confusion_matrix
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics, match_detections

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from masktrain_trainer.model.nms import non_max_suppression
 
 from .reference_data import arrays, tensor

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from masktrain_trainer.model.assign import Candidates, candidates, last_match
 
 ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 2.0], [20.0, 20.0]])

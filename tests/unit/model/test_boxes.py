@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from masktrain_trainer.model.boxes import ciou, diou, giou, iou, pairwise_iou, xywh_to_xyxy, xyxy_to_xywh
 from torch import Tensor
+
+from masktrain_trainer.model.boxes import ciou, diou, giou, iou, pairwise_iou, xywh_to_xyxy, xyxy_to_xywh
 
 sizes = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
 centres = st.floats(-1e3, 1e3)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
+
 from masktrain_trainer.config import Architecture, Hyperparameters
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import build_yolo
-from torch import Tensor
 
 ANCHORS = torch.tensor([[[1.0, 1.5], [2.0, 4.0], [4.0, 3.0]]] * 3)
 TARGETS = torch.tensor(
@@ -121,3 +122,11 @@ def test_a_few_steps_improve_boxes_and_classes() -> None:
         optimizer.step()
         history.append(items_3)
     assert (history[-1] < history[0])[[0, 2]].all()
+
+
+def test_the_host_never_waits_for_a_value() -> None:
+    """Tensors on the meta device have shapes and no values: reading one raises."""
+    predictions = [torch.empty_like(raw, device="meta").requires_grad_() for raw in raws()]
+    loss = DetectionLoss(ANCHORS.to("meta"), Hyperparameters(focal_gamma=1.5), image_size=64, num_classes=3)
+    total, _ = loss(predictions, TARGETS.to("meta"))
+    total.backward()

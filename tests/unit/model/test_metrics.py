@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from masktrain_trainer.model.confusion import confusion_matrix
 from masktrain_trainer.model.metrics import IOU_THRESHOLDS, DetectionMetrics, DetectionStatistics, match_detections
-from torch import Tensor
 
 LABEL = [10.0, 10.0, 20.0, 20.0]
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from masktrain_trainer.model import nms
 from masktrain_trainer.model.boxes import pairwise_iou, xywh_to_xyxy
 from masktrain_trainer.model.nms import non_max_suppression
-from torch import Tensor
 
 
 def predictions(seed: int, count: int, num_classes: int = 3) -> Tensor:

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.blocks import Conv
 from masktrain_trainer.model.yolo import Yolo, build_yolo
-from torch import nn
 
 # architecture: parameters at 80 classes, at 3 classes, state-dict keys, modules
 FACTS = {

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from masktrain_trainer.train.early_stopping import EarlyStopping
 
 

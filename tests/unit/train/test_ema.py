@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from masktrain_trainer.train.ema import ModelEma
 from torch import nn
+
+from masktrain_trainer.train.ema import ModelEma
 
 
 def small_model() -> nn.Sequential:

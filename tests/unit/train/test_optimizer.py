@@ -1,6 +1,7 @@
 """What the optimizer does with frozen weights, momentum zero and a schedule's values."""
 
 import torch
+
 from masktrain_trainer.config import Architecture, Hyperparameters
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.optimizer import apply_step_values, build_optimizer, parameter_groups

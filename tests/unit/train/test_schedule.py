@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from masktrain_trainer.config import Hyperparameters, Schedule
 from masktrain_trainer.train.schedule import TrainingSchedule, is_optimizer_step
 

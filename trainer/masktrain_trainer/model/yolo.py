@@ -91,7 +91,7 @@ def _layers(size: Size, num_classes: int) -> Iterator[nn.Module]:
         channels.append(out_channels)
         yield module
     sources = [channels[source] for source in size.graph.detect_sources]
-    yield Detect(sources, _anchors_in_strides(size.graph), size.graph.strides, num_classes)
+    yield Detect(sources, anchors_in_strides(size.graph), size.graph.strides, num_classes)
 
 
 def _layer(layer: graph.Layer, size: Size, channels: list[int]) -> tuple[nn.Module, int]:
@@ -113,6 +113,7 @@ def _layer(layer: graph.Layer, size: Size, channels: list[int]) -> tuple[nn.Modu
             return Concat(), previous + channels[other]
 
 
-def _anchors_in_strides(layers: Graph) -> Tensor:
+def anchors_in_strides(layers: Graph) -> Tensor:
+    """(levels, 3, 2) widths and heights of the default anchors."""
     strides_L11 = torch.tensor(layers.strides, dtype=torch.float32).view(-1, 1, 1)
     return torch.tensor(layers.anchors_px, dtype=torch.float32) / strides_L11
