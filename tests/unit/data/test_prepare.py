@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
@@ -14,7 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointSpec, DatasetSpec, ModelSpec, RunConfig, TrainingSpec
+from masktrain_trainer.config import (
+    CONFIG_VARIABLE,
+    CheckpointSpec,
+    DatasetSpec,
+    ModelSpec,
+    RunConfig,
+    SecretRef,
+    StoreSpec,
+    TrainingSpec,
+)
 from masktrain_trainer.data import prepare
 from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.data.prepared import load_prepared
@@ -34,7 +44,9 @@ class Stage:
         self._monkeypatch = monkeypatch
         self.output = folder / "workspace" / "data"
 
-    def run(self, body: bytes | None, *, sha256: str | None = None) -> tuple[int, dict[str, Any]]:
+    def run(
+        self, body: bytes | None, *, sha256: str | None = None, dataset: DatasetSpec | None = None
+    ) -> tuple[int, dict[str, Any]]:
         if body is not None:
             (self._folder / "set.zip").write_bytes(body)
         config = RunConfig(
@@ -43,7 +55,7 @@ class Stage:
             uid="1",
             attempt=0,
             model=ModelSpec(),
-            dataset=DatasetSpec(uri=f"file://{self._folder}/set.zip", sha256=sha256),
+            dataset=dataset or DatasetSpec(uri=f"file://{self._folder}/set.zip", sha256=sha256),
             training=TrainingSpec(image_size=64),
             checkpoint=CheckpointSpec(uri="file:///checkpoints"),
             hang_timeout_seconds=60,
@@ -231,6 +243,13 @@ REFUSED_EXPORTS = {
     "names with a gap": ({"data.yaml": "train: a\nval: b\nnames: {0: cat, 2: dog}"}, "0 to 1 without a gap"),
     "names nested": ({"data.yaml": "train: a\nval: b\nnames: [[cat]]"}, "'names' must be a list of class names"),
     "names a word": ({"data.yaml": "train: a\nval: b\nnames: cat"}, "'names' must be a list of class names"),
+    "names that YAML takes for truth values": (
+        {"data.yaml": "train: a\nval: b\nnames: [no, mask]"},
+        "'names' has a bare yes, no, on or off",
+    ),
+    "yaml too large": ({"data.yaml": "#" * (2 << 20)}, "larger than 1 MiB"),
+    "split is a mapping": ({"data.yaml": "train: {a: b}\nval: b\nnames: [a]"}, "must be a folder or a list of folders"),
+    "split with an impossible name": ({"data.yaml": f"train: {'x' * 300}\nval: b\nnames: [a]"}, "is not in the zip"),
     "no val": ({"data.yaml": "train: train/images\nnames: [a, b]"}, "no 'val' entry"),
     "missing folder": (
         {"data.yaml": DATA_YAML.replace("../valid", "../holdout")},
@@ -264,6 +283,30 @@ def test_missing_object(stage: Stage) -> None:
 
 def test_another_file_than_asked_for(stage: Stage) -> None:
     assert f"dataset.sha256 asks for {'0' * 64}" in stage.refusal(zipped(export()), sha256="0" * 64)
+
+
+def test_missing_credentials(stage: Stage) -> None:
+    store = StoreSpec(credentials_secret_ref=SecretRef(name="bucket-keys"))
+    code, result = stage.run(None, dataset=DatasetSpec(uri="s3://bucket/set.zip", store=store))
+    assert (code, result["failure"]["reason"]) == (64, "StoreDenied")
+    assert result["failure"]["message"].startswith("Secret 'bucket-keys' does not exist or lacks the key")
+
+
+def test_a_full_volume(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepare, "extract", full)
+    code, result = stage.run(zipped(export()))
+    assert (code, result["failure"]["reason"]) == (64, "InvalidConfiguration")
+
+
+def test_a_failing_volume_is_worth_another_try(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(prepare, "extract", failing)
+    assert stage.run(zipped(export())) == (1, {})
 
 
 def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".t
 """The formats that YOLOv5 reads."""
 SYNONYMS = {"valid": "val", "val": "valid"}
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test"})
+LARGEST_BYTES = 1 << 20
 REQUIRED = ("train", "val")
 SPLITS = ("train", "val", "test")
 
@@ -64,6 +65,8 @@ def _find(root: Path) -> Path:
 
 def _load(path: Path, root: Path) -> dict[str, Any]:
     shown = _shown(path, root)
+    if path.stat().st_size > LARGEST_BYTES:
+        raise InvalidDataset(f"{shown} is larger than {LARGEST_BYTES >> 20} MiB, which no data.yaml is.")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
@@ -95,6 +98,10 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise InvalidDataset(f"{shown}: 'names' must number its classes 0 to {len(names) - 1} without a gap.")
         names = [names[index] for index in range(len(names))]
+    if isinstance(names, list) and any(isinstance(name, bool) for name in names):
+        raise InvalidDataset(
+            f"{shown}: 'names' has a bare yes, no, on or off, which YAML takes for true or false; quote it."
+        )
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise InvalidDataset(f"{shown}: 'names' must be a list of class names, but is {_kind(names)}.")
     return [str(name) for name in names]
@@ -110,8 +117,10 @@ def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[
             )
         return None
     values = value if isinstance(value, list) else [value]
-    places = [search.find(str(entry)) for entry in values]
-    missing = [str(entry) for entry, place in zip(values, places, strict=True) if place is None]
+    if not all(isinstance(entry, str) for entry in values):
+        raise InvalidDataset(f"The entry '{split}' of data.yaml must be a folder or a list of folders.")
+    places = [search.find(entry) for entry in values]
+    missing = [entry for entry, place in zip(values, places, strict=True) if place is None]
     if missing and required:
         raise InvalidDataset(
             f"The folder {missing[0]!r} that data.yaml names for '{split}' is not in the zip, "
@@ -152,10 +161,17 @@ class _Search:
     def find(self, value: str) -> Path | None:
         """The first place that exists among every reading of `value`."""
         for candidate in self._readings(PurePosixPath(value.strip().replace("\\", "/"))):
-            place = (self.folder / candidate).resolve()
-            if place.is_relative_to(self.root.resolve()) and place.exists():
+            place = self._existing(candidate)
+            if place is not None:
                 return place
         return None
+
+    def _existing(self, candidate: PurePosixPath) -> Path | None:
+        try:
+            place = (self.folder / candidate).resolve()
+            return place if place.is_relative_to(self.root.resolve()) and place.exists() else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
 
     def _readings(self, value: PurePosixPath) -> Iterator[PurePosixPath]:
         for reading in (value, *_swapped(value)):

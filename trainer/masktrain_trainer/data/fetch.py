@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from masktrain_trainer.config import DatasetSpec
@@ -14,6 +16,7 @@ from masktrain_trainer.stores.errors import ObjectMissing
 from .errors import InvalidDataset
 
 MIB = 1 << 20
+SECONDS_BETWEEN_LINES = 5.0
 
 
 def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say: Callable[[str], None]) -> None:
@@ -28,7 +31,8 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
     say(f"downloading {dataset.uri} ({info.size / MIB:.1f} MiB)")
     start = time.monotonic()
     try:
-        store.download(key, destination)
+        with _growth_reported(destination.parent, info.size, say):
+            store.download(key, destination)
     except ObjectMissing:
         raise _missing(dataset.uri) from None
     seconds = time.monotonic() - start
@@ -45,6 +49,25 @@ def check_sha256(path: Path, expected: str, name: str) -> None:
         raise InvalidDataset(
             f"{name} has the SHA-256 {actual}, but dataset.sha256 asks for {expected}; it was replaced or damaged."
         )
+
+
+@contextmanager
+def _growth_reported(folder: Path, total: int, say: Callable[[str], None]) -> Iterator[None]:
+    """Say now and then how much of a download has arrived in `folder`, whatever the unfinished file is called."""
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(SECONDS_BETWEEN_LINES):
+            arrived = sum(path.stat().st_size for path in folder.iterdir())
+            say(f"downloaded {arrived / MIB:.0f} of {total / MIB:.0f} MiB")
+
+    reporter = threading.Thread(target=report, name="download-progress", daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reporter.join()
 
 
 def _missing(uri: str) -> InvalidDataset:

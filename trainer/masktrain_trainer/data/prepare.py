@@ -9,6 +9,7 @@ failed that may work next time. Never imports torch: the pod checks its data bef
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shutil
@@ -37,6 +38,11 @@ from .summary import print_classes, summarise
 from .verify import VerifiedSplit, verify_split
 
 EXPORT, ARCHIVE = "export", "dataset.zip"
+VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_VOLUME = (
+    "The data set and its decoded images do not fit on the pod's workspace volume; "
+    "use nodes with a larger disk, a smaller training.imageSize or a smaller data set."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     except StoreDenied as error:
         return _refuse(options.result, FailureReason.STORE_DENIED, str(error))
     except (StoreError, OSError) as error:
+        if getattr(error, "errno", None) in VOLUME_FULL:
+            return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, FULL_VOLUME)
         say(f"failed, may work next time: {error}")
         return 1
     _write_result(options.result, {"summary": summary.model_dump(mode="json", by_alias=True)})
@@ -66,8 +74,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     archive = output / ARCHIVE
-    credentials = Path(DATASET_CREDENTIALS)
-    fetch(config.dataset, archive, credentials if credentials.is_dir() else None, say)
+    fetch(config.dataset, archive, Path(DATASET_CREDENTIALS), say)
     files = extract(archive, output / EXPORT, name=config.dataset.uri)
     archive.unlink()
     say(f"unpacked {files} files")
