@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from masktrain_trainer.config import Phase
@@ -16,9 +16,16 @@ def _to_whole_seconds(moment: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(_to_whole_seconds)]
+
+
+def _cut(length: int) -> BeforeValidator:
+    """What others say (a scheduler, a log, a data set) may be of any length; a status has bounds."""
+    return BeforeValidator(lambda text: text if len(text) <= length else f"{text[: length - 1]}…")
+
+
 Decimal = Annotated[str, Field(max_length=32)]
-Name = Annotated[str, Field(max_length=256)]
-Sentence = Annotated[str, Field(max_length=32_768)]
+Name = Annotated[str, _cut(256), Field(max_length=256)]
+Sentence = Annotated[str, _cut(4096), Field(max_length=4096)]
 StoredUri = Annotated[str, Field(max_length=2048)]
 
 
@@ -41,7 +48,7 @@ class Condition(StatusModel):
 
     type: str = Field(max_length=316, description="Name of the condition.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    reason: str = Field(min_length=1, max_length=1024, description="One CamelCase word for programs.")
+    reason: Name = Field(min_length=1, description="One CamelCase word for programs.")
     message: Sentence = Field(default="", description="One sentence for people.")
     observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec it was set for.")
     last_transition_time: Time = Field(description="When the status last changed.")

@@ -10,9 +10,9 @@ from masktrain_operator.api.status import (
 )
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
 
-_DETAIL = 1024
 _CLASSES = 2000
-"""Most class names that the API's schema takes."""
+_OUTPUTS = 256
+"""Most class names and files that the API's schema takes."""
 
 
 def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
@@ -24,7 +24,7 @@ def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainin
         resumed_from=_checkpoint(said.resumed_from) or known.resumed_from,
     )
     dataset = _dataset(said.dataset) or status.dataset
-    outputs = said.outputs or status.outputs
+    outputs = said.outputs[:_OUTPUTS] or status.outputs
     update = {"progress": _progress(said), "checkpoints": checkpoints, "dataset": dataset, "outputs": outputs}
     return status.model_copy(update=update)
 
@@ -32,7 +32,7 @@ def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainin
 def _progress(said: Progress) -> StatusProgress:
     return StatusProgress(
         phase=said.phase,
-        detail=said.detail[:_DETAIL] or None,
+        detail=said.detail or None,
         epoch=said.epoch,
         epochs=said.epochs,
         step=said.step,
@@ -49,7 +49,7 @@ def _losses(losses: Losses | None) -> StatusLosses | None:
     if losses is None:
         return None
     return StatusLosses(
-        box=f"{losses.box:.5f}", objectness=f"{losses.objectness:.5f}", classification=f"{losses.classification:.5f}"
+        box=f"{losses.box:.5g}", objectness=f"{losses.objectness:.5g}", classification=f"{losses.classification:.5g}"
     )
 
 
@@ -71,7 +71,7 @@ def _dataset(summary: DatasetSummary | None) -> StatusDataset | None:
     if summary is None:
         return None
     return StatusDataset(
-        classes=[name[:256] for name in summary.classes[:_CLASSES]],
+        classes=summary.classes[:_CLASSES],
         images=summary.images,
         boxes=summary.boxes,
         validation_images=summary.validation_images,

@@ -1,8 +1,8 @@
 """What follows a failed attempt: at once, later, or never again.
 
 Progress is a newer verified checkpoint than there was when the attempt started: steps that were not stored are lost
-with the attempt. After progress the next attempt starts at once. Without it the attempts move apart, and those that crashed
-or hung are counted against `limits.maxRestartsWithoutProgress`. Preemptions are never counted.
+with the attempt. After progress the next attempt starts at once. Without it the attempts move apart, and those that
+crashed or hung are counted against `limits.maxRestartsWithoutProgress`. Preemptions are never counted.
 """
 
 from datetime import datetime, timedelta

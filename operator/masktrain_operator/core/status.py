@@ -148,7 +148,7 @@ def speaks(situation: Situation) -> bool:
 def _reconciling(
     situation: Situation, status: MaskTrainingJobStatus, state: State, holds: bool, *, reason: Reason, message: str
 ) -> MaskTrainingJobStatus:
-    status = _set(situation, status, ConditionType.RECONCILING, holds, reason, message)
+    status = _set(situation, status, ConditionType.RECONCILING, holds, reason=reason, message=message)
     return status.model_copy(update={"state": state})
 
 
