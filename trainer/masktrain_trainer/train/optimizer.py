@@ -10,8 +10,6 @@ from masktrain_trainer.config import Hyperparameters
 
 from .schedule import StepValues, accumulation
 
-CLIP_GRADIENT_NORM = 10.0
-"""YOLOv5 clips the norm of all gradients together at this value before a step."""
 NORM_LAYERS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
