@@ -1,0 +1,343 @@
+"""The life of a job as a sequence of plans."""
+
+from typing import Any
+
+import pytest
+
+from masktrain_operator.core.types import Plan
+from masktrain_trainer.config import OutcomeKind
+from tests.unit.operator.manifests import SETTINGS, checkpoint, outcome_message, progress
+from tests.unit.operator.world import World
+
+REFUSED = outcome_message(OutcomeKind.USER_ERROR, "InvalidDataset", "data.yaml names no classes.")
+
+
+def running_world(**sections: dict[str, Any]) -> World:
+    world = World(**sections)
+    world.settle()
+    world.start_pods()
+    world.settle()
+    return world
+
+
+def test_a_new_job_gets_a_service_and_the_job_of_attempt_0() -> None:
+    world = World()
+    decided = world.reconcile()
+    assert [manifest["metadata"]["name"] for manifest in decided.create] == ["masks-0"]
+    assert [manifest["kind"] for manifest in decided.apply] == ["Service"]
+    assert world.status["attempt"] == 0
+    assert world.status["state"] == "Pending"
+    assert world.status["restarts"]["total"] == 0
+    assert world.condition("Reconciling")["reason"] == "StartingWorkers"
+    assert world.reasons() == ["AttemptStarted"]
+
+
+def test_a_job_that_is_being_deleted_needs_nothing() -> None:
+    world = World()
+    world.body["metadata"]["deletionTimestamp"] = world.body["metadata"]["creationTimestamp"]
+    assert world.plan() == Plan()
+
+
+def test_reconciling_ends_when_all_workers_have_started() -> None:
+    world = World()
+    world.settle()
+    world.create_pods()
+    world.settle()
+    assert world.status["state"] == "Starting"
+    assert world.is_true("Reconciling")
+    world.start_pods()
+    decided = world.settle()
+    assert world.status["state"] == "Running"
+    assert not world.is_true("Reconciling")
+    assert decided.requeue_after == SETTINGS.progress_interval_seconds
+    assert world.reasons() == ["AttemptStarted", "WorkersRunning"]
+
+
+def test_progress_appears_in_the_status_with_decimals_as_strings() -> None:
+    world = running_world()
+    world.progress = progress(best=checkpoint(10, epoch=0, fitness=0.32), last=checkpoint(15, epoch=1))
+    world.settle()
+    said = world.status["progress"]
+    assert (said["epoch"], said["epochs"], said["step"], said["etaSeconds"]) == (1, 10, 15, 60)
+    assert (said["imagesPerSecond"], said["mAP50"], said["mAP50_95"]) == ("24.9", "0.5123", "0.3000")
+    assert said["losses"] == {"box": "0.05", "objectness": "0.02", "classification": "0.01"}
+    assert world.status["dataset"]["classes"] == ["mask", "no mask"]
+    assert world.status["checkpoints"]["best"]["fitness"] == "0.3200"
+    assert world.status["checkpoints"]["last"]["step"] == 15
+    assert world.is_true("DatasetVerified")
+    assert world.is_true("CheckpointFresh")
+    assert world.reasons()[2:] == ["DatasetVerified", "BestCheckpoint"]
+
+
+def test_what_another_attempt_says_is_not_this_ones_progress() -> None:
+    world = running_world()
+    world.progress = progress(attempt=1)
+    world.settle()
+    assert "progress" not in world.status
+
+
+def test_complete_takes_the_last_words_of_rank_0() -> None:
+    world = running_world()
+    best = checkpoint(90, epoch=9, fitness=0.6).model_copy(update={"uri": "s3://checkpoints/vision/masks/best.pt"})
+    said = outcome_message(OutcomeKind.COMPLETE, "Complete", "Done.", best=best, outputs=[best.uri])
+    world.end_all(0, said)
+    world.settle()
+    assert world.is_true("Complete")
+    assert world.condition("Complete")["message"] == (
+        "Training is complete with mAP50 0.5123: s3://checkpoints/vision/masks/best.pt"
+    )
+    assert not world.is_true("Reconciling")
+    assert (world.status["state"], world.status["outputs"]) == ("Complete", [best.uri])
+    assert world.status["completionTime"]
+    assert world.reasons()[-1] == "Complete"
+    assert world.jobs
+
+
+def test_complete_does_not_depend_on_last_words() -> None:
+    world = running_world()
+    world.progress = progress(best=checkpoint(10))
+    world.settle()
+    world.pods.clear()
+    world.jobs["masks-0"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    world.progress = None
+    world.settle()
+    assert world.is_true("Complete")
+    assert world.status["checkpoints"]["best"]["step"] == 10
+
+
+def test_refused_input_fails_the_job_at_once_with_the_trainers_words() -> None:
+    world = running_world()
+    world.end_pod(0, 64, REFUSED)
+    world.run_job_controller()
+    world.settle()
+    for kind in ("Failed", "Stalled"):
+        assert world.condition(kind)["status"] == "True"
+        assert world.condition(kind)["reason"] == "InvalidDataset"
+        assert world.condition(kind)["message"] == "data.yaml names no classes."
+    assert world.condition("DatasetVerified")["status"] == "False"
+    assert (world.status["state"], world.status["restarts"]["total"]) == ("Failed", 0)
+    assert world.reasons()[-2:] == ["AttemptFailed", "Failed"]
+    world.remove_terminating()
+    world.run_job_controller()
+    world.wait(1000)
+    world.settle()
+    assert list(world.jobs) == ["masks-0"]
+
+
+def test_the_next_attempt_waits_until_every_old_pod_is_terminal_or_gone() -> None:
+    world = running_world()
+    world.progress = progress(last=checkpoint(15))
+    world.settle()
+    world.end_pod(1, 1)
+    world.run_job_controller()
+    world.settle()
+    assert world.status["state"] == "Restarting"
+    assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
+    assert "masks-0-0-abcde" in world.condition("Reconciling")["message"]
+    assert list(world.jobs) == ["masks-0"]
+    world.remove_terminating()
+    world.run_job_controller()
+    world.settle()
+    assert list(world.jobs) == ["masks-0", "masks-1"]
+    assert (world.status["attempt"], world.status["restarts"]["total"]) == (1, 1)
+
+
+def test_a_new_attempt_is_created_only_after_the_end_of_the_old_one_is_written() -> None:
+    world = running_world()
+    world.progress = progress(last=checkpoint(15))
+    world.settle()
+    world.end_all(1)
+    written = world.plan()
+    assert written.create == ()
+    assert written.requeue_after == 0
+    assert written.status is not None
+    assert written.status["restarts"]["lastFailure"]["attempt"] == 0
+    world.apply(written)
+    assert [manifest["metadata"]["name"] for manifest in world.plan().create] == ["masks-1"]
+
+
+def test_a_status_that_was_not_written_is_made_up_for_from_the_jobs_there_are() -> None:
+    world = running_world()
+    world.progress = progress(last=checkpoint(15))
+    world.settle()
+    world.end_all(1)
+    world.reconcile()
+    killed = world.plan()
+    world.apply(Plan(create=killed.create))
+    world.settle()
+    assert list(world.jobs) == ["masks-0", "masks-1"]
+    assert world.status["attempt"] == 1
+    assert world.status["restarts"]["stepAtStart"] == 15
+
+
+def test_a_resumed_attempt_says_where_it_goes_on() -> None:
+    world = running_world()
+    world.progress = progress(last=checkpoint(15))
+    world.settle()
+    world.end_all(1)
+    world.settle()
+    world.start_pods()
+    world.progress = progress(attempt=1, resumed_from=checkpoint(15, epoch=1), last=checkpoint(15))
+    world.settle()
+    assert "ResumedFromCheckpoint" in world.reasons()
+    assert world.status["checkpoints"]["resumedFrom"]["step"] == 15
+    assert world.status["state"] == "Running"
+
+
+def test_a_deleted_job_is_made_again_under_its_name_once_its_pods_are_gone() -> None:
+    world = running_world()
+    world.pods_lose_their_job(world.jobs.pop("masks-0"))
+    world.settle()
+    assert world.jobs == {}
+    world.remove_terminating()
+    world.settle()
+    assert list(world.jobs) == ["masks-0"]
+    assert world.status["restarts"]["total"] == 0
+
+
+def test_only_the_jobs_of_the_two_newest_attempts_stay() -> None:
+    world = running_world()
+    for attempt in range(4):
+        world.progress = progress(attempt, last=checkpoint(10 * attempt + 10))
+        world.start_pods()
+        world.settle()
+        world.end_all(1)
+        world.settle()
+    assert list(world.jobs) == ["masks-3", "masks-4"]
+
+
+def test_an_edit_of_the_spec_restarts_nothing_and_is_observed() -> None:
+    world = running_world()
+    world.body["metadata"]["generation"] = 2
+    world.body["spec"]["compute"]["image"] = "trainer:next"
+    decided = world.reconcile()
+    assert (decided.create, decided.delete) == ((), ())
+    assert world.status["observedGeneration"] == 2
+
+
+def test_a_changed_service_is_repaired() -> None:
+    world = running_world()
+    assert world.service is not None
+    world.service["spec"]["publishNotReadyAddresses"] = False
+    assert [manifest["kind"] for manifest in world.reconcile().apply] == ["Service"]
+    assert world.plan().apply == ()
+
+
+@pytest.mark.parametrize("field", ["clusterIPs", "ipFamilies", "sessionAffinity"])
+def test_what_the_api_server_adds_to_the_service_is_no_change(field: str) -> None:
+    world = running_world()
+    assert world.service is not None
+    world.service["spec"][field] = ["None"]
+    assert world.plan().apply == ()
+
+
+def test_an_unreachable_trainer_is_said_and_restarts_nothing() -> None:
+    world = running_world()
+    world.progress_error = "GET http://10.0.0.1:8080/progress: timed out"
+    world.settle()
+    assert world.is_true("ProgressUnknown")
+    assert world.condition("ProgressUnknown")["message"] == world.progress_error
+    assert list(world.jobs) == ["masks-0"]
+    world.progress_error = None
+    world.progress = progress()
+    world.settle()
+    assert world.condition("ProgressUnknown")["status"] == "False"
+
+
+def test_a_failing_store_is_said_and_heals() -> None:
+    world = running_world()
+    world.progress = progress(store_error="The bucket is full.")
+    world.settle()
+    assert world.condition("CheckpointFresh")["status"] == "False"
+    assert world.condition("CheckpointFresh")["message"] == "The bucket is full."
+    assert world.reasons()[-1] == "StoreError"
+    world.progress = progress(last=checkpoint(20))
+    world.settle()
+    assert world.is_true("CheckpointFresh")
+
+
+def test_a_foreign_service_is_left_alone() -> None:
+    world = World()
+    world.service = {"metadata": {"name": "masks", "uid": "theirs"}}
+    decided = world.reconcile()
+    assert (decided.create, decided.apply, decided.delete) == ((), (), ())
+    assert decided.requeue_after
+    assert world.condition("Stalled")["reason"] == "ServiceNotOurs"
+    assert world.reasons() == ["ServiceNotOurs"]
+    world.service = None
+    world.settle()
+    assert world.condition("Stalled")["status"] == "False"
+    assert list(world.jobs) == ["masks-0"]
+
+
+def test_a_foreign_job_is_waited_for() -> None:
+    world = World()
+    world.foreign_jobs = ("masks-0",)
+    decided = world.settle()
+    assert world.jobs == {}
+    assert decided.requeue_after
+    assert world.condition("Stalled")["reason"] == "JobNotOurs"
+    world.foreign_jobs = ()
+    world.settle()
+    assert list(world.jobs) == ["masks-0"]
+
+
+def test_past_its_deadline_the_job_fails_and_its_gang_goes() -> None:
+    world = running_world(limits={"activeDeadlineSeconds": 100})
+    world.progress = progress()
+    assert world.settle().requeue_after == SETTINGS.progress_interval_seconds
+    world.wait(100)
+    world.settle()
+    assert world.condition("Failed")["reason"] == "DeadlineExceeded"
+    assert "100 s" in world.condition("Failed")["message"]
+    assert world.jobs == {}
+    assert all("deletionTimestamp" in manifest["metadata"] for manifest in world.pods.values())
+
+
+def test_the_deadline_wakes_the_planner() -> None:
+    world = World(limits={"activeDeadlineSeconds": 100})
+    world.settle()
+    world.wait(40)
+    assert world.plan().requeue_after == 60
+
+
+def test_a_finished_job_is_not_touched_by_its_deadline() -> None:
+    world = running_world(limits={"activeDeadlineSeconds": 100})
+    world.end_all(0)
+    world.wait(200)
+    world.settle()
+    assert world.is_true("Complete")
+
+
+def test_after_the_ttl_everything_but_the_resource_is_deleted() -> None:
+    world = running_world(limits={"ttlSecondsAfterFinished": 60})
+    world.end_all(0)
+    assert world.settle().requeue_after == 60
+    world.wait(60)
+    decided = world.reconcile()
+    assert {deletion.kind for deletion in decided.delete} == {"Job", "Service"}
+    assert all(deletion.uid for deletion in decided.delete)
+    assert (world.jobs, world.pods, world.service) == ({}, {}, None)
+    assert world.settle() == Plan()
+    assert world.is_true("Complete")
+
+
+def test_without_a_ttl_a_finished_job_is_left_alone() -> None:
+    world = running_world()
+    world.end_all(0)
+    world.settle()
+    world.wait(10_000_000)
+    assert world.plan() == Plan()
+
+
+def test_the_status_of_a_newer_operator_is_read() -> None:
+    world = World()
+    world.body["status"] = {"attempt": 3, "fromTheFuture": {"a": 1}}
+    assert [manifest["metadata"]["name"] for manifest in world.plan().create] == ["masks-3"]
+
+
+def test_fractions_of_a_second_do_not_change_a_plan() -> None:
+    world = World()
+    on_the_second = world.plan()
+    world.wait(0.999_999)
+    assert world.plan() == on_the_second

@@ -1,0 +1,174 @@
+"""A cluster of one job in memory: plans are applied to it, and its controllers move when a test says so.
+
+It stands in for nothing that talks to an API server: the planner is a pure function, and this is a state to plan for.
+"""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.jobs import attempt_number, failure, is_finished
+from masktrain_operator.core.plan import plan
+from masktrain_operator.core.pods import is_terminal, node_rank
+from masktrain_operator.core.types import Deletion, Event, Manifest, Observed, Plan
+from masktrain_trainer.config import Progress
+from tests.unit.operator.manifests import NOW, SETTINGS, ended_pod, job_body, pod
+
+NO_WORK = Plan()
+
+
+class World:
+    def __init__(self, **sections: dict[str, Any]) -> None:
+        self.body = job_body(**sections)
+        self.jobs: dict[str, Manifest] = {}
+        self.pods: dict[str, Manifest] = {}
+        self.service: Manifest | None = None
+        self.progress: Progress | None = None
+        self.progress_error: str | None = None
+        self.foreign_jobs: tuple[str, ...] = ()
+        self.events: list[Event] = []
+        self.now: datetime = NOW
+
+    # The operator
+
+    def plan(self) -> Plan:
+        observed = Observed(
+            jobs=tuple(self.jobs.values()),
+            pods=tuple(self.pods.values()),
+            service=self.service,
+            progress=self.progress,
+            progress_error=self.progress_error,
+            foreign_jobs=self.foreign_jobs,
+        )
+        return plan(MaskTrainingJob.parse(self.body), observed, self.now, SETTINGS)
+
+    def reconcile(self) -> Plan:
+        """Plan and apply once."""
+        decided = self.plan()
+        self.apply(decided)
+        return decided
+
+    def settle(self) -> Plan:
+        """Plan and apply until there is nothing to do; the last, empty plan. Fails if that takes suspiciously long."""
+        for _ in range(10):
+            decided = self.reconcile()
+            if replace(decided, requeue_after=None) == NO_WORK:
+                return decided
+        raise AssertionError(f"the planner finds no rest: {decided}")
+
+    def apply(self, decided: Plan) -> None:
+        for manifest in decided.create:
+            self._create(manifest)
+        for manifest in decided.apply:
+            self.service = {**manifest, "metadata": {**manifest["metadata"], "uid": "service-uid"}}
+        for deletion in decided.delete:
+            self._delete(deletion)
+        if decided.status is not None:
+            self.body["status"] = json.loads(json.dumps(decided.status))
+        self.events.extend(decided.events)
+
+    def _create(self, manifest: Manifest) -> None:
+        name = manifest["metadata"]["name"]
+        assert name not in self.jobs, f"{name} exists"
+        self.jobs[name] = {**manifest, "metadata": {**manifest["metadata"], "uid": f"{name}-uid"}}
+
+    def _delete(self, deletion: Deletion) -> None:
+        if deletion.kind == "Service":
+            self.service = None
+        elif deletion.kind == "Job":
+            self.pods_lose_their_job(self.jobs.pop(deletion.name))
+        elif deletion.grace_seconds == 0:
+            del self.pods[deletion.name]
+        else:
+            self.ask_to_end(self.pods[deletion.name])
+
+    # The Job controller, the garbage collector, the kubelets
+
+    def create_pods(self) -> None:
+        for job in self.jobs.values():
+            number = attempt_number(job)
+            if not is_finished(job) and not [p for p in self.pods.values() if attempt_number(p) == number]:
+                self._put(*(pod(rank, number, phase="Pending") for rank in range(job["spec"]["completions"])))
+
+    def start_pods(self) -> None:
+        self.create_pods()
+        for manifest in self.pods.values():
+            if manifest["status"]["phase"] == "Pending":
+                manifest["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+
+    def end_pod(self, rank: int, code: int, message: str = "") -> None:
+        """The trainer of the newest attempt's rank exits."""
+        number = max(map(attempt_number, self.jobs.values()))
+        self._put(ended_pod(rank, number, code=code, message=message, seconds=self._seconds()))
+
+    def end_all(self, code: int = 0, message: str = "") -> None:
+        """Every trainer of the newest attempt exits, rank 0 with a message."""
+        newest = max(self.jobs.values(), key=attempt_number)
+        for rank in range(newest["spec"]["completions"]):
+            self.end_pod(rank, code, message if rank == 0 else "")
+        self.run_job_controller()
+
+    def run_job_controller(self) -> None:
+        """A failed pod ends its gang; a Job is finished when all its pods are terminal."""
+        for job in self.jobs.values():
+            gang = [manifest for manifest in self.pods.values() if attempt_number(manifest) == attempt_number(job)]
+            if any(manifest["status"]["phase"] == "Failed" for manifest in gang) and not failure(job):
+                _set_true(job, "FailureTarget")
+                for manifest in gang:
+                    self.ask_to_end(manifest)
+            if gang and all(map(is_terminal, gang)) and not is_finished(job):
+                _set_true(job, "Failed" if failure(job) else "Complete")
+
+    def ask_to_end(self, manifest: Manifest) -> None:
+        if not is_terminal(manifest) and "deletionTimestamp" not in manifest["metadata"]:
+            end = self.now + timedelta(seconds=120)
+            manifest["metadata"]["deletionTimestamp"] = end.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def pods_lose_their_job(self, job: Manifest) -> None:
+        for name, manifest in list(self.pods.items()):
+            if attempt_number(manifest) != attempt_number(job):
+                continue
+            self.ask_to_end(manifest)
+            if is_terminal(manifest):
+                del self.pods[name]
+
+    def remove_terminating(self) -> None:
+        """The kubelets end every pod that was asked to."""
+        for name, manifest in list(self.pods.items()):
+            if "deletionTimestamp" in manifest["metadata"]:
+                del self.pods[name]
+
+    # The test
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @property
+    def status(self) -> Manifest:
+        status: Manifest = self.body["status"]
+        return status
+
+    def condition(self, kind: str) -> Manifest:
+        return next((found for found in self.status["conditions"] if found["type"] == kind), {})
+
+    def is_true(self, kind: str) -> bool:
+        return self.condition(kind).get("status") == "True"
+
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.events]
+
+    def ranks(self) -> list[int | None]:
+        return sorted(node_rank(manifest) or 0 for manifest in self.pods.values())
+
+    def _put(self, *manifests: Manifest) -> None:
+        self.pods.update({manifest["metadata"]["name"]: manifest for manifest in manifests})
+
+    def _seconds(self) -> float:
+        return (self.now - NOW).total_seconds()
+
+
+def _set_true(job: Manifest, kind: str) -> None:
+    conditions = job.setdefault("status", {}).setdefault("conditions", [])
+    conditions.append({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": ""})
