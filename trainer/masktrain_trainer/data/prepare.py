@@ -103,6 +103,8 @@ def _prepare_images(described: DataYaml, output: Path, image_size: int, processe
     save_prepared(output, PreparedDataset(names=described.names, image_size=image_size, **splits))
     summary = summarise(described.names, verified)
     print_classes(described.names, verified)
+    if summary.skipped_images:
+        say(f"{summary.skipped_images} images are skipped")
     for warning in summary.warnings:
         say(warning)
     return summary
