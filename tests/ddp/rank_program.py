@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+
 from masktrain_trainer.config import Architecture, Hyperparameters
 from masktrain_trainer.data.loader import Batch
 from masktrain_trainer.model.loss import DetectionLoss

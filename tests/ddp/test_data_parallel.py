@@ -1,15 +1,11 @@
 """Two ranks compute what one process would: real torchrun, real gloo, a real model."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
-from masktrain_trainer.train.distributed import Ranks
 
+from masktrain_trainer.train.distributed import Ranks
 from tests.ddp import rank_program
-from tests.ddp.ports import free_port
+from tests.ddp.torchrun import torchrun
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -18,9 +14,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 def found(tmp_path_factory) -> list[dict[str, dict[str, torch.Tensor]]]:
     """What each of two ranks computed, in one run of torchrun: starting it takes longer than all that it does."""
     output = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    environment = {**os.environ, "MASKTRAIN_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    subprocess.run([*command, "-m", "tests.ddp.rank_program", str(output)], env=environment, check=True, timeout=180)
+    torchrun("tests.ddp.rank_program", str(output))
     return [torch.load(output / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from masktrain_trainer.detect.draw import LabelledBox, class_colour, draw_boxes
 from masktrain_trainer.report.build import build_report
 from masktrain_trainer.report.evaluation import ClassScores, EvaluatedPicture, Evaluation, PictureBox
 from masktrain_trainer.report.plots import smooth
 from masktrain_trainer.train.results_csv import EpochResult, append
 from masktrain_trainer.train.run_directory import RunDirectory, write_atomically
-from PIL import Image
 
 
 def scores(name):

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import pytest
+
 from masktrain_trainer.train.child_process import ChildProcess, explain_exit
 from masktrain_trainer.train.signals import StopRequest
 from masktrain_trainer.train.stage_activity import cpu_ticks, wait_for_idleness

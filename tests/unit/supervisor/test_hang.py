@@ -1,6 +1,7 @@
 """A rank hangs when its counter stands still for longer than what it does may take."""
 
 import pytest
+
 from masktrain_trainer.train.hang import HangDetector, HangLimits
 from masktrain_trainer.train.heartbeat import Activity, Beat, Heartbeat, read_heartbeat
 from masktrain_trainer.train.stacks import telling_frame

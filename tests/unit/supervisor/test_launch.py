@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from masktrain_trainer.config import CONFIG_VARIABLE, FailureReason
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.train.errors import UserError

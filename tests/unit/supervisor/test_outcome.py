@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+
 from masktrain_trainer.config import (
     TERMINATION_MESSAGE_LIMIT,
     DatasetSummary,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+
 from masktrain_trainer.config import Losses, Phase, Progress
 from masktrain_trainer.train.progress_server import build_application
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+
 from masktrain_trainer.train import uploader_process
 from masktrain_trainer.train.uploader_process import Order, UploaderProcess
 

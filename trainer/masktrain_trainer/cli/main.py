@@ -53,3 +53,7 @@ def detect(
     except DetectionError as error:
         click.echo(f"masktrain detect: {error}", err=True)
         sys.exit(ExitCode.USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

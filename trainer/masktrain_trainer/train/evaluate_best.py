@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.model.confusion import confusion_matrix
 from masktrain_trainer.model.metrics import ClassMetrics
+from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.report.evaluation import ClassScores, EvaluatedPicture, Evaluation, PictureBox
 
 from .context import Context
@@ -40,7 +42,7 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     """Validate the best weights once more on all ranks; rank 0 writes results.csv and the report's source."""
     classes = len(context.prepared.names)
     observations = Observations(torch.zeros(classes + 1, classes + 1, dtype=torch.int64), _pictures_to_draw(context))
-    model = state.ema.module
+    model = cast("Yolo", state.ema.module)
     if context.ranks.leads and state.best is not None:
         model.load_state_dict(state.best.state_dict)
     context.ranks.broadcast_tensors([*model.parameters(), *model.buffers()])

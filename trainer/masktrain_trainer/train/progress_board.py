@@ -1,5 +1,6 @@
 """One picture of the attempt, merged from what the stages, rank 0 and the uploader each know."""
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ from masktrain_trainer.config import DatasetSummary, Outcome, Phase, Progress, R
 from .run_directory import RunDirectory, read_document
 from .stage_result import RestoreResult
 from .training_progress import TrainingProgress
+
+log = logging.getLogger(__name__)
 
 _BEFORE_AND_AFTER_TRAINING = {Phase.STARTING, Phase.PREPARING, Phase.RESTORING, Phase.DRAINING, Phase.FINISHED}
 
@@ -27,6 +30,7 @@ class ProgressBoard:
 
     def enter(self, phase: Phase, detail: str = "") -> None:
         self._phase, self._detail = phase, detail
+        log.info("%s: %s", phase, detail)
 
     def set_dataset(self, summary: DatasetSummary | None) -> None:
         self._dataset = summary
@@ -35,7 +39,7 @@ class ProgressBoard:
         self._restored = restored
 
     def finish(self, outcome: Outcome) -> None:
-        self.enter(Phase.FINISHED, outcome.message)
+        self._phase, self._detail = Phase.FINISHED, outcome.message
         self._outcome = outcome
 
     def progress(self, now: datetime | None = None) -> Progress:

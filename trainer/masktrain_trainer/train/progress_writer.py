@@ -1,7 +1,7 @@
 """Rank 0's running account of the training, for the supervisor: at most one small file a second."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from masktrain_trainer.config import Losses
@@ -16,7 +16,8 @@ _SHORTEST_PAUSE_SECONDS = 1.0
 class Pace:
     """Training speed of the epoch in work, and what is left to do at that speed."""
 
-    images_per_epoch: int
+    batch_size: int
+    batches_per_epoch: int
     epochs: int
     clock: Callable[[], float] = time.monotonic
     images_per_second: float | None = None
@@ -26,20 +27,21 @@ class Pace:
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        self._started, self._images = self.clock(), 0
+        self._started, self._batches = self.clock(), 0
 
-    def add_images(self, count: int) -> None:
-        self._images += count
+    def add_batch(self) -> None:
+        self._batches += 1
         elapsed = self.clock() - self._started
         if elapsed > 0:
-            self.images_per_second = self._images / elapsed
+            self.images_per_second = self._batches * self.batch_size / elapsed
 
-    def eta_seconds(self, epoch: int, images_done: int) -> int | None:
+    def eta_seconds(self, epoch: int, batch: int) -> int | None:
         """Seconds to the end of the last epoch, validations included; early stopping is not foreseen."""
         if not self.images_per_second:
             return None
-        images = (self.epochs - epoch) * self.images_per_epoch - images_done
-        return round(max(0, images) / self.images_per_second + (self.epochs - epoch) * self.validation_seconds)
+        epochs = self.epochs - epoch
+        images = (epochs * self.batches_per_epoch - batch) * self.batch_size
+        return round(images / self.images_per_second + epochs * self.validation_seconds)
 
 
 class ProgressWriter:
@@ -58,6 +60,6 @@ class ProgressWriter:
         write_atomically(self._run.progress, progress.to_json())
 
 
-def as_losses(items: list[float]) -> Losses:
+def as_losses(items: Sequence[float]) -> Losses:
     """Box, objectness, class."""
     return Losses(box=items[0], objectness=items[1], classification=items[2])

@@ -84,5 +84,9 @@ class TrainStep:
 
 
 def to_input(images_BCHW: Tensor, weights: Tensor) -> Tensor:
-    """Bytes to 0..1 in the weights' format, on their device: the bus carries a quarter of what floats would take."""
-    return images_BCHW.to(weights.device, non_blocking=True).to(weights.dtype).div_(255)
+    """Bytes to 0..1 in the weights' format, on their device: the bus carries a quarter of what floats would take.
+
+    Channels last, like the weights: convolutions are a quarter faster so, on CPUs and on GPUs with tensor cores.
+    """
+    on_device = images_BCHW.to(weights.device, non_blocking=True)
+    return on_device.to(dtype=weights.dtype, memory_format=torch.channels_last).div_(255)

@@ -4,6 +4,7 @@ Readable from top to bottom; what a step, a validation or a checkpoint is stands
 """
 
 import logging
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import cast
 
@@ -58,7 +59,7 @@ class Training:
         )
         self._clock = CheckpointClock(context.config.checkpoint.interval_seconds)
         self._watch = LossWatch([image.name for image in context.prepared.train.images])
-        self._pace = Pace(loader.batches_per_epoch * spec.batch_size, spec.epochs)
+        self._pace = Pace(spec.batch_size, loader.batches_per_epoch, spec.epochs)
         self._progress = ProgressWriter(context.run)
 
     def run(self) -> Outcome:
@@ -88,7 +89,7 @@ class Training:
             self._state.loss_sums_3 += items_3
             position.batch += 1
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
-            self._report()
+            self._report_batch()
             if steps:
                 pending = 0
                 self._step.step()
@@ -120,12 +121,14 @@ class Training:
             return Interruption.DIVERGENCE
         if self._agreement.settle().stop:
             return Interruption.STOP
-        self._report(Phase.VALIDATING)
+        losses = self._mean_train_losses()
+        self._report(Phase.VALIDATING, losses)
         validation = self._validator.run(self._averaged_model())
         if validation is None:
             return Interruption.STOP
         self._pace.validation_seconds = validation.seconds
-        is_best = self._record(validation)
+        is_best = self._record(validation, losses)
+        self._report(Phase.VALIDATING if self._state.ended else Phase.TRAINING, losses)
         self._save("final" if self._state.ended else "epoch", fitness=validation.metrics.fitness, is_best=is_best)
         return None
 
@@ -135,13 +138,13 @@ class Training:
         self._context.ranks.broadcast_tensors([*ema.parameters(), *ema.buffers()])
         return cast("Yolo", ema)
 
-    def _record(self, validation: Validation) -> bool:
+    def _record(self, validation: Validation, train_losses: Sequence[float]) -> bool:
         """Enter the epoch into results.csv, metrics and early stopping, alike on all ranks; whether it is the best."""
         state, metrics = self._state, validation.metrics
         epoch = state.position.epoch
         result = results_csv.EpochResult(
             epoch=epoch,
-            train_losses=self._mean_train_losses(),
+            train_losses=train_losses,
             precision=metrics.precision,
             recall=metrics.recall,
             map50=metrics.map50,
@@ -197,6 +200,7 @@ class Training:
 
     def _stop(self) -> Outcome:
         position = self._state.position
+        self._report(Phase.TRAINING, self._own_losses())
         if not self._save("stop"):
             return crashed(
                 "CheckpointNotSaved", f"Stopped on request at step {position.step}, but without a checkpoint."
@@ -209,15 +213,22 @@ class Training:
         found = [bad for bad in self._context.ranks.gather(self._watch.bad) if bad is not None]
         return UserError(FailureReason.DIVERGED, min(found, key=lambda bad: bad.step).sentence())
 
-    def _report(self, phase: Phase = Phase.TRAINING) -> None:
-        """Rank 0's progress, at most once a second: reading the losses waits for the device."""
-        spec, state = self._context.training, self._state
-        if phase is Phase.TRAINING:
-            self._pace.add_images(spec.batch_size)
-        if not self._context.ranks.leads or (phase is Phase.TRAINING and not self._progress.due()):
+    def _report_batch(self) -> None:
+        """At most once a second: reading the losses waits for the device."""
+        self._pace.add_batch()
+        if self._context.ranks.leads and self._progress.due():
+            self._report(Phase.TRAINING, self._own_losses())
+
+    def _own_losses(self) -> list[float]:
+        """Means of this rank over the epoch so far."""
+        means: list[float] = (self._state.loss_sums_3 / max(1, self._state.position.batch)).tolist()
+        return means
+
+    def _report(self, phase: Phase, losses: Sequence[float]) -> None:
+        if not self._context.ranks.leads:
             return
+        spec, state = self._context.training, self._state
         position = state.position
-        done = position.batch * spec.batch_size
         self._progress.write(
             TrainingProgress(
                 phase=phase,
@@ -225,8 +236,8 @@ class Training:
                 epochs=spec.epochs,
                 step=position.step,
                 images_per_second=self._pace.images_per_second,
-                eta_seconds=self._pace.eta_seconds(position.epoch, done),
-                losses=as_losses((state.loss_sums_3 / max(1, position.batch)).tolist()),
+                eta_seconds=0 if state.ended else self._pace.eta_seconds(position.epoch, position.batch),
+                losses=as_losses(losses),
                 map50=state.metrics.get("mAP50"),
                 map50_95=state.metrics.get("mAP50_95"),
                 stopped_early=state.stopped_early,

@@ -1,0 +1,103 @@
+"""A whole trainer pod as processes of this machine: the real supervisor with everything it starts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from masktrain_trainer.config import Phase, Progress
+from tests.ddp.ports import free_port
+
+MASKTRAIN = Path(sys.executable).with_name("masktrain")
+
+
+@dataclass
+class Pod:
+    """`folder` holds the pod's volumes; `store` outlives the pod, as a bucket does."""
+
+    folder: Path
+    store: Path
+    dataset: Path
+    training: dict[str, Any]
+    attempt: int = 0
+    ranks: int = 2
+    keep: str = "Best"
+    device: str = "cpu"
+    process: subprocess.Popen[bytes] = field(init=False)
+    port: int = field(default_factory=free_port)
+
+    def start(self) -> "Pod":
+        self.folder.mkdir()
+        with (self.folder / "log").open("wb") as log:
+            environment = {**os.environ, **self._environment()}
+            self.process = subprocess.Popen([MASKTRAIN, "supervise"], env=environment, stdout=log, stderr=log)
+        return self
+
+    def wait(self, timeout: float = 150) -> int:
+        return self.process.wait(timeout)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait_until(self, condition, timeout: float = 120) -> Progress:
+        """Poll `/progress` as the operator does."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.process.poll() is None:
+            progress = self.progress()
+            if progress is not None and condition(progress):
+                return progress
+            time.sleep(0.05)
+        raise AssertionError(f"the pod never got there; its log:\n{self.log}")
+
+    def progress(self) -> Progress | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/progress", timeout=5) as answer:
+                return Progress.model_validate_json(answer.read())
+        except OSError:
+            return None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    @property
+    def last_words(self) -> Progress:
+        return Progress.model_validate_json((self.folder / "termination-log").read_bytes())
+
+    def _environment(self) -> dict[str, str]:
+        config = {
+            "namespace": "team",
+            "name": "tiny",
+            "uid": "uid-1",
+            "attempt": self.attempt,
+            "model": {"architecture": "yolov5n"},
+            "dataset": {"uri": f"file://{self.dataset}"},
+            "training": {"imageSize": 64, "batchSize": 4, "workers": 0, **self.training},
+            "checkpoint": {"uri": f"file://{self.store}", "keep": self.keep},
+            "hangTimeoutSeconds": 120,
+            "stopGraceSeconds": 90,
+        }
+        return {
+            "MASKTRAIN_CONFIG": json.dumps(config),
+            "MASKTRAIN_DEVICE": self.device,
+            "MASKTRAIN_WORKSPACE": str(self.folder / "workspace"),
+            "MASKTRAIN_SHARED_MEMORY": str(self.folder / "shm"),
+            "MASKTRAIN_TERMINATION_LOG": str(self.folder / "termination-log"),
+            "MASKTRAIN_PROGRESS_PORT": str(self.port),
+            "PET_NNODES": "1",
+            "PET_NPROC_PER_NODE": str(self.ranks),
+            "PET_NODE_RANK": "0",
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(free_port()),
+            "OMP_NUM_THREADS": "1",
+        }
+
+
+def is_training(progress: Progress) -> bool:
+    return progress.phase is Phase.TRAINING and progress.step > 0

@@ -1,0 +1,90 @@
+"""A trainer pod from start to exit code, without a cluster: real supervisor, torchrun, uploader and store."""
+
+import json
+
+import pytest
+import torch
+
+from masktrain_trainer.checkpoint.load import load_model_file
+from masktrain_trainer.config import OutcomeKind, Phase
+from tests.ddp.pod import Pod, is_training
+from tests.ddp.tiny_dataset import NAMES, write_dataset
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("dataset") / "tiny data.zip")
+
+
+@pytest.fixture
+def start(tmp_path, dataset):
+    """Start pods; whatever happens, none outlives the test."""
+    pods = []
+
+    def start_pod(name="pod", **options):
+        defaults = {"store": tmp_path / "store", "dataset": dataset, "training": {"epochs": 2}}
+        pods.append(Pod(tmp_path / name, **{**defaults, **options}).start())
+        return pods[-1]
+
+    yield start_pod
+    for pod in pods:
+        if pod.process.poll() is None:
+            pod.process.kill()
+            pod.process.wait()
+
+
+def stored(store):
+    return sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
+
+
+def test_a_pod_trains_stores_its_results_and_ends_with_0(start, tmp_path):
+    pod = start()
+    assert pod.wait() == 0, pod.log
+    files = stored(tmp_path / "store")
+    assert {"team/tiny/best.pt", "team/tiny/result.json", "team/tiny/results.csv", "team/tiny/report.html"} <= set(
+        files
+    )
+    assert not [name for name in files if "/ckpt/" in name]
+    model = load_model_file(tmp_path / "store/team/tiny/best.pt")
+    assert (model.names, model.image_size) == (NAMES, 64)
+    words = pod.last_words
+    assert (words.outcome.kind, words.phase, words.epoch) == (OutcomeKind.COMPLETE, Phase.FINISHED, 2)
+    assert words.dataset.classes == NAMES
+    assert words.best.uri.endswith("best.pt")
+    assert len((tmp_path / "store/team/tiny/results.csv").read_text().splitlines()) == 3
+
+
+def test_a_stopped_pod_exits_75_and_the_next_one_completes(start, tmp_path):
+    first = start("first", training={"epochs": 40})
+    first.wait_until(is_training)
+    first.stop()
+    assert first.wait() == 75, first.log
+    saved = first.last_words.last
+    assert saved.step == first.last_words.step
+    second = start("second", attempt=1, training={"epochs": saved.epoch + 2})
+    assert second.wait() == 0, second.log
+    assert second.last_words.resumed_from.sha256 == saved.sha256
+    epochs = [
+        line.split(",")[0].strip() for line in (tmp_path / "store/team/tiny/results.csv").read_text().splitlines()
+    ]
+    assert epochs == ["epoch", *(str(epoch) for epoch in range(saved.epoch + 2))]
+
+
+def test_a_bad_data_set_ends_with_64_and_a_sentence(start, tmp_path):
+    broken = write_dataset(tmp_path / "broken.zip", data_yaml="train: ../train/images\nval: ../valid/images\n")
+    pod = start(dataset=broken)
+    assert pod.wait() == 64, pod.log
+    outcome = pod.last_words.outcome
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.USER_ERROR, "InvalidDataset")
+    assert "names" in outcome.message
+    assert "Traceback" not in pod.log
+
+
+def test_a_pod_without_gpus_says_so(start, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    pod = start(training={"epochs": 1}, device="auto")
+    assert pod.wait() == 64, pod.log
+    assert pod.last_words.outcome.reason == "InvalidConfiguration"
+    assert "0 usable CUDA device(s) for 2 rank(s)" in pod.last_words.outcome.message
+    assert json.loads((tmp_path / "pod/termination-log").read_text())["attempt"] == 0

@@ -1,0 +1,122 @@
+"""Detection from a model file on pictures: no trained model needed, only one whose answers are known to be the same."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from masktrain_trainer.checkpoint.load import ModelFile
+from masktrain_trainer.checkpoint.model_file import slim_model
+from masktrain_trainer.checkpoint.snapshot import SnapshotMeta
+from masktrain_trainer.cli.main import main
+from masktrain_trainer.config import Architecture
+from masktrain_trainer.detect.command import DetectionError, DetectionOptions, run_detection, summarise
+from masktrain_trainer.detect.predict import Detection, Detector
+from masktrain_trainer.detect.sources import UnreadableSource, list_images, read_image
+from masktrain_trainer.model.yolo import build_yolo
+
+NAMES = ["mask", "no mask"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """An untrained model, biased towards seeing class 1 everywhere."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = build_yolo(Architecture.YOLOV5N, len(NAMES))
+    with torch.no_grad():
+        for head in model.model[-1].m:
+            head.bias.view(3, -1)[:, 4] = 3
+            head.bias.view(3, -1)[:, 6] = 3
+    state = {
+        "ema": {"state_dict": model.state_dict()},
+        "model_info": {"architecture": "yolov5n", "names": NAMES, "image_size": 64},
+        "metrics": {},
+        "training": {},
+    }
+    meta = SnapshotMeta(epoch=3, step=9, fitness=0.5, is_best=True, reason="final")
+    path = tmp_path_factory.mktemp("weights") / "best.pt"
+    torch.save(slim_model(state, meta), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "sub folder").mkdir(parents=True)
+    for name, size in [("-a b.jpg", (90, 60)), ("sub folder/c.PNG", (33, 120))]:
+        Image.new("RGB", size, "grey").save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def model_file(names=("mask",), image_size=64):
+    model = build_yolo(Architecture.YOLOV5N, len(names))
+    return ModelFile(Architecture.YOLOV5N, list(names), image_size, 0, 0, None, {}, {}, model.state_dict())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40)])
+def test_boxes_lie_in_the_picture_as_it_was_given(size):
+    torch.manual_seed(0)
+    detector = Detector(model_file(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
+    found = detector(np.full((*size, 3), 90, np.uint8))
+    assert found
+    assert [d.confidence for d in found] == sorted((d.confidence for d in found), reverse=True)
+    for detection in found:
+        x1, y1, x2, y2 = detection.xyxy
+        assert 0 <= x1 <= x2 <= size[1]
+        assert 0 <= y1 <= y2 <= size[0]
+
+
+def test_a_folder_is_detected_and_drawn(weights, pictures, tmp_path):
+    lines = list(run_detection(str(weights), pictures, tmp_path / "out", DetectionOptions()))
+    assert len(lines) == 3
+    assert any("no mask" in line and "-a b.jpg" in line for line in lines)
+    assert any(line.startswith("skipped:") and "broken.jpg" in line for line in lines)
+    drawn = read_image(tmp_path / "out" / "sub folder" / "c.PNG")
+    assert drawn.shape == (120, 33, 3)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ({"source": "nothing.jpg"}, "nothing.jpg does not exist."),
+        ({"source": "pictures/sub folder/none"}, "none does not exist."),
+        ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
+        ({"weights": "nothing.pt"}, "nothing.pt does not exist."),
+        ({"weights": "pictures/broken.jpg"}, "is not a file that MaskTrain wrote"),
+        ({"weights": "ftp://host/best.pt"}, "must start with s3:// or file:///"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_64(broken, sentence, weights, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"weights": str(weights), "source": "pictures", "output": "out", **broken}
+    result = CliRunner().invoke(main, ["detect", *(part for k, v in arguments.items() for part in (f"--{k}", v))])
+    assert result.exit_code == 64
+    assert sentence in result.output
+    assert result.output.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_the_command_prints_a_line_per_picture(weights, pictures, tmp_path):
+    arguments = ["--weights", weights.as_uri(), "--source", str(pictures / "-a b.jpg"), "--output", str(tmp_path / "o")]
+    result = CliRunner().invoke(main, ["detect", *arguments, "--confidence", "0.3", "--image-size", "40"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("\n") == 1
+    assert (tmp_path / "o" / "-a b.jpg").exists()
+
+
+def test_the_summary_counts_by_class_in_the_models_order():
+    found = [Detection(i, name, 0.5, (0, 0, 1, 1)) for i, name in [(1, "no mask"), (0, "mask"), (1, "no mask")]]
+    assert summarise("a.jpg", found) == "a.jpg: 1 mask, 2 no mask"
+    assert summarise("a.jpg", []) == "a.jpg: nothing"
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(UnreadableSource, match=r"holds no image \(.bmp, .jpeg"):
+        list_images(tmp_path)
+    with pytest.raises(DetectionError, match="holds no image"):
+        next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))

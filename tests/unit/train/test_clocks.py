@@ -1,0 +1,54 @@
+"""Interval, pace and remaining time, by a clock of the test's own."""
+
+from masktrain_trainer.train.checkpointer import CheckpointClock
+from masktrain_trainer.train.progress_writer import Pace, ProgressWriter, as_losses
+from masktrain_trainer.train.run_directory import RunDirectory
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_checkpoint_is_due_once_per_interval():
+    clock = Clock()
+    interval = CheckpointClock(10, clock)
+    clock.now = 9.9
+    assert not interval.due()
+    clock.now = 10
+    assert interval.due()
+    assert not interval.due()
+    clock.now = 15
+    interval.restart()
+    clock.now = 24
+    assert not interval.due()
+
+
+def test_the_remaining_time_counts_validations():
+    clock = Clock()
+    pace = Pace(batch_size=8, batches_per_epoch=10, epochs=3, clock=clock)
+    assert pace.eta_seconds(0, 0) is None
+    clock.now = 2.0
+    for _ in range(5):
+        pace.add_batch()
+    pace.validation_seconds = 4.0
+    assert pace.images_per_second == 20
+    assert pace.eta_seconds(epoch=1, batch=5) == round(15 * 8 / 20 + 2 * 4)
+
+
+def test_progress_is_due_once_a_second(tmp_path):
+    clock = Clock()
+    writer = ProgressWriter(RunDirectory(tmp_path), clock)
+    assert writer.due()
+    writer._written = 5.0
+    clock.now = 5.9
+    assert not writer.due()
+    clock.now = 6.0
+    assert writer.due()
+
+
+def test_losses_come_in_yolov5s_order():
+    losses = as_losses([1.0, 2.0, 3.0])
+    assert (losses.box, losses.objectness, losses.classification) == (1.0, 2.0, 3.0)

@@ -1,0 +1,46 @@
+"""Where a training starts, and that rank 0's answer is everybody's."""
+
+import pytest
+import torch
+
+from masktrain_trainer.config import Architecture, FailureReason
+from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.train.distributed import Ranks, choose_device
+from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.train.initialise import agreed, transfer
+
+ALONE = Ranks(0, 0, 1, 1, torch.device("cpu"))
+
+
+def test_weights_with_other_classes_lose_only_the_head():
+    torch.manual_seed(0)
+    source, target = build_yolo(Architecture.YOLOV5N, 80), build_yolo(Architecture.YOLOV5N, 3)
+    sentence = transfer(target, {name: tensor.half() for name, tensor in source.state_dict().items()})
+    assert sentence == "343 of 349 tensors taken over from the given weights"
+    assert torch.equal(
+        target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"].half().float()
+    )
+
+
+def test_weights_that_fit_nowhere_are_the_users_error():
+    with pytest.raises(UserError, match=r"model\.architecture") as caught:
+        transfer(build_yolo(Architecture.YOLOV5N, 3), {"layer": torch.zeros(3)})
+    assert caught.value.reason is FailureReason.INVALID_WEIGHTS
+
+
+def test_an_error_of_rank_0_is_an_error_of_all():
+    def fail():
+        raise UserError(FailureReason.STORE_DENIED, "The key is wrong.")
+
+    with pytest.raises(UserError, match="The key is wrong") as caught:
+        agreed(ALONE, fail)
+    assert caught.value.reason is FailureReason.STORE_DENIED
+
+
+def test_too_few_gpus_are_the_users_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delenv("MASKTRAIN_DEVICE", raising=False)
+    with pytest.raises(UserError, match=r"1 usable CUDA device\(s\) for 2 rank\(s\)"):
+        choose_device(0, 2)
+    monkeypatch.setenv("MASKTRAIN_DEVICE", "cpu")
+    assert choose_device(0, 2) == torch.device("cpu")
