@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from masktrain_trainer.data.affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
 from masktrain_trainer.data.color import apply_gains
 from masktrain_trainer.data.geometry import clip_boxes, scale_boxes, xywhn_to_xyxy, xyxy_to_xywh, xyxy_to_xywhn
