@@ -35,13 +35,18 @@ class Store(Protocol):
     ) -> ObjectInfo:
         """Write an object whole or not at all.
 
-        `sha256` spares hashing a file again. Conditions are for small bodies (`bytes`) only; a lost one raises
-        PreconditionFailed, unless the store ignores conditions: see `honours_conditional_writes`.
+        `sha256` spares hashing a file again. A condition that does not hold raises PreconditionFailed, unless the store
+        ignores conditions: see `honours_conditional_writes`. Conditions go with `bytes` only: a large file is sent in
+        parts, for which no server promises them; together with a Path they raise ValueError.
         """
         ...
 
     def read(self, key: str) -> bytes:
         """The whole object. Raises ObjectMissing."""
+        ...
+
+    def read_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The whole object, and the etag of just this version. Raises ObjectMissing."""
         ...
 
     def download(self, key: str, path: Path) -> ObjectInfo:
@@ -62,6 +67,13 @@ class Store(Protocol):
 
     def copy(self, source: str, destination: str) -> None:
         """Copy within the store, by the store itself where it can. Raises ObjectMissing."""
+        ...
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Remove what writers that were killed left of objects below `prefix`: no listing shows it, but it is stored.
+
+        A write that is still under way there fails.
+        """
         ...
 
     def uri(self, key: str) -> str:

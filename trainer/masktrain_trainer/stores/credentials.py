@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.config import SecretRef, StoreSpec
 
 from .errors import StoreDenied
 
@@ -25,18 +25,29 @@ class Credentials:
 
 
 def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
-    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there."""
-    if spec.credentials_secret_ref is None or folder is None:
+    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
+    secret = spec.credentials_secret_ref
+    if secret is None:
         return Credentials()
-    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if _read(folder, name) is None]
+    found = {name: _read(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
     if missing:
         raise StoreDenied(
-            f"Secret {spec.credentials_secret_ref.name!r} does not exist or lacks the key {' and '.join(missing)}; "
+            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
             f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
         )
-    return Credentials(_read(folder, ACCESS_KEY), _read(folder, SECRET_KEY), _read(folder, SESSION_TOKEN))
+    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
 
 
-def _read(folder: Path, name: str) -> str | None:
-    path = folder / name
-    return (path.read_text().strip() or None) if path.is_file() else None
+def _read(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+    if folder is None or not (folder / name).is_file():
+        return None
+    try:
+        value = (folder / name).read_bytes().strip().decode("ascii")
+    except PermissionError as error:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
+    except UnicodeDecodeError:
+        value = "\0"
+    if not value.isprintable() or " " in value:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
+    return value or None

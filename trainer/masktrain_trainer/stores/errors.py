@@ -1,10 +1,11 @@
 """What can go wrong with a store, each as one sentence for a person.
 
 StoreError
-├── StoreDenied          credentials, permission or the bucket itself: nothing gets better by waiting
-├── ObjectMissing        the store answers, the object is not there
-├── PreconditionFailed   a conditional write lost
-└── StoreUnavailable     the store does not answer, or says that it cannot now: worth another try
+├── StoreDenied             credentials, permission, address or the bucket itself: nothing gets better by waiting
+├── ObjectMissing           the store answers, the object is not there
+├── PreconditionFailed      a conditional write lost
+├── ConditionsUnsupported   the server does not know conditional writes, and says so
+└── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
 """
 
 
@@ -13,7 +14,7 @@ class StoreError(Exception):
 
 
 class StoreDenied(StoreError):
-    """Credentials, permission or bucket are wrong."""
+    """Credentials, permission, address or bucket are wrong."""
 
 
 class ObjectMissing(StoreError):
@@ -22,6 +23,10 @@ class ObjectMissing(StoreError):
 
 class PreconditionFailed(StoreError):
     """The object exists although it must not, or is another one than expected."""
+
+
+class ConditionsUnsupported(StoreError):
+    """The server refuses every conditional write."""
 
 
 class StoreUnavailable(StoreError):

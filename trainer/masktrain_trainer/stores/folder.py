@@ -1,7 +1,7 @@
-"""A folder as a store, for mounted claims: whole files appear by rename, conditions hold under a lock."""
+"""A folder as a store, for mounted claims: whole files appear by rename, conditions hold by hard link and lock."""
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import os
 import shutil
@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .base import ObjectInfo
-from .errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreUnavailable
+from .errors import (
+    ConditionsUnsupported,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
+from .file_lock import file_lock
+from .probe import conditional_writes_work
 
-_TEMPORARY = ".masktrain-tmp-"
-_LOCK = ".masktrain-lock"
+_OWN = ".masktrain-"
+_TEMPORARY = f"{_OWN}tmp-"
+_LOCK = f"{_OWN}lock"
+_NO_LINKS_OR_LOCKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EMLINK}
+_TRIES = 100  # of making a folder that another writer, deleting, may remove just now
 
 
 class FolderStore:
@@ -34,14 +46,25 @@ class FolderStore:
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> ObjectInfo:
-        with self._failures(key), self._locked(if_absent or if_match is not None):
-            self._check(key, if_absent, if_match)
-            self._write(key, body)
+        if isinstance(body, Path) and (if_absent or if_match is not None):
+            raise ValueError("conditions go with bytes only")
+        with self._failures(key), self._staged(key, body) as staged:
+            if if_absent:
+                self._create(key, staged)
+            elif if_match is not None:
+                self._swap(key, staged, if_match)
+            else:
+                staged.replace(self._path(key))
+            _sync_folder(self._path(key).parent)
         return self._info(key, sha256 or self._sha256(key))
 
     def read(self, key: str) -> bytes:
         with self._failures(key):
             return self._path(key).read_bytes()
+
+    def read_with_etag(self, key: str) -> tuple[bytes, str]:
+        content = self.read(key)
+        return content, hashlib.sha256(content).hexdigest()
 
     def download(self, key: str, path: Path) -> ObjectInfo:
         with self._failures(key):
@@ -49,34 +72,39 @@ class FolderStore:
         return self._info(key, None)
 
     def head(self, key: str) -> ObjectInfo | None:
-        with self._failures(key):
-            return self._info(key, self._sha256(key)) if self._path(key).is_file() else None
+        try:
+            with self._failures(key):
+                return self._info(key, self._sha256(key))
+        except ObjectMissing:
+            return None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        with self._failures(prefix):
-            files = sorted(path for path in self._root.rglob("*") if path.is_file())
-        keys = (path.relative_to(self._root).as_posix() for path in files if not path.name.startswith(".masktrain-"))
-        for key in keys:
-            if key.startswith(prefix):
+        for key in sorted(self._keys_below(prefix)):
+            if key.startswith(prefix) and not key.rpartition("/")[2].startswith(_OWN):
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
                     yield self._info(key, None)
 
     def delete(self, key: str) -> None:
         with self._failures(key):
             self._path(key).unlink(missing_ok=True)
-            for folder in self._path(key).relative_to(self._root).parents:
-                with contextlib.suppress(OSError):  # not empty
-                    (self._root / folder).rmdir() if folder != Path() else None
+        self._prune(self._path(key).parent)
 
     def copy(self, source: str, destination: str) -> None:
-        with self._failures(source):
-            self._write(destination, self._path(source))
+        with self._failures(source), self._staged(destination, self._path(source)) as staged:
+            staged.replace(self._path(destination))
+            _sync_folder(self._path(destination).parent)
+
+    def discard_unfinished(self, prefix: str) -> None:
+        for key in self._keys_below(prefix):
+            folder, slash, name = key.rpartition("/")
+            if name.startswith(_TEMPORARY) and f"{folder}{slash}{name.removeprefix(_TEMPORARY)}".startswith(prefix):
+                self.delete(key)
 
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
 
     def honours_conditional_writes(self) -> bool:
-        return True
+        return conditional_writes_work(self)
 
     def _path(self, key: str) -> Path:
         return self._root / key
@@ -89,49 +117,71 @@ class FolderStore:
         found = self._path(key).stat()
         return ObjectInfo(key, found.st_size, sha256 or "", sha256, datetime.fromtimestamp(found.st_mtime, UTC))
 
-    def _check(self, key: str, if_absent: bool, if_match: str | None) -> None:
-        exists = self._path(key).is_file()
-        if if_absent and exists:
-            raise PreconditionFailed(f"{self.uri(key)} exists already.")
-        if if_match is not None and (not exists or self._sha256(key) != if_match):
-            raise PreconditionFailed(f"{self.uri(key)} was changed by another writer.")
+    def _keys_below(self, prefix: str) -> Iterator[str]:
+        """Every file in the folder that `prefix` leads to: the claim may hold a thousand other jobs."""
+        start = self._root / prefix.rpartition("/")[0]
+        with self._failures(prefix):
+            for folder, _, names in os.walk(start, onerror=_refuse):
+                yield from ((Path(folder) / name).relative_to(self._root).as_posix() for name in names)
 
-    def _write(self, key: str, body: bytes | Path) -> None:
-        """Synced under a temporary name first: a kill leaves the old file or the new one."""
-        target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+    @contextlib.contextmanager
+    def _staged(self, key: str, body: bytes | Path) -> Iterator[Path]:
+        """The content in a temporary file beside the target, synced: a kill leaves the old object or the new one."""
+        handle, name = self._open_temporary(self._path(key))
+        staged = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 _pour(body, file)
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            staged.chmod(0o644)
+            yield staged
+        finally:
+            staged.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _locked(self, needed: bool) -> Iterator[None]:
-        if not needed:
-            yield
-            return
-        self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _open_temporary(self, target: Path) -> tuple[int, str]:
+        for _ in range(_TRIES):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return tempfile.mkstemp(prefix=f"{_TEMPORARY}{target.name}-", dir=target.parent)
+        raise StoreUnavailable(f"{target.parent} is removed by another writer again and again.")
+
+    def _create(self, key: str, staged: Path) -> None:
+        """A hard link is refused where a file exists: atomic on every file system that has links, NFS included."""
+        try:
+            self._path(key).hardlink_to(staged)
+        except FileExistsError as error:
+            raise PreconditionFailed(f"{self.uri(key)} exists already.") from error
+
+    def _swap(self, key: str, staged: Path, expected: str) -> None:
+        with file_lock(self._root / _LOCK):
+            if not self._path(key).is_file() or self._sha256(key) != expected:
+                raise PreconditionFailed(f"{self.uri(key)} was changed by another writer.")
+            staged.replace(self._path(key))
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that hold nothing any more, up to the root."""
+        with contextlib.suppress(OSError):  # not empty
+            while folder != self._root:
+                folder.rmdir()
+                folder = folder.parent
 
     @contextlib.contextmanager
     def _failures(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise ObjectMissing(f"{self.uri(key)} does not exist.") from error
-        except PermissionError as error:
-            raise StoreDenied(
-                f"The user of this process may not use {self.uri(key)}; change the volume's owner or fsGroup."
-            ) from error
         except OSError as error:
-            raise StoreUnavailable(f"{self.uri(key)} failed: {error.strerror or error}.") from error
+            raise self._explain(error, key) from error
+
+    def _explain(self, error: OSError, key: str) -> StoreError:
+        uri = self.uri(key)
+        if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
+            return ObjectMissing(f"{uri} does not exist.")
+        if error.errno == errno.EACCES:
+            return StoreDenied(f"The user of this process may not use {uri}; change the volume's owner or fsGroup.")
+        if error.errno == errno.EROFS:
+            return StoreDenied(f"{uri} is on a read-only volume; mount it writable or choose another one.")
+        if error.errno in _NO_LINKS_OR_LOCKS:
+            return ConditionsUnsupported(f"The file system of {uri} has no hard links or no locks.")
+        return StoreUnavailable(f"{uri} failed: {error.strerror or error}.")
 
 
 def _pour(body: bytes | Path, file: BinaryIO) -> None:
@@ -142,3 +192,18 @@ def _pour(body: bytes | Path, file: BinaryIO) -> None:
             shutil.copyfileobj(source, file, 1 << 20)
     file.flush()
     os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Without it a crash of the node may undo a rename."""
+    with contextlib.suppress(OSError):  # some network file systems cannot, and some other writer may remove the folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -3,16 +3,19 @@
 import uuid
 
 from .base import Store
-from .errors import PreconditionFailed, StoreError
+from .errors import ConditionsUnsupported, PreconditionFailed
 
 
 def conditional_writes_work(store: Store) -> bool:
-    """Write a probe object again under conditions that must fail. False also if the server refuses the headers."""
+    """Write a probe object again under conditions that must fail.
+
+    Raises StoreError if the store fails otherwise: an outage says nothing about conditions.
+    """
     key = f".probe-{uuid.uuid4().hex}"
+    store.put(key, b"1")
     try:
-        store.put(key, b"1", if_absent=True)
         return _refused(store, key, if_absent=True) and _refused(store, key, if_absent=False)
-    except StoreError:
+    except ConditionsUnsupported:
         return False
     finally:
         store.delete(key)

@@ -1,7 +1,7 @@
 """S3 and everything that speaks its protocol, by boto3.
 
-The settings are the ones that servers other than AWS need: no `aws-chunked` bodies (checksums only when required),
-path-style addresses, Content-MD5 on every single PUT.
+The settings are the ones that servers other than AWS need: no `aws-chunked` bodies (checksums only when required) and
+path-style addresses. Content-MD5 on whole objects and signed bodies let every server check what arrives.
 """
 
 import base64
@@ -15,44 +15,42 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import ClientError
 
 from masktrain_trainer.config import StoreSpec
 
 from .base import ObjectInfo
-from .credentials import read_credentials
-from .errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
+from .credentials import Credentials, read_credentials
+from .errors import ObjectMissing, StoreError, StoreUnavailable
 from .probe import conditional_writes_work
+from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_MIB: Final = 1 << 20
 _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 4},
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
-    s3={"addressing_style": "path"},
+    tcp_keepalive=True,
+    s3={"addressing_style": "path", "payload_signing_enabled": True},
 )
-_TRANSFER: Final = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
-_DENIED: Final = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-_MISSING: Final = {"404", "NoSuchKey", "NotFound"}
-_CONDITION: Final = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_TRANSFER: Final = TransferConfig(multipart_threshold=64 * _MIB, multipart_chunksize=16 * _MIB, max_concurrency=4)
+_COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * _MIB)
+"""One request copies up to 5 GiB, and only that takes the metadata along."""
 
 
 def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None) -> "S3Store":
     """The store of a bucket's prefix. Raises StoreDenied if the Secret lacks its keys."""
     keys = read_credentials(spec, credentials)
-    client = boto3.client(
-        "s3",
-        endpoint_url=spec.endpoint,
-        region_name=spec.region,
-        aws_access_key_id=keys.access_key,
-        aws_secret_access_key=keys.secret_key,
-        aws_session_token=keys.session_token,
-        config=_CONFIG,
-    )
+    try:
+        client = _client(spec, keys)
+    except FAILURES as error:
+        target = Target(spec.endpoint or "AWS", spec.region, bucket, f"s3://{bucket}/{prefix}")
+        raise explain(error, target) from error
     return S3Store(client, bucket, prefix)
 
 
@@ -63,6 +61,7 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._bucket_seen = False
 
     def put(
         self,
@@ -73,22 +72,29 @@ class S3Store:
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> ObjectInfo:
-        digest = sha256 or _sha256(body)
-        with self._failures(key):
+        conditions = _conditions(if_absent, if_match)
+        if isinstance(body, Path) and conditions:
+            raise ValueError("conditions go with bytes only")
+        with self._failures(key, conditional=bool(conditions)):
+            metadata = {"sha256": sha256 or _sha256(body)}
             if isinstance(body, Path) and body.stat().st_size >= _TRANSFER.multipart_threshold:
-                metadata = {"Metadata": {"sha256": digest}}
-                self._client.upload_file(str(body), self._bucket, self._full(key), ExtraArgs=metadata, Config=_TRANSFER)
+                extra = {"Metadata": metadata}
+                self._client.upload_file(str(body), self._bucket, self._full(key), ExtraArgs=extra, Config=_TRANSFER)
             else:
                 content = body if isinstance(body, bytes) else body.read_bytes()
-                self._put_at_once(key, content, digest, _conditions(if_absent, if_match))
+                self._put_at_once(key, content, metadata, conditions)
         found = self.head(key)
         if found is None:
             raise StoreUnavailable(f"{self.uri(key)} was written but is not there.")
         return found
 
     def read(self, key: str) -> bytes:
+        return self.read_with_etag(key)[0]
+
+    def read_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._failures(key):
-            return self._client.get_object(Bucket=self._bucket, Key=self._full(key))["Body"].read()
+            found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
+            return found["Body"].read(), found["ETag"]
 
     def download(self, key: str, path: Path) -> ObjectInfo:
         info = self.head(key)
@@ -105,6 +111,7 @@ class S3Store:
         except ObjectMissing:
             self._require_bucket()
             return None
+        self._bucket_seen = True
         sha256 = found["Metadata"].get("sha256")
         return ObjectInfo(key, found["ContentLength"], found["ETag"], sha256, found["LastModified"])
 
@@ -124,7 +131,14 @@ class S3Store:
     def copy(self, source: str, destination: str) -> None:
         with self._failures(source):
             origin: Any = {"Bucket": self._bucket, "Key": self._full(source)}
-            self._client.copy(origin, self._bucket, self._full(destination), Config=_TRANSFER)
+            self._client.copy(origin, self._bucket, self._full(destination), Config=_COPY)
+
+    def discard_unfinished(self, prefix: str) -> None:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with self._failures(prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
+                for upload in page.get("Uploads", []):
+                    self._abort(upload["Key"], upload["UploadId"])
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._full(key)}"
@@ -135,56 +149,59 @@ class S3Store:
     def _full(self, key: str) -> str:
         return self._prefix + key
 
-    def _put_at_once(self, key: str, content: bytes, digest: str, conditions: dict[str, str]) -> None:
+    def _put_at_once(self, key: str, content: bytes, metadata: dict[str, str], conditions: dict[str, str]) -> None:
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._full(key),
             Body=content,
             ContentMD5=md5,
-            Metadata={"sha256": digest},
+            Metadata=metadata,
             **conditions,  # type: ignore[arg-type]
         )
 
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchUpload":  # it has just ended
+                raise
+
     def _require_bucket(self) -> None:
         """HEAD answers 404 for a missing object and for a missing bucket alike."""
+        if self._bucket_seen:
+            return
         try:
             self._client.head_bucket(Bucket=self._bucket)
-        except ClientError as error:
-            if _code(error) in _MISSING | {"NoSuchBucket"}:
-                raise self._no_bucket() from error
-        except BotoCoreError:
-            return
-
-    def _no_bucket(self) -> StoreDenied:
-        return StoreDenied(f"Bucket {self._bucket!r} does not exist at {self._endpoint}; create it or correct the URI.")
-
-    @property
-    def _endpoint(self) -> str:
-        return self._client.meta.endpoint_url
+            self._bucket_seen = True
+        except FAILURES as error:  # a user who may read objects need not be allowed to see the bucket
+            if is_missing(error):
+                raise no_bucket(self._target("")) from error
 
     @contextlib.contextmanager
-    def _failures(self, key: str) -> Iterator[None]:
+    def _failures(self, key: str, *, conditional: bool = False) -> Iterator[None]:
         try:
             yield
-        except ClientError as error:
-            raise self._explain(error, key) from error
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise StoreDenied(f"No credentials for {self._endpoint}: set the store's credentialsSecretRef.") from error
-        except (BotoCoreError, OSError) as error:
-            raise StoreUnavailable(f"{self._endpoint} does not answer for {self.uri(key)}: {error}") from error
+        except StoreError:
+            raise
+        except FAILURES as error:
+            raise explain(error, self._target(key, conditional=conditional)) from error
 
-    def _explain(self, error: ClientError, key: str) -> StoreError:
-        code = _code(error)
-        if code == "NoSuchBucket":
-            return self._no_bucket()
-        if code in _MISSING:
-            return ObjectMissing(f"{self.uri(key)} does not exist.")
-        if code in _CONDITION:
-            return PreconditionFailed(f"{self.uri(key)} was written by another writer.")
-        if code in _DENIED:
-            return StoreDenied(f"{self._endpoint} refuses access to {self.uri(key)} ({code}); check the Secret's keys.")
-        return StoreUnavailable(f"{self._endpoint} failed for {self.uri(key)}: {error}")
+    def _target(self, key: str, *, conditional: bool = False) -> Target:
+        meta = self._client.meta
+        return Target(meta.endpoint_url, meta.region_name, self._bucket, self.uri(key), conditional)
+
+
+def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
+    return boto3.client(
+        "s3",
+        endpoint_url=spec.endpoint,
+        region_name=spec.region,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.session_token,
+        config=_CONFIG,
+    )
 
 
 def _conditions(if_absent: bool, if_match: str | None) -> dict[str, str]:
@@ -196,7 +213,3 @@ def _sha256(body: bytes | Path) -> str:
         return hashlib.sha256(body).hexdigest()
     with body.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
