@@ -101,11 +101,16 @@ def _one_pod_per_node(job: MaskTrainingJob) -> Manifest:
 def _tolerations(job: MaskTrainingJob) -> list[Manifest]:
     users = job.spec.compute.tolerations
     return [
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in _gpu_taints(job)),
         _until_lost("node.kubernetes.io/not-ready"),
         _until_lost("node.kubernetes.io/unreachable"),
         *(toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in users),
     ]
+
+
+def _gpu_taints(job: MaskTrainingJob) -> list[str]:
+    """GPU nodes are tainted with the name of their resource; slices of NVIDIA GPUs (MIG) keep the taint of the whole."""
+    return list(dict.fromkeys(("nvidia.com/gpu", job.spec.compute.gpu_resource)))
 
 
 def _until_lost(taint: str) -> Manifest:

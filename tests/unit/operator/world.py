@@ -72,6 +72,8 @@ class World:
     def _create(self, manifest: Manifest) -> None:
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} exists"
+        assert all(map(is_finished, self.jobs.values())), "a Job of ours could still start pods"
+        assert all(map(is_terminal, self.pods.values())), "a pod of the last gang could still write"
         self.jobs[name] = {**manifest, "metadata": {**manifest["metadata"], "uid": f"{name}-uid"}}
 
     def _delete(self, deletion: Deletion) -> None:
@@ -89,8 +91,9 @@ class World:
     def create_pods(self) -> None:
         for job in self.jobs.values():
             number = attempt_number(job)
-            if not is_finished(job) and not [p for p in self.pods.values() if attempt_number(p) == number]:
+            if not (is_finished(job) or failure(job) or job.get("status")) and not [p for p in self.pods.values() if attempt_number(p) == number]:
                 self._put(*(pod(rank, number, phase="Pending") for rank in range(job["spec"]["completions"])))
+                job.setdefault("status", {})["active"] = job["spec"]["completions"]
 
     def start_pods(self) -> None:
         self.create_pods()
@@ -111,14 +114,16 @@ class World:
         self.run_job_controller()
 
     def run_job_controller(self) -> None:
-        """A failed pod ends its gang; a Job is finished when all its pods are terminal."""
+        """A failed or lost pod ends its gang; a Job is finished when all its pods are terminal."""
         for job in self.jobs.values():
             gang = [manifest for manifest in self.pods.values() if attempt_number(manifest) == attempt_number(job)]
-            if any(manifest["status"]["phase"] == "Failed" for manifest in gang) and not failure(job):
+            lost = len(gang) < job.get("status", {}).get("active", 0)
+            failed = any(manifest["status"]["phase"] == "Failed" for manifest in gang)
+            if (lost or failed) and not (failure(job) or is_finished(job)):
                 _set_true(job, "FailureTarget")
                 for manifest in gang:
                     self.ask_to_end(manifest)
-            if gang and all(map(is_terminal, gang)) and not is_finished(job):
+            if (gang or lost) and all(map(is_terminal, gang)) and not is_finished(job):
                 _set_true(job, "Failed" if failure(job) else "Complete")
 
     def ask_to_end(self, manifest: Manifest) -> None:
