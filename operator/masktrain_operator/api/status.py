@@ -87,9 +87,11 @@ class Restarts(StatusModel):
 
 
 class StatusLosses(StatusModel):
-    box: Decimal
-    objectness: Decimal
-    classification: Decimal
+    """Means over the epoch in work."""
+
+    box: Decimal = Field(description="Loss of the boxes (CIoU).")
+    objectness: Decimal = Field(description="Loss of the objectness.")
+    classification: Decimal = Field(description="Loss of the classes.")
 
 
 class StatusProgress(StatusModel):
@@ -123,13 +125,11 @@ class StatusCheckpoints(StatusModel):
 
 
 class StatusDataset(StatusModel):
-    """Counts of images and boxes are those of the training split unless they say otherwise."""
-
     classes: list[Name] = Field(max_length=2000, description="Class names in order.")
-    images: int = Field(ge=0)
-    boxes: int = Field(ge=0)
-    validation_images: int = Field(ge=0)
-    validation_boxes: int = Field(ge=0)
+    images: int = Field(ge=0, description="Images to train on.")
+    boxes: int = Field(ge=0, description="Labelled objects on them.")
+    validation_images: int = Field(ge=0, description="Images to validate on.")
+    validation_boxes: int = Field(ge=0, description="Labelled objects on them.")
     skipped_images: int = Field(default=0, ge=0, description="Images left out because they could not be read.")
 
 
@@ -143,7 +143,7 @@ class MaskTrainingJobStatus(StatusModel):
     )
     state: State | None = Field(default=None, description="One word for people; programs read the conditions.")
     attempt: int | None = Field(default=None, ge=0, description="Number of the newest attempt, from 0.")
-    restarts: Restarts = Field(default=Restarts())
+    restarts: Restarts = Field(default=Restarts(), description="Attempts after the first, and why.")
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
     checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")
     dataset: StatusDataset | None = Field(default=None, description="What was found in the data set.")

@@ -75,7 +75,11 @@ def test_a_disrupted_pod_is_the_cause_even_if_another_crashed_first() -> None:
 
 def test_a_pod_that_the_kubelet_refused_has_no_container_to_ask() -> None:
     refused = pod(phase="Failed", reason="UnexpectedAdmissionError", message="no such device")
-    assert cause(refused) == (FailureKind.CRASHED, "UnexpectedAdmissionError", "Pod masks-0-0-abcde failed: no such device")
+    assert cause(refused) == (
+        FailureKind.CRASHED,
+        "UnexpectedAdmissionError",
+        "Pod masks-0-0-abcde failed: no such device",
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from masktrain_operator.core.jobs import attempt_number, is_finished

@@ -57,7 +57,9 @@ def test_only_crashes_and_hangs_are_charged(kind: FailureKind, crashes: int, pre
     assert (restarts.retry_time - NOW).total_seconds() == 10
 
 
-@pytest.mark.parametrize(("crashes", "allowed", "exhausted"), [(0, 0, False), (1, 0, True), (3, 3, False), (4, 3, True)])
+@pytest.mark.parametrize(
+    ("crashes", "allowed", "exhausted"), [(0, 0, False), (1, 0, True), (3, 3, False), (4, 3, True)]
+)
 def test_the_budget_counts_restarts(crashes: int, allowed: int, exhausted: bool) -> None:
     status = training_job(status={"restarts": {"withoutProgress": crashes}}).status
     assert is_exhausted(status, allowed) is exhausted

@@ -91,7 +91,9 @@ class World:
     def create_pods(self) -> None:
         for job in self.jobs.values():
             number = attempt_number(job)
-            if not (is_finished(job) or failure(job) or job.get("status")) and not [p for p in self.pods.values() if attempt_number(p) == number]:
+            if not (is_finished(job) or failure(job) or job.get("status")) and not [
+                p for p in self.pods.values() if attempt_number(p) == number
+            ]:
                 self._put(*(pod(rank, number, phase="Pending") for rank in range(job["spec"]["completions"])))
                 job.setdefault("status", {})["active"] = job["spec"]["completions"]
 
