@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from masktrain_trainer.config import Phase, Progress
+from masktrain_trainer.config import CheckpointRef, Outcome, Phase, Progress
 from tests.ddp.ports import free_port
 
 MASKTRAIN = Path(sys.executable).with_name("masktrain")
@@ -45,7 +46,7 @@ class Pod:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def wait_until(self, condition, timeout: float = 120) -> Progress:
+    def wait_until(self, condition: Callable[[Progress], bool], timeout: float = 120) -> Progress:
         """Poll `/progress` as the operator does."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -69,6 +70,18 @@ class Pod:
     @property
     def last_words(self) -> Progress:
         return Progress.model_validate_json((self.folder / "termination-log").read_bytes())
+
+    @property
+    def outcome(self) -> Outcome:
+        outcome = self.last_words.outcome
+        assert outcome is not None
+        return outcome
+
+    @property
+    def last_checkpoint(self) -> CheckpointRef:
+        last = self.last_words.last
+        assert last is not None
+        return last
 
     def _environment(self) -> dict[str, str]:
         config = {

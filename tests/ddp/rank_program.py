@@ -52,7 +52,8 @@ def build_step(model: Yolo, ranks: Ranks) -> tuple[TrainStep, TrainingState]:
 
 
 def gradients(model: Yolo) -> dict[str, torch.Tensor]:
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
 
 
 def compute_gradient(ranks: Ranks, dtype: torch.dtype, of_rank: int) -> dict[str, torch.Tensor]:

@@ -10,8 +10,11 @@ from tests.ddp.torchrun import torchrun
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
+Found = list[dict[str, dict[str, torch.Tensor]]]
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> list[dict[str, dict[str, torch.Tensor]]]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What each of two ranks computed, in one run of torchrun: starting it takes longer than all that it does."""
     output = tmp_path_factory.mktemp("ranks")
     torchrun("tests.ddp.rank_program", str(output))
@@ -30,7 +33,7 @@ def shard_gradient(rank: int, dtype: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_gradient_is_the_average_over_the_shards(dtype, found):
+def test_the_gradient_is_the_average_over_the_shards(dtype: str, found: Found) -> None:
     torch.set_num_threads(1)
     expected = torch.stack([shard_gradient(rank, dtype) for rank in range(2)]).mean(dim=0)
     for rank in range(2):
@@ -38,7 +41,7 @@ def test_the_gradient_is_the_average_over_the_shards(dtype, found):
         assert torch.linalg.norm(difference) / torch.linalg.norm(expected) < TOLERANCE[dtype]
 
 
-def test_after_five_steps_both_ranks_hold_equal_weights(found):
+def test_after_five_steps_both_ranks_hold_equal_weights(found: Found) -> None:
     first, second = (rank["weights"] for rank in found)
     start = {name: weight.detach() for name, weight in rank_program.start_model(torch.float32).named_parameters()}
     assert all(torch.equal(first[name], second[name]) for name in first)

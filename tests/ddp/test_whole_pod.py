@@ -1,6 +1,9 @@
 """A trainer pod from start to exit code, without a cluster: real supervisor, torchrun, uploader and store."""
 
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +13,20 @@ from masktrain_trainer.config import OutcomeKind, Phase
 from tests.ddp.pod import Pod, is_training
 from tests.ddp.tiny_dataset import NAMES, write_dataset
 
+StartPod = Callable[..., Pod]
+
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory):
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("dataset") / "tiny data.zip")
 
 
 @pytest.fixture
-def start(tmp_path, dataset):
+def start(tmp_path: Path, dataset: Path) -> Iterator[StartPod]:
     """Start pods; whatever happens, none outlives the test."""
-    pods = []
+    pods: list[Pod] = []
 
-    def start_pod(name="pod", **options):
+    def start_pod(name: str = "pod", **options: Any) -> Pod:
         defaults = {"store": tmp_path / "store", "dataset": dataset, "training": {"epochs": 2}}
         pods.append(Pod(tmp_path / name, **{**defaults, **options}).start())
         return pods[-1]
@@ -33,11 +38,11 @@ def start(tmp_path, dataset):
             pod.process.wait()
 
 
-def stored(store):
+def stored(store: Path) -> list[str]:
     return sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
 
 
-def test_a_pod_trains_stores_its_results_and_ends_with_0(start, tmp_path):
+def test_a_pod_trains_stores_its_results_and_ends_with_0(start: StartPod, tmp_path: Path) -> None:
     pod = start()
     assert pod.wait() == 0, pod.log
     files = stored(tmp_path / "store")
@@ -48,43 +53,47 @@ def test_a_pod_trains_stores_its_results_and_ends_with_0(start, tmp_path):
     model = load_model_file(tmp_path / "store/team/tiny/best.pt")
     assert (model.names, model.image_size) == (NAMES, 64)
     words = pod.last_words
-    assert (words.outcome.kind, words.phase, words.epoch) == (OutcomeKind.COMPLETE, Phase.FINISHED, 2)
+    assert (pod.outcome.kind, words.phase, words.epoch) == (OutcomeKind.COMPLETE, Phase.FINISHED, 2)
+    assert words.dataset is not None
     assert words.dataset.classes == NAMES
+    assert words.best is not None
     assert words.best.uri.endswith("best.pt")
     assert len((tmp_path / "store/team/tiny/results.csv").read_text().splitlines()) == 3
 
 
-def test_a_stopped_pod_exits_75_and_the_next_one_completes(start, tmp_path):
+def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_path: Path) -> None:
     first = start("first", training={"epochs": 40})
     first.wait_until(is_training)
     first.stop()
     assert first.wait() == 75, first.log
-    saved = first.last_words.last
+    saved = first.last_checkpoint
     assert saved.step == first.last_words.step
     second = start("second", attempt=1, training={"epochs": saved.epoch + 2})
     assert second.wait() == 0, second.log
-    assert second.last_words.resumed_from.sha256 == saved.sha256
+    resumed_from = second.last_words.resumed_from
+    assert resumed_from is not None
+    assert resumed_from.sha256 == saved.sha256
     epochs = [
         line.split(",")[0].strip() for line in (tmp_path / "store/team/tiny/results.csv").read_text().splitlines()
     ]
     assert epochs == ["epoch", *(str(epoch) for epoch in range(saved.epoch + 2))]
 
 
-def test_a_bad_data_set_ends_with_64_and_a_sentence(start, tmp_path):
+def test_a_bad_data_set_ends_with_64_and_a_sentence(start: StartPod, tmp_path: Path) -> None:
     broken = write_dataset(tmp_path / "broken.zip", data_yaml="train: ../train/images\nval: ../valid/images\n")
     pod = start(dataset=broken)
     assert pod.wait() == 64, pod.log
-    outcome = pod.last_words.outcome
+    outcome = pod.outcome
     assert (outcome.kind, outcome.reason) == (OutcomeKind.USER_ERROR, "InvalidDataset")
     assert "names" in outcome.message
     assert "Traceback" not in pod.log
 
 
-def test_a_pod_without_gpus_says_so(start, tmp_path):
+def test_a_pod_without_gpus_says_so(start: StartPod, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     pod = start(training={"epochs": 1}, device="auto")
     assert pod.wait() == 64, pod.log
-    assert pod.last_words.outcome.reason == "InvalidConfiguration"
-    assert "0 usable CUDA device(s) for 2 rank(s)" in pod.last_words.outcome.message
+    assert pod.outcome.reason == "InvalidConfiguration"
+    assert "0 usable CUDA device(s) for 2 rank(s)" in pod.outcome.message
     assert json.loads((tmp_path / "pod/termination-log").read_text())["attempt"] == 0

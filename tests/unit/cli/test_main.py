@@ -10,16 +10,16 @@ from click.testing import CliRunner
 from masktrain_trainer.cli.main import main
 
 
-def test_the_version_is_the_distributions():
+def test_the_version_is_the_distributions() -> None:
     assert version("masktrain") in CliRunner().invoke(main, ["--version"]).output
 
 
 @pytest.mark.parametrize("arguments", [["detect"], ["nonsense"], ["detect", "--confidence", "2"]])
-def test_wrong_usage_exits_with_2(arguments):
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
-def test_supervise_without_configuration_exits_with_64_and_a_sentence():
+def test_supervise_without_configuration_exits_with_64_and_a_sentence() -> None:
     command = [sys.executable, "-m", "masktrain_trainer.cli.main", "supervise"]
     result = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert result.returncode == 64
@@ -27,6 +27,6 @@ def test_supervise_without_configuration_exits_with_64_and_a_sentence():
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_the_supervisor_loads_neither_torch_nor_opencv():
+def test_the_supervisor_loads_neither_torch_nor_opencv() -> None:
     program = "import sys, masktrain_trainer.train.supervisor; print({'torch', 'cv2', 'numpy'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"

@@ -1,5 +1,7 @@
 """Detection from a model file on pictures: no trained model needed, only one whose answers are known to be the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,19 +16,24 @@ from masktrain_trainer.config import Architecture
 from masktrain_trainer.detect.command import DetectionError, DetectionOptions, run_detection, summarise
 from masktrain_trainer.detect.predict import Detection, Detector
 from masktrain_trainer.detect.sources import UnreadableSource, list_images, read_image
+from masktrain_trainer.model.detect import Detect
 from masktrain_trainer.model.yolo import build_yolo
 
 NAMES = ["mask", "no mask"]
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model, biased towards seeing class 1 everywhere."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = build_yolo(Architecture.YOLOV5N, len(NAMES))
     with torch.no_grad():
-        for head in model.model[-1].m:
+        detect = model.model[-1]
+        assert isinstance(detect, Detect)
+        for head in detect.m:
+            assert isinstance(head, torch.nn.Conv2d)
+            assert head.bias is not None
             head.bias.view(3, -1)[:, 4] = 3
             head.bias.view(3, -1)[:, 6] = 3
     state = {
@@ -42,7 +49,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     (folder / "sub folder").mkdir(parents=True)
     for name, size in [("-a b.jpg", (90, 60)), ("sub folder/c.PNG", (33, 120))]:
@@ -52,13 +59,13 @@ def pictures(tmp_path):
     return folder
 
 
-def model_file(names=("mask",), image_size=64):
+def model_file(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> ModelFile:
     model = build_yolo(Architecture.YOLOV5N, len(names))
     return ModelFile(Architecture.YOLOV5N, list(names), image_size, 0, 0, None, {}, {}, model.state_dict())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40)])
-def test_boxes_lie_in_the_picture_as_it_was_given(size):
+def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     detector = Detector(model_file(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
     found = detector(np.full((*size, 3), 90, np.uint8))
@@ -70,7 +77,7 @@ def test_boxes_lie_in_the_picture_as_it_was_given(size):
         assert 0 <= y1 <= y2 <= size[0]
 
 
-def test_a_folder_is_detected_and_drawn(weights, pictures, tmp_path):
+def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path: Path) -> None:
     lines = list(run_detection(str(weights), pictures, tmp_path / "out", DetectionOptions()))
     assert len(lines) == 3
     assert any("no mask" in line and "-a b.jpg" in line for line in lines)
@@ -91,7 +98,15 @@ def test_a_folder_is_detected_and_drawn(weights, pictures, tmp_path):
         ({"weights": "ftp://host/best.pt"}, "must start with s3:// or file:///"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_64(broken, sentence, weights, pictures, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("pictures")
+def test_bad_input_is_one_sentence_and_exit_code_64(
+    broken: dict[str, str],
+    sentence: str,
+    weights: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = {"weights": str(weights), "source": "pictures", "output": "out", **broken}
     result = CliRunner().invoke(main, ["detect", *(part for k, v in arguments.items() for part in (f"--{k}", v))])
@@ -101,7 +116,7 @@ def test_bad_input_is_one_sentence_and_exit_code_64(broken, sentence, weights, p
     assert "Traceback" not in result.output
 
 
-def test_the_command_prints_a_line_per_picture(weights, pictures, tmp_path):
+def test_the_command_prints_a_line_per_picture(weights: Path, pictures: Path, tmp_path: Path) -> None:
     arguments = ["--weights", weights.as_uri(), "--source", str(pictures / "-a b.jpg"), "--output", str(tmp_path / "o")]
     result = CliRunner().invoke(main, ["detect", *arguments, "--confidence", "0.3", "--image-size", "40"])
     assert result.exit_code == 0, result.output
@@ -109,13 +124,13 @@ def test_the_command_prints_a_line_per_picture(weights, pictures, tmp_path):
     assert (tmp_path / "o" / "-a b.jpg").exists()
 
 
-def test_the_summary_counts_by_class_in_the_models_order():
+def test_the_summary_counts_by_class_in_the_models_order() -> None:
     found = [Detection(i, name, 0.5, (0, 0, 1, 1)) for i, name in [(1, "no mask"), (0, "mask"), (1, "no mask")]]
     assert summarise("a.jpg", found) == "a.jpg: 1 mask, 2 no mask"
     assert summarise("a.jpg", []) == "a.jpg: nothing"
 
 
-def test_a_folder_without_images_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource, match=r"holds no image \(.bmp, .jpeg"):
         list_images(tmp_path)
     with pytest.raises(DetectionError, match="holds no image"):

@@ -1,6 +1,7 @@
 """The report of a finished training, from nothing but the files that the worker leaves."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from masktrain_trainer.train.results_csv import EpochResult, append
 from masktrain_trainer.train.run_directory import RunDirectory, write_atomically
 
 
-def scores(name):
+def scores(name: str) -> ClassScores:
     return ClassScores(name=name, images=2, labels=3, precision=0.5, recall=0.4, map50=0.45, map50_95=0.2)
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
     run.create()
     picture = tmp_path / "a picture.png"
@@ -42,7 +43,7 @@ def run(tmp_path):
     return run
 
 
-def test_everything_is_drawn_and_embedded(run):
+def test_everything_is_drawn_and_embedded(run: RunDirectory) -> None:
     text = ""
     for epoch in range(3):
         text = append(text, EpochResult(epoch, (1, 2, 3), 0.1, 0.2, 0.3, 0.1, (1, 2, 3), (0.1, 0.01, 0.01)))
@@ -58,23 +59,23 @@ def test_everything_is_drawn_and_embedded(run):
     assert 'src="http' not in html
 
 
-def test_a_run_without_results_has_an_empty_report(tmp_path):
+def test_a_run_without_results_has_an_empty_report(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create()
     assert build_report(run) == []
 
 
-def test_smoothing_keeps_constants():
+def test_smoothing_keeps_constants() -> None:
     assert smooth([2.0] * 7) == pytest.approx([2.0] * 7)
 
 
-def test_neighbouring_classes_look_different():
+def test_neighbouring_classes_look_different() -> None:
     colours = [np.array(class_colour(index)) for index in range(20)]
     assert all(np.abs(a - b).sum() > 100 for a, b in pairwise(colours))
 
 
 @pytest.mark.parametrize("xyxy", [(0, 0, 10, 10), (90, 45, 300, 300), (50, 30, 40, 20), (-20, -20, 500, 500)])
-def test_boxes_beyond_the_picture_are_drawn_as_far_as_it_goes(xyxy):
+def test_boxes_beyond_the_picture_are_drawn_as_far_as_it_goes(xyxy: tuple[float, float, float, float]) -> None:
     picture = np.zeros((50, 100, 3), np.uint8)
     drawn = draw_boxes(picture, [LabelledBox(xyxy, 0, "mask 0.90")])
     assert drawn.shape == picture.shape

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +26,11 @@ CONFIG = {
 }
 
 
-def environment(**variables):
+def environment(**variables: str) -> dict[str, str]:
     return {CONFIG_VARIABLE: json.dumps(CONFIG), **variables}
 
 
-def test_the_operators_variables_reach_torchrun(tmp_path):
+def test_the_operators_variables_reach_torchrun(tmp_path: Path) -> None:
     launch = Launch.from_environment(
         environment(PET_NNODES="2", PET_NPROC_PER_NODE="4", PET_NODE_RANK="1", PET_MASTER_ADDR="masks-3-0.masks")
     )
@@ -51,7 +52,7 @@ def test_the_operators_variables_reach_torchrun(tmp_path):
         (environment(PET_NNODES="two"), "PET_NNODES must be a whole number, not 'two'"),
     ],
 )
-def test_a_broken_environment_is_one_sentence(variables, sentence):
+def test_a_broken_environment_is_one_sentence(variables: dict[str, str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence.replace("(", r"\(")) as caught:
         Launch.from_environment(variables)
     assert caught.value.reason is FailureReason.INVALID_CONFIGURATION
@@ -66,13 +67,15 @@ def test_a_broken_environment_is_one_sentence(variables, sentence):
         ("2", ["eth0"], {"GLOO_SOCKET_IFNAME": "net1"}, "net1"),
     ],
 )
-def test_gloo_gets_an_interface_that_peers_can_reach(nodes, interfaces, variables, expected):
+def test_gloo_gets_an_interface_that_peers_can_reach(
+    nodes: str, interfaces: list[str], variables: dict[str, str], expected: object
+) -> None:
     variables = environment(PET_NNODES=nodes, **variables)
     chosen = worker_environment(Launch.from_environment(variables), variables, interfaces)
     assert chosen.get("GLOO_SOCKET_IFNAME") == expected
 
 
-def test_each_rank_gets_its_share_of_the_cpus_unless_told_otherwise():
+def test_each_rank_gets_its_share_of_the_cpus_unless_told_otherwise() -> None:
     variables = environment(PET_NPROC_PER_NODE="1000")
     assert worker_environment(Launch.from_environment(variables), variables, [])["OMP_NUM_THREADS"] == "1"
     told = {**variables, "OMP_NUM_THREADS": "7"}
@@ -88,7 +91,7 @@ def test_each_rank_gets_its_share_of_the_cpus_unless_told_otherwise():
         ({"cpu/cpu.cfs_quota_us": "1500", "cpu/cpu.cfs_period_us": "100000"}, 1),
     ],
 )
-def test_cgroup_quotas_of_both_versions_count(tmp_path, files, expected):
+def test_cgroup_quotas_of_both_versions_count(tmp_path: Path, files: dict[str, str], expected: object) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -98,7 +101,7 @@ def test_cgroup_quotas_of_both_versions_count(tmp_path, files, expected):
 @pytest.mark.parametrize(
     "files", [{}, {"cpu.max": "max 100000"}, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "1"}]
 )
-def test_without_a_quota_all_cpus_of_the_affinity_mask_count(tmp_path, files):
+def test_without_a_quota_all_cpus_of_the_affinity_mask_count(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

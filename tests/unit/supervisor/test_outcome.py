@@ -2,6 +2,8 @@
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +38,7 @@ HUNG = Outcome(kind=OutcomeKind.HUNG, reason="Hung", message="Stands still.")
     [(COMPLETE, 0), (USER, 64), (STOPPED, 75), (HUNG, 76), (CRASH, 1)],
     ids=lambda value: str(value)[:20],
 )
-def test_exit_codes(outcome, code):
+def test_exit_codes(outcome: Outcome, code: int) -> None:
     assert exit_code(outcome) == code
 
 
@@ -55,11 +57,13 @@ def test_exit_codes(outcome, code):
         ([COMPLETE, COMPLETE], 1, "TorchrunFailed"),
     ],
 )
-def test_the_cause_is_found_among_the_consequences(outcomes, torchrun_code, expected):
+def test_the_cause_is_found_among_the_consequences(
+    outcomes: list[Outcome | None], torchrun_code: int, expected: object
+) -> None:
     assert merge_outcomes(outcomes, torchrun_code).reason == expected
 
 
-def test_outcomes_are_read_in_the_order_they_were_written(tmp_path):
+def test_outcomes_are_read_in_the_order_they_were_written(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for rank, outcome in [(1, CRASH), (0, LOST)]:
         write_atomically(run.outcome(rank), outcome.to_json())
@@ -67,17 +71,17 @@ def test_outcomes_are_read_in_the_order_they_were_written(tmp_path):
     assert read_outcomes(run, range(3)) == [CRASH, LOST, None]
 
 
-def _progress(**fields):
+def _progress(**fields: Any) -> Progress:
     return Progress(attempt=2, outcome=CRASH, updated_at=datetime(2026, 1, 1, tzinfo=UTC), **fields)
 
 
-def test_a_small_termination_message_keeps_everything():
+def test_a_small_termination_message_keeps_everything() -> None:
     progress = _progress(detail="x", outputs=["s3://bucket/best.pt"])
     assert Progress.model_validate_json(termination_message(progress)) == progress
 
 
 @pytest.mark.parametrize("length", [10, 3_000, 100_000])
-def test_a_termination_message_never_exceeds_the_kubelets_limit(length):
+def test_a_termination_message_never_exceeds_the_kubelets_limit(length: int) -> None:
     dataset = DatasetSummary(
         classes=["ü" * 50] * 80, images=1, boxes=1, validation_images=1, validation_boxes=1, warnings=["w" * 400] * 10
     )
@@ -86,4 +90,6 @@ def test_a_termination_message_never_exceeds_the_kubelets_limit(length):
     )
     text = termination_message(progress)
     assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
-    assert Progress.model_validate_json(text).outcome.reason == "RuntimeError"
+    outcome = Progress.model_validate_json(text).outcome
+    assert outcome is not None
+    assert outcome.reason == "RuntimeError"

@@ -3,7 +3,7 @@
 from masktrain_trainer.train.agreement import StepAgreement, Wishes
 
 
-def test_a_wish_is_read_one_step_later_and_once():
+def test_a_wish_is_read_one_step_later_and_once() -> None:
     agreement = StepAgreement(None, world_size=1)
     assert agreement.exchange(Wishes(stop=True)) == Wishes()
     assert agreement.exchange(Wishes(checkpoint=True)) == Wishes(stop=True)

@@ -1,5 +1,7 @@
 """Interval, pace and remaining time, by a clock of the test's own."""
 
+from pathlib import Path
+
 from masktrain_trainer.train.checkpointer import CheckpointClock
 from masktrain_trainer.train.progress_writer import Pace, ProgressWriter, as_losses
 from masktrain_trainer.train.run_directory import RunDirectory
@@ -12,7 +14,7 @@ class Clock:
         return self.now
 
 
-def test_a_checkpoint_is_due_once_per_interval():
+def test_a_checkpoint_is_due_once_per_interval() -> None:
     clock = Clock()
     interval = CheckpointClock(10, clock)
     clock.now = 9.9
@@ -26,7 +28,7 @@ def test_a_checkpoint_is_due_once_per_interval():
     assert not interval.due()
 
 
-def test_the_remaining_time_counts_validations():
+def test_the_remaining_time_counts_validations() -> None:
     clock = Clock()
     pace = Pace(batch_size=8, batches_per_epoch=10, epochs=3, clock=clock)
     assert pace.eta_seconds(0, 0) is None
@@ -38,7 +40,7 @@ def test_the_remaining_time_counts_validations():
     assert pace.eta_seconds(epoch=1, batch=5) == round(15 * 8 / 20 + 2 * 4)
 
 
-def test_progress_is_due_once_a_second(tmp_path):
+def test_progress_is_due_once_a_second(tmp_path: Path) -> None:
     clock = Clock()
     writer = ProgressWriter(RunDirectory(tmp_path), clock)
     assert writer.due()
@@ -49,6 +51,6 @@ def test_progress_is_due_once_a_second(tmp_path):
     assert writer.due()
 
 
-def test_losses_come_in_yolov5s_order():
+def test_losses_come_in_yolov5s_order() -> None:
     losses = as_losses([1.0, 2.0, 3.0])
     assert (losses.box, losses.objectness, losses.classification) == (1.0, 2.0, 3.0)

@@ -1,5 +1,7 @@
 """Where a training starts, and that rank 0's answer is everybody's."""
 
+from typing import NoReturn
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from masktrain_trainer.train.initialise import agreed, transfer
 ALONE = Ranks(0, 0, 1, 1, torch.device("cpu"))
 
 
-def test_weights_with_other_classes_lose_only_the_head():
+def test_weights_with_other_classes_lose_only_the_head() -> None:
     torch.manual_seed(0)
     source, target = build_yolo(Architecture.YOLOV5N, 80), build_yolo(Architecture.YOLOV5N, 3)
     sentence = transfer(target, {name: tensor.half() for name, tensor in source.state_dict().items()})
@@ -22,14 +24,14 @@ def test_weights_with_other_classes_lose_only_the_head():
     )
 
 
-def test_weights_that_fit_nowhere_are_the_users_error():
+def test_weights_that_fit_nowhere_are_the_users_error() -> None:
     with pytest.raises(UserError, match=r"model\.architecture") as caught:
         transfer(build_yolo(Architecture.YOLOV5N, 3), {"layer": torch.zeros(3)})
     assert caught.value.reason is FailureReason.INVALID_WEIGHTS
 
 
-def test_an_error_of_rank_0_is_an_error_of_all():
-    def fail():
+def test_an_error_of_rank_0_is_an_error_of_all() -> None:
+    def fail() -> NoReturn:
         raise UserError(FailureReason.STORE_DENIED, "The key is wrong.")
 
     with pytest.raises(UserError, match="The key is wrong") as caught:
@@ -37,7 +39,7 @@ def test_an_error_of_rank_0_is_an_error_of_all():
     assert caught.value.reason is FailureReason.STORE_DENIED
 
 
-def test_too_few_gpus_are_the_users_error(monkeypatch):
+def test_too_few_gpus_are_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.delenv("MASKTRAIN_DEVICE", raising=False)
     with pytest.raises(UserError, match=r"1 usable CUDA device\(s\) for 2 rank\(s\)"):

@@ -14,14 +14,14 @@ RESULT = EpochResult(
 )
 
 
-def test_every_field_is_twenty_wide():
+def test_every_field_is_twenty_wide() -> None:
     lines = append("", RESULT).splitlines()
     assert [len(line) for line in lines] == [20 * 14 + 13] * 2
     assert lines[0].split(",")[1] == "      train/box_loss"
     assert lines[1].split(",")[:2] == ["                   0", "             0.12346"]
 
 
-def test_lines_are_appended_and_read_back():
+def test_lines_are_appended_and_read_back() -> None:
     text = append(append("", RESULT), RESULT)
     table = parse(text)
     assert tuple(table) == COLUMNS

@@ -47,7 +47,8 @@ def initial_state(context: Context) -> TrainingState:
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
-    state = _fresh_state(context, model.to(device=context.ranks.device, memory_format=torch.channels_last))
+    model.to(device=context.ranks.device).to(memory_format=torch.channels_last)
+    state = _fresh_state(context, model)
     torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
     if start.checkpoint is not None:
         restore_state(start.checkpoint, state, context.ranks)

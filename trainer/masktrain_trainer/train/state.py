@@ -135,6 +135,7 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     state.model.load_state_dict(document["model"])
     state.ema.load_state_dict(document["ema"])
     state.optimizer.load_state_dict(document["optimizer"])
+    _lay_out_like_weights(state.optimizer)
     state.scaler.load_state_dict(document["scaler"])
     state.early_stopping.load_state_dict(document["early_stopping"])
     state.position = Position(document["epoch"], document["batch"], document["step"])
@@ -143,6 +144,14 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     state.best = None if document["best"] is None else BestModel(**document["best"])
     state.stopped_early, state.ended = document["stopped_early"], document["ended"]
     _restore_rank(document["rng"], state, ranks)
+
+
+def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give the momentum the weights' memory format: the fused kernels walk both as flat memory."""
+    for weight, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                entry[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _restore_rank(per_rank: list[dict[str, Any]], state: TrainingState, ranks: Ranks) -> None:
