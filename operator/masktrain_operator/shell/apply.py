@@ -39,6 +39,7 @@ class Applier:
     async def _create(self, manifest: Manifest) -> None:
         try:
             self._remember(await self._client.create(manifest))
+            logger.info("Created %s.", _described(manifest))
         except ConflictError:
             await self._adopt(manifest)
 
@@ -61,12 +62,14 @@ class Applier:
         elif controller_uid(existing) == controller_uid(manifest):
             bound = {**manifest, "metadata": {**manifest["metadata"], "uid": existing["metadata"]["uid"]}}
             self._remember(await self._client.apply(bound))
+            logger.info("Updated %s.", _described(manifest))
         else:
             raise RetryAfter(0)
 
     async def _delete(self, deletion: Deletion) -> None:
         try:
             await self._client.delete(deletion)
+            logger.info("Deleted %s %s/%s.", deletion.kind, deletion.namespace, deletion.name)
         except NotFoundError:
             kind = BY_NAME[deletion.api_version, deletion.kind]
             self._known.remove(kind, {"metadata": {"uid": deletion.uid}})
@@ -79,3 +82,8 @@ class Applier:
 
     def _remember(self, body: Manifest) -> None:
         self._known.put(BY_NAME[body["apiVersion"], body["kind"]], body)
+
+
+def _described(manifest: Manifest) -> str:
+    metadata = manifest["metadata"]
+    return f"{manifest['kind']} {metadata['namespace']}/{metadata['name']}"

@@ -7,11 +7,14 @@ import time
 from contextlib import AsyncExitStack
 
 import aiohttp
+from kubernetes.aio.config import ConfigException
+from kubernetes.aio.dynamic.exceptions import NotFoundError
 
+from masktrain_operator.api.labels import CRD_NAME
 from masktrain_operator.core.types import Manifest
 
 from .apply import Applier
-from .client import ApiError, KubernetesClient, connect
+from .client import ApiError, KubernetesClient, api_message, connect
 from .events import EventRecorder
 from .known_objects import KnownObjects, owner_uid
 from .metrics import ClusterCollector, Metrics, serve_metrics
@@ -34,6 +37,10 @@ class Unhealthy(Exception):
     """The operator should be restarted; the message says why."""
 
 
+class CannotStart(Exception):
+    """The API server could not be reached or refused; the message says why."""
+
+
 class Controller:
     """Told of every event by the handlers; from there on everything goes through the work queue."""
 
@@ -44,7 +51,14 @@ class Controller:
         self._open = AsyncExitStack()
 
     async def start(self) -> None:
-        """Fill the caches, then start working. Raises ApiError or aiohttp.ClientError if the API server refuses."""
+        """Fill the caches, then start working. Raises CannotStart with a sentence; it may be called again then."""
+        try:
+            await self._start()
+        except (ApiError, ConfigException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self.stop()
+            raise CannotStart(_sentence(error)) from None
+
+    async def _start(self) -> None:
         api_client = await connect()
         self._open.push_async_callback(api_client.close)
         self._client = KubernetesClient(api_client)
@@ -91,7 +105,9 @@ class Controller:
         )
 
     async def _serve_metrics(self) -> None:
-        self._metrics.registry.register(ClusterCollector(self._queue, self._known))
+        collector = ClusterCollector(self._queue, self._known)
+        self._metrics.registry.register(collector)
+        self._open.callback(self._metrics.registry.unregister, collector)
         if self._settings.metrics_port:
             self._open.push_async_callback(await serve_metrics(self._metrics.registry, self._settings.metrics_port))
 
@@ -108,7 +124,7 @@ class Controller:
             try:
                 await self._resync()
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                logger.warning("The periodic listing failed and will be repeated: %s", error.__class__.__name__)
+                logger.warning("The periodic listing failed and will be repeated. %s", _sentence(error))
 
     async def _resync(self) -> None:
         """Correct the caches and look at every job anew: the repair of whatever a watch missed."""
@@ -123,6 +139,16 @@ class Controller:
     def _wake_all(self) -> None:
         for job in self._known.training_jobs:
             self._queue.wake(job["metadata"]["uid"])
+
+
+def _sentence(error: Exception) -> str:
+    match error:
+        case NotFoundError():
+            return f"The cluster has no CustomResourceDefinition {CRD_NAME}; install it, as the chart does."
+        case ApiError():
+            return f"The API server refused: {api_message(error)}"
+        case _:
+            return f"The API server cannot be reached: {str(error) or type(error).__name__}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -25,13 +25,13 @@ class EventRecorder:
         self._client = client
 
     async def record(self, training_job: Manifest, event: Event) -> None:
+        metadata = training_job["metadata"]
+        logger.info("%s/%s %s: %s", metadata["namespace"], metadata["name"], event.reason, event.message)
         manifest = event_manifest(training_job, event, datetime.now(UTC))
         try:
             await self._create_or_count(manifest)
         except ApiError as error:
-            logger.warning(
-                "Event %s of %s was not written: %s", event.reason, training_job["metadata"]["name"], api_message(error)
-            )
+            logger.warning("Event %s of %s was not written: %s", event.reason, metadata["name"], api_message(error))
 
     async def _create_or_count(self, manifest: Manifest) -> None:
         try:

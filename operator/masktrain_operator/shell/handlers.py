@@ -7,11 +7,9 @@ on them, and a deletion would hang while the operator is down.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import kopf
 
-from .client import ApiError, api_message
-from .controller import Controller, Unhealthy
+from .controller import CannotStart, Controller, Unhealthy
 from .login import login
 from .resources import JOBS, PODS, SERVICES, TRAINING_JOBS, WATCHED, ResourceKind
 
@@ -21,6 +19,7 @@ INACTIVITY_SECONDS = 90
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
 LIST_CHUNK = 500
+START_AGAIN_SECONDS = 3
 
 
 def registry_for(controller: Controller) -> kopf.OperatorRegistry:
@@ -50,15 +49,15 @@ def configure_watching(settings: kopf.OperatorSettings) -> None:
 
 
 def _register_life(registry: kopf.OperatorRegistry, controller: Controller) -> None:
-    @kopf.on.startup(registry=registry)
+    @kopf.on.startup(id="start", registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure_watching(settings)
         try:
             await controller.start()
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise kopf.PermanentError(f"The operator cannot start: {_sentence(error)}") from None
+        except CannotStart as reason:
+            raise kopf.TemporaryError(str(reason), delay=START_AGAIN_SECONDS) from None
 
-    @kopf.on.cleanup(registry=registry)
+    @kopf.on.cleanup(id="stop", registry=registry)
     async def stop(**_: Any) -> None:
         await controller.stop()
 
@@ -76,7 +75,3 @@ def _saw(controller: Controller, kind: ResourceKind) -> Callable[..., Awaitable[
         controller.saw(kind, event["type"], body)
 
     return saw
-
-
-def _sentence(error: Exception) -> str:
-    return api_message(error) if isinstance(error, ApiError) else str(error)

@@ -56,7 +56,8 @@ class Reconciler:
         try:
             job = MaskTrainingJob.parse(training_job)
         except ValidationError as error:
-            return await self._report_unparsable(training_job, error)
+            await self._report_unparsable(training_job, error)
+            return None
         observed = await self._observer.observe(training_job)
         decided = plan(job, observed, self._now(), self._settings)
         await self._apply(training_job, decided)

@@ -93,7 +93,8 @@ class WorkQueue:
 
     def oldest_age(self) -> float:
         """Seconds that the key in work or ready the longest has been so; 0 with nothing to do."""
-        return self._now() - min((*self._ready_since.values(), *self._running_since.values()), default=self._now())
+        now = self._now()
+        return now - min((*self._ready_since.values(), *self._running_since.values()), default=now)
 
     def alive(self) -> bool:
         """Whether every worker is running."""
