@@ -137,9 +137,7 @@ def show_ending(cluster: Cluster, status: dict[str, Any]) -> None:
     console.rule("status")
     console.print_json(data={key: status[key] for key in status if key != "conditions"})
     console.rule("events")
-    columns = "custom-columns=SEEN:.lastTimestamp,REASON:.reason,MESSAGE:.message"
-    arguments = ("--namespace", NAMESPACE, "--for", f"mtj/{JOB}", "--output", columns, "--sort-by", ".lastTimestamp")
-    console.print(cluster.kubectl("get", "events", *arguments).strip())
+    console.print(cluster.kubectl("events", "--namespace", NAMESPACE, "--for", f"mtj/{JOB}").strip())
     console.rule("objects in the bucket `checkpoints`")
     for found in s3_client(cluster).list_objects_v2(Bucket="checkpoints").get("Contents", []):
         console.print(f"{found['Size']:>10}  {found['Key']}")

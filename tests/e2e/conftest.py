@@ -60,7 +60,7 @@ class Jobs:
 
     def events(self, name: str) -> dict[str, str]:
         """Reason to message of the job's events."""
-        listed = json.loads(self.kubectl("get", "events", "--for", f"mtj/{name}", "--output", "json"))["items"]
+        listed = json.loads(self.kubectl("events", "--for", f"mtj/{name}", "--output", "json"))["items"]
         return {event["reason"]: event["message"] for event in listed}
 
     def objects(self, name: str) -> list[str]:
