@@ -109,7 +109,7 @@ def _tolerations(job: MaskTrainingJob) -> list[Manifest]:
 
 
 def _gpu_taints(job: MaskTrainingJob) -> list[str]:
-    """GPU nodes are tainted with the name of their resource; slices of NVIDIA GPUs (MIG) keep the taint of the whole."""
+    """GPU nodes are tainted with their resource's name; slices of NVIDIA GPUs (MIG) keep the taint of the whole."""
     return list(dict.fromkeys(("nvidia.com/gpu", job.spec.compute.gpu_resource)))
 
 

@@ -89,7 +89,7 @@ class Example(Contract):
     """A class's own words."""
 
     optional: int | None = Field(default=None, gt=0, lt=10)
-    names: list[str] = []
+    names: list[str] = Field(default=[])
 
 
 class Outer(Contract):

@@ -2,17 +2,26 @@
 
 from dataclasses import replace
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from masktrain_operator.api.rules import MAX_NAME
 from masktrain_operator.core.jobs import attempt_number, is_finished
+from masktrain_operator.core.names import attempt_name
 from masktrain_operator.core.pods import is_terminal
+from masktrain_operator.core.types import Plan
 from tests.unit.operator.manifests import checkpoint, progress
 from tests.unit.operator.world import NO_WORK, World
 
 EXIT_CODES = st.sampled_from([1, 64, 75, 76, 137])
-LONGEST_NAME = "m" * 50
+
+
+@given(attempt=st.integers(0, 10**6), rank=st.integers(0, 63))
+def test_names_fit_a_host_name(attempt: int, rank: int) -> None:
+    """The host name of a pod is the name of its Job and its rank."""
+    longest = attempt_name("m" * MAX_NAME, attempt)
+    assert len(f"{longest}-{rank}") <= 63
 
 
 class LifeOfAJob(RuleBasedStateMachine):
@@ -30,8 +39,12 @@ class LifeOfAJob(RuleBasedStateMachine):
     @rule(writes=st.sets(st.sampled_from(["create", "apply", "delete"])))
     def the_operator_is_killed_between_its_writes(self, writes: set[str]) -> None:
         decided = self.world.plan()
-        lost = {kind: () for kind in ("create", "apply", "delete") if kind not in writes}
-        self.world.apply(replace(decided, status=None, events=(), **lost))
+        done = Plan(
+            create=decided.create if "create" in writes else (),
+            apply=decided.apply if "apply" in writes else (),
+            delete=decided.delete if "delete" in writes else (),
+        )
+        self.world.apply(done)
 
     @rule()
     def pods_start(self) -> None:

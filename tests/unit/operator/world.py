@@ -11,7 +11,7 @@ from typing import Any
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.plan import plan
-from masktrain_operator.core.pods import is_terminal, node_rank
+from masktrain_operator.core.pods import is_terminal
 from masktrain_operator.core.types import Deletion, Event, Manifest, Observed, Plan
 from masktrain_trainer.config import Progress
 from tests.unit.operator.manifests import NOW, SETTINGS, ended_pod, job_body, pod
@@ -21,7 +21,7 @@ NO_WORK = Plan()
 
 class World:
     def __init__(self, **sections: dict[str, Any]) -> None:
-        self.body = job_body(**sections)
+        self.body = job_body("masks", **sections)
         self.jobs: dict[str, Manifest] = {}
         self.pods: dict[str, Manifest] = {}
         self.service: Manifest | None = None
@@ -165,9 +165,6 @@ class World:
 
     def reasons(self) -> list[str]:
         return [event.reason for event in self.events]
-
-    def ranks(self) -> list[int | None]:
-        return sorted(node_rank(manifest) or 0 for manifest in self.pods.values())
 
     def _put(self, *manifests: Manifest) -> None:
         self.pods.update({manifest["metadata"]["name"]: manifest for manifest in manifests})
