@@ -2,7 +2,7 @@
 
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus, State
-from masktrain_trainer.config import Phase, Progress
+from masktrain_trainer.config import DatasetSummary, Phase, Progress
 
 from . import pods
 from .attempts import Attempt
@@ -105,7 +105,7 @@ def _completion_sentence(status: MaskTrainingJobStatus) -> str:
 def _with_said(situation: Situation, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
     status = merge_progress(status, said)
     if said.dataset is not None:
-        sentence = _dataset_sentence(status)
+        sentence = _dataset_sentence(said.dataset)
         status = _set(situation, status, ConditionType.DATASET_VERIFIED, True, reason=Reason.VERIFIED, message=sentence)
     if said.store_error is not None:
         kind, reason = ConditionType.CHECKPOINT_FRESH, Reason.STORE_ERROR
@@ -116,10 +116,7 @@ def _with_said(situation: Situation, status: MaskTrainingJobStatus, said: Progre
     return status
 
 
-def _dataset_sentence(status: MaskTrainingJobStatus) -> str:
-    dataset = status.dataset
-    if dataset is None:
-        return ""
+def _dataset_sentence(dataset: DatasetSummary) -> str:
     skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
     return (
         f"{len(dataset.classes)} classes ({', '.join(dataset.classes)}), {dataset.images} training images with "
