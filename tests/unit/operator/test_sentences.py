@@ -27,8 +27,10 @@ def waiting_container(reason: str, message: str = "") -> Manifest:
         ((pod(0), pod(1, phase="Pending")), "1 of 2 workers of attempt 0 have started."),
         (
             (pod(0), UNSCHEDULABLE),
-            "1 of 2 workers of attempt 0 have started; "
-            "masks-0-1-abcde cannot be scheduled: 0/2 nodes: Insufficient GPUs.",
+            (
+                "1 of 2 workers of attempt 0 have started; "
+                "masks-0-1-abcde cannot be scheduled: 0/2 nodes: Insufficient GPUs."
+            ),
         ),
         (
             (pod(0), waiting_container("ImagePullBackOff", "no such image")),
