@@ -12,10 +12,11 @@ from masktrain_trainer.config import Keep
 
 
 def manifest(attempt: int, run: int, step: int, fitness: float | None = None) -> Manifest:
-    file = StoredFile(name="state.pt", size_bytes=1, sha256=f"{attempt}{run}{step}".ljust(64, "0"))
+    names = ["state.pt", "model.pt"] if fitness is not None else ["state.pt"]
+    files = [StoredFile(name=name, size_bytes=1, sha256=f"{attempt}{run}{step}".ljust(64, "0")) for name in names]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return Manifest(
-        attempt=attempt, run=run, epoch=step // 10, step=step, fitness=fitness, created_at=moment, files=[file]
+        attempt=attempt, run=run, epoch=step // 10, step=step, fitness=fitness, created_at=moment, files=files
     )
 
 

@@ -36,16 +36,41 @@ def test_a_taken_snapshot_is_never_replaced_and_outlives_its_uploader(tmp_path: 
     offer(spool, "first")
     taken = spool.take()
     assert taken is not None
+    again = Spool(tmp_path).take()
+    assert again == taken
     offer(spool, "second")
     assert taken.read_text() == "first"
     assert spool.pending() == 2
-    again = Spool(tmp_path).take()
-    assert again is not None
-    assert again.read_text() == "first"
-    again.unlink()
+    spool.release(taken)
     second = spool.take()
     assert second is not None
     assert second.read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("taken", "newer", "next_"), [("l1", "l2", "l2"), ("l1", "b2", "b2"), ("b1", "l2", "b1"), ("b1", "b2", "b2")]
+)
+def test_a_failed_snapshot_gives_way_to_a_newer_one_but_a_best_only_to_a_best(
+    tmp_path: Path, taken: str, newer: str, next_: str
+) -> None:
+    spool = Spool(tmp_path)
+    offer(spool, taken, is_best=taken.startswith("b"))
+    assert spool.take() is not None
+    offer(spool, newer, is_best=newer.startswith("b"))
+    found = spool.take()
+    assert found is not None
+    assert found.read_text() == next_
+
+
+def test_memory_is_used_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    offer(spool, "1")
+    taken = spool.take()
+    assert taken is not None
+    first = taken.stat().st_ino
+    spool.release(taken)
+    assert spool.unfinished().stat().st_ino == first
+    assert spool.pending() == 0
 
 
 def test_nothing_waits_at_first(tmp_path: Path) -> None:

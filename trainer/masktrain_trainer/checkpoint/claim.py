@@ -1,43 +1,48 @@
 """Claiming a run number: two containers that believe to be the same attempt never write under the same fence."""
 
+import contextlib
+
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import PreconditionFailed
+from masktrain_trainer.stores.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 
 from .journal import read_claims
 from .keys import Fence, JobKeys
 
-_TRIES = 100  # each lost try means that another pod of this attempt got a number: there are never that many
+_TRIES = 100  # each lost try means that another pod of this attempt claims too: there are never that many
 
 
 def claim_run(store: Store, keys: JobKeys, attempt: int, pod_uid: str) -> Fence:
-    """The fence of this container, higher than every earlier one of its attempt.
-
-    With a server that honours `if_absent`, by creating the claim's object; else by writing one with the pod's uid in
-    its key and looking who else did: the smallest uid keeps the number.
-    """
-    guaranteed = store.honours_conditional_writes()
+    """The fence of this container, higher than every earlier one of its attempt. Raises StoreError."""
+    claim = _create if store.honours_conditional_writes() else _announce
     for _ in range(_TRIES):
-        fence = _next(read_claims(store, keys), attempt)
-        won = _create(store, keys, fence, pod_uid) if guaranteed else _compare(store, keys, fence, pod_uid)
-        if won:
+        fence = _next(read_claims(store, keys), attempt, pod_uid)
+        if claim(store, keys, fence, pod_uid):
             return fence
-    raise RuntimeError(f"no run number of attempt {attempt} could be claimed in {_TRIES} tries")
+    raise StoreUnavailable(f"No run number of attempt {attempt} could be claimed in {_TRIES} tries.")
 
 
-def _next(claims: dict[Fence, list[str]], attempt: int) -> Fence:
-    return Fence(attempt, max((fence.run for fence in claims if fence.attempt == attempt), default=-1) + 1)
+def _next(claims: dict[Fence, list[str]], attempt: int, pod_uid: str) -> Fence:
+    """One more than the highest; pods that contend for that go on to different ones, in the order of their uids."""
+    highest = max((fence for fence in claims if fence.attempt == attempt), default=Fence(attempt, -1))
+    contenders = sorted(claims.get(highest, []))
+    place = contenders.index(pod_uid) if pod_uid in contenders else 0
+    return Fence(attempt, highest.run + 1 + place)
 
 
 def _create(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
-    """A reply may be lost after the write: then the object is ours although it "exists already"."""
-    key = f"{keys.runs}{fence}"
-    try:
-        store.put(key, pod_uid.encode(), if_absent=True)
-    except PreconditionFailed:
-        return store.read(key) == pod_uid.encode()
-    return True
+    """The object tells who won, also where the reply was lost and the client's second try "found it there"."""
+    key, body = f"{keys.runs}{fence}", pod_uid.encode()
+    with contextlib.suppress(PreconditionFailed):
+        store.put(key, body, if_absent=True)
+    with contextlib.suppress(ObjectMissing):  # a server may refuse both of two racing writers
+        return store.read(key) == body
+    return False
 
 
-def _compare(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
+def _announce(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
+    """Write first, look then: of two that claim one number at least one sees the other, and whoever does gives it up.
+
+    The uids' order must not give the number to one that sees another: that one may have looked earlier and begun.
+    """
     store.put(f"{keys.runs}{fence}-{pod_uid}", b"")
-    return min(read_claims(store, keys)[fence]) == pod_uid
+    return read_claims(store, keys)[fence] == [pod_uid]

@@ -1,32 +1,28 @@
 """The end of a job: its best model proven to be among the outputs, and only then everything else deleted."""
 
-import hashlib
+import logging
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from masktrain_trainer.config import CheckpointRef, Contract, Keep
+from masktrain_trainer.config import CheckpointRef, Keep
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import ObjectMissing, StoreUnavailable
 
+from .fetch import fetch_problem
 from .journal import read_manifests
 from .keys import BEST_FILE, MODEL_FILE, RESULT_FILE, Fence, JobKeys
-from .manifest import Manifest, best, newest_first
+from .load import load_model_file
+from .manifest import Manifest, models_best_first
 from .publish import reference, refuse_if_fenced
-from .retention import clean_up, kept_when_complete
+from .result import Result
+from .retention import clean_up, discard_unfinished, kept_when_complete
 
-
-class Result(Contract):
-    """`result.json`, written when all outputs are in place: the job of this uid is complete."""
-
-    uid: str
-    best: CheckpointRef
-    outputs: list[str]
-    completed_at: datetime
+log = logging.getLogger(__name__)
 
 
 class NothingToPublish(Exception):
-    """No checkpoint has a model."""
+    """No checkpoint has a model that reads back."""
 
 
 def complete(store: Store, keys: JobKeys, fence: Fence, artifacts: Path, keep: Keep) -> Result:
@@ -35,51 +31,59 @@ def complete(store: Store, keys: JobKeys, fence: Fence, artifacts: Path, keep: K
     Raises NothingToPublish, Fenced, or StoreError.
     """
     refuse_if_fenced(store, keys, fence)
+    for name in (BEST_FILE, RESULT_FILE):
+        discard_unfinished(store, keys.output(name))
     manifests = read_manifests(store, keys)
-    chosen = best_model(manifests)
-    store.copy(chosen.prefix(keys) + MODEL_FILE, keys.output(BEST_FILE))
-    proven = reference(store, chosen, MODEL_FILE, keys.output(BEST_FILE))
-    if not reads_back(store, keys, proven):
-        raise StoreUnavailable(f"{proven.uri} does not read back as it was written.")
-    outputs = [proven.uri, *_publish_artifacts(store, keys, artifacts), store.uri(keys.output(RESULT_FILE))]
-    result = Result(uid=keys.uid, best=proven, outputs=outputs, completed_at=datetime.now(UTC))
+    best, metrics = _publish_best(store, keys, models_best_first(manifests))
+    outputs = [best.uri, *_publish_artifacts(store, keys, artifacts), store.uri(keys.output(RESULT_FILE))]
+    result = Result(uid=keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=datetime.now(UTC))
+    refuse_if_fenced(store, keys, fence)
     store.put(keys.output(RESULT_FILE), result.to_json().encode())
     clean_up(store, keys, kept_when_complete(manifests, keep))
     return result
 
 
-def completed(store: Store, keys: JobKeys) -> Result | None:
-    """The result of this very job, if an earlier container finished it and its best.pt still reads back."""
-    try:
-        result = Result.model_validate_json(store.read(keys.output(RESULT_FILE)))
-    except (ObjectMissing, ValueError):
-        return None
-    return result if result.uid == keys.uid and reads_back(store, keys, result.best) else None
-
-
-def best_model(manifests: list[Manifest]) -> Manifest:
-    """The best checkpoint, or without any validation the newest that has a model. Raises NothingToPublish."""
-    with_model = [manifest for manifest in manifests if manifest.file(MODEL_FILE) is not None]
-    chosen = best(with_model) or next(iter(newest_first(with_model)), None)
-    if chosen is None:
-        raise NothingToPublish("no checkpoint with a model was stored")
-    return chosen
-
-
-def reads_back(store: Store, keys: JobKeys, expected: CheckpointRef) -> bool:
-    """Whether the output best.pt has the expected content: downloaded and hashed, not asked for."""
+def proven_metrics(store: Store, key: str, sha256: str) -> dict[str, float] | None:
+    """What the model file at `key` says of itself, if it has the expected content: downloaded, hashed and loaded."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / BEST_FILE
-        try:
-            store.download(keys.output(BEST_FILE), local)
-        except ObjectMissing:
-            return False
-        with local.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == expected.sha256
+        problem = fetch_problem(store, key, sha256, local)
+        if problem is None:
+            return load_model_file(local).metrics
+    log.warning("%s is %s", store.uri(key), problem)
+    return None
+
+
+def _publish_best(
+    store: Store, keys: JobKeys, candidates: Sequence[Manifest]
+) -> tuple[CheckpointRef, dict[str, float]]:
+    """The first model that reads back from among the outputs, and its metrics."""
+    target = keys.output(BEST_FILE)
+    for manifest in candidates:
+        file = manifest.file(MODEL_FILE)
+        assert file is not None
+        for source in _copies(store, keys, manifest):
+            store.copy(source, target)
+            metrics = proven_metrics(store, target, file.sha256)
+            if metrics is not None:
+                return reference(store, manifest, MODEL_FILE, target), metrics
+    raise NothingToPublish(
+        "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
+    )
+
+
+def _copies(store: Store, keys: JobKeys, manifest: Manifest) -> list[str]:
+    """Where the checkpoint's model is stored, the bucket's second copy last."""
+    file = manifest.file(MODEL_FILE)
+    assert file is not None
+    places = (manifest.prefix(keys) + MODEL_FILE, keys.best)
+    sizes = {key: found.size for key in places if (found := store.head(key)) is not None}
+    return [key for key, size in sizes.items() if size == file.size_bytes]
 
 
 def _publish_artifacts(store: Store, keys: JobKeys, folder: Path) -> list[str]:
-    files = sorted(path for path in folder.glob("*") if path.is_file())
+    files = sorted(path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE))
     for path in files:
+        discard_unfinished(store, keys.output(path.name))
         store.put(keys.output(path.name), path)
     return [store.uri(keys.output(path.name)) for path in files]

@@ -33,6 +33,11 @@ class Fence:
         attempt, run = text.split(".")
         return cls(int(attempt), int(run))
 
+    @classmethod
+    def of_checkpoint(cls, checkpoint_id: str) -> Self:
+        """Whose checkpoint it is. Raises ValueError if it is no checkpoint's name."""
+        return cls.parse(checkpoint_id.partition("-")[0])
+
 
 @dataclass(frozen=True)
 class JobKeys:
@@ -54,12 +59,24 @@ class JobKeys:
     def checkpoints(self) -> str:
         return f"{self.root}ckpt/"
 
+    def checkpoint(self, checkpoint_id: str) -> str:
+        """The prefix of a checkpoint's files."""
+        return f"{self.checkpoints}{checkpoint_id}/"
+
+    def checkpoint_id(self, key: str) -> str:
+        """The checkpoint that the file `key` below `checkpoints` belongs to."""
+        return key.removeprefix(self.checkpoints).partition("/")[0]
+
     @property
     def best(self) -> str:
         return f"{self.root}{BEST_FILE}"
 
+    @property
+    def pointers(self) -> str:
+        return f"{self.root}pointers/"
+
     def pointer(self, name: str) -> str:
-        return f"{self.root}pointers/{name}.json"
+        return f"{self.pointers}{name}.json"
 
     def output(self, name: str) -> str:
         """A file of the complete job."""

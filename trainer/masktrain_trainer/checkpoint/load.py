@@ -1,8 +1,7 @@
 """Reading the project's files. Pickles are never executed: only tensors and plain values are taken."""
 
 import pickle
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from masktrain_trainer.config import Architecture
 
 MODEL_FORMAT = "masktrain-v1"
 STATE_FORMAT = "masktrain-state-v1"
+_KINDS = {MODEL_FORMAT: "best.pt of MaskTrain", STATE_FORMAT: "checkpoint of MaskTrain"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,13 @@ class ModelFile:
 def load_model_file(path: Path) -> ModelFile:
     """Read a best.pt. Raises ValueError with one sentence if it is not one."""
     document = _load(path, MODEL_FORMAT)
-    fields = {name: document[name] for name in ModelFile.__dataclass_fields__ if name != "architecture"}
-    return ModelFile(architecture=Architecture(document["architecture"]), **fields)
+    missing = [field.name for field in fields(ModelFile) if field.name not in document]
+    if missing:
+        raise ValueError(f"{path} is an incomplete best.pt of MaskTrain: it lacks {', '.join(missing)}.")
+    if document["architecture"] not in list(Architecture):
+        raise ValueError(f"{path} holds the model {document['architecture']!r}, which this version does not know.")
+    values = {field.name: document[field.name] for field in fields(ModelFile)}
+    return ModelFile(**values | {"architecture": Architecture(document["architecture"])})
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -43,13 +48,25 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def _load(path: Path, expected: str) -> dict[str, Any]:
+    loaded = _load_plain(path)
+    document: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+    found = document.get("format")
+    if found == expected:
+        return document
+    if found in _KINDS:
+        raise ValueError(f"{path} is a {_KINDS[found]}, not a {_KINDS[expected]}.")
+    raise ValueError(f"{path} is not a {_KINDS[expected]}; weights of other programs cannot be read.")
+
+
+def _load_plain(path: Path) -> Any:
     try:
-        document: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, OSError):
-        raise ValueError(f"{path} is not a file that MaskTrain wrote, or it is damaged.") from None
-    found = document.get("format") if isinstance(document, dict) else None
-    if found != expected:
-        raise ValueError(f"{path} is not a {expected} file (its format is {found!r}).")
-    return document
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} is damaged, or it holds another program's Python objects, which are never executed; "
+            "give a best.pt that MaskTrain wrote."
+        ) from None
+    except Exception as error:  # torch's readers raise almost anything for bytes that are no torch file
+        raise ValueError(f"{path} is no torch file, or it is damaged ({type(error).__name__}).") from None

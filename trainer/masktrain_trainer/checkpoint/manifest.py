@@ -1,12 +1,14 @@
 """A checkpoint as its manifest tells it, and which of several is the newest and the best. Pure."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from masktrain_trainer.config import Contract
 
-from .keys import Fence, JobKeys
+from .keys import MODEL_FILE, Fence, JobKeys
 
 FORMAT: Literal["masktrain-checkpoint-v1"] = "masktrain-checkpoint-v1"
 
@@ -47,8 +49,25 @@ class Manifest(Contract):
     def file(self, name: str) -> StoredFile | None:
         return next((file for file in self.files if file.name == name), None)
 
+    @property
+    def has_model(self) -> bool:
+        return self.file(MODEL_FILE) is not None
+
     def prefix(self, keys: JobKeys) -> str:
-        return f"{keys.checkpoints}{self.id}/"
+        return keys.checkpoint(self.id)
+
+    def seal(self) -> bytes:
+        """The manifest's document with its own checksum, so that a flipped bit changes neither order nor fitness."""
+        document = json.loads(self.to_json())
+        return json.dumps({"manifest": document, "sha256": _digest(document)}, indent=1).encode()
+
+    @classmethod
+    def unseal(cls, content: bytes) -> "Manifest":
+        """Raises ValueError if `content` is no manifest or not as it was written."""
+        sealed = json.loads(content)
+        if not isinstance(sealed, dict) or sealed.get("sha256") != _digest(sealed.get("manifest")):
+            raise ValueError("the manifest's checksum does not match")
+        return cls.model_validate(sealed["manifest"])
 
 
 def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
@@ -57,6 +76,21 @@ def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def best(manifests: Iterable[Manifest]) -> Manifest | None:
-    """The highest fitness, the earliest on a tie; None if no checkpoint was validated."""
-    validated = [manifest for manifest in manifests if manifest.fitness is not None]
-    return min(validated, key=lambda manifest: (-(manifest.fitness or 0.0), manifest.age_order), default=None)
+    """The highest fitness, the earliest on a tie; None if no validated checkpoint holds a model."""
+    candidates = [manifest for manifest in manifests if manifest.has_model and manifest.fitness is not None]
+    return next(iter(sorted(candidates, key=_rank)), None)
+
+
+def models_best_first(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """Checkpoints whose model could be a job's result: the validated ones, then, newest first, the others."""
+    with_model = [manifest for manifest in newest_first(manifests) if manifest.has_model]
+    validated = [manifest for manifest in with_model if manifest.fitness is not None]
+    return [*sorted(validated, key=_rank), *(manifest for manifest in with_model if manifest.fitness is None)]
+
+
+def _rank(manifest: Manifest) -> tuple[float, tuple[int, int, int]]:
+    return (-(manifest.fitness or 0.0), manifest.age_order)
+
+
+def _digest(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

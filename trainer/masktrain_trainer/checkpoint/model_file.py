@@ -6,11 +6,15 @@ import torch
 from torch import Tensor
 
 from .load import MODEL_FORMAT
-from .snapshot import SnapshotMeta
+from .snapshot import UnusableSnapshot
+from .snapshot_meta import SnapshotMeta
 
 
 def slim_model(state: dict[str, Any], meta: SnapshotMeta) -> dict[str, Any]:
-    """The averaged weights of `state` in float16, with what is needed to run them."""
+    """The averaged weights of `state` in float16, with what is needed to run them. Raises UnusableSnapshot."""
+    missing = [name for name in ("ema", "model_info", "metrics", "training") if name not in state]
+    if missing:
+        raise UnusableSnapshot(f"No model can be made of a state without {', '.join(missing)}.")
     weights: dict[str, Tensor] = state["ema"]["state_dict"]
     return {
         "format": MODEL_FORMAT,

@@ -1,5 +1,6 @@
 """Making a checkpoint exist: files first, each verified, the manifest last."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -8,10 +9,9 @@ from masktrain_trainer.stores import ObjectInfo, Store
 from masktrain_trainer.stores.errors import StoreUnavailable
 
 from .journal import read_claims
-from .keys import MANIFEST_FILE, MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .keys import MANIFEST_FILE, Fence, JobKeys
 from .local_file import LocalFile
 from .manifest import Manifest, StoredFile
-from .pointers import move_pointer
 from .snapshot_meta import SnapshotMeta
 
 
@@ -19,43 +19,43 @@ class Fenced(Exception):
     """A later container of this job has claimed a run: this one must not write any more."""
 
 
-def publish(
-    store: Store, keys: JobKeys, fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta
-) -> tuple[Manifest, CheckpointRef]:
-    """Store a checkpoint and point `last` at it. Raises Fenced, or StoreError if anything could not be proven."""
+def publish(store: Store, keys: JobKeys, fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> Manifest:
+    """Store a checkpoint; repeated after a failure, it sends only what is missing.
+
+    Raises Fenced, or StoreError if anything could not be proven.
+    """
     refuse_if_fenced(store, keys, fence)
     manifest = _manifest(fence, files, meta)
     prefix = manifest.prefix(keys)
     for file in files:
-        verify(file.stored(), store.put(prefix + file.name, file.path, sha256=file.sha256))
-    store.put(prefix + MANIFEST_FILE, manifest.to_json().encode())
-    move_pointer(store, keys, "last", manifest, fence)
-    return manifest, reference(store, manifest, STATE_FILE, prefix + STATE_FILE)
-
-
-def refresh_best(store: Store, keys: JobKeys, fence: Fence, manifest: Manifest) -> CheckpointRef:
-    """Copy the checkpoint's model to `best.pt`, so that every ending leaves one."""
-    refuse_if_fenced(store, keys, fence)
-    store.copy(manifest.prefix(keys) + MODEL_FILE, keys.best)
-    move_pointer(store, keys, "best", manifest, fence)
-    return reference(store, manifest, MODEL_FILE, keys.best)
+        if not is_stored(file.stored(), store.head(prefix + file.name)):
+            verify(file.stored(), store.put(prefix + file.name, file.path, sha256=file.sha256))
+    store.put(prefix + MANIFEST_FILE, manifest.seal())
+    return manifest
 
 
 def refuse_if_fenced(store: Store, keys: JobKeys, fence: Fence) -> None:
     """Raise Fenced if a higher fence was claimed."""
     newest = max(read_claims(store, keys), default=fence)
     if newest > fence:
-        raise Fenced(f"run {newest} of this job writes now; run {fence} stops writing")
+        raise Fenced(f"Run {newest} of this job writes now; run {fence} stops writing.")
+
+
+def is_stored(expected: StoredFile, found: ObjectInfo | None) -> bool:
+    """Whether the store shows the file that is meant, by size and checksum."""
+    return found is not None and (found.size, found.sha256) == (expected.size_bytes, expected.sha256)
 
 
 def verify(expected: StoredFile, found: ObjectInfo | None) -> None:
-    """Raise StoreUnavailable unless the store has the file that was meant."""
+    """Raise StoreUnavailable unless the store shows the file that is meant; some servers lose the checksum."""
     if found is None or found.size != expected.size_bytes or found.sha256 not in (None, expected.sha256):
         raise StoreUnavailable(f"{expected.name} was uploaded, but the store shows another file than was sent.")
 
 
-def reference(store: Store, manifest: Manifest, name: str, key: str) -> CheckpointRef:
-    """A verified file of a checkpoint, for the job's status."""
+def reference(
+    store: Store, manifest: Manifest, name: str, key: str, *, verified_at: datetime | None = None
+) -> CheckpointRef:
+    """A verified file of a checkpoint, for the job's status; verified now unless said otherwise."""
     file = manifest.file(name)
     assert file is not None, f"{manifest.id} has no {name}"
     return CheckpointRef(
@@ -65,7 +65,7 @@ def reference(store: Store, manifest: Manifest, name: str, key: str) -> Checkpoi
         epoch=manifest.epoch,
         step=manifest.step,
         fitness=manifest.fitness,
-        verified_at=datetime.now(UTC),
+        verified_at=verified_at or datetime.now(UTC),
     )
 
 
@@ -75,7 +75,7 @@ def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> M
         run=fence.run,
         epoch=meta.epoch,
         step=meta.step,
-        fitness=meta.fitness,
+        fitness=meta.fitness if meta.fitness is not None and math.isfinite(meta.fitness) else None,
         created_at=datetime.now(UTC),
         files=[file.stored() for file in files],
     )

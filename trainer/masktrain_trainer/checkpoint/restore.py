@@ -4,7 +4,6 @@
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -26,15 +25,16 @@ from masktrain_trainer.config import (
     RunConfig,
 )
 from masktrain_trainer.stores import Store, open_store
-from masktrain_trainer.stores.errors import ObjectMissing, StoreDenied, StoreError
+from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
 from .atomic_file import replace_text
 from .claim import claim_run
-from .complete import completed
-from .journal import read_manifests
-from .keys import MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .fetch import fetch_problem
+from .journal import Journal, read_journal
+from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest, best, newest_first
 from .publish import reference
+from .result import read_result
 from .retention import clean_up, kept_when_complete
 
 log = logging.getLogger(__name__)
@@ -78,46 +78,55 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     keys = JobKeys(config.namespace, config.name, config.uid)
     fence = claim_run(store, keys, config.attempt, pod_uid)
     log.info("this container writes as run %s", fence)
-    result = completed(store, keys)
-    if result is not None:
-        clean_up(store, keys, kept_when_complete(read_manifests(store, keys), config.checkpoint.keep))
-        return Restored(run=fence.run, completed=True, outputs=result.outputs, best=result.best)
-    return _newest_good(store, keys, fence, folder)
-
-
-def _newest_good(store: Store, keys: JobKeys, fence: Fence, folder: Path) -> Restored:
     folder.mkdir(parents=True, exist_ok=True)
-    manifests = read_manifests(store, keys)
-    top = best(manifest for manifest in manifests if manifest.file(MODEL_FILE))
-    best_reference = reference(store, top, MODEL_FILE, keys.best) if top else None
-    skipped: list[str] = []
-    for manifest in newest_first(manifests):
+    journal = read_journal(store, keys)
+    result = read_result(store, keys)
+    if result is None:
+        return _newest_good(store, keys, journal, Restored(run=fence.run), folder)
+    target = keys.output(BEST_FILE)
+    problem = fetch_problem(store, target, result.best.sha256, folder / BEST_FILE)
+    (folder / BEST_FILE).unlink(missing_ok=True)
+    if problem is None:
+        clean_up(store, keys, kept_when_complete(journal.manifests, config.checkpoint.keep))
+        return Restored(run=fence.run, completed=True, outputs=result.outputs, best=result.best)
+    sentence = f"This job was complete once, but {store.uri(target)} is {problem}: training goes on to make it again."
+    log.warning("%s", sentence)
+    return _newest_good(store, keys, journal, Restored(run=fence.run, skipped=[sentence]), folder)
+
+
+def _newest_good(store: Store, keys: JobKeys, journal: Journal, found: Restored, folder: Path) -> Restored:
+    """`found` with the newest checkpoint that verifies, and a sentence for each that does not."""
+    found = found.model_copy(update={"best": _best(store, keys, journal.manifests)})
+    skipped = [*found.skipped, *(_passed_over(name, "manifest", "damaged") for name in sorted(journal.unreadable))]
+    for manifest in newest_first(journal.manifests):
         problem = _fetch(store, keys, manifest, folder / STATE_FILE)
         if problem is None:
             log.info("going on from checkpoint %s (epoch %d, step %d)", manifest.id, manifest.epoch, manifest.step)
             source = reference(store, manifest, STATE_FILE, manifest.prefix(keys) + STATE_FILE)
-            return Restored(
-                run=fence.run, restored=source, file=str(folder / STATE_FILE), skipped=skipped, best=best_reference
-            )
-        log.warning("%s", problem)
+            return found.model_copy(update={"restored": source, "file": str(folder / STATE_FILE), "skipped": skipped})
         skipped.append(problem)
-    log.info("no checkpoint to go on from")
-    return Restored(run=fence.run, skipped=skipped)
+    log.info("no checkpoint to go on from: training starts from its first step")
+    return found.model_copy(update={"skipped": skipped})
+
+
+def _best(store: Store, keys: JobKeys, manifests: list[Manifest]) -> CheckpointRef | None:
+    top = best(manifests)
+    return None if top is None else reference(store, top, MODEL_FILE, keys.best, verified_at=top.created_at)
 
 
 def _fetch(store: Store, keys: JobKeys, manifest: Manifest, path: Path) -> str | None:
     """Download and verify the state; a sentence if it is not what was stored. Raises StoreError."""
     expected = manifest.file(STATE_FILE)
     if expected is None:
-        return f"Checkpoint {manifest.id} was passed over: its manifest names no {STATE_FILE}."
-    try:
-        store.download(manifest.prefix(keys) + STATE_FILE, path)
-    except ObjectMissing:
-        return f"Checkpoint {manifest.id} was passed over: its {STATE_FILE} is gone."
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == expected.sha256:
-            return None
-    return f"Checkpoint {manifest.id} was passed over: its {STATE_FILE} is damaged."
+        return _passed_over(manifest.id, STATE_FILE, "not named by its manifest")
+    problem = fetch_problem(store, manifest.prefix(keys) + STATE_FILE, expected.sha256, path)
+    return None if problem is None else _passed_over(manifest.id, STATE_FILE, problem)
+
+
+def _passed_over(checkpoint_id: str, file: str, problem: str) -> str:
+    sentence = f"Checkpoint {checkpoint_id} was passed over: its {file} is {problem}."
+    log.warning("%s", sentence)
+    return sentence
 
 
 def _end(path: Path, result: dict[str, Any], code: int) -> int:

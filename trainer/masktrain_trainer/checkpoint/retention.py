@@ -1,12 +1,17 @@
 """Which checkpoints may go, and deleting them so that no reader ever trusts a half-deleted one."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import Store
+from masktrain_trainer.stores.errors import StoreError
 
+from .journal import Journal
 from .keys import MANIFEST_FILE, Fence, JobKeys
 from .manifest import Manifest, best, newest_first
+
+log = logging.getLogger(__name__)
 
 KEEP_WHILE_RUNNING = 2  # the newest may turn out unreadable when it is needed
 
@@ -20,6 +25,11 @@ def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep) -> list[
     return [manifest for manifest in ordered if manifest not in kept and manifest.fence <= fence]
 
 
+def abandoned(orphans: Iterable[str], keys: JobKeys, fence: Fence) -> list[str]:
+    """Files of uploads that were cut off, by this writer or one before it. Pure."""
+    return [key for key in orphans if _writer(keys.checkpoint_id(key), above=fence) <= fence]
+
+
 def kept_when_complete(manifests: Sequence[Manifest], keep: Keep) -> list[Manifest]:
     """What stays below the job's uid once its best.pt is proven to be among the outputs. Pure."""
     if keep is Keep.BEST:
@@ -28,6 +38,17 @@ def kept_when_complete(manifests: Sequence[Manifest], keep: Keep) -> list[Manife
         return list(manifests)
     chosen = [best(manifests), *newest_first(manifests)[:1]]
     return [manifest for manifest in manifests if manifest in chosen]
+
+
+def retain(store: Store, keys: JobKeys, fence: Fence, journal: Journal, keep: Keep) -> None:
+    """Delete what is no longer needed. Never worth an error: what stays now goes after the next checkpoint."""
+    try:
+        for manifest in superseded(journal.manifests, fence, keep):
+            delete_checkpoint(store, keys, manifest)
+        for key in abandoned(journal.orphans, keys, fence):
+            store.delete(key)
+    except StoreError as error:
+        log.warning("older checkpoints stay for now: %s", error)
 
 
 def delete_checkpoint(store: Store, keys: JobKeys, manifest: Manifest) -> None:
@@ -39,8 +60,32 @@ def delete_checkpoint(store: Store, keys: JobKeys, manifest: Manifest) -> None:
 
 
 def clean_up(store: Store, keys: JobKeys, kept: Sequence[Manifest]) -> None:
-    """Delete everything below the job's uid but the kept checkpoints; also what killed uploads left. Claims go last."""
+    """Delete everything below the job's uid but the kept checkpoints; also what killed uploads left.
+
+    Pointers go first, then manifests, then files, the claims last: they hold off a writer that was cut off.
+    """
+    discard_unfinished(store, keys.root)
     prefixes = tuple(manifest.prefix(keys) for manifest in kept)
     doomed = [info.key for info in store.list(keys.root) if not (prefixes and info.key.startswith(prefixes))]
-    for key in sorted(doomed, key=lambda key: (key.startswith(keys.runs), not key.endswith(MANIFEST_FILE), key)):
+    for key in sorted(doomed, key=lambda key: _turn(key, keys)):
         store.delete(key)
+
+
+def discard_unfinished(store: Store, prefix: str) -> None:
+    """Also never worth an error: not every server knows how."""
+    try:
+        store.discard_unfinished(prefix)
+    except StoreError as error:
+        log.warning("unfinished uploads stay for now: %s", error)
+
+
+def _turn(key: str, keys: JobKeys) -> tuple[bool, bool, bool, str]:
+    return (key.startswith(keys.runs), not key.startswith(keys.pointers), not key.endswith(MANIFEST_FILE), key)
+
+
+def _writer(checkpoint_id: str, *, above: Fence) -> Fence:
+    """Whose checkpoint it is; a name that is none counts as somebody else's."""
+    try:
+        return Fence.of_checkpoint(checkpoint_id)
+    except ValueError:
+        return Fence(above.attempt + 1, 0)

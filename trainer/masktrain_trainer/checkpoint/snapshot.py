@@ -6,6 +6,7 @@ tree's length. Nothing is pickled and nothing is compressed, so that the trainin
 
 import errno
 import json
+import math
 import mmap
 import os
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 from .snapshot_meta import SnapshotMeta
 from .spool import Spool
 
-__all__ = ["SnapshotMeta", "read_snapshot", "write_snapshot"]
+__all__ = ["SnapshotMeta", "UnusableSnapshot", "read_snapshot", "write_snapshot"]
 
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
@@ -30,6 +31,10 @@ class _Placed:
     offset: int
 
 
+class UnusableSnapshot(ValueError):
+    """A file of the spool holds no state that a checkpoint could be made of."""
+
+
 def write_snapshot(spool: Path, state: dict[str, Any], meta: SnapshotMeta) -> None:
     """Copy `state` (nested dicts, lists and tuples of tensors, numbers, text and None) and offer it to the uploader.
 
@@ -38,50 +43,85 @@ def write_snapshot(spool: Path, state: dict[str, Any], meta: SnapshotMeta) -> No
     placed: list[_Placed] = []
     document = {"meta": asdict(meta), "state": _encode(state, placed)}
     tree = json.dumps(document).encode()
-    end = placed[-1].offset + placed[-1].tensor.nbytes if placed else 0
     folder = Spool(spool)
-    unfinished = folder.unfinished()
-    with unfinished.open("w+b") as file:
-        _reserve(file.fileno(), end + len(tree) + _LENGTH_BYTES, folder)
-        with mmap.mmap(file.fileno(), 0) as memory:
-            _copy(placed, memory)
-            memory[end : end + len(tree)] = tree
-            memory[end + len(tree) :] = len(tree).to_bytes(_LENGTH_BYTES, "little")
-    folder.publish(unfinished, is_best=meta.is_best)
-
-
-def read_snapshot(path: Path) -> tuple[dict[str, Any], SnapshotMeta]:
-    """State and meta of a snapshot; the tensors are copies, so the file may go."""
-    content = bytearray(path.stat().st_size)
-    with path.open("rb") as file:
-        file.readinto(content)
-    length = int.from_bytes(content[-_LENGTH_BYTES:], "little")
-    document = json.loads(content[-_LENGTH_BYTES - length : -_LENGTH_BYTES])
-    state = _decode(document["state"], content)
-    return state, SnapshotMeta(**document["meta"])
-
-
-def _reserve(descriptor: int, size: int, spool: Spool) -> None:
-    """Writing beyond the memory's end through a map would kill the process; reserving first gives an error instead."""
+    views = _views(placed)
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        written = _write(folder, views, tree)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        spool.make_room()
-        os.posix_fallocate(descriptor, 0, size)
+        folder.make_room()
+        written = _write(folder, views, tree)
+    folder.publish(written, is_best=meta.is_best)
 
 
-def _copy(placed: list[_Placed], memory: mmap.mmap) -> None:
-    """Through non-blocking copies for a GPU's tensors: all are under way before the first is waited for."""
-    on_host = [(entry, entry.tensor.detach().to("cpu", non_blocking=True)) for entry in placed]
-    if any(entry.tensor.is_cuda for entry in placed):
-        torch.cuda.synchronize()
-    whole = torch.frombuffer(memory, dtype=torch.uint8)
-    for entry, tensor in on_host:
-        if tensor.nbytes:
-            target = whole[entry.offset : entry.offset + tensor.nbytes]
-            target.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+def read_snapshot(path: Path) -> tuple[dict[str, Any], SnapshotMeta]:
+    """State and meta of a snapshot. The tensors lie in the file's memory: release it only when they are gone.
+
+    Raises UnusableSnapshot.
+    """
+    try:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        length = int.from_bytes(content[-_LENGTH_BYTES:], "little")
+        document = json.loads(content[-_LENGTH_BYTES - length : -_LENGTH_BYTES])
+        return _decode(document["state"], content), SnapshotMeta(**document["meta"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnusableSnapshot(f"Snapshot {path.name} is unreadable and was dropped.") from error
+
+
+def _write(spool: Spool, views: list[tuple[int, memoryview]], tree: bytes) -> Path:
+    """The written file; one that does not fit is removed again."""
+    path = spool.unfinished()
+    try:
+        _fill(path, views, tree)
+    except OSError:
+        path.unlink()
+        raise
+    return path
+
+
+def _fill(path: Path, views: list[tuple[int, memoryview]], tree: bytes) -> None:
+    """By write calls, not through a map: full memory gives an error instead of killing the process, and no page is
+    cleared before it is filled.
+    """
+    with path.open("r+b", buffering=0) as file:
+        for offset, view in views:
+            _write_all(file.fileno(), view, offset)
+        end = views[-1][0] + len(views[-1][1]) if views else 0
+        tail = tree + len(tree).to_bytes(_LENGTH_BYTES, "little")
+        _write_all(file.fileno(), memoryview(tail), end)
+        file.truncate(end + len(tail))
+
+
+def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _views(placed: list[_Placed]) -> list[tuple[int, memoryview]]:
+    """Offset and bytes of every tensor. What is on the CPU and contiguous is not copied for it."""
+    on_host = _to_host([entry.tensor.detach() for entry in placed])
+    return [(entry.offset, _bytes(tensor).numpy().data) for entry, tensor in zip(placed, on_host, strict=True)]
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """One dimension of stride 1 also where torch calls another stride contiguous: with one element or none."""
+    return tensor.contiguous().as_strided((tensor.numel(),), (1,)).view(torch.uint8)
+
+
+def _to_host(tensors: list[Tensor]) -> list[Tensor]:
+    """A GPU's tensors through pinned memory (torch keeps it for the next time), all under way before one is awaited."""
+    moved = [
+        torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+        if tensor.is_cuda
+        else tensor
+        for tensor in tensors
+    ]
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return moved
 
 
 def _encode(value: Any, placed: list[_Placed]) -> Any:
@@ -93,13 +133,17 @@ def _encode(value: Any, placed: list[_Placed]) -> Any:
     if isinstance(value, dict):
         return {"dict": [[_encode(key, placed), _encode(item, placed)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
-        return {type(value).__name__: [_encode(item, placed) for item in value]}
-    if value is None or type(value) in (bool, int, float, str):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_encode(item, placed) for item in value]}
+    if value is None or isinstance(value, (bool, str)):
         return value
+    for number in (int, float):  # the plain number also of NumPy's float64 and of enumerations
+        if isinstance(value, number):
+            return number(value)
     raise TypeError(f"a snapshot cannot hold {type(value).__name__}")
 
 
-def _decode(value: Any, content: bytearray) -> Any:
+def _decode(value: Any, content: mmap.mmap) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, items),) = value.items()
@@ -111,11 +155,9 @@ def _decode(value: Any, content: bytearray) -> Any:
     return tuple(decoded) if kind == "tuple" else decoded
 
 
-def _tensor(content: bytearray, dtype_name: str, shape: list[int], offset: int) -> Tensor:
+def _tensor(content: mmap.mmap, dtype_name: str, shape: list[int], offset: int) -> Tensor:
     dtype: torch.dtype = getattr(torch, dtype_name)
-    count = 1
-    for side in shape:
-        count *= side
+    count = math.prod(shape)
     if count == 0:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(content, dtype=dtype, count=count, offset=offset).view(shape)

@@ -1,7 +1,8 @@
 """The folder in shared memory where the training process leaves snapshots for the uploader.
 
 At most two wait: a newer snapshot replaces a waiting one, but an ordinary one never replaces a best. The uploader takes
-one at a time, by renaming it, so that writer and reader never hold the same file.
+one at a time, by renaming it, so that writer and reader never hold the same file. One file that is no longer needed is
+kept for the next snapshot: writing over memory that is there already costs half as much as getting new.
 """
 
 import contextlib
@@ -11,45 +12,66 @@ from pathlib import Path
 _BEST = ".best"
 _LAST = ".last"
 _TAKEN = ".taken"
+_SPARE = "spare"
 
 
 @dataclass(frozen=True)
 class Spool:
+    """File names: `<number>.best` and `<number>.last` wait, the same with `.taken` behind is the uploader's."""
+
     folder: Path
 
     def unfinished(self) -> Path:
-        """Where the next snapshot is written. There is one writer."""
+        """The file to write the next snapshot over. There is one writer."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / "next.tmp"
+        path = self.folder / "next.tmp"
+        if not path.exists():
+            with contextlib.suppress(FileNotFoundError):
+                return (self.folder / _SPARE).rename(path)
+            path.touch(mode=0o600)
+        return path
 
     def publish(self, unfinished: Path, *, is_best: bool) -> None:
         """Offer the written snapshot, and drop the waiting ones that it makes useless."""
         replaced = self.waiting() if is_best else [path for path in self.waiting() if path.suffix == _LAST]
         unfinished.rename(self.folder / f"{self._next_number():08d}{_BEST if is_best else _LAST}")
         for path in replaced:
-            path.unlink(missing_ok=True)
+            self.release(path)
+
+    def release(self, path: Path) -> None:
+        """Give up a snapshot; nothing may read it any more."""
+        with contextlib.suppress(FileNotFoundError):  # the uploader took it in this moment
+            path.rename(self.folder / _SPARE)
 
     def make_room(self) -> None:
-        """Drop waiting snapshots that are not a best."""
-        for path in self.waiting():
-            if path.suffix == _LAST:
-                path.unlink(missing_ok=True)
+        """Free memory at the cost of waiting snapshots that are not a best."""
+        for path in (self.folder / _SPARE, *(path for path in self.waiting() if path.suffix == _LAST)):
+            path.unlink(missing_ok=True)
 
     def waiting(self) -> list[Path]:
         """Oldest first."""
         return sorted(path for path in self.folder.glob("*") if path.suffix in (_BEST, _LAST))
 
     def take(self) -> Path | None:
-        """The oldest waiting snapshot, now the caller's; the one that an ended uploader had taken comes first."""
-        for path in [*sorted(self.folder.glob(f"*{_TAKEN}")), *self.waiting()]:
-            taken = path.with_suffix(_TAKEN)
+        """The oldest waiting snapshot, now the caller's, to be released; first one that a failed or ended uploader had
+        taken, unless a newer one makes it useless.
+        """
+        for taken in sorted(self.folder.glob(f"*{_TAKEN}")):
+            if not self._is_useless(taken):
+                return taken
+            self.release(taken)
+        for path in self.waiting():
             with contextlib.suppress(FileNotFoundError):  # replaced by the writer in this moment
-                return path.rename(taken)
+                return path.rename(path.with_name(path.name + _TAKEN))
         return None
 
     def pending(self) -> int:
         return sum(1 for path in self.folder.glob("*") if path.suffix in (_BEST, _LAST, _TAKEN))
 
+    def _is_useless(self, taken: Path) -> bool:
+        is_best = taken.stem.endswith(_BEST)
+        return any(path.suffix == _BEST or not is_best for path in self.waiting())
+
     def _next_number(self) -> int:
-        numbers = [int(path.stem) for path in self.folder.glob("*") if path.stem.isdigit()]
+        numbers = [int(name) for path in self.folder.glob("*") if (name := path.name.partition(".")[0]).isdigit()]
         return max(numbers, default=0) + 1

@@ -20,18 +20,22 @@ import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import StoreError
+from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
 from .atomic_file import replace_text
 from .complete import NothingToPublish, complete
-from .journal import read_manifests
+from .journal import read_journal
 from .keys import MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .local_file import LocalFile
+from .manifest import Manifest, best
 from .model_file import slim_model
-from .publish import Fenced, publish, refresh_best
+from .pointers import Pointers
+from .publish import Fenced, publish
 from .restore import open_checkpoint_store
-from .retention import delete_checkpoint, superseded
+from .retention import discard_unfinished
 from .serialise import save
-from .snapshot import read_snapshot
+from .settle import Standing, settle
+from .snapshot import SnapshotMeta, UnusableSnapshot, read_snapshot
 from .spool import Spool
 from .status import UploaderStatus
 
@@ -40,13 +44,14 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_PAUSE_AT_THE_END_SECONDS = 4.0  # the pod holds its GPU until the order is carried out
 NICENESS = 10  # training and the uploader share the pod's cores
 DRAIN, COMPLETE = "drain", "complete"
 
 
 @dataclass
 class Uploader:
-    """Stores snapshots one at a time; a failed one is tried again until it is stored or a newer one waits."""
+    """Stores snapshots one at a time; a failed one is tried again until it is stored or a newer one replaces it."""
 
     store: Store
     keys: JobKeys
@@ -54,34 +59,65 @@ class Uploader:
     spool: Spool
     status_file: Path
     keep: Keep
-    best: CheckpointRef | None = None
-    last: CheckpointRef | None = None
+    standing: Standing = field(default_factory=Standing)
     outputs: list[str] = field(default_factory=list)
     uploaded: int = 0
+    error: str | None = None
+    _known: list[Manifest] = field(default_factory=list)
+    _settled: bool = False
+    _pointers: Pointers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pointers = Pointers(self.store, self.keys, self.fence)
+
+    @property
+    def best(self) -> CheckpointRef | None:
+        return self.standing.best
+
+    @property
+    def last(self) -> CheckpointRef | None:
+        return self.standing.last
+
+    def recover(self) -> None:
+        """Take over where an earlier uploader ended, however it ended. Raises Fenced or StoreError."""
+        if not self._settled:
+            discard_unfinished(self.store, self.keys.root)
+            self._settle()
 
     def store_waiting(self) -> bool:
-        """Store one snapshot, if one waits; whether there was one. On StoreError and Fenced it is kept."""
+        """Store one snapshot, if one waits; whether there was one.
+
+        Raises Fenced, StoreError, or OSError for this machine's disk; the snapshot is kept then. One that is
+        unreadable is dropped.
+        """
+        self.recover()
         taken = self.spool.take()
         if taken is None:
             return False
         self.report()
-        self._store(taken)
-        taken.unlink()
+        try:
+            self._store(taken)
+        except UnusableSnapshot as error:
+            log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
+            self.error = str(error)
+        self.spool.release(taken)
+        self.report()
+        self.recover()
         self.report()
         return True
 
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `complete`."""
         result = complete(self.store, self.keys, self.fence, artifacts, self.keep)
-        self.best, self.outputs = result.best, result.outputs
-        self.last = None if self.keep is Keep.BEST else self.last
+        self.standing = Standing(best=result.best, last=None if self.keep is Keep.BEST else self.last)
+        self.outputs = result.outputs
 
-    def report(self, error: str | None = None, *, finished: bool = False) -> None:
+    def report(self, *, finished: bool = False) -> None:
         """Write the status file."""
         status = UploaderStatus(
             best=self.best,
             last=self.last,
-            store_error=error,
+            store_error=self.error,
             pending=self.spool.pending(),
             uploaded=self.uploaded,
             outputs=self.outputs,
@@ -91,53 +127,73 @@ class Uploader:
 
     def _store(self, snapshot: Path) -> None:
         started = time.monotonic()
-        state, meta = read_snapshot(snapshot)
         with tempfile.TemporaryDirectory() as folder:
-            files = [save(state, STATE_FILE, Path(folder))]
-            if meta.is_best or meta.reason == "final":
-                files.append(save(slim_model(state, meta), MODEL_FILE, Path(folder)))
-            del state
-            manifest, self.last = publish(self.store, self.keys, self.fence, files, meta)
-        if meta.is_best:
-            self.best = refresh_best(self.store, self.keys, self.fence, manifest)
+            files, meta = self._serialise(snapshot, Path(folder))
+            manifest = publish(self.store, self.keys, self.fence, files, meta)
+        self._known.append(manifest)
+        self._settled = False
         self.uploaded += 1
-        self._retain()
+        self.error = None
         log.info("stored checkpoint %s in %.1f s", manifest.id, time.monotonic() - started)
 
-    def _retain(self) -> None:
-        """Deleting is never worth an error: what stays now goes after the next checkpoint."""
-        try:
-            for manifest in superseded(read_manifests(self.store, self.keys), self.fence, self.keep):
-                delete_checkpoint(self.store, self.keys, manifest)
-        except StoreError as error:
-            log.warning("older checkpoints stay for now: %s", error)
+    def _serialise(self, snapshot: Path, folder: Path) -> tuple[list[LocalFile], SnapshotMeta]:
+        """The files of a checkpoint; when this returns, nothing reads the snapshot's memory any more."""
+        state, meta = read_snapshot(snapshot)
+        files = [save(state, STATE_FILE, folder)]
+        if self._deserves_model(meta):
+            files.append(save(slim_model(state, meta), MODEL_FILE, folder))
+        return files, meta
+
+    def _deserves_model(self, meta: SnapshotMeta) -> bool:
+        """Also what beats the best that is stored, even if training has seen a better one that was lost."""
+        top = best(self._known)
+        beats = meta.fitness is not None and (top is None or meta.fitness > (top.fitness or 0.0))
+        return beats or meta.is_best or meta.reason == "final"
+
+    def _settle(self) -> None:
+        journal = read_journal(self.store, self.keys, self._known)
+        self.standing = settle(self.store, self.keys, self.fence, journal, pointers=self._pointers, keep=self.keep)
+        self._known = journal.manifests
+        self._settled = True
 
 
 def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
     """Work until an order is carried out; the exit code."""
     order: str | None = None
-    pause = FIRST_PAUSE_SECONDS
+    failures = 0
     uploader.report()
     while True:
-        order = order or _next_order(orders)
         try:
             if uploader.store_waiting():
-                pause = FIRST_PAUSE_SECONDS
+                failures = 0
                 continue
             if order == COMPLETE:
                 uploader.finish(artifacts)
             if order is not None:
                 uploader.report(finished=True)
                 return 0
-        except Fenced as error:
-            log.warning("%s", error)
-            uploader.report(str(error))
-            return 1
-        except (StoreError, NothingToPublish) as error:
-            log.warning("%s; trying again in %.0f s", error, pause)
-            uploader.report(str(error))
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = POLL_SECONDS
+        except (Fenced, NothingToPublish) as error:
+            return _give_up(uploader, error)
+        except (StoreError, OSError) as error:
+            failures += 1
+            pause = _pause(failures, order)
+            log.warning("%s Trying again in %.0f s.", error, pause)
+            uploader.error = str(error)
+            uploader.report()
+        order = order or _next_order(orders, pause)
+
+
+def _give_up(uploader: Uploader, error: Exception) -> int:
+    log.error("%s", error)
+    uploader.error = str(error)
+    uploader.report()
+    return 1
+
+
+def _pause(failures: int, order: str | None) -> float:
+    longest = LONGEST_PAUSE_SECONDS if order is None else LONGEST_PAUSE_AT_THE_END_SECONDS
+    return min(FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10), longest)
 
 
 def main() -> int:
@@ -147,8 +203,14 @@ def main() -> int:
     torch.set_num_threads(1)
     options = _options()
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
+    try:
+        store = open_checkpoint_store(config)
+    except StoreDenied as error:
+        replace_text(options.status, UploaderStatus(store_error=str(error)).to_json())
+        log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
+        return 1
     uploader = Uploader(
-        store=open_checkpoint_store(config),
+        store=store,
         keys=JobKeys(config.namespace, config.name, config.uid),
         fence=Fence(config.attempt, options.run),
         spool=Spool(options.spool),
@@ -158,9 +220,9 @@ def main() -> int:
     return run(uploader, _listen(), options.artifacts)
 
 
-def _next_order(orders: "queue.Queue[str]") -> str | None:
+def _next_order(orders: "queue.Queue[str]", patience: float) -> str | None:
     try:
-        return orders.get(timeout=POLL_SECONDS)
+        return orders.get(timeout=patience)
     except queue.Empty:
         return None
 
