@@ -30,6 +30,7 @@ class Pod:
     ranks: int = 2
     keep: str = "Best"
     device: str = "cpu"
+    hang_timeout: int = 120
     process: subprocess.Popen[bytes] = field(init=False)
     port: int = field(default_factory=free_port)
 
@@ -45,6 +46,9 @@ class Pod:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def signal_rank(self, rank: int, number: signal.Signals) -> None:
+        os.kill(int((self.folder / "workspace" / "run" / f"worker-{rank}.pid").read_text()), number)
 
     def wait_until(self, condition: Callable[[Progress], bool], timeout: float = 120) -> Progress:
         """Poll `/progress` as the operator does."""
@@ -93,7 +97,7 @@ class Pod:
             "dataset": {"uri": f"file://{self.dataset}"},
             "training": {"imageSize": 64, "batchSize": 4, "workers": 0, **self.training},
             "checkpoint": {"uri": f"file://{self.store}", "keep": self.keep},
-            "hangTimeoutSeconds": 120,
+            "hangTimeoutSeconds": self.hang_timeout,
             "stopGraceSeconds": 90,
         }
         return {

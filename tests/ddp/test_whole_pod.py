@@ -1,6 +1,7 @@
 """A trainer pod from start to exit code, without a cluster: real supervisor, torchrun, uploader and store."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,25 @@ def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_
         line.split(",")[0].strip() for line in (tmp_path / "store/team/tiny/results.csv").read_text().splitlines()
     ]
     assert epochs == ["epoch", *(str(epoch) for epoch in range(saved.epoch + 2))]
+
+
+def test_a_rank_that_stands_still_ends_the_pod_with_76(start: StartPod) -> None:
+    pod = start(training={"epochs": 1000}, hang_timeout=10)
+    pod.wait_until(is_training)
+    pod.signal_rank(1, signal.SIGSTOP)
+    assert pod.wait() == 76, pod.log
+    assert pod.outcome.kind is OutcomeKind.HUNG
+    assert "has stood still for" in pod.outcome.message
+    assert "rank 0 in train_step.py" in pod.outcome.message
+    assert "stacks of local rank 0:\nThread" in pod.log or "stacks of local rank 0:\nCurrent thread" in pod.log
+
+
+def test_a_lost_rank_is_a_crash_that_names_the_cause(start: StartPod) -> None:
+    pod = start(training={"epochs": 1000})
+    pod.wait_until(is_training)
+    pod.signal_rank(1, signal.SIGKILL)
+    assert pod.wait() == 1, pod.log
+    assert (pod.outcome.kind, pod.outcome.reason) == (OutcomeKind.CRASHED, "ProcessLost")
 
 
 def test_a_bad_data_set_ends_with_64_and_a_sentence(start: StartPod, tmp_path: Path) -> None:
