@@ -1,40 +1,63 @@
-"""A real kube-apiserver with our definition installed, a namespace for each test, and the operator as a process."""
+"""One control plane with the chart installed; a namespace for each test; the operator where a test asks for it."""
 
 import itertools
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.api.objects import Namespace
-from tests.api.operator_process import OperatorProcess, grant_chart_rights
+from tests.api import chart
+from tests.api.namespace import ApiNamespace
+from tests.api.operator_process import OperatorProcess
 from tests.devcluster.cluster import Cluster
-from tests.devcluster.layout import REPOSITORY
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def api(control_plane: Cluster) -> Cluster:
-    """The control plane, with MaskTrainingJob established."""
-    control_plane.kubectl("apply", "--server-side", f"--filename={REPOSITORY / 'crds'}")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/masktrainingjobs.masktrain.dev")
+def installed(control_plane: Cluster) -> Cluster:
+    """The control plane, with the chart's objects on it."""
+    chart.install(control_plane)
     return control_plane
 
 
 @pytest.fixture
-def namespace(api: Cluster) -> Namespace:
-    """Empty, and never deleted: nothing here could empty it, and the cluster goes with the session."""
+def namespace(installed: Cluster) -> ApiNamespace:
     name = f"test-{next(_numbers)}"
-    api.kubectl("create", "namespace", name)
-    api.kubectl("create", "serviceaccount", "default", "--namespace", name)
-    return Namespace(api, name)
+    installed.kubectl("create", "namespace", name)
+    installed.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
+    return ApiNamespace(installed, name)
 
 
 @pytest.fixture(scope="session")
-def operator(api: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The running operator. Its log is the file `operator.log` of the session's temporary folder."""
-    folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(grant_chart_rights(api, folder), folder / "operator.log")
+def running_operator(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    folder: Path = tmp_path_factory.mktemp("operator")
+    kubeconfig = chart.service_account_kubeconfig(installed, folder / "kubeconfig")
+    process = OperatorProcess(kubeconfig, folder / "log", _two_free_ports())
     process.start()
     yield process
-    process.stop()
+    process.kill()
+
+
+@pytest.fixture
+def operator(running_operator: OperatorProcess) -> Iterator[OperatorProcess]:
+    """The one operator of the session. Fails the test if the operator stumbled meanwhile."""
+    before = len(running_operator.log)
+    yield running_operator
+    said = running_operator.log[before:]
+    assert "Traceback" not in said, said
+    assert "forbidden" not in said, said
+
+
+def _two_free_ports() -> int:
+    """The first of two neighbours that are free."""
+    for port in range(20_000, 30_000, 2):
+        if all(map(_is_free, (port, port + 1))):
+            return port
+    raise RuntimeError("No two neighbouring ports are free.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

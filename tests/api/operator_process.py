@@ -1,72 +1,87 @@
-"""The operator as a process of its own, with no more rights than the chart gives it."""
+"""The operator as a process of its own, with the rights of the chart's ServiceAccount and nothing else."""
 
 import os
-import signal
-import socket
+import re
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.layout import REPOSITORY
-
-CHART = REPOSITORY / "charts" / "masktrain-operator"
-NAMESPACE = "masktrain-system"
-ACCOUNT = "masktrain-operator"
-STOP_SECONDS = 20
+READY_SECONDS = 60
+POLL_SECONDS = 0.1
+"""Readiness is asked for like a kubelet does: by its probe."""
 
 
 class OperatorProcess:
-    """Started, killed and started again by tests."""
+    """Logs to a file; what the log must not hold is asserted by the tests that use it."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
-        self._kubeconfig = kubeconfig
+    def __init__(self, kubeconfig: Path, log: Path, port: int, **settings: str) -> None:
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(log.parent),
+            "KUBECONFIG": str(kubeconfig),
+            "MASKTRAIN_OPERATOR_TRAINER_IMAGE": "masktrain-trainer:dev",
+            "MASKTRAIN_OPERATOR_LOG_FORMAT": "text",
+            "MASKTRAIN_OPERATOR_LIVENESS_PORT": str(port),
+            "MASKTRAIN_OPERATOR_METRICS_PORT": str(port + 1),
+            "MASKTRAIN_OPERATOR_PROGRESS_INTERVAL_SECONDS": "1",
+            "MASKTRAIN_OPERATOR_RESYNC_SECONDS": "3600",
+            **{f"MASKTRAIN_OPERATOR_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        environment = os.environ | {
-            "KUBECONFIG": str(self._kubeconfig),
-            "MASKTRAIN_OPERATOR_TRAINER_IMAGE": "masktrain-trainer:test",
-            "MASKTRAIN_OPERATOR_LIVENESS_PORT": str(_free_port()),
-            "MASKTRAIN_OPERATOR_METRICS_PORT": "0",
-        }
+        """Returns when the probe answers."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "masktrain_operator"], env=environment, stdout=log, stderr=log
-            )
+            command = [sys.executable, "-m", "masktrain_operator"]
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            threading.Event().wait(POLL_SECONDS)
 
     def kill(self) -> None:
-        """As when its node loses power."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(STOP_SECONDS)
+        """As by a lost node: nothing is finished, nobody is told."""
+        self._end("kill")
 
     def stop(self) -> int:
-        """As Kubernetes stops a pod; the exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(STOP_SECONDS)
+        """As Kubernetes stops it. Returns the exit code."""
+        return self._end("terminate")
 
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
 
-def grant_chart_rights(cluster: Cluster, folder: Path) -> Path:
-    """Apply the chart's account and roles; a kubeconfig that acts as this account."""
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    for template in ("serviceaccount", "rbac"):
-        arguments = ("template", ACCOUNT, str(CHART), "--namespace", NAMESPACE)
-        manifest = cluster.helm(*arguments, "--show-only", f"templates/{template}.yaml")
-        cluster.kubectl("apply", "--filename=-", text=manifest)
-    token = cluster.kubectl("create", "token", ACCOUNT, "--namespace", NAMESPACE, "--duration=1h").strip()
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    path = folder / "operator.kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    def metric(self, name: str) -> float:
+        """The value of one sample, its labels included in `name`."""
+        text = self._get(self._port + 1, "/metrics")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        assert found, text
+        return float(found[1])
 
+    def _answers(self) -> bool:
+        try:
+            self._get(self._port, "/healthz")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    def _get(self, port: int, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def _end(self, how: str) -> int:
+        process: Any = self._process
+        if process is None:
+            return 0
+        getattr(process, how)()
+        self._process = None
+        return int(process.wait(timeout=30))

@@ -1,142 +1,192 @@
-"""The operator as a process against a real API server; the test plays Job controller and kubelet."""
+"""The operator as a process against a real API server, with the rights of its chart. The test plays the cluster."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from tests.api.objects import Gang, Namespace, checkpoint, outcome, progress, training_job
-from tests.api.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
+from tests.api.gang import Gang
+from tests.api.namespace import ApiNamespace
+from tests.api.operator_process import OperatorProcess
+from tests.api.training_jobs import training_job
 
 pytestmark = pytest.mark.api
 
-
-@pytest.fixture(autouse=True)
-def _running(operator: OperatorProcess) -> None:
-    """Every test here needs it."""
+UNFITTING = "The data.yaml names 3 classes but nc is 2: correct nc."
 
 
-def test_a_job_gets_one_service_and_one_indexed_job(namespace: Namespace) -> None:
-    owner = namespace.create(training_job())
-    gang = Gang(namespace, "masks-0")
+def final_progress(kind: str, reason: str, message: str) -> str:
+    """The termination message that a trainer leaves."""
+    now = datetime.now(UTC).isoformat()
+    outcome = {"kind": kind, "reason": reason, "message": message}
+    return json.dumps({"attempt": 0, "phase": "Finished", "outcome": outcome, "updatedAt": now})
+
+
+def created_gang(namespace: ApiNamespace, manifest: dict[str, Any], attempt: int = 0) -> Gang:
+    """The gang of a job just applied, once the operator has made its Job."""
+    name = f"{manifest['metadata']['name']}-{attempt}"
+    namespace.wait(f"job/{name}", "create")
+    return Gang(namespace, name)
+
+
+def test_a_job_gets_one_service_and_one_job_and_nothing_else_is_touched(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    created = namespace.create(training_job(compute__nodes=2))
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Pending")
+    namespace.wait_for_event("AttemptStarted")
+
+    resource = namespace.get("mtj/masks")
+    assert namespace.names("jobs") == ["masks-0"]
+    assert namespace.names("services") == ["masks"]
+    assert [event["count"] for event in namespace.events("AttemptStarted")] == [1]
+    assert "finalizers" not in resource["metadata"]
+    assert "annotations" not in resource["metadata"]
+    assert resource["spec"] == created["spec"]
+    for child in (namespace.get("job/masks-0"), namespace.get("service/masks")):
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (resource["metadata"]["uid"], True)
+        assert not {"foregroundDeletion", "kopf.zalando.org/KopfFinalizerMarker"} & set(
+            child["metadata"].get("finalizers", ())
+        )
+
+
+def test_a_running_gang_is_no_longer_reconciling(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    manifest = training_job(compute__nodes=2)
+    namespace.create(manifest)
+    created_gang(namespace, manifest).start()
+    namespace.wait("mtj/masks", "condition=Reconciling=false")
+
+    assert namespace.get("mtj/masks")["status"]["state"] == "Running"
+
+
+def test_refused_input_fails_the_job_with_the_trainers_own_sentence(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    manifest = training_job(compute__nodes=2)
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
     gang.start()
-    namespace.wait_for_condition("masks", "Reconciling", "WorkersRunning")
-    service, job = namespace.get("service/masks"), namespace.get("job/masks-0")
-    assert {manifest["metadata"]["ownerReferences"][0]["uid"] for manifest in (service, job)} == {
-        owner["metadata"]["uid"]
-    }
-    assert service["spec"]["clusterIP"] == "None"
-    assert job["spec"]["completionMode"] == "Indexed"
-    assert namespace.names("job") == ["job.batch/masks-0"]
-    namespace.wait_for_events("masks", "AttemptStarted", "WorkersRunning")
-    metadata = namespace.get("mtj/masks")["metadata"]
-    assert "finalizers" not in metadata
-    assert "annotations" not in metadata
-
-
-def test_pods_of_an_attempt_pass_the_restricted_profile(namespace: Namespace) -> None:
-    namespace.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
-    namespace.create(training_job())
-    Gang(namespace, "masks-0").start()
-
-
-def test_input_that_cannot_work_fails_once_with_the_trainers_sentence(namespace: Namespace) -> None:
-    namespace.create(training_job())
-    gang = Gang(namespace, "masks-0")
-    gang.start()
-    sentence = "data.yaml names no classes: add a 'names' list."
-    for rank in range(2):
-        gang.end_pod(rank, 64, progress(0, outcome=outcome("UserError", "InvalidDataset", sentence)))
-    gang.fail_job("FailureTarget", "Failed")
+    gang.exit(0, 64, final_progress("UserError", "InvalidDataset", UNFITTING))
+    gang.lose(1)
+    gang.has_failed("PodFailurePolicy", "Container trainer for pod x failed with exit code 64 matching FailJob rule")
     namespace.wait("mtj/masks", "condition=Failed")
-    failed = namespace.wait_for_condition("masks", "Failed", "InvalidDataset")
-    assert failed["message"] == sentence
-    assert namespace.wait_for_condition("masks", "Stalled", "InvalidDataset")["status"] == "True"
-    assert namespace.names("job") == ["job.batch/masks-0"]
+    namespace.wait_for_event("Failed")
+
+    failed = namespace.condition("masks", "Failed")
+    assert (failed["reason"], failed["message"]) == ("InvalidDataset", UNFITTING)
+    assert namespace.names("jobs") == ["masks-0"]
 
 
-def test_the_next_attempt_waits_for_every_old_pod(namespace: Namespace) -> None:
-    namespace.create(training_job())
-    gang = Gang(namespace, "masks-0")
+def test_the_next_attempt_starts_only_when_the_old_gang_is_gone(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    manifest = training_job(compute__nodes=2)
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
     gang.start()
-    last = checkpoint("s3://checkpoints/last/state.pt", step=10)
-    gang.end_pod(0, 1, progress(0, step=12, last=last, outcome=outcome("Crashed", "ProcessLost", "A rank is gone.")))
-    gang.fail_job("FailureTarget")
-    namespace.wait_for_condition("masks", "Reconciling", "WaitingForOldPods")
-    assert namespace.names("job") == ["job.batch/masks-0"]
-    gang.end_pod(1, 75)
-    gang.fail_job("FailureTarget", "Failed")
-    namespace.wait("job/masks-1", "create")
-    status = namespace.get("mtj/masks")["status"]
-    assert status["attempt"] == 1
-    assert status["restarts"]["total"] == 1
-    assert status["restarts"]["withoutProgress"] == 0, "the attempt had stored a checkpoint"
-    assert status["checkpoints"]["last"]["step"] == 10
+    gang.exit(1, 76, final_progress("Hung", "Hung", "Rank 1 stood still."))
+    gang.is_failing("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Restarting")
+    assert namespace.names("jobs") == ["masks-0"]
+
+    gang.lose(0)
+    gang.has_failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    created_gang(namespace, manifest, attempt=1)
+    namespace.wait("mtj/masks", "jsonpath={.status.attempt}=1")
+    assert namespace.get("mtj/masks")["status"]["restarts"]["total"] == 1
 
 
-def test_a_finished_job_is_complete_with_what_rank_0_said_last(namespace: Namespace) -> None:
-    namespace.create(training_job())
-    gang = Gang(namespace, "masks-0")
+def test_a_completed_job_is_complete(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    manifest = training_job()
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
     gang.start()
-    best = checkpoint("s3://checkpoints/best.pt", step=30)
-    said = progress(
-        0, step=30, mAP50=0.61, best=best, outputs=[best["uri"]], outcome=outcome("Complete", "Complete", "Done.")
-    )
-    gang.end_pod(0, 0, said)
-    gang.end_pod(1, 0)
-    gang.complete_job()
+    gang.exit(0, 0, final_progress("Complete", "TrainingComplete", "Done."))
+    gang.has_completed()
     namespace.wait("mtj/masks", "condition=Complete")
-    status = namespace.get("mtj/masks")["status"]
-    assert status["state"] == "Complete"
-    assert status["outputs"] == [best["uri"]]
-    assert float(status["progress"]["mAP50"]) == pytest.approx(0.61)
-    assert status["completionTime"]
 
 
-def test_a_service_of_someone_else_is_never_taken_over(namespace: Namespace) -> None:
-    namespace.kubectl("create", "service", "clusterip", "masks", "--tcp=80")
-    before = namespace.get("service/masks")
+def test_a_service_of_somebody_else_is_left_alone_and_said_so(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    theirs = {"metadata": {"name": "masks"}, "spec": {"ports": [{"port": 80}]}}
+    before = namespace.create({"apiVersion": "v1", "kind": "Service", **theirs})
     namespace.create(training_job())
-    namespace.wait_for_condition("masks", "Stalled", "ServiceNotOurs")
-    assert namespace.get("service/masks") == before
-    assert namespace.names("job") == []
+    namespace.wait("mtj/masks", "condition=Stalled")
+
+    assert namespace.condition("masks", "Stalled")["reason"] == "ServiceNotOurs"
+    assert namespace.names("jobs") == []
+    assert namespace.get("service/masks")["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_a_job_of_somebody_else_is_left_alone_and_said_so(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    container = {"name": "main", "image": "busybox"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    theirs = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "masks-0"}, "spec": {"template": template}}
+    before = namespace.create(theirs)
+    namespace.create(training_job())
+    namespace.wait("mtj/masks", "condition=Stalled")
+
+    assert namespace.condition("masks", "Stalled")["reason"] == "JobNotOurs"
+    assert namespace.get("job/masks-0")["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+def test_a_deleted_service_comes_back(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    namespace.create(training_job())
+    namespace.wait("service/masks", "create")
+    first = namespace.get("service/masks")["metadata"]["uid"]
     namespace.kubectl("delete", "service", "masks")
-    namespace.wait("job/masks-0", "create", seconds=60)
+    namespace.wait("service/masks", "create")
+
+    assert namespace.get("service/masks")["metadata"]["uid"] != first
 
 
-def test_a_job_of_someone_else_is_never_taken_over(namespace: Namespace) -> None:
-    namespace.kubectl("create", "job", "masks-0", "--image=other")
-    before = namespace.get("job/masks-0")
+def test_a_deletion_ends_at_once_and_a_new_job_of_the_same_name_starts_afresh(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
     namespace.create(training_job())
-    namespace.wait_for_condition("masks", "Stalled", "JobNotOurs")
-    assert namespace.get("job/masks-0") == before
-
-
-def test_killed_and_started_again_it_goes_on(namespace: Namespace, operator: OperatorProcess) -> None:
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Pending")
+    namespace.kubectl("delete", "mtj", "masks", "--wait=false")
+    namespace.wait_until_gone("mtj/masks")
     namespace.create(training_job())
-    gang = Gang(namespace, "masks-0")
-    operator.kill()
+    namespace.wait("mtj/masks", "condition=Stalled")  # without a garbage collector the old Service and Job still stand
+    namespace.kubectl("delete", "service,job", "--all")
+    namespace.merge("mtj/masks", {"metadata": {"labels": {"look": "again"}}})
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Pending")
+
+
+def test_a_killed_operator_goes_on_where_it_was(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    manifest = training_job()
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
     gang.start()
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Running")
+    operator.kill()
+    gang.exit(0, 1, "RuntimeError: CUDA error")
+    gang.has_failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    namespace.create(training_job("others"))
+    namespace.kubectl("delete", "mtj", "others", "--timeout=10s")  # nothing of ours holds a deletion up
     operator.start()
-    namespace.wait_for_condition("masks", "Reconciling", "WorkersRunning")
-    assert namespace.get("job/masks-0")["metadata"]["uid"] == gang.uid
-    assert namespace.names("job") == ["job.batch/masks-0"]
+    created_gang(namespace, manifest, attempt=1)
+
+    assert namespace.names("jobs") == ["masks-0", "masks-1"]
+    assert namespace.names("services") == ["masks"]
 
 
-@pytest.mark.parametrize(
-    ("verb", "resource"),
-    [("get", "secrets"), ("patch", "masktrainingjobs.masktrain.dev"), ("create", "pods"), ("patch", "jobs.batch")],
-)
-def test_the_chart_gives_no_right_that_is_not_needed(namespace: Namespace, verb: str, resource: str) -> None:
-    account = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": account, "resourceAttributes": _attributes(namespace.name, verb, resource)},
-    }
-    answer = json.loads(namespace.kubectl("create", "--output=json", "--filename=-", text=json.dumps(review)))
-    assert answer["status"]["allowed"] is False
+def test_a_resource_that_this_operator_cannot_read_is_stalled_with_a_sentence(
+    namespace: ApiNamespace, operator: OperatorProcess, unchecked_spec: None
+) -> None:
+    namespace.create(training_job(training__optimizer="Sophia"))
+    namespace.wait("mtj/masks", "condition=Stalled")
+
+    stalled = namespace.condition("masks", "Stalled")
+    assert stalled["reason"] == "InvalidSpec"
+    assert "spec.training.optimizer" in stalled["message"]
+    assert namespace.names("jobs") == []
 
 
-def _attributes(namespace: str, verb: str, resource: str) -> dict[str, str]:
-    plural, _, group = resource.partition(".")
-    return {"namespace": namespace, "verb": verb, "resource": plural, "group": group}
+def test_a_stop_is_clean(operator: OperatorProcess) -> None:
+    assert operator.stop() == 0
+    operator.start()
