@@ -9,7 +9,7 @@ from . import status as statuses
 from .attempts import Attempt
 from .conditions import set_condition
 from .deadline import deadline_sentence
-from .failures import Cause, cause_of
+from .failures import Cause, cause_of, last_words_time
 from .forced_end import cause_of_forced_end, is_stuck
 from .launch import Decision
 from .restarts import is_exhausted, record_failure
@@ -20,7 +20,8 @@ from .types import Plan
 def cause_of_end(situation: Situation, attempt: Attempt) -> Cause | None:
     """Why the attempt is over, None while it is not."""
     if attempt.has_failed:
-        return cause_of(attempt)
+        waits_until = last_words_time(attempt)
+        return None if waits_until and situation.now < waits_until else cause_of(attempt)
     stuck = next((pod for pod in attempt.pods if is_stuck(pod, situation.now)), None)
     return cause_of_forced_end(stuck) if stuck else None
 

@@ -17,7 +17,7 @@ def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
     """Each option of torchrun is read from a variable `PET_<OPTION>`."""
     return [
-        _value(CONFIG_VARIABLE, run_config(job, attempt).to_json()),
+        _value(CONFIG_VARIABLE, _literal(run_config(job, attempt).to_json())),
         _value("PET_NNODES", str(job.spec.compute.nodes)),
         _value("PET_NPROC_PER_NODE", str(job.spec.compute.gpus_per_node)),
         _field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
@@ -42,6 +42,11 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
     )
+
+
+def _literal(value: str) -> str:
+    """Kubernetes expands `$(NAME)` in values of its own accord; `$$` is its way to write a dollar."""
+    return value.replace("$", "$$")
 
 
 def _value(name: str, value: str) -> Manifest:

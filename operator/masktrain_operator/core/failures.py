@@ -6,6 +6,7 @@ and termination message say most; when its pod is gone, the Job's condition stil
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from masktrain_operator.api.conditions import FailureKind
 from masktrain_trainer.config import ExitCode, Outcome
@@ -24,6 +25,10 @@ _KINDS = {
 }
 _LOG_TAIL = 400
 """Characters of a log's end that make a sentence; an Event holds 1,024 in all."""
+
+
+_LAST_WORDS_WAIT = timedelta(seconds=5)
+"""A Job's condition can be seen before the status of the pod that it speaks of."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,14 @@ def cause_of(attempt: Attempt) -> Cause:
     if ends:
         return _from_termination(ends[0])
     return _from_failed_pod(attempt.pods) or _from_condition(jobs.failure(attempt.job or {}))
+
+
+def last_words_time(attempt: Attempt) -> datetime | None:
+    """Until when the exit code in the Job's condition is no sufficient cause: its container's own words are coming."""
+    condition = jobs.failure(attempt.job or {})
+    if not _EXIT_CODE_IN_CONDITION.search(str(condition.get("message", ""))) or _failed_terminations(attempt):
+        return None
+    return pods.parse_time(condition["lastTransitionTime"]) + _LAST_WORDS_WAIT
 
 
 def _failed_terminations(attempt: Attempt) -> list[Termination]:

@@ -25,11 +25,31 @@ def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainin
     )
     dataset = _dataset(said.dataset) or status.dataset
     outputs = said.outputs[:_OUTPUTS] or status.outputs
-    update = {"progress": _progress(said), "checkpoints": checkpoints, "dataset": dataset, "outputs": outputs}
+    update = {
+        "progress": _progress(said, status.progress),
+        "checkpoints": checkpoints,
+        "dataset": dataset,
+        "outputs": outputs,
+    }
     return status.model_copy(update=update)
 
 
-def _progress(said: Progress) -> StatusProgress:
+def _progress(said: Progress, known: StatusProgress | None) -> StatusProgress:
+    """Last words may be cut short, or come from a container that found everything done: figures stay."""
+    told = _told(said)
+    if said.outcome is None or known is None:
+        return told
+    figures = {
+        "epoch": max(told.epoch, known.epoch),
+        "step": max(told.step, known.step),
+        "losses": told.losses or known.losses,
+        "map50": told.map50 or known.map50,
+        "map50_95": told.map50_95 or known.map50_95,
+    }
+    return told.model_copy(update=figures)
+
+
+def _told(said: Progress) -> StatusProgress:
     return StatusProgress(
         phase=said.phase,
         detail=said.detail or None,

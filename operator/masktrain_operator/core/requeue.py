@@ -7,6 +7,7 @@ from masktrain_operator.api.status import MaskTrainingJobStatus
 
 from .conditions import is_finished
 from .deadline import deadline
+from .failures import last_words_time
 from .forced_end import forced_end_time
 from .situation import Situation
 from .status import speaks
@@ -28,4 +29,6 @@ def _moments(situation: Situation, status: MaskTrainingJobStatus) -> Iterator[da
         candidates.append(expiry(situation.job, status))
     else:
         candidates += [deadline(situation.job, status), status.restarts.retry_time]
+        if situation.attempt is not None and not situation.attempt_is_accounted:
+            candidates.append(last_words_time(situation.attempt))
     yield from (moment for moment in candidates if moment is not None)

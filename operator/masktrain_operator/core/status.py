@@ -2,7 +2,7 @@
 
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus, State
-from masktrain_trainer.config import DatasetSummary, Phase, Progress
+from masktrain_trainer.config import DatasetSummary, Keep, Phase, Progress
 
 from . import pods
 from .attempts import Attempt
@@ -80,15 +80,31 @@ def unblocked(situation: Situation, status: MaskTrainingJobStatus) -> MaskTraini
 
 
 def complete(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
-    status = unblocked(situation, status)
+    status = _reachable_no_more(situation, _without_deleted_checkpoint(situation, unblocked(situation, status)))
     message = _completion_sentence(status)
     status = _set(situation, status, ConditionType.COMPLETE, True, reason=Reason.TRAINING_COMPLETE, message=message)
     status = _reconciling(situation, status, State.COMPLETE, False, reason=Reason.FINISHED, message=message)
     return status.model_copy(update={"completion_time": situation.now})
 
 
+def _without_deleted_checkpoint(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """The trainer has deleted the last checkpoint if only the best was to be kept."""
+    if situation.job.spec.checkpoint.keep is not Keep.BEST:
+        return status
+    return status.model_copy(update={"checkpoints": status.checkpoints.model_copy(update={"last": None})})
+
+
+def _reachable_no_more(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """Rank 0 has ended: that it does not answer means nothing any more."""
+    kind = ConditionType.PROGRESS_UNKNOWN
+    if not is_true(status, kind):
+        return status
+    return _set(situation, status, kind, False, reason=Reason.FINISHED, message="Training has ended.")
+
+
 def failed(situation: Situation, status: MaskTrainingJobStatus, reason: str, message: str) -> MaskTrainingJobStatus:
     """`Stalled` together with `Failed`: it is the one that kstatus knows."""
+    status = _reachable_no_more(situation, status)
     for kind in (ConditionType.FAILED, ConditionType.STALLED):
         status = _set(situation, status, kind, True, reason=reason, message=message)
     status = _reconciling(situation, status, State.FAILED, False, reason=Reason.FINISHED, message=message)
