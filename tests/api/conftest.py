@@ -10,8 +10,11 @@ import pytest
 from tests.api import chart
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
+from tests.api.training_jobs import training_job
 from tests.devcluster.cluster import Cluster
+from tests.devcluster.waiting import wait_until
 
+CRD = "customresourcedefinition/masktrainingjobs.masktrain.dev"
 _numbers = itertools.count()
 
 
@@ -38,6 +41,19 @@ def running_operator(installed: Cluster, tmp_path_factory: pytest.TempPathFactor
     process.start()
     yield process
     process.kill()
+
+
+@pytest.fixture
+def later_architecture(namespace: ApiNamespace) -> Iterator[str]:
+    """A model that the API server lets pass and this operator doesn't know, as after a roll-back of the operator."""
+    name = "yolov5later"
+    names = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/model/properties/architecture/enum"
+    namespace.json_patch(CRD, {"op": "add", "path": f"{names}/0", "value": name})
+    probe = training_job("probe", model__architecture=name)
+    wait_until(lambda: namespace.accepts(probe), "the changed schema", seconds=30)
+    yield name
+    namespace.json_patch(CRD, {"op": "remove", "path": f"{names}/0"})
+    wait_until(lambda: not namespace.accepts(probe), "the schema as it was", seconds=30)
 
 
 @pytest.fixture

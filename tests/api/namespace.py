@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.devcluster.cluster import Cluster
+from tests.devcluster.cluster import Cluster, ClusterError
 
 WAIT_SECONDS = 30
 
@@ -26,6 +26,21 @@ class ApiNamespace:
 
     def merge(self, target: str, patch: dict[str, Any], *options: str) -> dict[str, Any]:
         return self._json("patch", target, "--type=merge", f"--patch={json.dumps(patch)}", *options)
+
+    def json_patch(self, target: str, *operations: dict[str, Any]) -> dict[str, Any]:
+        return self._json("patch", target, "--type=json", f"--patch={json.dumps(operations)}")
+
+    def accepts(self, manifest: dict[str, Any]) -> bool:
+        """Whether the API server would create it."""
+        return self.refusal(manifest) is None
+
+    def refusal(self, manifest: dict[str, Any]) -> str | None:
+        """The API server's own words if it would not create it."""
+        try:
+            self.create(manifest, "--dry-run=server")
+        except ClusterError as error:
+            return str(error)
+        return None
 
     def merge_status(self, target: str, status: dict[str, Any]) -> dict[str, Any]:
         return self.merge(target, {"status": status}, "--subresource=status")

@@ -4,16 +4,14 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.devcluster.waiting import wait_until
+
 READY_SECONDS = 60
-POLL_SECONDS = 0.1
-"""Readiness is asked for like a kubelet does: by its probe."""
 
 
 class OperatorProcess:
@@ -41,11 +39,7 @@ class OperatorProcess:
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "masktrain_operator"]
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._answers():
-            assert self._process.poll() is None, self.log
-            assert time.monotonic() < deadline, self.log
-            threading.Event().wait(POLL_SECONDS)
+        wait_until(self._answers, "the operator's probe", READY_SECONDS)
 
     def kill(self) -> None:
         """As by a lost node: nothing is finished, nobody is told."""
@@ -70,6 +64,8 @@ class OperatorProcess:
         try:
             self._get(self._port, "/healthz")
         except (urllib.error.URLError, ConnectionError):
+            assert self._process is not None
+            assert self._process.poll() is None, self.log
             return False
         return True
 

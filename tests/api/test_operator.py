@@ -176,14 +176,14 @@ def test_a_killed_operator_goes_on_where_it_was(namespace: ApiNamespace, operato
 
 
 def test_a_resource_that_this_operator_cannot_read_is_stalled_with_a_sentence(
-    namespace: ApiNamespace, operator: OperatorProcess, unchecked_spec: None
+    namespace: ApiNamespace, operator: OperatorProcess, later_architecture: str
 ) -> None:
-    namespace.create(training_job(training__optimizer="Sophia"))
+    namespace.create(training_job(model__architecture=later_architecture))
     namespace.wait("mtj/masks", "condition=Stalled")
 
     stalled = namespace.condition("masks", "Stalled")
     assert stalled["reason"] == "InvalidSpec"
-    assert "spec.training.optimizer" in stalled["message"]
+    assert "spec.model.architecture" in stalled["message"]
     assert namespace.names("jobs") == []
 
 

@@ -1,0 +1,167 @@
+"""What the API server accepts, completes and refuses, with the words a person reads."""
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from masktrain_operator.api.rules import IMMUTABLE_COMPUTE, IMMUTABLE_SECTIONS, object_rules, spec_rules
+from tests.api.namespace import ApiNamespace
+from tests.api.training_jobs import change, training_job
+from tests.devcluster.cluster import ClusterError
+from tests.devcluster.layout import REPOSITORY
+
+pytestmark = pytest.mark.api
+
+EXAMPLES = sorted(REPOSITORY.glob("examples/*/*.yaml"))
+CLAIM = {"claimName": "data", "mountPath": "/data"}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "name with a dot": ({"name": "mask.s"}, "metadata.name must be at most 50 characters"),
+    "long name": ({"name": "m" * 51}, "metadata.name must be at most 50 characters"),
+    "batch does not divide": (
+        {"training__batchSize": 9, "compute__nodes": 2},
+        "must be a multiple of compute.nodes x compute.gpusPerNode",
+    ),
+    "stride of a P6 model": (
+        {"model__architecture": "yolov5s6", "training__imageSize": 608},
+        "must be a multiple of 64 for the architectures that end in 6",
+    ),
+    "reserved variable": (
+        {"compute__env": [{"name": "MASTER_ADDR", "value": "x"}]},
+        "must not name a variable that the launch itself sets",
+    ),
+    "value twice": (
+        {"compute__env": [{"name": "A", "value": "x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
+        "has either a value or a valueFrom, not both",
+    ),
+    "data set without a claim": ({"dataset__uri": "file:///data/masks"}, "dataset.uri is a file:// URI"),
+    "data set beside the claim": (
+        {"dataset__uri": "file:///database/masks", "compute__persistentVolumeClaims": [CLAIM]},
+        "dataset.uri is a file:// URI",
+    ),
+    "weights without a claim": ({"model__weights": "file:///data/w.pt"}, "model.weights is a file:// URI"),
+    "checkpoints on a claim without the right to write": (
+        {"checkpoint__uri": "file:///data", "compute__persistentVolumeClaims": [{**CLAIM, "readOnly": True}]},
+        "one of compute.persistentVolumeClaims that is not readOnly",
+    ),
+    "claim over the workspace": (
+        {"compute__persistentVolumeClaims": [{**CLAIM, "mountPath": "/workspace/data"}]},
+        "must not be mounted in a folder that the pods use themselves",
+    ),
+    "GPUs among the resources": (
+        {"compute__resources": {"limits": {"nvidia.com/gpu": 1}}},
+        "compute.gpusPerNode says how many",
+    ),
+    "no data set": ({"dataset": None}, "spec.dataset: Required value"),
+    "unknown architecture": ({"model__architecture": "yolov8n"}, 'Unsupported value: "yolov8n"'),
+    "unknown field": ({"training__epoch": 3}, 'unknown field "spec.training.epoch"'),
+    "zero nodes": ({"compute__nodes": 0}, "spec.compute.nodes"),
+    "text for a number": ({"training__epochs": "many"}, "spec.training.epochs"),
+}
+
+CHANGES: dict[str, Any] = {
+    "model": {"architecture": "yolov5m"},
+    "dataset": {"uri": "s3://datasets/other.zip"},
+    "training": {"epochs": 7},
+    "checkpoint": {"uri": "s3://elsewhere"},
+    "compute.nodes": 2,
+    "compute.gpusPerNode": 2,
+    "compute.gpuResource": "amd.com/gpu",
+    "compute.imagePullSecrets": [{"name": "registry"}],
+    "compute.priorityClassName": "high",
+    "compute.serviceAccountName": "trainer",
+    "compute.sharedMemory": "1Gi",
+    "compute.persistentVolumeClaims": [CLAIM],
+}
+MUTABLE = {
+    "limits__maxRestartsWithoutProgress": 9,
+    "limits__activeDeadlineSeconds": 3600,
+    "compute__image": "registry.example/trainer:2",
+    "compute__env": [{"name": "A", "value": "b"}],
+    "compute__resources": {"requests": {"cpu": "2"}},
+    "compute__tolerations": [{"key": "spot", "operator": "Exists"}],
+    "compute__nodeSelector": {"pool": "a10"},
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_example_is_accepted(namespace: ApiNamespace, example: Any) -> None:
+    for manifest in yaml.safe_load_all(example.read_text()):
+        assert namespace.refusal(manifest) is None
+
+
+@pytest.mark.parametrize(("fields", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_work_is_refused_with_a_sentence(
+    namespace: ApiNamespace, fields: dict[str, Any], sentence: str
+) -> None:
+    refusal = namespace.refusal(training_job(**fields))
+
+    assert refusal is not None
+    assert sentence in refusal
+
+
+def test_every_rule_has_a_case_that_it_refuses() -> None:
+    sentences = [sentence for _, sentence in REFUSED.values()]
+    rules = [rule["message"] for rule in (*object_rules(), *spec_rules())]
+    transitions = {f"{field} cannot change" for field in CHANGES}
+
+    uncovered = [
+        message
+        for message in rules
+        if not any(sentence in message for sentence in sentences) and not message.startswith(tuple(transitions))
+    ]
+    assert uncovered == []
+
+
+def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(namespace: ApiNamespace) -> None:
+    spec = namespace.create(training_job(), "--dry-run=server")["spec"]
+
+    assert spec["model"] == {"architecture": "yolov5s", "weights": "scratch"}
+    assert (spec["compute"]["nodes"], spec["compute"]["gpusPerNode"]) == (1, 1)
+    assert spec["compute"]["gpuResource"] == "nvidia.com/gpu"
+    assert spec["limits"]["maxRestartsWithoutProgress"] == 3
+    assert spec["training"]["epochs"] > 0
+
+
+def test_every_immutable_field_has_a_change() -> None:
+    assert set(CHANGES) == {*IMMUTABLE_SECTIONS, *(f"compute.{field}" for field in IMMUTABLE_COMPUTE)}
+
+
+@pytest.mark.parametrize(("field", "value"), CHANGES.items(), ids=CHANGES.keys())
+def test_what_is_immutable_can_be_neither_changed_nor_removed_first(
+    namespace: ApiNamespace, field: str, value: Any
+) -> None:
+    plain = namespace.create(training_job())
+    with_value = training_job("changed")
+    change(with_value["spec"], field.split("."), value)
+    changed = namespace.create({**with_value, "spec": _with_required(with_value["spec"])})
+
+    for existing, wanted in ((plain, value), (changed, None)):
+        edited = copy.deepcopy(existing)
+        change(edited["spec"], field.split("."), wanted)
+        edited["spec"] = _with_required(edited["spec"])
+        with pytest.raises(ClusterError, match=f"{field} cannot change once the job exists"):
+            namespace.replace(edited)
+
+
+def _with_required(spec: dict[str, Any]) -> dict[str, Any]:
+    """A removed section that is required stays as small as it can be, so that the refusal is the one under test."""
+    return {"dataset": {"uri": "s3://datasets/masks.zip"}, "checkpoint": {"uri": "s3://checkpoints"}, **spec}
+
+
+def test_limits_and_what_the_next_attempt_reads_can_change(namespace: ApiNamespace) -> None:
+    namespace.create(training_job())
+    edited = training_job(**MUTABLE)
+
+    changed = namespace.replace(edited)["spec"]
+
+    assert changed["limits"]["activeDeadlineSeconds"] == 3600
+    assert changed["compute"]["image"] == "registry.example/trainer:2"
+
+
+def test_the_status_is_written_by_the_operator_alone(namespace: ApiNamespace) -> None:
+    created = namespace.create({**training_job(), "status": {"state": "Complete"}})
+
+    assert "status" not in created
