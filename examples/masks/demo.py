@@ -149,7 +149,8 @@ def detect(cluster: Cluster) -> Path:
     s3_client(cluster).download_file("checkpoints", f"{NAMESPACE}/{JOB}/best.pt", str(weights))
     shutil.unpack_archive(RESULTS / "masks.zip", RESULTS / "dataset")
     source = min((RESULTS / "dataset/valid/images").iterdir())
-    command = ["masktrain", "detect", "--weights", weights, "--source", source, "--output", RESULTS / "detections"]
+    paths = {"--weights": weights, "--source": source, "--output": RESULTS / "detections"}
+    command = ["masktrain", "detect", *(str(word) for pair in paths.items() for word in pair)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with step("Detection with the trained best.pt"):
         subprocess.run(command, check=True, env=environment)

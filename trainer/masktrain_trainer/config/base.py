@@ -1,4 +1,4 @@
-"""How every document that crosses a process or the cluster's API is spelled: camelCase JSON, no unknown keys, immutable."""
+"""How every document between processes and in the API is spelled: camelCase JSON, no unknown keys, immutable."""
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel

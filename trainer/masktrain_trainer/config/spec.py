@@ -79,7 +79,8 @@ class StoreSpec(Contract):
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if needed).",
+        description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+        "(and AWS_SESSION_TOKEN if needed).",
     )
 
 
@@ -89,7 +90,8 @@ class ModelSpec(Contract):
         default="scratch",
         pattern=r"^(scratch|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|file:///.+)$",
         max_length=1024,
-        description="Where training starts: 'scratch', or the URI of a best.pt that MaskTrain wrote (read with checkpoint.store).",
+        description="Where training starts: 'scratch', or the URI of a best.pt that MaskTrain wrote "
+        "(read with checkpoint.store).",
     )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the weights file.")
 
