@@ -1,0 +1,35 @@
+"""Helm without a cluster."""
+
+import subprocess
+from typing import Any
+
+import yaml
+
+from tests.devcluster.binaries import program_paths
+from tests.devcluster.layout import REPOSITORY
+
+NAME = "masktrain-operator"
+CHART = REPOSITORY / "charts" / NAME
+OPERATOR_NAMESPACE = "masktrain-system"
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The outcome, whatever it is."""
+    return subprocess.run([str(program_paths()["helm"]), *arguments], capture_output=True, text=True, check=False)
+
+
+def template(*options: str, release: str = NAME) -> subprocess.CompletedProcess[str]:
+    return helm("template", release, str(CHART), f"--namespace={OPERATOR_NAMESPACE}", *options)
+
+
+def render(*options: str, release: str = NAME) -> list[dict[str, Any]]:
+    """The chart's objects."""
+    done = template(*options, release=release)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str = NAME) -> dict[str, Any]:
+    """The only object of that kind and name."""
+    (found,) = [found for found in objects if (found["kind"], found["metadata"]["name"]) == (kind, name)]
+    return found
