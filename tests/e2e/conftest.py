@@ -13,6 +13,7 @@ from tests.devcluster.cluster import Cluster
 from tests.devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
 
 NAMESPACE = "e2e"
+CPU_ONLY = [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}, {"name": "OMP_NUM_THREADS", "value": "1"}]
 
 
 class Jobs:
@@ -41,7 +42,7 @@ class Jobs:
             "dataset": {"uri": "s3://datasets/small.zip", "store": store},
             "training": {"epochs": 3, "batchSize": 8, "imageSize": 96},
             "checkpoint": {"uri": "s3://checkpoints", "store": store, "intervalSeconds": 5},
-            "compute": {"nodes": 1, "gpusPerNode": 1, "env": [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}]},
+            "compute": {"nodes": 1, "gpusPerNode": 1, "env": CPU_ONLY},
             "limits": {"stopGraceSeconds": 30},
         }
         return {section: fields | changes.get(section, {}) for section, fields in base.items()}

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from tests.devcluster.install import OPERATOR_NAMESPACE
-from tests.e2e.conftest import NAMESPACE, Jobs
+from tests.e2e.conftest import CPU_ONLY, NAMESPACE, Jobs
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +40,7 @@ def test_a_job_trains_and_leaves_a_verified_best_pt(jobs: Jobs, name: str, nodes
 
 
 def test_a_killed_rank_0_pod_costs_only_the_time_since_the_last_checkpoint(jobs: Jobs) -> None:
-    jobs.apply("killed", training=LONG | {"epochs": 12}, compute={"nodes": 2, "gpusPerNode": 1})
+    jobs.apply("killed", training=LONG | {"epochs": 12}, compute={"nodes": 2, "gpusPerNode": 1, "env": CPU_ONLY})
     jobs.wait("killed", "jsonpath={.status.checkpoints.last.uri}")
     row = jobs.kubectl("get", "mtj", "killed")
     assert all(column in row for column in ("STATE", "EPOCH", "MAP50", "RESTARTS")), row

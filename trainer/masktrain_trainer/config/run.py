@@ -21,8 +21,8 @@ WORKSPACE = "/workspace"
 """Scratch volume of a pod: the unpacked data set, the image cache, files between the pod's processes."""
 DATASET_CREDENTIALS = "/var/run/masktrain/dataset-credentials"
 CHECKPOINT_CREDENTIALS = "/var/run/masktrain/checkpoint-credentials"
-"""Folders of the mounted Secrets: one file per key. They are mounted as optional, so that a missing one is a sentence from
-the trainer instead of a pod that never starts."""
+"""Folders of the mounted Secrets: one file per key. They are mounted as optional, so that a missing one is a sentence
+of the trainer instead of a pod that never starts."""
 
 RESERVED_VARIABLES = (
     "PET_NNODES",
