@@ -75,7 +75,7 @@ CHANGES: dict[str, Any] = {
     "compute.sharedMemory": "1Gi",
     "compute.persistentVolumeClaims": [CLAIM],
 }
-MUTABLE = {
+MUTABLE: dict[str, Any] = {
     "limits__maxRestartsWithoutProgress": 9,
     "limits__activeDeadlineSeconds": 3600,
     "compute__image": "registry.example/trainer:2",

@@ -50,6 +50,11 @@ async def running(reconcile: Recorder, workers: int = 4) -> AsyncIterator[WorkQu
     await queue.stop()
 
 
+def wake(queue: WorkQueue, keys: str) -> None:
+    for key in keys:
+        queue.wake(key)
+
+
 def played(reconcile: Recorder, seconds: float, play: Callable[[WorkQueue], None], workers: int = 4) -> Recorder:
     async def scene() -> None:
         async with running(reconcile, workers) as queue:
@@ -61,7 +66,7 @@ def played(reconcile: Recorder, seconds: float, play: Callable[[WorkQueue], None
 
 
 def test_many_wake_ups_before_the_start_are_one() -> None:
-    recorder = played(Recorder(), 1, lambda queue: [queue.wake("a") for _ in range(10)] and None)
+    recorder = played(Recorder(), 1, lambda queue: wake(queue, "a" * 10))
 
     assert recorder.calls == [(0, "a")]
 
@@ -79,7 +84,7 @@ def test_a_key_is_never_reconciled_twice_at_once_and_a_wake_up_meanwhile_is_not_
 
 
 def test_different_keys_are_reconciled_side_by_side_up_to_the_number_of_workers() -> None:
-    recorder = played(Recorder(length=5), 30, lambda queue: [queue.wake(key) for key in "abcde"] and None, workers=3)
+    recorder = played(Recorder(length=5), 30, lambda queue: wake(queue, "abcde"), workers=3)
 
     assert recorder.most_at_once == 3
     assert {key for _, key in recorder.calls} == set("abcde")
@@ -105,9 +110,7 @@ def test_failures_back_off_up_to_the_limit_and_success_resets() -> None:
 
 
 def test_an_unexpected_error_ends_neither_the_key_nor_the_others() -> None:
-    recorder = played(
-        Recorder([RuntimeError("bug"), None]), 30, lambda queue: [queue.wake(key) for key in "ab"] and None, workers=1
-    )
+    recorder = played(Recorder([RuntimeError("bug"), None]), 30, lambda queue: wake(queue, "ab"), workers=1)
 
     assert [key for _, key in recorder.calls] == ["a", "b", "a"]
 
