@@ -1,119 +1,95 @@
-"""Checkpoints in real stores: published, killed at every write, restored, finished."""
+"""Checkpoints in real stores: kept, resumed from, damaged, finished."""
 
+import itertools
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from masktrain_trainer.checkpoint.claim import claim_run
+from masktrain_trainer.checkpoint.complete import NothingToPublish
 from masktrain_trainer.checkpoint.journal import read_manifests
-from masktrain_trainer.checkpoint.keys import Fence, JobKeys
+from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.load import load_model_file, load_state
 from masktrain_trainer.checkpoint.publish import Fenced
 from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import SnapshotMeta, write_snapshot
-from masktrain_trainer.checkpoint.spool import Spool
-from masktrain_trainer.checkpoint.uploader import Uploader
-from masktrain_trainer.config import Keep, RunConfig
-from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import PreconditionFailed
-from masktrain_trainer.stores.folder import FolderStore
-
-KEYS = JobKeys("team", "masks", "uid-1")
-FITNESS = {10: 0.1, 20: 0.3, 30: 0.2, 40: None}
-BEST_STEP = 20
-
-
-def run_config(attempt: int = 0) -> RunConfig:
-    document = {
-        "namespace": KEYS.namespace,
-        "name": KEYS.name,
-        "uid": KEYS.uid,
-        "attempt": attempt,
-        "model": {},
-        "dataset": {"uri": "s3://datasets/x.zip"},
-        "training": {},
-        "checkpoint": {"uri": "s3://checkpoints"},
-        "hangTimeoutSeconds": 60,
-        "stopGraceSeconds": 30,
-    }
-    return RunConfig.model_validate(document)
+from masktrain_trainer.config import Keep
+from masktrain_trainer.stores import Store
+from tests.stores.training_run import (
+    BEST_STEP,
+    KEYS,
+    OUTPUTS,
+    IgnoresConditions,
+    artifacts,
+    meta,
+    newest_files,
+    objects,
+    run_config,
+    state,
+    store_all,
+    train,
+    uploader,
+)
 
 
-def state(step: int) -> dict[str, Any]:
-    weights = {"weight": torch.full((8, 8), float(step)), "count": torch.tensor(step)}
-    return {
-        "format": "masktrain-state-v1",
-        "step": step,
-        "model": weights,
-        "ema": {"updates": step, "state_dict": weights},
-        "model_info": {"architecture": "yolov5n", "names": ["a", "b"], "image_size": 64},
-        "metrics": {"mAP50": 0.5},
-        "training": {"epochs": 4},
-    }
+def damage(store: Store, key: str) -> None:
+    """Flip one bit in the middle, and keep everything that the store says of the object."""
+    content, info = bytearray(store.read(key)), store.head(key)
+    assert info is not None
+    content[len(content) // 2] ^= 1
+    store.put(key, bytes(content), sha256=info.sha256)
 
 
-def meta(step: int) -> SnapshotMeta:
-    return SnapshotMeta(step // 10, step, FITNESS[step], is_best=step in (10, 20), reason="epoch")
-
-
-def uploader(store: Store, folder: Path, fence: Fence, keep: Keep = Keep.BEST) -> Uploader:
-    return Uploader(store, KEYS, fence, Spool(folder / "spool"), folder / "status.json", keep)
-
-
-def train(store: Store, folder: Path, fence: Fence, steps: list[int]) -> Uploader:
-    """Store a checkpoint of each step as a training process and its uploader would."""
-    up = uploader(store, folder, fence)
-    for step in steps:
-        write_snapshot(folder / "spool", state(step), meta(step))
-        while up.store_waiting():
-            pass
-    return up
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    folder = tmp_path / "artifacts"
-    folder.mkdir()
-    (folder / "results.csv").write_text("epoch\n")
-    return folder
-
-
-def objects(store: Store) -> list[str]:
-    return sorted(info.key for info in store.list(""))
-
-
-def test_a_run_keeps_the_best_and_the_newest_two_then_only_the_outputs(
-    store: Store, tmp_path: Path, artifacts: Path
-) -> None:
+def test_a_run_keeps_the_best_and_the_newest_two_then_only_the_outputs(store: Store, tmp_path: Path) -> None:
     fence = claim_run(store, KEYS, 0, "pod")
     up = train(store, tmp_path, fence, [10, 20, 30, 40])
     assert sorted(found.step for found in read_manifests(store, KEYS)) == [20, 30, 40]
     assert up.best is not None
     assert up.last is not None
     assert (up.best.step, up.last.step) == (BEST_STEP, 40)
-    up.finish(artifacts)
-    assert objects(store) == ["team/masks/best.pt", "team/masks/result.json", "team/masks/results.csv"]
+    for name, step in (("best", BEST_STEP), ("last", 40)):
+        pointer = json.loads(store.read(KEYS.pointer(name)))
+        assert pointer["checkpoint"].split("-")[2] == str(step)
+    up.finish(artifacts(tmp_path))
+    assert objects(store) == OUTPUTS
     store.download("team/masks/best.pt", tmp_path / "best.pt")
     model = load_model_file(tmp_path / "best.pt")
-    assert (model.step, model.names, model.metrics) == (BEST_STEP, ["a", "b"], {"mAP50": 0.5})
+    assert (model.step, model.names, model.metrics) == (BEST_STEP, ["a", "b"], {"mAP50": 0.2})
     assert model.state_dict["weight"].dtype == torch.float16
+    assert json.loads(store.read("team/masks/result.json"))["metrics"] == model.metrics
     again = restore(store, run_config(1), "pod-2", tmp_path / "restore")
     assert again.completed
     assert again.best == up.best
-    assert [key for key in objects(store) if "uid-1" in key] == []
+    assert objects(store) == OUTPUTS
+
+
+@pytest.mark.parametrize(
+    ("keep", "steps"), [(Keep.BEST, []), (Keep.BEST_AND_LAST, [20, 40]), (Keep.ALL, [10, 20, 30, 40])]
+)
+def test_the_policy_decides_what_stays(store: Store, tmp_path: Path, keep: Keep, steps: list[int]) -> None:
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10, 20, 30, 40], keep)
+    up.finish(artifacts(tmp_path))
+    assert sorted(found.step for found in read_manifests(store, KEYS)) == steps
+    assert [key for key in objects(store) if "/ckpt/" not in key] == OUTPUTS
+    assert (up.last is None) == (keep is Keep.BEST)
+
+
+def test_another_job_of_the_same_name_is_neither_read_nor_touched(store: Store, tmp_path: Path) -> None:
+    other = ["team/masks/uid-10/ckpt/0.0-1-2-abc/state.pt", "team/masks-2/uid-1/best.pt", "team/masks/uid-1x/runs/9.9"]
+    for key in (*other, "team/masks/result.json"):
+        store.put(key, b'{"uid": "uid-0"}')
+    assert restore(store, run_config(), "pod", tmp_path / "restore").run == 0
+    train(store, tmp_path, Fence(0, 0), [10, 20, 30]).finish(artifacts(tmp_path))
+    assert objects(store) == sorted([*OUTPUTS, *other])
 
 
 def test_resuming_takes_the_newest_state_that_verifies(store: Store, tmp_path: Path) -> None:
     train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10, 20, 30, 40])
-    damaged, flipped = newest_states(store)[:2]
-    store.put(damaged, store.read(damaged)[:-100])
-    content = bytearray(store.read(flipped))
-    content[len(content) // 2] ^= 1
-    store.put(flipped, bytes(content))
+    truncated, flipped = newest_files(store, "state.pt")[:2]
+    store.put(truncated, store.read(truncated)[:-100])
+    damage(store, flipped)
     found = restore(store, run_config(1), "pod-2", tmp_path / "restore")
     assert found.restored is not None
     assert found.restored.step == BEST_STEP
@@ -122,21 +98,40 @@ def test_resuming_takes_the_newest_state_that_verifies(store: Store, tmp_path: P
     assert load_state(Path(found.file))["step"] == BEST_STEP
 
 
-def newest_states(store: Store) -> list[str]:
-    ordered = sorted(read_manifests(store, KEYS), key=lambda found: -found.step)
-    return [f"{found.prefix(KEYS)}state.pt" for found in ordered]
+def test_nothing_that_is_damaged_is_passed_over_in_silence(store: Store, tmp_path: Path) -> None:
+    train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10, 20, 30, 40])
+    states, manifests = newest_files(store, "state.pt"), newest_files(store, "manifest.json")
+    damage(store, manifests[0])
+    store.delete(states[1])
+    store.put(manifests[2], b"")
+    found = restore(store, run_config(1), "pod-2", tmp_path / "restore")
+    assert (found.restored, found.file) == (None, None)
+    assert sorted(sentence.partition(": ")[2] for sentence in found.skipped) == [
+        "its manifest is damaged.",
+        "its manifest is damaged.",
+        "its state.pt is gone.",
+    ]
 
 
-def test_a_fenced_writer_neither_publishes_nor_deletes(store: Store, tmp_path: Path, artifacts: Path) -> None:
+def test_a_fenced_writer_neither_publishes_nor_deletes(store: Store, tmp_path: Path) -> None:
     old = train(store, tmp_path / "old", claim_run(store, KEYS, 0, "pod"), [10])
     claim_run(store, KEYS, 1, "pod-2")
     before = objects(store)
     write_snapshot(tmp_path / "old/spool", state(20), meta(20))
-    with pytest.raises(Fenced):
-        old.store_waiting()
-    with pytest.raises(Fenced):
-        old.finish(artifacts)
+    for forbidden in (old.store_waiting, lambda: old.finish(artifacts(tmp_path))):
+        with pytest.raises(Fenced, match=r"Run 1\.0 of this job writes now"):
+            forbidden()
     assert objects(store) == before
+
+
+def test_a_writer_that_outlives_its_job_stops(store: Store, tmp_path: Path) -> None:
+    old = train(store, tmp_path / "old", claim_run(store, KEYS, 0, "pod"), [10])
+    found = restore(store, run_config(1), "pod-2", tmp_path / "restore")
+    train(store, tmp_path / "new", Fence(1, found.run), [20]).finish(artifacts(tmp_path))
+    write_snapshot(tmp_path / "old/spool", state(30), meta(30))
+    with pytest.raises(Fenced, match="finished or deleted"):
+        old.store_waiting()
+    assert objects(store) == OUTPUTS
 
 
 def test_nothing_to_go_on_from_is_said(store: Store, tmp_path: Path) -> None:
@@ -144,20 +139,81 @@ def test_nothing_to_go_on_from_is_said(store: Store, tmp_path: Path) -> None:
     assert (found.run, found.restored, found.skipped, found.completed) == (0, None, [], False)
 
 
-class IgnoresConditions:
-    """A server that accepts conditional headers and does not look at them, as some do."""
+def test_without_any_validation_the_final_model_is_the_best(store: Store, tmp_path: Path) -> None:
+    up = uploader(store, tmp_path, claim_run(store, KEYS, 0, "pod"))
+    for step, reason in ((41, "interval"), (42, "final")):
+        write_snapshot(tmp_path / "spool", state(step), meta(step, reason))
+        store_all(up)
+    assert not store.head(KEYS.best)
+    up.finish(artifacts(tmp_path))
+    assert up.best is not None
+    assert (up.best.step, up.best.fitness) == (42, None)
+    assert objects(store) == OUTPUTS
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
+def test_without_any_model_completing_says_so_and_deletes_nothing(store: Store, tmp_path: Path) -> None:
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [40])
+    before = objects(store)
+    with pytest.raises(NothingToPublish, match="there is nothing that best"):
+        up.finish(artifacts(tmp_path))
+    assert objects(store) == before
 
-    def put(self, key: str, body: bytes | Path, *, sha256: str | None = None, **conditions: Any) -> ObjectInfo:
-        return self.store.put(key, body, sha256=sha256)
 
-    def honours_conditional_writes(self) -> bool:
-        return False
+def test_a_damaged_best_model_is_replaced_by_its_second_copy(store: Store, tmp_path: Path) -> None:
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10, 20, 40])
+    damage(store, next(key for key in newest_files(store, "model.pt") if f"-{BEST_STEP}-" in key))
+    up.finish(artifacts(tmp_path))
+    assert up.best is not None
+    assert up.best.step == BEST_STEP
+
+
+def test_with_both_copies_damaged_the_next_best_is_published(store: Store, tmp_path: Path) -> None:
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10, 20])
+    damage(store, next(key for key in newest_files(store, "model.pt") if f"-{BEST_STEP}-" in key))
+    damage(store, KEYS.best)
+    up.finish(artifacts(tmp_path))
+    assert up.best is not None
+    assert up.best.step == 10
+
+
+def test_a_new_uploader_repairs_best_and_status(store: Store, tmp_path: Path) -> None:
+    fence = claim_run(store, KEYS, 0, "pod")
+    first = train(store, tmp_path, fence, [10, 20])
+    store.delete(KEYS.best)
+    orphan = f"{KEYS.checkpoints}0.0-3-30-abcdefabcdef/state.pt"
+    store.put(orphan, b"an upload that was cut off")
+    second = uploader(store, tmp_path, fence)
+    second.recover()
+    assert (second.best, second.last) == (first.best, first.last)
+    assert second.best is not None
+    assert store.head(KEYS.best) is not None
+    assert orphan not in objects(store)
+
+
+def test_what_training_calls_best_never_replaces_a_better_stored_one(store: Store, tmp_path: Path) -> None:
+    """Training resumed from an older checkpoint knows nothing of the best that came after it."""
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [20])
+    write_snapshot(tmp_path / "spool", state(25), SnapshotMeta(2, 25, 0.29, is_best=True, reason="epoch"))
+    store_all(up)
+    assert up.best is not None
+    assert up.best.step == BEST_STEP
+
+
+def test_a_fitness_that_is_no_number_is_none(store: Store, tmp_path: Path) -> None:
+    up = uploader(store, tmp_path, claim_run(store, KEYS, 0, "pod"))
+    write_snapshot(tmp_path / "spool", state(5), SnapshotMeta(0, 5, float("nan"), is_best=True, reason="epoch"))
+    store_all(up)
+    assert [found.fitness for found in read_manifests(store, KEYS)] == [None]
+    assert up.best is None
+
+
+def test_a_deleted_output_of_a_complete_job_is_noticed(store: Store, tmp_path: Path) -> None:
+    train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10], Keep.ALL).finish(artifacts(tmp_path))
+    store.delete("team/masks/best.pt")
+    found = restore(store, run_config(1), "pod-2", tmp_path / "restore")
+    assert not found.completed
+    assert "complete once" in found.skipped[0]
+    assert found.restored is not None
 
 
 @pytest.mark.parametrize("honoured", [True, False])
@@ -166,88 +222,12 @@ def test_every_container_gets_its_own_run_number(store: Store, honoured: bool) -
     claims = [claim_run(server, KEYS, 0, f"pod-{number}") for number in (3, 1, 2)]
     assert claims == [Fence(0, 0), Fence(0, 1), Fence(0, 2)]
     assert claim_run(server, KEYS, 1, "pod-4") == Fence(1, 0)
+    store.put(f"{KEYS.runs}notes.txt", b"somebody else's file")
+    assert claim_run(server, KEYS, 1, "pod-5") == Fence(1, 1)
 
 
-def test_a_lost_reply_does_not_cost_a_run_number(store: Store) -> None:
-    class LosesReply(IgnoresConditions):
-        def put(self, key: str, body: bytes | Path, *, sha256: str | None = None, **conditions: Any) -> ObjectInfo:
-            self.store.put(key, body, sha256=sha256)
-            raise PreconditionFailed("retried by the client after the first reply was lost")
-
-        def honours_conditional_writes(self) -> bool:
-            return True
-
-    assert claim_run(LosesReply(store), KEYS, 0, "pod") == Fence(0, 0)
-
-
-class Killed(BaseException):
-    """The process ends here: nothing may catch it."""
-
-
-class KilledAt(IgnoresConditions):
-    """Ends the process right before its n-th change of the store."""
-
-    def __init__(self, store: Store, writes: int) -> None:
-        super().__init__(store)
-        self.left = writes
-
-    def _count(self) -> None:
-        if self.left == 0:
-            raise Killed
-        self.left -= 1
-
-    def put(self, key: str, body: bytes | Path, *, sha256: str | None = None, **conditions: Any) -> ObjectInfo:
-        self._count()
-        return self.store.put(key, body, sha256=sha256, **conditions)
-
-    def copy(self, source: str, destination: str) -> None:
-        self._count()
-        self.store.copy(source, destination)
-
-    def delete(self, key: str) -> None:
-        self._count()
-        self.store.delete(key)
-
-    def honours_conditional_writes(self) -> bool:
-        return True
-
-
-def killed_runs(whole: Callable[[Store, Path], None], fresh: Callable[[int], tuple[Store, Path]]) -> Iterator[Store]:
-    """The store after a kill before the first, the second, … change, until the run gets through."""
-    for writes in range(200):
-        store, folder = fresh(writes)
-        try:
-            whole(KilledAt(store, writes), folder)
-        except Killed:
-            yield store
-        else:
-            return
-    pytest.fail("the run never ended")
-
-
-def test_a_kill_between_any_two_writes_loses_nothing(tmp_path: Path) -> None:
-    def whole(store: Store, folder: Path) -> None:
-        up = train(store, folder, claim_run(store, KEYS, 0, "pod"), [10, 20, 30, 40])
-        up.finish(folder / "artifacts")
-
-    def fresh(number: int) -> tuple[Store, Path]:
-        folder = tmp_path / str(number)
-        (folder / "artifacts").mkdir(parents=True)
-        (folder / "artifacts/results.csv").write_text("epoch\n")
-        return FolderStore(folder / "store"), folder
-
-    published = 0
-    for number, store in enumerate(killed_runs(whole, fresh)):
-        folder = tmp_path / str(number)
-        steps = [found.step for found in read_manifests(store, KEYS)]
-        found = restore(store, run_config(1), "pod-2", folder / "restore")
-        assert not found.skipped, "a checkpoint that exists is never torn"
-        if not found.completed:
-            assert (found.restored.step if found.restored else 0) == max(steps, default=0) >= published
-            remaining = [step for step in FITNESS if step > max(steps, default=0)]
-            up = train(store, folder / "next", Fence(1, found.run), remaining)
-            up.finish(folder / "artifacts")
-        assert json.loads(store.read("team/masks/result.json"))["best"]["step"] == BEST_STEP
-        left = objects(store)
-        assert left == ["team/masks/best.pt", "team/masks/result.json", "team/masks/results.csv"]
-    assert number > 30
+def test_a_server_without_conditions_gets_no_pointers(store: Store, tmp_path: Path) -> None:
+    server: Store = IgnoresConditions(store)
+    train(server, tmp_path, claim_run(server, KEYS, 0, "pod"), [10, 20])
+    assert not list(store.list(KEYS.pointers))
+    assert list(itertools.islice(store.list(KEYS.best), 1))

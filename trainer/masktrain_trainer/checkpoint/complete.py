@@ -15,7 +15,7 @@ from .keys import BEST_FILE, MODEL_FILE, RESULT_FILE, Fence, JobKeys
 from .load import load_model_file
 from .manifest import Manifest, models_best_first
 from .publish import reference, refuse_if_fenced
-from .result import Result
+from .result import Result, read_result
 from .retention import clean_up, discard_unfinished, kept_when_complete
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ def complete(store: Store, keys: JobKeys, fence: Fence, artifacts: Path, keep: K
     for name in (BEST_FILE, RESULT_FILE):
         discard_unfinished(store, keys.output(name))
     manifests = read_manifests(store, keys)
+    finished = read_result(store, keys)
+    if finished is not None and proven_metrics(store, keys.output(BEST_FILE), finished.best.sha256) is not None:
+        clean_up(store, keys, kept_when_complete(manifests, keep))  # where an earlier try was cut off
+        return finished
     best, metrics = _publish_best(store, keys, models_best_first(manifests))
     outputs = [best.uri, *_publish_artifacts(store, keys, artifacts), store.uri(keys.output(RESULT_FILE))]
     result = Result(uid=keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=datetime.now(UTC))

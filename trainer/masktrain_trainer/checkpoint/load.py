@@ -65,8 +65,10 @@ def _load_plain(path: Path) -> Any:
         raise ValueError(f"{path} does not exist.") from None
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path} is damaged, or it holds another program's Python objects, which are never executed; "
-            "give a best.pt that MaskTrain wrote."
+            f"{path} is not a file that MaskTrain wrote, or it is damaged: "
+            "other programs' files hold Python objects, and those are never executed."
         ) from None
     except Exception as error:  # torch's readers raise almost anything for bytes that are no torch file
-        raise ValueError(f"{path} is no torch file, or it is damaged ({type(error).__name__}).") from None
+        raise ValueError(
+            f"{path} is not a file that MaskTrain wrote, or it is damaged ({type(error).__name__})."
+        ) from None

@@ -35,8 +35,10 @@ def publish(store: Store, keys: JobKeys, fence: Fence, files: Sequence[LocalFile
 
 
 def refuse_if_fenced(store: Store, keys: JobKeys, fence: Fence) -> None:
-    """Raise Fenced if a higher fence was claimed."""
-    newest = max(read_claims(store, keys), default=fence)
+    """Raise Fenced if a higher fence was claimed, or none at all is left: then another run has finished the job."""
+    newest = max(read_claims(store, keys), default=None)
+    if newest is None:
+        raise Fenced(f"This job is finished or deleted; run {fence} stops writing.")
     if newest > fence:
         raise Fenced(f"Run {newest} of this job writes now; run {fence} stops writing.")
 
