@@ -13,6 +13,7 @@ from tests.api.operator_process import OperatorProcess
 from tests.api.training_jobs import training_job
 from tests.devcluster.cluster import Cluster
 from tests.devcluster.waiting import wait_until
+from tests.unit.chart.rendering import NAME, render
 
 CRD = "customresourcedefinition/masktrainingjobs.masktrain.dev"
 _numbers = itertools.count()
@@ -33,7 +34,7 @@ def namespace(installed: Cluster) -> ApiNamespace:
     return ApiNamespace(installed, name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_operator(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     folder: Path = tmp_path_factory.mktemp("operator")
     kubeconfig = chart.service_account_kubeconfig(installed, folder / "kubeconfig")
@@ -58,12 +59,28 @@ def later_architecture(namespace: ApiNamespace) -> Iterator[str]:
 
 @pytest.fixture
 def operator(running_operator: OperatorProcess) -> Iterator[OperatorProcess]:
-    """The one operator of the session. Fails the test if the operator stumbled meanwhile."""
+    """The one operator of the module. Fails the test if the operator stumbled meanwhile."""
     before = len(running_operator.log)
     yield running_operator
     said = running_operator.log[before:]
     assert "Traceback" not in said, said
     assert "forbidden" not in said, said
+
+
+@pytest.fixture
+def narrow_operator(
+    installed: Cluster, namespace: ApiNamespace, running_operator: OperatorProcess, tmp_path: Path
+) -> Iterator[OperatorProcess]:
+    """An operator with a Role in the test's namespace and no right beyond it, instead of the one of the module."""
+    values = (f"--set=watchNamespaces={{{namespace.name}}}", "--set=crds.enabled=false")
+    chart.apply(installed, *render(*values, release="narrow"))
+    kubeconfig = chart.service_account_kubeconfig(installed, tmp_path / "kubeconfig", f"narrow-{NAME}")
+    running_operator.stop()
+    process = OperatorProcess(kubeconfig, tmp_path / "log", _two_free_ports(), watch_namespaces=namespace.name)
+    process.start()
+    yield process
+    process.stop()
+    running_operator.start()
 
 
 def _two_free_ports() -> int:

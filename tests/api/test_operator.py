@@ -1,12 +1,11 @@
 """The operator as a process against a real API server, with the rights of its chart. The test plays the cluster."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.api.gang import Gang
+from tests.api.gang import Gang, moment
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
 from tests.api.training_jobs import training_job
@@ -16,11 +15,14 @@ pytestmark = pytest.mark.api
 UNFITTING = "The data.yaml names 3 classes but nc is 2: correct nc."
 
 
-def final_progress(kind: str, reason: str, message: str) -> str:
+def final_progress(kind: str, reason: str, message: str, **fields: Any) -> str:
     """The termination message that a trainer leaves."""
-    now = datetime.now(UTC).isoformat()
     outcome = {"kind": kind, "reason": reason, "message": message}
-    return json.dumps({"attempt": 0, "phase": "Finished", "outcome": outcome, "updatedAt": now})
+    return json.dumps({"attempt": 0, "phase": "Finished", "outcome": outcome, "updatedAt": moment(), **fields})
+
+
+def checkpoint(uri: str, step: int) -> dict[str, Any]:
+    return {"uri": uri, "sha256": "0" * 64, "sizeBytes": 1, "epoch": 1, "step": step, "verifiedAt": moment()}
 
 
 def created_gang(namespace: ApiNamespace, manifest: dict[str, Any], attempt: int = 0) -> Gang:
@@ -50,6 +52,15 @@ def test_a_job_gets_one_service_and_one_job_and_nothing_else_is_touched(
         assert not {"foregroundDeletion", "kopf.zalando.org/KopfFinalizerMarker"} & set(
             child["metadata"].get("finalizers", ())
         )
+
+
+def test_the_pods_of_an_attempt_pass_pod_security_restricted(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    namespace.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
+    manifest = training_job()
+    namespace.create(manifest)
+    created_gang(namespace, manifest).start()
 
 
 def test_a_running_gang_is_no_longer_reconciling(namespace: ApiNamespace, operator: OperatorProcess) -> None:
@@ -86,26 +97,35 @@ def test_the_next_attempt_starts_only_when_the_old_gang_is_gone(
     namespace.create(manifest)
     gang = created_gang(namespace, manifest)
     gang.start()
-    gang.exit(1, 76, final_progress("Hung", "Hung", "Rank 1 stood still."))
+    last = checkpoint("s3://checkpoints/last/state.pt", step=10)
+    gang.exit(0, 1, final_progress("Crashed", "ProcessLost", "A rank is gone.", step=12, last=last))
     gang.is_failing("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     namespace.wait("mtj/masks", "jsonpath={.status.state}=Restarting")
     assert namespace.names("jobs") == ["masks-0"]
 
-    gang.lose(0)
+    gang.lose(1)
     gang.has_failed("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     created_gang(namespace, manifest, attempt=1)
     namespace.wait("mtj/masks", "jsonpath={.status.attempt}=1")
-    assert namespace.get("mtj/masks")["status"]["restarts"]["total"] == 1
+    status = namespace.get("mtj/masks")["status"]
+    assert (status["restarts"]["total"], status["restarts"]["withoutProgress"]) == (1, 0), "a checkpoint is progress"
+    assert status["checkpoints"]["last"]["step"] == 10
 
 
-def test_a_completed_job_is_complete(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+def test_a_completed_job_shows_what_rank_zero_said_last(namespace: ApiNamespace, operator: OperatorProcess) -> None:
     manifest = training_job()
     namespace.create(manifest)
     gang = created_gang(namespace, manifest)
     gang.start()
-    gang.exit(0, 0, final_progress("Complete", "TrainingComplete", "Done."))
+    best = checkpoint("s3://checkpoints/best.pt", step=30)
+    said = final_progress("Complete", "Complete", "Done.", mAP50=0.61, best=best, outputs=[best["uri"]])
+    gang.exit(0, 0, said)
     gang.has_completed()
     namespace.wait("mtj/masks", "condition=Complete")
+
+    status = namespace.get("mtj/masks")["status"]
+    assert (status["state"], status["outputs"]) == ("Complete", [best["uri"]])
+    assert float(status["progress"]["mAP50"]) == pytest.approx(0.61)
 
 
 def test_a_service_of_somebody_else_is_left_alone_and_said_so(
@@ -190,3 +210,14 @@ def test_a_resource_that_this_operator_cannot_read_is_stalled_with_a_sentence(
 def test_a_stop_is_clean(operator: OperatorProcess) -> None:
     assert operator.stop() == 0
     operator.start()
+
+
+def test_an_operator_of_one_namespace_needs_no_right_in_the_others(
+    namespace: ApiNamespace, narrow_operator: OperatorProcess
+) -> None:
+    namespace.create(training_job())
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Pending")
+
+    assert namespace.names("jobs") == ["masks-0"]
+    assert "forbidden" not in narrow_operator.log
+    assert narrow_operator.metric("masktrain_operator_reconcile_errors_total") == 0

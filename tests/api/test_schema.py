@@ -17,6 +17,22 @@ pytestmark = pytest.mark.api
 EXAMPLES = sorted(REPOSITORY.glob("examples/*/*.yaml"))
 CLAIM = {"claimName": "data", "mountPath": "/data"}
 
+GOOD: dict[str, dict[str, Any]] = {
+    "least": {},
+    "longest name": {"name": "a" * 50},
+    "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
+    "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
+    "environment and resources": {
+        "compute__env": [{"name": "A", "value": "1"}],
+        "compute__resources": {"limits": {"cpu": 4, "memory": "1Gi"}},
+    },
+    "files": {
+        "dataset__uri": "file:///data/masks.zip",
+        "checkpoint__uri": "file:///data/out",
+        "compute__persistentVolumeClaims": [CLAIM],
+    },
+}
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "name with a dot": ({"name": "mask.s"}, "metadata.name must be at most 50 characters"),
     "long name": ({"name": "m" * 51}, "metadata.name must be at most 50 characters"),
@@ -55,6 +71,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "compute.gpusPerNode says how many",
     ),
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
+    "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
+    "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),
+    "stride of every model": ({"training__imageSize": 100}, "multiple of 32"),
+    "no learning": ({"training__hyperparameters": {"learningRate": 0}}, "learningRate"),
     "unknown architecture": ({"model__architecture": "yolov8n"}, 'Unsupported value: "yolov8n"'),
     "unknown field": ({"training__epoch": 3}, 'unknown field "spec.training.epoch"'),
     "zero nodes": ({"compute__nodes": 0}, "spec.compute.nodes"),
@@ -92,6 +112,11 @@ def test_every_example_is_accepted(namespace: ApiNamespace, example: Any) -> Non
         assert namespace.refusal(manifest) is None
 
 
+@pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD.keys())
+def test_what_can_work_is_accepted(namespace: ApiNamespace, fields: dict[str, Any]) -> None:
+    assert namespace.refusal(training_job(**fields)) is None
+
+
 @pytest.mark.parametrize(("fields", "sentence"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_work_is_refused_with_a_sentence(
     namespace: ApiNamespace, fields: dict[str, Any], sentence: str
@@ -122,7 +147,8 @@ def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(names
     assert (spec["compute"]["nodes"], spec["compute"]["gpusPerNode"]) == (1, 1)
     assert spec["compute"]["gpuResource"] == "nvidia.com/gpu"
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3
-    assert spec["training"]["epochs"] > 0
+    assert spec["training"]["hyperparameters"]["learningRate"] == 0.01
+    assert "image" not in spec["compute"]
 
 
 def test_every_immutable_field_has_a_change() -> None:
@@ -140,6 +166,7 @@ def test_what_is_immutable_can_be_neither_changed_nor_removed_first(
 
     for existing, wanted in ((plain, value), (changed, None)):
         edited = copy.deepcopy(existing)
+        del edited["metadata"]["resourceVersion"]
         change(edited["spec"], field.split("."), wanted)
         edited["spec"] = _with_required(edited["spec"])
         with pytest.raises(ClusterError, match=f"{field} cannot change once the job exists"):
@@ -165,3 +192,10 @@ def test_the_status_is_written_by_the_operator_alone(namespace: ApiNamespace) ->
     created = namespace.create({**training_job(), "status": {"state": "Complete"}})
 
     assert "status" not in created
+
+
+def test_the_short_name_shows_the_columns_that_people_look_at(namespace: ApiNamespace) -> None:
+    namespace.create(training_job())
+
+    header = namespace.kubectl("get", "mtj").splitlines()[0].split()
+    assert header == ["NAME", "STATE", "EPOCH", "MAP50", "RESTARTS", "AGE"]

@@ -1,9 +1,9 @@
 """Asks the rank-0 pod of a running attempt how far it is."""
 
-import asyncio
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from pydantic import ValidationError
@@ -13,13 +13,15 @@ from masktrain_trainer.config import PROGRESS_PORT, Progress
 
 TIMEOUT = aiohttp.ClientTimeout(total=2)
 LONGEST_ANSWER = 1 << 20
+PATIENCE_SECONDS = 10
+"""A pod that has been silent for less is not reported: it may be ending, which its Ready condition shows late."""
 REUSE = 0.8
 """Share of the interval within which an answer is used again: wake-ups by other events don't ask the pod anew."""
 
 
 @dataclass(frozen=True)
 class ProgressAnswer:
-    """What the pod said, or why it could not be read; neither for a pod that is not running yet."""
+    """What the pod said last, or why it can't be read for some time; neither for a pod that is not running yet."""
 
     progress: Progress | None = None
     error: str | None = None
@@ -29,6 +31,7 @@ class ProgressAnswer:
 class _Kept:
     pod_uid: str
     asked_at: float
+    heard_at: float
     answer: ProgressAnswer
 
 
@@ -47,27 +50,40 @@ class ProgressReader:
         """The answer of that pod, at most one interval old."""
         if pod is None or not _is_running(pod):
             return ProgressAnswer()
+        now = self._clock()
         kept = self._kept.get(job_uid)
-        pod_uid = pod["metadata"]["uid"]
-        if kept and kept.pod_uid == pod_uid and self._clock() - kept.asked_at < self._reuse_seconds:
-            return kept.answer
-        answer = await self._ask(pod)
-        self._kept[job_uid] = _Kept(pod_uid, self._clock(), answer)
-        return answer
+        if kept is None or kept.pod_uid != pod["metadata"]["uid"]:
+            kept = _Kept(pod["metadata"]["uid"], asked_at=-math.inf, heard_at=now, answer=ProgressAnswer())
+        if now - kept.asked_at >= self._reuse_seconds:
+            kept = self._kept[job_uid] = await self._ask(pod, kept, now)
+        return kept.answer
 
     def forget(self, job_uid: str) -> None:
         self._kept.pop(job_uid, None)
 
-    async def _ask(self, pod: Manifest) -> ProgressAnswer:
+    async def _ask(self, pod: Manifest, kept: _Kept, now: float) -> _Kept:
         try:
-            return ProgressAnswer(progress=await self._get(_url(pod)))
-        except (TimeoutError, aiohttp.ClientError, ValidationError, ValueError) as error:
-            return ProgressAnswer(error=_sentence(pod, error) if _is_ready(pod) else None)
+            progress = await self._get(_url(pod))
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            silent = _is_ready(pod) and now - kept.heard_at >= PATIENCE_SECONDS
+            answer = replace(kept.answer, error=_sentence(pod, error) if silent else None)
+            return replace(kept, asked_at=now, answer=answer)
+        return _Kept(kept.pod_uid, asked_at=now, heard_at=now, answer=ProgressAnswer(progress))
 
     async def _get(self, url: str) -> Progress:
         async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
             response.raise_for_status()
-            return Progress.model_validate_json(await response.content.read(LONGEST_ANSWER))
+            return Progress.model_validate_json(await _read_bounded(response.content))
+
+
+async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
+    """A trainer image may be anybody's: its answer must not fill the operator's memory."""
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise ValueError(f"its answer is longer than {LONGEST_ANSWER} bytes")
+    return bytes(body)
 
 
 def _url(pod: Manifest) -> str:
@@ -88,8 +104,10 @@ def _is_ready(pod: Manifest) -> bool:
 
 def _sentence(pod: Manifest, error: Exception) -> str:
     match error:
-        case asyncio.TimeoutError():
+        case TimeoutError():
             cause = f"it did not answer within {TIMEOUT.total} s"
+        case aiohttp.ClientConnectorError():
+            cause = f"{error.os_error.strerror or error.os_error}"
         case aiohttp.ClientResponseError(status=status):
             cause = f"it answered with HTTP status {status}"
         case ValidationError():

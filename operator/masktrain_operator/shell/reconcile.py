@@ -1,5 +1,6 @@
 """One look at one job: observe, plan, apply, write the status, tell the events."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from .known_objects import KnownObjects
 from .observe import Observer
 from .status_writer import StatusWriter
 from .unparsable import REASON, sentence, stalled_status
-from .work_queue import ReconcileError
+from .work_queue import ReconcileError, RetryAfter
 
 
 class Reconciler:
@@ -62,7 +63,7 @@ class Reconciler:
         decided = plan(job, observed, self._now(), self._settings)
         await self._apply(training_job, decided)
         if decided.status is not None:
-            await self._status.write(training_job, decided.status)
+            await self._write_status(training_job, decided.status, decided.requeue_after)
         for event in decided.events:
             await self._events.record(training_job, event)
         return decided.requeue_after
@@ -74,6 +75,13 @@ class Reconciler:
         except ApiError as error:
             await self._events.record(training_job, Event("Warning", "ApplyFailed", api_message(error)))
             raise
+
+    async def _write_status(self, training_job: Manifest, status: Manifest, requeue_after: float | None) -> None:
+        """Progress that waits for its turn must not make the plan wait for its moment."""
+        try:
+            await self._status.write(training_job, status)
+        except RetryAfter as wait:
+            raise RetryAfter(min(wait.seconds, math.inf if requeue_after is None else requeue_after)) from None
 
     async def _report_unparsable(self, training_job: Manifest, error: ValidationError) -> None:
         if await self._status.write(training_job, stalled_status(training_job, error, self._now())):

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=8082, ge=0, le=65535, description="0 switches the metrics off.")
     log_format: LogFormat = LogFormat.JSON
     log_level: LogLevel = LogLevel.INFO
-    progress_interval_seconds: float = Field(default=10, ge=1, description="How often a running job is asked.")
+    progress_interval_seconds: float = Field(default=2, ge=1, description="How often a running job is asked.")
     progress_writes_per_second: float = Field(default=20, gt=0, description="Cap over all jobs.")
     resync_seconds: float = Field(default=300, ge=10, description="How often everything is listed and looked at anew.")
     workers: int = Field(default=16, ge=1, description="Jobs reconciled at the same time.")

@@ -1,0 +1,129 @@
+"""Reading the progress of a pod: from a real server at a loopback address of its own, on the trainer's real port."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from masktrain_operator.shell.progress import LONGEST_ANSWER, PATIENCE_SECONDS, ProgressReader
+from masktrain_trainer.config import PROGRESS_PORT
+
+ANSWER = {"attempt": 0, "epoch": 3, "updatedAt": "2026-01-01T00:00:00Z"}
+NOBODY = "127.77.255.254"
+_addresses = (f"127.77.0.{number}" for number in itertools.count(1))
+
+
+class Trainer:
+    """Counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.address = next(_addresses)
+        self.answer: web.Response | None = None
+        self.asked = 0
+
+    async def report(self, _: web.Request) -> web.Response:
+        self.asked += 1
+        return self.answer or web.json_response(ANSWER)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def trainer() -> AsyncIterator[Trainer]:
+    trainer = Trainer()
+    application = web.Application()
+    application.router.add_get("/progress", trainer.report)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, trainer.address, PROGRESS_PORT).start()
+    yield trainer
+    await runner.cleanup()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def reader(clock: Clock) -> AsyncIterator[ProgressReader]:
+    async with aiohttp.ClientSession() as session:
+        yield ProgressReader(session, interval_seconds=10, clock=clock)
+
+
+def pod(address: str = NOBODY, *, uid: str = "pod", phase: str = "Running", ready: str = "True") -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": ready}]
+    return {
+        "metadata": {"name": "masks-0-0", "uid": uid},
+        "status": {"phase": phase, "podIP": address, "conditions": conditions},
+    }
+
+
+async def test_the_answer_is_kept_for_less_than_an_interval(
+    reader: ProgressReader, trainer: Trainer, clock: Clock
+) -> None:
+    for seconds in (0, 1, 8.1):
+        clock.now += seconds
+        answer = await reader.read("job", pod(trainer.address))
+        assert answer.progress is not None
+        assert answer.progress.epoch == 3
+
+    assert trainer.asked == 2
+
+
+async def test_another_pod_is_asked_at_once(reader: ProgressReader, trainer: Trainer) -> None:
+    await reader.read("job", pod(trainer.address))
+    await reader.read("job", pod(trainer.address, uid="next"))
+
+    assert trainer.asked == 2
+
+
+@pytest.mark.parametrize("absent", [None, pod(phase="Pending"), pod(phase="Succeeded"), pod(address="")])
+async def test_only_a_running_pod_is_asked(reader: ProgressReader, absent: dict[str, Any] | None) -> None:
+    answer = await reader.read("job", absent)
+
+    assert (answer.progress, answer.error) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda: web.Response(status=500), "it answered with HTTP status 500"),
+        (lambda: web.json_response({"some": "thing"}), "not a progress report of this version"),
+        (lambda: web.Response(body=b"x" * (LONGEST_ANSWER + 1)), f"longer than {LONGEST_ANSWER} bytes"),
+    ],
+)
+async def test_a_ready_pod_that_stays_unreadable_is_reported_with_its_last_answer(
+    reader: ProgressReader, trainer: Trainer, clock: Clock, broken: Callable[[], web.Response], words: str
+) -> None:
+    await reader.read("job", pod(trainer.address))
+    clock.now += PATIENCE_SECONDS - 1
+    trainer.answer = broken()
+    first = await reader.read("job", pod(trainer.address))
+    clock.now += PATIENCE_SECONDS
+    trainer.answer = broken()
+    second = await reader.read("job", pod(trainer.address))
+
+    assert first.error is None
+    assert second.error is not None
+    assert "Pod masks-0-0" in second.error
+    assert words in second.error
+    assert second.progress is not None
+
+
+async def test_a_refused_connection_is_named_and_a_pod_that_is_not_ready_is_not_blamed(
+    reader: ProgressReader, clock: Clock
+) -> None:
+    for ready, expected in (("False", False), ("True", True)):
+        await reader.read(ready, pod(ready=ready))
+        clock.now += PATIENCE_SECONDS
+        error = (await reader.read(ready, pod(ready=ready))).error
+        assert (error is not None and "Connect call failed" in error) is expected
