@@ -11,7 +11,7 @@ import kopf
 
 from .controller import CannotStart, Controller, Unhealthy
 from .login import login
-from .resources import JOBS, PODS, SERVICES, TRAINING_JOBS, WATCHED, ResourceKind
+from .resources import WATCHED, ResourceKind
 
 WATCH_SECONDS = 300
 """The server ends a watch after this; a dead connection is noticed earlier, by the missing bookmarks (each 60 s)."""
@@ -27,7 +27,7 @@ def registry_for(controller: Controller) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
     _register_life(registry, controller)
-    for kind in (TRAINING_JOBS, JOBS, PODS, SERVICES):
+    for kind in WATCHED:
         kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(_saw(controller, kind))
     return registry
 
