@@ -11,7 +11,8 @@ import pytest
 
 from masktrain_trainer.config import SecretRef, StoreSpec
 from masktrain_trainer.stores import Store, open_store
-from tests.devcluster.binaries import program_paths
+from tests.devcluster import binaries
+from tests.devcluster.layout import cache
 from tests.devcluster.waiting import wait_until
 
 ACCESS_KEY = "AKTESTTESTTEST"
@@ -21,6 +22,7 @@ BUCKET = "checkpoints"
 @pytest.fixture(scope="session")
 def s3_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoreSpec, Path]]:
     """A running versitygw with one bucket: how to reach it and the folder of its credentials."""
+    program = versitygw()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -30,7 +32,7 @@ def s3_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoreSpe
     for name, value in keys.items():
         (credentials / name).write_text(f"{value}\n")
     command = [
-        str(program_paths(("versitygw",))["versitygw"]),
+        str(program),
         "--quiet",
         "--port",
         f"127.0.0.1:{port}",
@@ -52,6 +54,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return open_store((tmp_path / "a store").as_uri(), None, None)
     spec, credentials = request.getfixturevalue("s3_spec")
     return open_store(f"s3://{BUCKET}/{tmp_path.name}", spec, credentials)
+
+
+def versitygw() -> Path:
+    """The built server; without it the tests are skipped, where nobody can overlook that."""
+    program = cache() / "bin" / binaries._build_key() / "versitygw"
+    if not program.exists():
+        sentence = "The S3 server is not built: run `python -m tests.devcluster binaries` (about 12 minutes, once)."
+        pytest.fail(sentence) if os.environ.get("CI") == "true" else pytest.skip(sentence)
+    return program
 
 
 def _listens(port: int) -> bool:

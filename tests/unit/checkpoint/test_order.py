@@ -1,13 +1,13 @@
-"""Which checkpoint is the newest, which the best, and which may go."""
+"""Which checkpoint is the newest, which the best, which may go, and that a damaged manifest is none."""
 
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masktrain_trainer.checkpoint.keys import Fence
-from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile, best, newest_first
-from masktrain_trainer.checkpoint.retention import kept_when_complete, superseded
+from masktrain_trainer.checkpoint.keys import Fence, JobKeys
+from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile, best, models_best_first, newest_first
+from masktrain_trainer.checkpoint.retention import abandoned, kept_when_complete, superseded
 from masktrain_trainer.config import Keep
 
 
@@ -51,6 +51,35 @@ def test_retention_keeps_the_best_the_newest_two_and_what_is_not_ours(
     assert keep is not Keep.ALL or not doomed
     left = [one for one in found if one not in doomed]
     assert superseded(left, fence, keep) == []
+
+
+def test_files_without_a_manifest_go_if_no_later_writer_may_be_sending_them() -> None:
+    keys = JobKeys("team", "masks", "uid-1")
+    orphans = [f"{keys.checkpoints}{name}/state.pt" for name in ("0.0-1-2-abc", "0.1-1-2-abc", "1.0-1-2-abc", "notes")]
+    assert abandoned(orphans, keys, Fence(0, 1)) == orphans[:2]
+
+
+def test_candidates_for_the_result_are_the_validated_then_the_newest() -> None:
+    final = manifest(0, 0, 50).model_copy(update={"files": manifest(0, 0, 50, 0.0).files})
+    found = models_best_first([manifest(0, 0, 10, 0.1), final, manifest(0, 0, 20, 0.3), manifest(0, 0, 30)])
+    assert [one.step for one in found] == [20, 10, 50]
+
+
+@given(one=st.builds(manifest, numbers, numbers, st.integers(0, 10**9), st.none() | st.floats(0, 1)))
+def test_a_manifest_survives_sealing(one: Manifest) -> None:
+    assert Manifest.unseal(one.seal()) == one
+
+
+@given(bit=st.integers(0, 8 * len(manifest(1, 2, 3, 0.123456789).seal()) - 1))
+def test_a_manifest_with_a_flipped_bit_is_none_or_says_the_same(bit: int) -> None:
+    one = manifest(1, 2, 3, 0.123456789)
+    content = bytearray(one.seal())
+    content[bit // 8] ^= 1 << bit % 8
+    try:
+        found = Manifest.unseal(bytes(content))
+    except ValueError:
+        return
+    assert found == one, "only a blank may have changed"
 
 
 @given(found=manifests)

@@ -164,11 +164,14 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
     uploader.report()
     while True:
         try:
-            if uploader.store_waiting():
-                failures = 0
-                continue
-            if order == COMPLETE:
+            stored = uploader.store_waiting()
+            if not stored and order == COMPLETE:
                 uploader.finish(artifacts)
+            if failures:
+                failures, uploader.error = 0, None
+                uploader.report()
+            if stored:
+                continue
             if order is not None:
                 uploader.report(finished=True)
                 return 0
@@ -181,7 +184,8 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
             log.warning("%s Trying again in %.0f s.", error, pause)
             uploader.error = str(error)
             uploader.report()
-        order = order or _next_order(orders, pause)
+        heard = _next_order(orders, pause)
+        order = order or heard
 
 
 def _give_up(uploader: Uploader, error: Exception) -> int:

@@ -1,0 +1,173 @@
+"""What the uploader does with orders, with a failing store and with what it cannot use."""
+
+import errno
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masktrain_trainer.checkpoint import uploader as module
+from masktrain_trainer.checkpoint.claim import claim_run
+from masktrain_trainer.checkpoint.serialise import save
+from masktrain_trainer.checkpoint.snapshot import write_snapshot
+from masktrain_trainer.checkpoint.status import UploaderStatus
+from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
+from masktrain_trainer.stores import ObjectInfo, Store
+from masktrain_trainer.stores.errors import StoreUnavailable
+from masktrain_trainer.stores.folder import FolderStore
+from tests.stores.training_run import KEYS, OUTPUTS, Wrapped, artifacts, meta, objects, state, uploader
+
+Step = str | Callable[[], None] | None
+
+
+class Script(queue.Queue[str]):
+    """Instead of waiting, each wait plays the next step: an order, something that happens meanwhile, or nothing."""
+
+    def __init__(self, up: Uploader, *steps: Step) -> None:
+        super().__init__()
+        self.up, self.steps = up, list(steps)
+        self.pauses: list[float] = []
+        self.errors: list[str | None] = []
+
+    def get(self, block: bool = True, timeout: float | None = None) -> str:
+        assert timeout is not None
+        self.pauses.append(timeout)
+        self.errors.append(status(self.up).store_error)
+        step = self.steps.pop(0)
+        if isinstance(step, str):
+            return step
+        if step is not None:
+            step()
+        raise queue.Empty
+
+
+class Failing(Wrapped):
+    """A store that is away for its next `failures` writes."""
+
+    failures = 0
+
+    def put(self, key: str, body: bytes | Path, **options: Any) -> ObjectInfo:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("The store is away.")
+        return self.store.put(key, body, **options)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Failing:
+    return Failing(FolderStore(tmp_path / "store"))
+
+
+@pytest.fixture
+def up(store: Store, tmp_path: Path) -> Uploader:
+    return uploader(store, tmp_path, claim_run(store, KEYS, 0, "pod"))
+
+
+def status(up: Uploader) -> UploaderStatus:
+    return UploaderStatus.model_validate_json(up.status_file.read_text())
+
+
+def offer(up: Uploader, step: int) -> None:
+    write_snapshot(up.spool.folder, state(step), meta(step))
+
+
+def test_draining_stores_what_waits_and_ends(up: Uploader, tmp_path: Path) -> None:
+    offer(up, 20)
+    offer(up, 30)
+    assert run(up, Script(up, DRAIN), tmp_path) == 0
+    found = status(up)
+    assert (found.finished, found.pending, found.uploaded, found.store_error) == (True, 0, 2, None)
+    assert found.best is not None
+    assert found.last is not None
+    assert (found.best.step, found.last.step) == (20, 30)
+
+
+def test_a_snapshot_is_stored_before_any_order(up: Uploader, tmp_path: Path) -> None:
+    script = Script(up, None, lambda: offer(up, 10), lambda: None, DRAIN)
+    assert run(up, script, tmp_path) == 0
+    assert script.pauses == [module.POLL_SECONDS] * 4
+    assert status(up).uploaded == 1
+
+
+def test_completing_stores_what_waits_first(up: Uploader, store: Store, tmp_path: Path) -> None:
+    offer(up, 10)
+    script = Script(up, lambda: offer(up, 20), COMPLETE)
+    assert run(up, script, artifacts(tmp_path)) == 0
+    found = status(up)
+    assert found.finished
+    assert found.best is not None
+    assert (found.best.step, found.last) == (20, None)
+    assert sorted(found.outputs) == [store.uri(key) for key in OUTPUTS]
+    assert objects(store) == OUTPUTS
+
+
+def test_a_store_that_is_away_is_tried_again_ever_more_seldom(up: Uploader, store: Failing, tmp_path: Path) -> None:
+    offer(up, 10)
+    store.failures = 4
+    script = Script(up, None, None, None, None, DRAIN)
+    assert run(up, script, tmp_path) == 0
+    assert script.pauses == [1, 2, 4, 8, module.POLL_SECONDS]
+    assert script.errors == ["The store is away."] * 4 + [None]
+    assert status(up).uploaded == 1
+
+
+def test_an_order_is_heard_at_once_while_the_store_is_away(up: Uploader, store: Failing, tmp_path: Path) -> None:
+    offer(up, 10)
+    store.failures = 8
+    script = Script(up, None, None, None, None, DRAIN, None, None, None)
+    assert run(up, script, tmp_path) == 0
+    assert script.pauses[4:] == [16, 4, 4, 4], "with an order the pod waits for us"
+
+
+def test_a_newer_snapshot_replaces_one_that_could_not_be_stored(up: Uploader, store: Failing, tmp_path: Path) -> None:
+    offer(up, 30)
+    store.failures = 1
+    assert run(up, Script(up, lambda: offer(up, 40), DRAIN), tmp_path) == 0
+    found = status(up)
+    assert found.last is not None
+    assert (found.last.step, found.uploaded) == (40, 1)
+
+
+def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def full_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(*arguments)
+
+    monkeypatch.setattr(module, "save", full_once)
+    offer(up, 10)
+    script = Script(up, None, DRAIN)
+    assert run(up, script, tmp_path) == 0
+    assert script.errors == ["[Errno 28] No space left on device", None]
+
+
+def test_an_unusable_snapshot_is_dropped_not_tried_for_ever(up: Uploader, tmp_path: Path) -> None:
+    up.spool.folder.mkdir()
+    (up.spool.folder / "00000001.last").write_bytes(b"nonsense")
+    script = Script(up, lambda: offer(up, 10), DRAIN)
+    assert run(up, script, tmp_path) == 0
+    assert script.errors[0] == "Snapshot 00000001.last.taken is unreadable and was dropped."
+    assert (script.errors[1], status(up).uploaded) == (None, 1)
+
+
+def test_a_state_that_no_model_can_be_made_of_is_dropped_too(up: Uploader, tmp_path: Path) -> None:
+    write_snapshot(up.spool.folder, {"format": "masktrain-state-v1"}, meta(10))
+    assert run(up, Script(up, DRAIN), tmp_path) == 0
+    assert status(up).store_error == "No model can be made of a state without ema, model_info, metrics, training."
+
+
+def test_a_writer_that_was_replaced_gives_up(up: Uploader, store: Store, tmp_path: Path) -> None:
+    assert claim_run(store, KEYS, 1, "pod-2").attempt == 1
+    assert run(up, Script(up), tmp_path) == 1
+    assert status(up).store_error == "Run 1.0 of this job writes now; run 0.0 stops writing."
+
+
+def test_completing_without_any_model_gives_up(up: Uploader, tmp_path: Path) -> None:
+    assert run(up, Script(up, COMPLETE), tmp_path) == 1
+    assert "nothing that best.pt could be made of" in (status(up).store_error or "")
+    assert not status(up).finished
