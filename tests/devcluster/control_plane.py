@@ -9,6 +9,9 @@ from tests.devcluster.kubeconfig import write_kubeconfig
 from tests.devcluster.layout import ClusterLayout
 
 BRIDGE = "cluster0"
+# Left to itself, a bridge takes the lowest address of its ports, so it changes with every pod that comes or goes,
+# and other pods lose the API server until they ask for its address again, up to a minute later.
+BRIDGE_MAC = "02:00:0a:4d:00:01"
 ADDRESS = "10.77.0.1"  # of the control plane, the name server and the object store on the bridge
 NETWORK_PREFIX = 16
 SERVICE_NETWORK = "10.96.0.0/16"

@@ -19,6 +19,7 @@ from tests.devcluster.control_plane import (
     ADDRESS,
     API_PORT,
     BRIDGE,
+    BRIDGE_MAC,
     NETWORK_PREFIX,
     S3_PORT,
     SERVICE_ADDRESS,
@@ -150,7 +151,7 @@ def _start_api(
 
 def _bridge_commands() -> list[str]:
     return [
-        f"link add {BRIDGE} type bridge",
+        f"link add {BRIDGE} address {BRIDGE_MAC} type bridge",
         f"addr add {ADDRESS}/{NETWORK_PREFIX} dev {BRIDGE}",
         f"addr add {SERVICE_ADDRESS}/32 dev {BRIDGE}",
         f"link set {BRIDGE} up",
