@@ -5,6 +5,7 @@ and termination message say most; when its pod is gone, the Job's condition stil
 """
 
 import re
+import signal
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,8 @@ _KINDS = {
     int(ExitCode.STOPPED): FailureKind.STOPPED,
     int(ExitCode.HUNG): FailureKind.HUNG,
 }
+_KILLED = {128 + number: number.name for number in (signal.SIGKILL, signal.SIGTERM)}
+"""Ended from outside: the last line of the log has nothing to do with it."""
 _LOG_TAIL = 400
 """Characters of a log's end that make a sentence; an Event holds 1,024 in all."""
 
@@ -98,6 +101,8 @@ def _kind(exit_code: int) -> FailureKind:
 def _from_exit_code(exit_code: int, pod: str, log: str = "") -> Cause:
     """A trainer that left no outcome."""
     kind = _kind(exit_code)
+    if exit_code in _KILLED:
+        return Cause(kind, "Killed", f"Pod {pod} was killed with {_KILLED[exit_code]} (exit code {exit_code}).")
     said = f": {log.splitlines()[-1][:_LOG_TAIL]}" if log else "; its log says why."
     return Cause(kind, kind.value, f"Pod {pod} exited with code {exit_code}{said}")
 
