@@ -122,6 +122,9 @@ class StatusCheckpoints(StatusModel):
     best: StatusCheckpoint | None = Field(default=None, description="The fittest so far.")
     last: StatusCheckpoint | None = Field(default=None, description="The newest.")
     resumed_from: StatusCheckpoint | None = Field(default=None, description="Where the current attempt started.")
+    skipped: list[Sentence] = Field(
+        default=[], max_length=10, description="Newer checkpoints that the current attempt passed over, and why."
+    )
 
 
 class StatusDataset(StatusModel):

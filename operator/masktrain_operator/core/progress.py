@@ -12,7 +12,8 @@ from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Prog
 
 _CLASSES = 2000
 _OUTPUTS = 256
-"""Most class names and files that the API's schema takes."""
+_SKIPPED = 10
+"""Most class names, files and passed-over checkpoints that the API's schema takes."""
 
 
 def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
@@ -22,6 +23,7 @@ def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainin
         best=_checkpoint(said.best) or known.best,
         last=_checkpoint(said.last) or known.last,
         resumed_from=_checkpoint(said.resumed_from) or known.resumed_from,
+        skipped=said.skipped_checkpoints[:_SKIPPED] or known.skipped,
     )
     dataset = _dataset(said.dataset) or status.dataset
     outputs = said.outputs[:_OUTPUTS] or status.outputs

@@ -36,7 +36,7 @@ def observed_generation(situation: Situation) -> MaskTrainingJobStatus:
 def started(situation: Situation, status: MaskTrainingJobStatus, attempt: int) -> MaskTrainingJobStatus:
     """A new attempt: what the last one was doing and where it came from is no longer true."""
     status = record_start(status, attempt)
-    checkpoints = status.checkpoints.model_copy(update={"resumed_from": None})
+    checkpoints = status.checkpoints.model_copy(update={"resumed_from": None, "skipped": []})
     progress = status.progress
     if progress is not None:
         stale = {"phase": Phase.STARTING, "detail": None, "images_per_second": None, "eta_seconds": None}

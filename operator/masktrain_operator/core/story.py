@@ -20,6 +20,7 @@ def story(situation: Situation, new: MaskTrainingJobStatus) -> tuple[Event, ...]
     old = situation.status
     chapters = (
         _dataset_verified(old, new),
+        _skipped(old, new),
         _resumed(old, new),
         _best_checkpoint(old, new),
         _store_failing(old, new),
@@ -60,6 +61,12 @@ def _resumed(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator
     if source is not None and source != old.checkpoints.resumed_from:
         message = f"Attempt {new.attempt} goes on from epoch {source.epoch}, step {source.step}: {source.uri}"
         yield _event("Normal", "ResumedFromCheckpoint", message)
+
+
+def _skipped(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    for sentence in new.checkpoints.skipped:
+        if sentence not in old.checkpoints.skipped:
+            yield _event("Warning", "CheckpointSkipped", sentence)
 
 
 def _best_checkpoint(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:

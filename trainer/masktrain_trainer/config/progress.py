@@ -88,6 +88,9 @@ class Progress(Contract):
     map50_95: float | None = Field(default=None, alias="mAP50_95")
     stopped_early: bool = False
     resumed_from: CheckpointRef | None = None
+    skipped_checkpoints: list[str] = Field(
+        default=[], description="One sentence per newer checkpoint that was passed over because it did not verify."
+    )
     best: CheckpointRef | None = None
     last: CheckpointRef | None = None
     store_error: str | None = Field(default=None, description="Why the newest checkpoint could not be stored, if so.")

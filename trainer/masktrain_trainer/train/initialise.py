@@ -1,6 +1,5 @@
 """Where a training starts: at a stored checkpoint, at given weights, or at random ones; the same on every rank."""
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
@@ -11,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from masktrain_trainer.checkpoint.load import ModelFile, load_model_file, load_state
+from masktrain_trainer.checkpoint.load import ModelFile, load_state
+from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
-from masktrain_trainer.stores import open_object
-from masktrain_trainer.stores.errors import ObjectMissing, StoreDenied
+from masktrain_trainer.stores.errors import StoreDenied
 
 from .context import Context
 from .distributed import Ranks
@@ -113,33 +112,13 @@ def _find_start(context: Context) -> _Start:
 
 
 def _read_weights(context: Context) -> ModelFile:
-    """Download, compare the checksum if one is given, load. Raises UserError."""
-    model = context.config.model
-    credentials = Path(CHECKPOINT_CREDENTIALS)
+    """Raises UserError if the given weights cannot be used."""
+    config = context.config
     with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "weights.pt"
         try:
-            store, key = open_object(
-                model.weights, context.config.checkpoint.store, credentials if credentials.is_dir() else None
-            )
-            store.download(key, local)
-            _check_sha256(local, model.sha256, model.weights)
-            return load_model_file(local)
+            credentials = Path(CHECKPOINT_CREDENTIALS)
+            return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")
         except StoreDenied as error:
             raise UserError(FailureReason.STORE_DENIED, str(error)) from error
-        except ObjectMissing as error:
-            raise UserError(FailureReason.INVALID_WEIGHTS, f"The weights {model.weights} do not exist.") from error
-        except ValueError as error:
+        except InvalidWeights as error:
             raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
-
-
-def _check_sha256(path: Path, expected: str | None, name: str) -> None:
-    if expected is None:
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise UserError(
-            FailureReason.INVALID_WEIGHTS,
-            f"The weights {name} have the SHA-256 {found}, not model.sha256's {expected}.",
-        )

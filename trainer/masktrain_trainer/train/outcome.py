@@ -66,7 +66,7 @@ def termination_message(progress: Progress) -> str:
     shrinkings = (
         progress,
         progress.model_copy(update={"dataset": None}),
-        progress.model_copy(update={"dataset": None, "outputs": [], "detail": ""}),
+        progress.model_copy(update={"dataset": None, "outputs": [], "detail": "", "skipped_checkpoints": []}),
         Progress(attempt=progress.attempt, run=progress.run, outcome=progress.outcome, updated_at=progress.updated_at),
     )
     for candidate in shrinkings:

@@ -16,6 +16,10 @@ log = logging.getLogger(__name__)
 _BEFORE_AND_AFTER_TRAINING = {Phase.STARTING, Phase.PREPARING, Phase.RESTORING, Phase.DRAINING, Phase.FINISHED}
 
 
+_TOLD_CHECKPOINTS = 5
+"""Passed-over checkpoints that are told to the operator; the log has all of them."""
+
+
 class ProgressBoard:
     """What the supervisor knows itself is set here; the rest is read from the run directory when somebody asks."""
 
@@ -66,6 +70,7 @@ class ProgressBoard:
         return {
             "run": restored.run,
             "resumed_from": restored.restored,
+            "skipped_checkpoints": restored.skipped[:_TOLD_CHECKPOINTS],
             "best": restored.best,
             "last": restored.restored,
             "outputs": restored.outputs,
