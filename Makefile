@@ -53,7 +53,7 @@ binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once 
 	@$(BIN)/python -m tests.devcluster binaries
 
 demo: setup ## The whole product on a cluster of this machine: apply a job, watch it train, get best.pt (Linux and root)
-	@$(BIN)/python -m examples.masks.demo up
+	@$(BIN)/python -m examples.masks.demo up $(if $(EPOCHS),--epochs $(EPOCHS))
 
 demo-down: setup ## Remove everything that `make demo` started
 	@$(BIN)/python -m examples.masks.demo down

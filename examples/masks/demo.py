@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -31,7 +32,7 @@ RESULTS = REPOSITORY / ".demo"
 CLUSTER = "demo"
 NAMESPACE = "vision"
 JOB = "masks"
-DEADLINE_SECONDS = 1800
+DEADLINE_SECONDS = 3600
 POLL_SECONDS = 2
 COLUMNS = ("state", "attempt", "epoch", "images/s", "box loss", "mAP50", "mAP50-95", "restarts", "time left")
 
@@ -48,7 +49,8 @@ def commands() -> None:
 
 
 @commands.command()
-def up() -> None:
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Train longer or shorter than job.yaml says.")
+def up(epochs: int | None) -> None:
     """Run the demo."""
     start = time.monotonic()
     cluster = lifecycle.up(CLUSTER, ClusterSettings.with_gpu_nodes(2, 1))
@@ -57,7 +59,7 @@ def up() -> None:
         archive = build_dataset(RESULTS / "masks.zip")
     with step("Buckets, credentials and data set in the object store"):
         provide_store(cluster, NAMESPACE, {"masks.zip": archive})
-    apply_job(cluster)
+    apply_job(cluster, epochs)
     status = watch(cluster)
     show_ending(cluster, status)
     if not is_true(status, "Complete"):
@@ -74,11 +76,23 @@ def down() -> None:
     click.echo("The demo's cluster and files are gone.")
 
 
-def apply_job(cluster: Cluster) -> None:
+def apply_job(cluster: Cluster, epochs: int | None) -> None:
     """Apply job.yaml; one of an earlier demo run on the same cluster goes first."""
     cluster.kubectl("delete", "mtj", JOB, "--namespace", NAMESPACE, "--ignore-not-found", "--cascade=foreground")
-    console.print(f"$ kubectl apply -f {HERE.relative_to(REPOSITORY)}/job.yaml")
-    console.print(cluster.kubectl("apply", "--namespace", NAMESPACE, "-f", str(HERE / "job.yaml")).strip())
+    manifest = HERE / "job.yaml"
+    if epochs is not None:
+        manifest = write_with_epochs(manifest, epochs)
+    console.print(f"$ kubectl apply -f {manifest.relative_to(REPOSITORY)}")
+    console.print(cluster.kubectl("apply", "--namespace", NAMESPACE, "-f", str(manifest)).strip())
+
+
+def write_with_epochs(manifest: Path, epochs: int) -> Path:
+    """A copy of the job among the demo's files with another length."""
+    job = yaml.safe_load(manifest.read_text())
+    job["spec"]["training"]["epochs"] = epochs
+    copy = RESULTS / manifest.name
+    copy.write_text(yaml.safe_dump(job, sort_keys=False))
+    return copy
 
 
 def watch(cluster: Cluster) -> dict[str, Any]:
