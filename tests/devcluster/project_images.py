@@ -1,6 +1,7 @@
 """The project's own images: one environment for each Dockerfile target, from the locked requirements and this checkout.
 
 They hold what the real images hold, so an operator that imports torch or a trainer that imports kopf fails here too.
+They lie in the cache and not in the checkout, which may be below /tmp: pods mount a volume of their own there.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.devcluster.images import Image, python_image
-from tests.devcluster.layout import REPOSITORY
+from tests.devcluster.layout import REPOSITORY, cache
 
 ENTRYPOINTS = {"operator": "masktrain-operator", "trainer": "masktrain"}
 UV = Path(sys.executable).with_name("uv")
