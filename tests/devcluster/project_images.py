@@ -16,11 +16,13 @@ ENTRYPOINTS = {"operator": "masktrain-operator", "trainer": "masktrain"}
 UV = Path(sys.executable).with_name("uv")
 
 
-def build_project_images(folder: Path = REPOSITORY / ".images") -> list[Image]:
-    """Build or refresh the environments of `masktrain-operator:dev` and `masktrain-trainer:dev` below `folder`.
+def build_project_images() -> list[Image]:
+    """Build or refresh the environments of `masktrain-operator:dev` and `masktrain-trainer:dev`.
 
     Raises subprocess.CalledProcessError with uv's own message if a package cannot be installed.
     """
+    checkout = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:12]
+    folder = cache() / "images" / checkout
     return [_build(folder / target, target, entrypoint) for target, entrypoint in ENTRYPOINTS.items()]
 
 
