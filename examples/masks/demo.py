@@ -151,7 +151,7 @@ def show_ending(cluster: Cluster, status: dict[str, Any]) -> None:
     console.rule("status")
     console.print_json(data={key: status[key] for key in status if key != "conditions"})
     console.rule("events")
-    console.print(cluster.kubectl("events", "--namespace", NAMESPACE, "--for", f"mtj/{JOB}").strip())
+    console.print(cluster.kubectl("events", "--namespace", NAMESPACE, "--for", f"mtj/{JOB}").strip(), soft_wrap=True)
     console.rule("objects in the bucket `checkpoints`")
     for found in s3_client(cluster).list_objects_v2(Bucket="checkpoints").get("Contents", []):
         console.print(f"{found['Size']:>10}  {found['Key']}")
