@@ -1,18 +1,27 @@
 """Machines come, vanish and go while the cluster runs."""
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.devcluster.cluster import Cluster, ClusterError
 from tests.devcluster.conftest import TOLERATE_GPU, Namespace, shell_pod
 from tests.devcluster.nodes import NodeSpec
+from tests.devcluster.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
 
 def test_gpu_nodes_look_like_those_of_oke(cluster: Cluster) -> None:
-    node = json.loads(cluster.kubectl("get", "node", "gpu-0", "--output=json"))
+    def seen() -> dict[str, Any]:
+        node: dict[str, Any] = json.loads(cluster.kubectl("get", "node", "gpu-0", "--output=json"))
+        return node
+
+    wait_until(
+        lambda: "not-ready" not in str(seen()["spec"]["taints"]), "gpu-0 to lose the taint of its first seconds", 30
+    )
+    node = seen()
     assert node["spec"]["providerID"].startswith("ocid1.instance.")
     assert node["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
     assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "VM.GPU3.2"

@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 _TIMEOUT_RESERVE_SECONDS = 120
 """Collectives give up only after the supervisor's hang detection would have spoken: it knows more about the cause."""
 
+_GLOO_TRANSPORT = "gloo/transport"
+"""The source folder that gloo names in the plain RuntimeError it raises for a closed, reset or broken connection."""
+
 
 @record
 def main() -> None:
@@ -116,7 +119,7 @@ def _crash(error: Exception) -> Outcome:
     """A rank whose peer went away says so, so that the supervisor looks for the cause elsewhere."""
     traceback.print_exc()
     text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-    lost = isinstance(error, torch.distributed.DistError) or "Connection closed by peer" in text
+    lost = isinstance(error, torch.distributed.DistError) or _GLOO_TRANSPORT in text
     return crashed(PEER_LOST if lost else type(error).__name__, text)
 
 
