@@ -1,8 +1,9 @@
 """What the optimizer does with frozen weights, momentum zero and a schedule's values."""
 
+import pytest
 import torch
 
-from masktrain_trainer.config import Architecture, Hyperparameters
+from masktrain_trainer.config import Architecture, Hyperparameters, Optimizer
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.optimizer import apply_step_values, build_optimizer, parameter_groups
 from masktrain_trainer.train.schedule import StepValues
@@ -51,3 +52,20 @@ def test_state_survives_a_checkpoint() -> None:
     for parameter in model.parameters():
         expected = optimizer.state[parameter]["momentum_buffer"]
         assert torch.equal(again.state[parameter]["momentum_buffer"], expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(Optimizer.ADAM, torch.optim.Adam), (Optimizer.ADAMW, torch.optim.AdamW)]
+)
+def test_adam_takes_the_momentum_as_its_first_beta_and_keeps_it(
+    kind: Optimizer, expected: type[torch.optim.Optimizer]
+) -> None:
+    optimizer = build_optimizer(nano(), Hyperparameters(momentum=0.9), 64, kind)
+    apply_step_values(optimizer, StepValues(learning_rates=(0.3, 0.2, 0.1), momentum=0.5, accumulate=1))
+    assert type(optimizer) is expected
+    assert [(group["lr"], group["betas"]) for group in optimizer.param_groups] == [
+        (0.3, (0.9, 0.999)),
+        (0.2, (0.9, 0.999)),
+        (0.1, (0.9, 0.999)),
+    ]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.0005, 0.0]

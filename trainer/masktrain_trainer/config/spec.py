@@ -46,6 +46,12 @@ class Schedule(StrEnum):
     COSINE = "Cosine"
 
 
+class Optimizer(StrEnum):
+    SGD = "SGD"
+    ADAM = "Adam"
+    ADAMW = "AdamW"
+
+
 class Precision(StrEnum):
     """Auto takes what the device does well: bfloat16 from Ampere on, float16 on older GPUs, float32 on CPU."""
 
@@ -169,6 +175,11 @@ class TrainingSpec(Contract):
     )
     patience: int = Field(
         default=100, ge=0, le=10_000, description="Stop after this many epochs without a better fitness; 0 means never."
+    )
+    optimizer: Optimizer = Field(
+        default=Optimizer.SGD,
+        description="SGD has Nesterov momentum; Adam and AdamW take hyperparameters.momentum as their first beta and "
+        "want a learningRate about ten times smaller.",
     )
     schedule: Schedule = Field(
         default=Schedule.LINEAR, description="Shape of the learning rate's decay over all epochs."

@@ -95,7 +95,7 @@ def _fresh_state(context: Context, model: Yolo) -> TrainingState:
     return TrainingState(
         model=model,
         ema=ModelEma(model, h.ema_decay, h.ema_ramp_steps),
-        optimizer=build_optimizer(model, h, context.training.batch_size),
+        optimizer=build_optimizer(model, h, context.training.batch_size, context.training.optimizer),
         scaler=build_scaler(context.ranks.device, context.format),
         early_stopping=EarlyStopping(context.training.patience),
         loss_sums_3=torch.zeros(3, device=context.ranks.device),
