@@ -1,0 +1,131 @@
+"""The calls themselves, which block. Each may be repeated: an etag guards a resize, and a removal names its node."""
+
+from http import HTTPStatus
+from typing import Any
+
+from oci.container_engine import ContainerEngineClient
+from oci.container_engine.models import UpdateNodePoolDetails, UpdateNodePoolNodeConfigDetails
+from oci.exceptions import ServiceError
+
+from masktrain_operator.core.pools.oke import Instance, OkeError, OkePool, WorkRequest
+
+from .access import OciAccess
+from .conversion import instance_of, pool_of, work_request_error_of, work_request_of
+from .login import log_in
+from .retries import TIMEOUTS_SECONDS, circuit_breaker, retry_strategy
+from .translation import translated
+
+WORK_REQUESTS = 100
+"""The newest ones of a pool; each removal of a node is one."""
+MAY_BE_DONE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND})
+AT_ONCE_AND_FOR_GOOD = {
+    "is_decrement_size": True,
+    "override_eviction_grace_duration": "PT0M",
+    "is_force_deletion_after_override_grace_duration": True,
+}
+"""The defaults would drain for an hour, give up after it and, in some versions, replace the node."""
+GOING_OR_GONE = frozenset({"DELETING", "DELETED"})
+
+
+class Calls:
+    """Both clients of one access. They may be used by several threads, as the SDK's own upload manager does."""
+
+    def __init__(self, access: OciAccess) -> None:
+        """Sign in. Raises OciError."""
+        login = log_in(access)
+        self._config = login.config
+        self._options = {
+            "signer": login.signer,
+            "service_endpoint": access.endpoint,
+            "timeout": TIMEOUTS_SECONDS,
+            "retry_strategy": retry_strategy(),
+        }
+        self._compute: Any = None
+        self._container_engine = self._client(ContainerEngineClient)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for client in (self._container_engine, self._compute):
+            if client is not None:
+                client.base_client.session.close()
+
+    def get_pool(self, pool_id: str, *, with_work_requests: bool) -> OkePool:
+        with translated(f"read node pool {pool_id}"):
+            answer = self._container_engine.get_node_pool(pool_id)
+        work_requests = self._work_requests(answer.data) if with_work_requests else ()
+        return pool_of(answer.data, str(answer.headers.get("etag", "")), work_requests)
+
+    def resize(self, pool_id: str, size: int, etag: str) -> str | None:
+        """Nothing but the size is sent: a pool whose placement is sent along replaces all its nodes."""
+        details = UpdateNodePoolDetails(node_config_details=UpdateNodePoolNodeConfigDetails(size=size))
+        with translated(f"set the size of node pool {pool_id} to {size}"):
+            answer = self._container_engine.update_node_pool(pool_id, details, if_match=etag)
+        return _work_request_id(answer)
+
+    def delete_node(self, pool_id: str, instance_id: str) -> str | None:
+        with translated(f"remove node {instance_id} from node pool {pool_id}"):
+            try:
+                answer = self._container_engine.delete_node(pool_id, instance_id, **AT_ONCE_AND_FOR_GOOD)
+            except ServiceError as error:
+                if error.status in MAY_BE_DONE and self._is_going_or_gone(pool_id, instance_id):
+                    return None
+                raise
+        return _work_request_id(answer)
+
+    def get_instance(self, instance_id: str) -> Instance | None:
+        with translated(f"read instance {instance_id}"):
+            try:
+                answer = self._compute_client().get_instance(instance_id)
+            except ServiceError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    return None
+                raise
+        return instance_of(answer.data)
+
+    def get_work_request(self, work_request_id: str) -> WorkRequest:
+        with translated(f"read work request {work_request_id}"):
+            model = self._container_engine.get_work_request(work_request_id).data
+        return work_request_of(model, self._errors(model) if model.status == "FAILED" else ())
+
+    def _is_going_or_gone(self, pool_id: str, instance_id: str) -> bool:
+        """Oracle's refusal says either "busy with something else" or "done already"; only the pool tells which."""
+        nodes = self.get_pool(pool_id, with_work_requests=False).nodes
+        states = [node.lifecycle_state for node in nodes if node.instance_id == instance_id]
+        return all(state in GOING_OR_GONE for state in states)
+
+    def _work_requests(self, pool: Any) -> tuple[WorkRequest, ...]:
+        with translated(f"list the work requests of node pool {pool.id}"):
+            models = self._container_engine.list_work_requests(
+                pool.compartment_id,
+                cluster_id=pool.cluster_id,
+                resource_id=pool.id,
+                resource_type="NODEPOOL",
+                sort_by="TIME_ACCEPTED",
+                sort_order="DESC",
+                limit=WORK_REQUESTS,
+            ).data
+        newest_failed = next((model.id for model in models if model.status == "FAILED"), None)
+        return tuple(
+            work_request_of(model, self._errors(model) if model.id == newest_failed else ()) for model in models
+        )
+
+    def _errors(self, work_request: Any) -> tuple[OkeError, ...]:
+        with translated(f"read the errors of work request {work_request.id}"):
+            answer = self._container_engine.list_work_request_errors(work_request.compartment_id, work_request.id)
+        return tuple(work_request_error_of(model) for model in answer.data)
+
+    def _compute_client(self) -> Any:
+        if self._compute is None:
+            from oci.core import ComputeClient  # noqa: PLC0415 - takes as long as all the rest, and is rarely needed
+
+            self._compute = self._client(ComputeClient)
+        return self._compute
+
+    def _client(self, client_class: Any) -> Any:
+        with translated("make a client of Oracle's API"):
+            return client_class(self._config, circuit_breaker_strategy=circuit_breaker(), **self._options)
+
+
+def _work_request_id(answer: Any) -> str | None:
+    work_request_id = answer.headers.get("opc-work-request-id")
+    return None if work_request_id is None else str(work_request_id)

@@ -1,0 +1,90 @@
+"""Node pools of OKE, without blocking the operator: the SDK is synchronous, so its calls run in a few threads."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from masktrain_operator.core.pools.oke import Instance, OkePool, WorkRequest
+
+from .access import OciAccess
+from .errors import OciError, OciErrorKind
+
+if TYPE_CHECKING:
+    from .calls import Calls
+
+THREADS = 4
+DEADLINE_SECONDS = 60.0
+"""Of a method, its retries and a first login included; a single attempt ends earlier."""
+Answer = TypeVar("Answer")
+
+
+class NodePools:
+    """One identity in one region. Every method raises OciError, and nothing else, when Oracle does not comply."""
+
+    def __init__(self, access: OciAccess, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        """Nothing is sent, and the SDK not loaded, before the first call."""
+        self._access = access
+        self._deadline_seconds = deadline_seconds
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="oci")
+        self._login = Lock()
+        self._calls: Calls | None = None
+
+    def close(self) -> None:
+        """Take no more calls; those under way end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._calls is not None:
+            self._calls.close()
+
+    async def get_pool(self, pool_id: str, *, with_work_requests: bool = False) -> OkePool:
+        """`with_work_requests` costs one more call, and another one if any has failed: its errors are read too."""
+        return await self._in_thread(
+            lambda calls: calls.get_pool(pool_id, with_work_requests=with_work_requests), f"read node pool {pool_id}"
+        )
+
+    async def resize(self, pool_id: str, size: int, etag: str) -> str | None:
+        """Set the size if the pool is still at `etag`, and return the work request.
+
+        Stale may also mean that this very call was carried out, but its answer lost: read the pool again.
+        """
+        return await self._in_thread(
+            lambda calls: calls.resize(pool_id, size, etag), f"set the size of node pool {pool_id} to {size}"
+        )
+
+    async def delete_node(self, pool_id: str, instance_id: str) -> str | None:
+        """Terminate this node at once and lower the size with it; None if it was going or gone already."""
+        return await self._in_thread(
+            lambda calls: calls.delete_node(pool_id, instance_id), f"remove node {instance_id} from node pool {pool_id}"
+        )
+
+    async def get_instance(self, instance_id: str) -> Instance | None:
+        """None if Compute shows none: terminated long ago, or hidden from the operator by a missing policy."""
+        return await self._in_thread(lambda calls: calls.get_instance(instance_id), f"read instance {instance_id}")
+
+    async def get_work_request(self, work_request_id: str) -> WorkRequest:
+        """With its errors if it has failed."""
+        return await self._in_thread(
+            lambda calls: calls.get_work_request(work_request_id), f"read work request {work_request_id}"
+        )
+
+    async def _in_thread(self, call: Callable[["Calls"], Answer], action: str) -> Answer:
+        def run() -> Answer:
+            return call(self._signed_in())
+
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await loop.run_in_executor(self._threads, run)
+        except TimeoutError:
+            sentence = f"Cannot {action}: no answer came within {self._deadline_seconds:g} s; the operator asks again."
+            raise OciError(OciErrorKind.UNAVAILABLE, sentence) from None
+
+    def _signed_in(self) -> "Calls":
+        """Once; a login that failed is tried again by the next call."""
+        from .calls import Calls  # noqa: PLC0415 - loads the SDK, in a thread
+
+        with self._login:
+            if self._calls is None:
+                self._calls = Calls(self._access)
+            return self._calls
