@@ -8,8 +8,10 @@ import click
 
 from masktrain_trainer.config import ExitCode
 
+from .plugins import PluginGroup
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("masktrain"), prog_name="masktrain")
 def main() -> None:
     """Train YOLOv5 detectors on Kubernetes, and use what they learnt."""

@@ -1,0 +1,47 @@
+"""Commands of `masktrain` that other packages bring, found by their entry points, so that nothing here imports them."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+ENTRY_POINTS = "masktrain.commands"
+
+
+class PluginGroup(click.Group):
+    """A group that also offers the commands of an entry point group, and imports one only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Own commands and the plugins' names."""
+        return sorted({*super().list_commands(ctx), *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """An own command wins over a plugin of its name."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        plugin = _plugins().get(cmd_name)
+        return None if plugin is None else _load(plugin)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
+
+
+def _load(plugin: EntryPoint) -> click.Command:
+    try:
+        command = plugin.load()
+    except ImportError as error:
+        return _unusable(plugin.name, f"{plugin.value} cannot be imported ({error}); install what it needs")
+    if not isinstance(command, click.Command):
+        return _unusable(plugin.name, f"{plugin.value} is no click command; mend the package that brings it")
+    return command
+
+
+def _unusable(name: str, reason: str) -> click.Command:
+    """Stands in for a broken plugin, whose failure must not spoil the help of all others."""
+
+    def fail() -> None:
+        raise click.ClickException(f"{name}: {reason}.")
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    return click.Command(name, callback=fail, short_help="(cannot be used here)", context_settings=anything)
