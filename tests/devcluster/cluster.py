@@ -60,8 +60,8 @@ class Cluster:
         self.images = Registry(layout.images)
         self.daemons = Daemons(layout, namespaces)
         self._binaries = {name: Path(path) for name, path in settings["binaries"].items()}
-        plane = ControlPlane(layout, Authority(layout.pki), self._binaries, settings["node_grace_seconds"])
-        self.nodes = Nodes(layout, namespaces, plane)
+        self.control_plane = ControlPlane(layout, Authority(layout.pki), self._binaries, settings["node_grace_seconds"])
+        self.nodes = Nodes(layout, namespaces, self.control_plane)
 
     @classmethod
     def attach(cls, name: str) -> Self:

@@ -12,13 +12,14 @@ BRIDGE = "cluster0"
 # Left to itself, a bridge takes the lowest address of its ports, so it changes with every pod that comes or goes,
 # and other pods lose the API server until they ask for its address again, up to a minute later.
 BRIDGE_MAC = "02:00:0a:4d:00:01"
-ADDRESS = "10.77.0.1"  # of the control plane, the name server and the object store on the bridge
+ADDRESS = "10.77.0.1"  # of the control plane, the name server, the object store and the cloud on the bridge
 NETWORK_PREFIX = 16
 SERVICE_NETWORK = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`, which the bridge itself answers: there is no kube-proxy
 API_PORT = 443
 API_URL = f"https://{ADDRESS}:{API_PORT}"
 S3_PORT = 9000
+CLOUD_PORT = 9100
 CLUSTER_DOMAIN = "cluster.local"
 SERVER_NAMES = (
     ADDRESS, SERVICE_ADDRESS, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default",

@@ -1,4 +1,4 @@
-"""Offers a cluster's API server and object store on 127.0.0.1: `python -m tests.devcluster.forwarder PORTS_FILE`.
+"""Offers a cluster's servers on 127.0.0.1: `python -m tests.devcluster.forwarder PORTS_FILE`.
 
 It runs in the cluster's PID namespace, where process 1 holds the network namespace, but on the machine's own network.
 """

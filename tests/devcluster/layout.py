@@ -95,6 +95,16 @@ class ClusterLayout:
         return self.root / "object-store.json"
 
     @property
+    def cloud_credentials(self) -> Path:
+        """The API key of the fake Oracle Cloud."""
+        return self.root / "cloud-key.json"
+
+    @property
+    def cloud_pools(self) -> Path:
+        """The node pools that the fake Oracle Cloud began with."""
+        return self.root / "cloud-pools.json"
+
+    @property
     def ports(self) -> Path:
         """The forwarder's ports on 127.0.0.1."""
         return self.root / "ports.json"

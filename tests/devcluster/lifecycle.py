@@ -20,6 +20,7 @@ from tests.devcluster.control_plane import (
     API_PORT,
     BRIDGE,
     BRIDGE_MAC,
+    CLOUD_PORT,
     NETWORK_PREFIX,
     S3_PORT,
     SERVICE_ADDRESS,
@@ -139,6 +140,7 @@ def _start_api(
         keys = ObjectStoreKeys.create(layout.object_store)
         daemons.start(object_store(plane.binaries["versitygw"], layout.buckets, keys))
         targets["s3"] = {"target": [ADDRESS, S3_PORT], "port": 0}
+        targets["cloud"] = {"target": [ADDRESS, CLOUD_PORT], "port": 0}  # nobody answers before `start_cloud`
     layout.ports.write_text(json.dumps(targets))
     command = (sys.executable, "-S", "-m", "tests.devcluster.forwarder", str(layout.ports))
     daemons.start(Daemon("forwarder", command, python_environment(), network=False))

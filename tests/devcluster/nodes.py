@@ -1,10 +1,13 @@
 """The cluster's machines: what they look like to Kubernetes, and how one comes and goes."""
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.devcluster.control_plane import ADDRESS, BRIDGE, CLUSTER_DOMAIN, NETWORK_PREFIX, ControlPlane
@@ -82,23 +85,10 @@ class Nodes:
 
     def start(self, spec: NodeSpec) -> None:
         """Switch a machine on; its kubelet registers it some seconds later."""
-        state = self._layout.nodes / spec.name
-        index = self._free_index()
-        state.mkdir(mode=0o755)
-        config = NodeConfig(
-            name=spec.name,
-            index=index,
-            gpus=spec.gpus,
-            state=str(state),
-            images=str(self._layout.images),
-            kubelet=str(self._control_plane.binaries["kubelet"]),
-            streaming=str(self._control_plane.binaries["streaming"]),
-            kubelet_arguments=(),
-        )
-        config = dataclasses.replace(config, kubelet_arguments=self._kubelet_arguments(spec, config))
-        config.write(state / "node.json")
+        with self._one_at_a_time():
+            config = self._install(spec)
         self._namespaces.run("ip", "addr", "replace", f"{config.address}/{NETWORK_PREFIX}", "dev", BRIDGE)
-        self._daemons.start(self._daemon(spec.name, state / "node.json"))
+        self._daemons.start(self._daemon(spec.name, self._layout.nodes / spec.name / "node.json"))
 
     def kill(self, name: str) -> None:
         """Let a machine vanish: kubelet and containers end at once, its address answers no more, the Node stays."""
@@ -127,6 +117,31 @@ class Nodes:
     def names(self) -> list[str]:
         """All machines, killed ones included."""
         return sorted(path.parent.name for path in self._layout.nodes.glob("*/node.json"))
+
+    def _install(self, spec: NodeSpec) -> NodeConfig:
+        state = self._layout.nodes / spec.name
+        index = self._free_index()
+        state.mkdir(mode=0o755)
+        config = NodeConfig(
+            name=spec.name,
+            index=index,
+            gpus=spec.gpus,
+            state=str(state),
+            images=str(self._layout.images),
+            kubelet=str(self._control_plane.binaries["kubelet"]),
+            streaming=str(self._control_plane.binaries["streaming"]),
+            kubelet_arguments=(),
+        )
+        config = dataclasses.replace(config, kubelet_arguments=self._kubelet_arguments(spec, config))
+        config.write(state / "node.json")
+        return config
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Give an address to one machine at a time: tests and the fake cloud start theirs from different processes."""
+        with (self._layout.nodes / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _free_index(self) -> int:
         used = {NodeConfig.read(path).index for path in self._layout.nodes.glob("*/node.json")}

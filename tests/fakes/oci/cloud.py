@@ -91,7 +91,7 @@ class FakeCloud:
     def work_requests(self) -> list[WorkRequest]:
         """All of them, newest first."""
         every = [request for pool in self.pools.values() for request in pool.work_requests]
-        return sorted(every, key=lambda request: request.time_accepted, reverse=True)
+        return sorted(every, key=lambda request: request.time_accepted)[::-1]
 
     def work_request(self, request_id: str) -> WorkRequest:
         """The work request of that id. Raises ServiceError 404."""

@@ -165,7 +165,7 @@ class Names:
     def node(self, pool: PoolSettings) -> tuple[str, str]:
         """Name and private address of a new node: `oke-<end of cluster>-<end of pool>-<subnet>-<number>`."""
         number = next(self._numbers)
-        name = f"oke-{_tail(pool.cluster_id)}-{_tail(pool.id)}-sfakesubnet-{number}"
+        name = f"oke-{_tail(pool.cluster_id)}-{_tail(pool.id)}-sfakenet-{number}"
         return name, f"10.0.{number // 250}.{number % 250 + 2}"
 
     def choose(self, nodes: list[Node]) -> Node:
