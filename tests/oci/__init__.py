@@ -1,0 +1,1 @@
+"""The operator's door to Oracle, against the fake cloud through the real SDK."""
