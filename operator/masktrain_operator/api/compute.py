@@ -102,6 +102,10 @@ class VolumeClaim(Contract):
     read_only: bool = Field(default=False, description="Mount without the right to write.")
 
 
+class NodePoolRef(Contract):
+    name: ObjectName = Field(description="Name of a GPUNodePool.")
+
+
 class ComputeSpec(Contract):
     nodes: int = Field(default=1, ge=1, le=64, description="Nodes that train together, one pod on each.")
     gpus_per_node: int = Field(default=1, ge=1, le=16, description="GPUs, and so ranks, on each node.")
@@ -110,6 +114,11 @@ class ComputeSpec(Contract):
         pattern=r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9])?$",
         max_length=253,
         description="Extended resource that counts GPUs.",
+    )
+    node_pool_ref: NodePoolRef | None = Field(
+        default=None,
+        description="The GPUNodePool to train on; unset takes the cheapest one whose nodes have enough GPUs and the "
+        "labels of nodeSelector, or any nodes if there is none.",
     )
     image: str | None = Field(
         default=None, min_length=1, max_length=512, description="Trainer image; unset takes the operator's. Mutable."

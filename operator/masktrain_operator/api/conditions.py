@@ -21,6 +21,7 @@ class Reason(StrEnum):
     """Reasons that the operator itself gives; a trainer's `FailureReason` may stand in `Failed` and `Stalled` too."""
 
     # Reconciling
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
     STARTING_WORKERS = "StartingWorkers"
     WORKERS_RUNNING = "WorkersRunning"
     ATTEMPT_FAILED = "AttemptFailed"
@@ -37,6 +38,11 @@ class Reason(StrEnum):
     # Failed and Stalled
     RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CAPACITY_NOT_FOUND = "CapacityNotFound"
+    COST_LIMIT_REACHED = "CostLimitReached"
+    PRICE_UNKNOWN = "PriceUnknown"
+    POOL_NOT_FOUND = "NodePoolNotFound"
+    POOL_TOO_SMALL = "NodePoolTooSmall"
     SERVICE_NOT_OURS = "ServiceNotOurs"
     JOB_NOT_OURS = "JobNotOurs"
     UNBLOCKED = "Unblocked"

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of MaskTrainingJob, generated from the pydantic types.
+"""The CustomResourceDefinitions of MaskTrainingJob and GPUNodePool, generated from the pydantic types.
 
 `python -m masktrain_operator.api.crd --write` refreshes the manifests in the repository; `--check` exits 1 if they are
 not what the types say.
@@ -6,59 +6,121 @@ not what the types say.
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from . import labels
+from .pool_rules import pool_object_rules, pool_spec_rules
+from .pool_spec import GPUNodePoolSpec
+from .pool_status import GPUNodePoolStatus
 from .rules import object_rules, spec_rules
 from .schema import Schema, structural_schema
 from .spec import MaskTrainingJobSpec
 from .status import MaskTrainingJobStatus
 
 REPOSITORY = Path(__file__).parents[3]
-FILE_NAME = f"{labels.GROUP}_{labels.PLURAL}.yaml"
-MANIFESTS = (
-    REPOSITORY / "crds" / FILE_NAME,
-    REPOSITORY / "charts" / "masktrain-operator" / "files" / FILE_NAME,
-)
+FOLDERS = (REPOSITORY / "crds", REPOSITORY / "charts" / "masktrain-operator" / "files")
 """The second one is what the chart's template includes."""
 HEADER = "# Generated from operator/masktrain_operator/api by `python -m masktrain_operator.api.crd --write`.\n"
 
-_COLUMNS = (
-    ("State", "string", ".status.state", 0),
-    ("Epoch", "integer", ".status.progress.epoch", 0),
-    ("mAP50", "string", ".status.progress.mAP50", 0),
-    ("Restarts", "integer", ".status.restarts.total", 0),
-    ("Age", "date", ".metadata.creationTimestamp", 0),
-    ("Best", "string", ".status.checkpoints.best.uri", 1),
-    ("Attempt", "integer", ".status.attempt", 1),
+Column = tuple[str, str, str, int]
+"""Name, type, JSON path, priority: 0 is always shown, 1 with `-o wide`."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    kind: str
+    plural: str
+    short_name: str
+    scope: str
+    description: str
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    object_rules: list[dict[str, str]]
+    spec_rules: list[dict[str, str]]
+    columns: tuple[Column, ...]
+
+    @property
+    def file_name(self) -> str:
+        return f"{labels.GROUP}_{self.plural}.yaml"
+
+
+TRAINING_JOB = Definition(
+    kind=labels.KIND,
+    plural=labels.PLURAL,
+    short_name="mtj",
+    scope="Namespaced",
+    description="One training run of a YOLOv5 detector on GPU nodes.",
+    spec=MaskTrainingJobSpec,
+    status=MaskTrainingJobStatus,
+    object_rules=object_rules(),
+    spec_rules=spec_rules(),
+    columns=(
+        ("State", "string", ".status.state", 0),
+        ("Epoch", "integer", ".status.progress.epoch", 0),
+        ("mAP50", "string", ".status.progress.mAP50", 0),
+        ("Restarts", "integer", ".status.restarts.total", 0),
+        ("Cost", "string", ".status.cost.amount", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+        ("Best", "string", ".status.checkpoints.best.uri", 1),
+        ("Attempt", "integer", ".status.attempt", 1),
+        ("Pool", "string", ".status.nodePool", 1),
+    ),
 )
+NODE_POOL = Definition(
+    kind=labels.POOL_KIND,
+    plural=labels.POOL_PLURAL,
+    short_name="gnp",
+    scope="Cluster",
+    description="One OKE node pool that the operator may grow for jobs and shrink when its nodes are idle.",
+    spec=GPUNodePoolSpec,
+    status=GPUNodePoolStatus,
+    object_rules=pool_object_rules(),
+    spec_rules=pool_spec_rules(),
+    columns=(
+        ("Shape", "string", ".status.shape", 0),
+        ("Size", "integer", ".status.size", 0),
+        ("Demand", "integer", ".status.demand", 0),
+        ("Max", "integer", ".spec.maxNodes", 0),
+        ("Waiting", "integer", ".status.waitingJobs", 0),
+        ("Rate", "string", ".status.hourlyRate", 0),
+        ("Cost", "string", ".status.cost.amount", 0),
+        ("Idle cost", "string", ".status.cost.idleAmount", 0),
+        ("Capacity", "string", ".status.conditions[?(@.type=='CapacityAvailable')].reason", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+        ("Node pool", "string", ".spec.nodePoolId", 1),
+        ("Idle seconds", "integer", ".spec.idleSeconds", 1),
+    ),
+)
+DEFINITIONS = (TRAINING_JOB, NODE_POOL)
 
 
-def custom_resource_definition() -> dict[str, Any]:
+def custom_resource_definition(definition: Definition) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": labels.CRD_NAME},
+        "metadata": {"name": f"{definition.plural}.{labels.GROUP}"},
         "spec": {
             "group": labels.GROUP,
-            "scope": "Namespaced",
+            "scope": definition.scope,
             "names": {
-                "kind": labels.KIND,
-                "listKind": f"{labels.KIND}List",
-                "plural": labels.PLURAL,
-                "singular": labels.SINGULAR,
-                "shortNames": ["mtj"],
+                "kind": definition.kind,
+                "listKind": f"{definition.kind}List",
+                "plural": definition.plural,
+                "singular": definition.kind.lower(),
+                "shortNames": [definition.short_name],
                 "categories": ["masktrain"],
             },
-            "versions": [_version()],
+            "versions": [_version(definition)],
         },
     }
 
 
-def _version() -> dict[str, Any]:
+def _version(definition: Definition) -> dict[str, Any]:
     return {
         "name": labels.VERSION,
         "served": True,
@@ -66,38 +128,43 @@ def _version() -> dict[str, Any]:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": name, "type": kind, "jsonPath": path, "priority": priority}
-            for name, kind, path, priority in _COLUMNS
+            for name, kind, path, priority in definition.columns
         ],
-        "schema": {"openAPIV3Schema": _schema()},
+        "schema": {"openAPIV3Schema": _schema(definition)},
     }
 
 
-def _schema() -> Schema:
-    spec = structural_schema(MaskTrainingJobSpec)
-    status = structural_schema(MaskTrainingJobStatus)
+def _schema(definition: Definition) -> Schema:
+    spec, status = structural_schema(definition.spec), structural_schema(definition.status)
     return {
         "type": "object",
-        "description": "One training run of a YOLOv5 detector on GPU nodes.",
+        "description": definition.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec | {"description": "What is wanted.", "x-kubernetes-validations": spec_rules()},
+            "spec": spec | {"description": "What is wanted.", "x-kubernetes-validations": definition.spec_rules},
             "status": status | {"description": "What is; written by the operator."},
         },
-        "x-kubernetes-validations": object_rules(),
+        "x-kubernetes-validations": definition.object_rules,
     }
 
 
-def manifest() -> str:
+def manifest(definition: Definition) -> str:
     """The definition as YAML."""
-    return HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
+    document = custom_resource_definition(definition)
+    return HEADER + yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+
+
+def manifests() -> dict[Path, str]:
+    """Every generated file and what stands in it."""
+    return {folder / d.file_name: manifest(d) for folder in FOLDERS for d in DEFINITIONS}
 
 
 def main() -> int:
     """Write or check the manifests; 1 if the check finds one that differs."""
-    parser = argparse.ArgumentParser(description="The CustomResourceDefinition of MaskTrainingJob.")
+    parser = argparse.ArgumentParser(description="The CustomResourceDefinitions of MaskTrain.")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help="refresh the manifests")
     action.add_argument("--check", action="store_true", help="exit 1 if a manifest is not what the types say")
@@ -105,14 +172,16 @@ def main() -> int:
 
 
 def _write() -> int:
-    for path in MANIFESTS:
+    for path, text in manifests().items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(manifest(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
 def _check() -> int:
-    stale = [path for path in MANIFESTS if not path.exists() or path.read_text(encoding="utf-8") != manifest()]
+    stale = [
+        path for path, text in manifests().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     for path in stale:
         sys.stderr.write(
             f"{path.relative_to(REPOSITORY)} is stale: run `python -m masktrain_operator.api.crd --write`\n"

@@ -8,4 +8,4 @@ class PoolAuth(StrEnum):
 
     INSTANCE_PRINCIPAL = "InstancePrincipal"
     WORKLOAD_IDENTITY = "WorkloadIdentity"
-    CONFIG_SECRET = "ConfigSecret"
+    CONFIG_SECRET = "ConfigSecret"  # noqa: S105 (the name of a type)

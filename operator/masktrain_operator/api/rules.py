@@ -16,6 +16,7 @@ IMMUTABLE_COMPUTE = (
     "nodes",
     "gpusPerNode",
     "gpuResource",
+    "nodePoolRef",
     "imagePullSecrets",
     "priorityClassName",
     "serviceAccountName",

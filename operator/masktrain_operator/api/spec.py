@@ -5,6 +5,7 @@ from pydantic import Field
 from masktrain_trainer.config import CheckpointSpec, Contract, DatasetSpec, ModelSpec, TrainingSpec
 
 from .compute import ComputeSpec
+from .pool_spec import Price
 
 YEAR_SECONDS = 31_536_000
 
@@ -18,6 +19,17 @@ class LimitsSpec(Contract):
         le=100,
         description="Restarts after a crash or a hang that follow each other without a newer checkpoint; "
         "preemptions are never counted.",
+    )
+    start_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=YEAR_SECONDS,
+        description="Longest wait for all workers of an attempt to start; after it the job fails as CapacityNotFound.",
+    )
+    max_cost: Price | None = Field(
+        default=None,
+        description="USD that the job may cost on the nodes of a GPUNodePool; at the limit it stops with a checkpoint "
+        "and fails as CostLimitReached.",
     )
     active_deadline_seconds: int | None = Field(
         default=None,

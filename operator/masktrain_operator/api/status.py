@@ -16,6 +16,8 @@ def _to_whole_seconds(moment: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(_to_whole_seconds)]
+MicroTime = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""As metav1.MicroTime: what is billed by the second is not rounded on the way."""
 
 
 def _cut(length: int) -> BeforeValidator:
@@ -136,6 +138,21 @@ class StatusDataset(StatusModel):
     skipped_images: int = Field(default=0, ge=0, description="Images left out because they could not be read.")
 
 
+class StatusCost(StatusModel):
+    """USD on nodes of a GPUNodePool, from list prices: the job's share of each node's GPUs while it held them."""
+
+    amount: Decimal = Field(
+        default="0.0000", description="All of it, the boot of nodes that came for the job included."
+    )
+    idle_amount: Decimal = Field(default="0.0000", description="The part before the containers started.")
+    gpu_seconds: int = Field(default=0, ge=0, description="GPU seconds in amount.")
+    hourly_rate: Decimal | None = Field(default=None, description="USD per hour with all workers of an attempt.")
+    currency: Name = Field(default="USD", description="Of all amounts.")
+    settled_amount: Decimal = Field(default="0.0000", description="Of earlier attempts.")
+    settled_idle_amount: Decimal = Field(default="0.0000", description="Of earlier attempts, before they started.")
+    settled_gpu_seconds: int = Field(default=0, ge=0, description="Of earlier attempts.")
+
+
 class MaskTrainingJobStatus(StatusModel):
     observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec last acted on.")
     conditions: list[Condition] = Field(
@@ -150,6 +167,8 @@ class MaskTrainingJobStatus(StatusModel):
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
     checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")
     dataset: StatusDataset | None = Field(default=None, description="What was found in the data set.")
+    node_pool: Name | None = Field(default=None, description="GPUNodePool of the newest attempt.")
+    cost: StatusCost | None = Field(default=None, description="What the job has cost, if its nodes have a price.")
     outputs: list[StoredUri] = Field(default=[], max_length=256, description="Files left for the user.")
     start_time: Time | None = Field(default=None, description="When the first attempt was created.")
     completion_time: Time | None = Field(default=None, description="When the job completed or failed.")

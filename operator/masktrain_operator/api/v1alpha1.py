@@ -11,13 +11,12 @@ from .spec import MaskTrainingJobSpec
 from .status import MaskTrainingJobStatus
 
 
-class Metadata(BaseModel):
+class ObjectMetadata(BaseModel):
     """The part of ObjectMeta that the operator reads."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     name: str
-    namespace: str
     uid: str
     generation: int = 1
     resource_version: str = ""
@@ -25,6 +24,11 @@ class Metadata(BaseModel):
     deletion_timestamp: datetime | None = None
     labels: dict[str, str] = Field(default={})
     annotations: dict[str, str] = Field(default={})
+    finalizers: list[str] = Field(default=[])
+
+
+class Metadata(ObjectMetadata):
+    namespace: str
 
 
 class MaskTrainingJob(BaseModel):

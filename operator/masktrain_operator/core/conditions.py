@@ -1,16 +1,21 @@
 """Conditions of a status: at most one of each type, and a time that says when its status last changed."""
 
 from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
 
 from masktrain_operator.api.conditions import ConditionType
+from masktrain_operator.api.pool_status import GPUNodePoolStatus
 from masktrain_operator.api.status import Condition, ConditionStatus, MaskTrainingJobStatus
 
+Status = TypeVar("Status", MaskTrainingJobStatus, GPUNodePoolStatus)
 
-def find_condition(status: MaskTrainingJobStatus, kind: ConditionType) -> Condition | None:
+
+def find_condition(status: MaskTrainingJobStatus | GPUNodePoolStatus, kind: StrEnum) -> Condition | None:
     return next((condition for condition in status.conditions if condition.type == kind), None)
 
 
-def is_true(status: MaskTrainingJobStatus, kind: ConditionType) -> bool:
+def is_true(status: MaskTrainingJobStatus | GPUNodePoolStatus, kind: StrEnum) -> bool:
     found = find_condition(status, kind)
     return found is not None and found.status == ConditionStatus.TRUE
 
@@ -20,14 +25,14 @@ def is_finished(status: MaskTrainingJobStatus) -> bool:
 
 
 def set_condition(
-    status: MaskTrainingJobStatus,
-    kind: ConditionType,
+    status: Status,
+    kind: StrEnum,
     holds: bool,
     *,
     reason: str,
     message: str,
     now: datetime,
-) -> MaskTrainingJobStatus:
+) -> Status:
     """`lastTransitionTime` stays unless the condition turns; its generation is the status's."""
     before = find_condition(status, kind)
     value = ConditionStatus.TRUE if holds else ConditionStatus.FALSE

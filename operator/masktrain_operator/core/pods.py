@@ -47,7 +47,12 @@ def is_terminal(pod: Manifest) -> bool:
 
 
 def is_scheduled(pod: Manifest) -> bool:
-    return bool(pod.get("spec", {}).get("nodeName"))
+    return node_name(pod) is not None
+
+
+def node_name(pod: Manifest) -> str | None:
+    """The node it is bound to."""
+    return pod.get("spec", {}).get("nodeName") or None
 
 
 def has_started(pod: Manifest) -> bool:

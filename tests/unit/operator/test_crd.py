@@ -7,11 +7,10 @@ import pytest
 import yaml
 from pydantic import Field
 
-from masktrain_operator.api.crd import MANIFESTS, custom_resource_definition, manifest
+from masktrain_operator.api.crd import DEFINITIONS, Definition, custom_resource_definition, manifest, manifests
 from masktrain_operator.api.schema import Schema, structural_schema
 from masktrain_trainer.config import Contract
 
-SCHEMA: Schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 FORBIDDEN = {"$ref", "$defs", "title", "const", "propertyNames", "allOf", "oneOf"}
 
 
@@ -26,17 +25,23 @@ def fields(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
             yield from fields(schema[inner], f"{path}[]")
 
 
-FIELDS = dict(fields(SCHEMA))
-SPEC_FIELDS = {path: schema for path, schema in FIELDS.items() if path.startswith(".spec")}
+def schema_of(definition: Definition) -> Schema:
+    schema: Schema = custom_resource_definition(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.parent.name)
+FIELDS = {f"{d.kind}{path}": schema for d in DEFINITIONS for path, schema in fields(schema_of(d))}
+SPEC_FIELDS = {path: schema for path, schema in FIELDS.items() if ".spec" in path}
+
+
+@pytest.mark.parametrize("path", manifests(), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_manifests_in_the_repository_are_up_to_date(path: Any) -> None:
-    assert path.read_text(encoding="utf-8") == manifest(), "run `make generate`"
+    assert path.read_text(encoding="utf-8") == manifests()[path], "run `make generate`"
 
 
-def test_the_manifest_is_plain_yaml() -> None:
-    assert yaml.safe_load(manifest()) == custom_resource_definition()
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.kind)
+def test_the_manifest_is_plain_yaml(definition: Definition) -> None:
+    assert yaml.safe_load(manifest(definition)) == custom_resource_definition(definition)
 
 
 def test_the_schema_is_structural() -> None:
@@ -68,13 +73,13 @@ def test_everything_a_user_writes_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("path", "default"),
     [
-        (".spec.model.architecture", "yolov5s"),
-        (".spec.training", {}),
-        (".spec.training.hyperparameters", {}),
-        (".spec.training.hyperparameters.learningRate", 0.01),
-        (".spec.compute.sharedMemory", "2Gi"),
-        (".spec.compute.nodes", 1),
-        (".spec.limits.maxRestartsWithoutProgress", 3),
+        ("MaskTrainingJob.spec.model.architecture", "yolov5s"),
+        ("MaskTrainingJob.spec.training", {}),
+        ("MaskTrainingJob.spec.training.hyperparameters", {}),
+        ("MaskTrainingJob.spec.training.hyperparameters.learningRate", 0.01),
+        ("MaskTrainingJob.spec.compute.sharedMemory", "2Gi"),
+        ("MaskTrainingJob.spec.compute.nodes", 1),
+        ("MaskTrainingJob.spec.limits.maxRestartsWithoutProgress", 3),
     ],
 )
 def test_defaults_are_those_of_the_types(path: str, default: object) -> None:

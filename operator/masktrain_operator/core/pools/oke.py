@@ -19,7 +19,7 @@ class OkeError:
 
 @dataclass(frozen=True)
 class OkeNode:
-    """One entry of a node pool's `nodes`. Without an instance it is a phantom: wanted, paid for by nobody, in the way."""
+    """One entry of a node pool's `nodes`. Without an instance it is a phantom: wanted, not paid for, in the way."""
 
     instance_id: str | None
     name: str
@@ -74,6 +74,33 @@ class OkePool:
     nodes: tuple[OkeNode, ...] = ()
     work_requests: tuple[WorkRequest, ...] = ()
     """Those of this pool, newest first."""
+
+    @property
+    def alive_instances(self) -> frozenset[str]:
+        return frozenset(node.instance_id for node in self.nodes if node.instance_id and node.is_alive)
+
+    @property
+    def failed_request(self) -> WorkRequest | None:
+        """The newest work request, if it failed and nothing is being worked on."""
+        if not self.work_requests or any(request.is_running for request in self.work_requests):
+            return None
+        return self.work_requests[0] if self.work_requests[0].has_failed else None
+
+    @property
+    def phantoms(self) -> int:
+        """Nodes in `size` that will not come: entries without an instance, and all missing ones after a failure.
+
+        Only lowering `size` gets rid of them; `delete_node` needs an instance.
+        """
+        missing = max(0, self.size - len(self.alive_instances))
+        if self.failed_request is not None:
+            return missing
+        return min(missing, sum(node.is_phantom and node.error is not None for node in self.nodes))
+
+    @property
+    def coming(self) -> int:
+        """Nodes in `size` that Oracle has yet to create."""
+        return max(0, self.size - len(self.alive_instances) - self.phantoms)
 
 
 @dataclass(frozen=True)

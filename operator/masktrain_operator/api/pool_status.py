@@ -1,0 +1,138 @@
+"""The status of a GPUNodePool: its nodes, what they cost, and what Oracle last said.
+
+Some of it is memory that a restarted operator goes on from: which nodes it added, what it was about to ask for, when it
+may ask again after a failure.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from .status import Condition, Decimal, MicroTime, Name, Sentence, StatusModel, Time
+
+
+class PoolConditionType(StrEnum):
+    REACHABLE = "Reachable"
+    CAPACITY_AVAILABLE = "CapacityAvailable"
+    PAUSED = "Paused"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class PoolReason(StrEnum):
+    # Reachable
+    ANSWERED = "Answered"
+    # CapacityAvailable
+    CAPACITY_FOUND = "CapacityFound"
+    OUT_OF_HOST_CAPACITY = "OutOfHostCapacity"
+    LIMIT_EXCEEDED = "LimitExceeded"
+    PROVISIONING_TIMEOUT = "ProvisioningTimeout"
+    PROVISIONING_FAILED = "ProvisioningFailed"
+    # Paused
+    PAUSED = "Paused"
+    MAINTENANCE = "Maintenance"
+    NOT_PAUSED = "NotPaused"
+    # Reconciling
+    GROWING = "Growing"
+    SHRINKING = "Shrinking"
+    SETTLED = "Settled"
+    # Stalled
+    NEEDS_ATTENTION = "NeedsAttention"
+    UNKNOWN_SHAPE = "UnknownShape"
+    UNSTALLED = "Unstalled"
+
+
+class NodeState(StrEnum):
+    BOOTING = "Booting"
+    """The instance is paid for; Kubernetes does not know the node, or not its GPUs."""
+    BUSY = "Busy"
+    IDLE = "Idle"
+    DRAINING = "Draining"
+    """Cordoned, to be looked at once more before it is removed."""
+    DELETING = "Deleting"
+    LOST = "Lost"
+    """Kubernetes knew the node and has not heard from it for a while."""
+
+
+class PoolNodeStatus(StatusModel):
+    instance_id: Name = Field(description="OCID of the Compute instance.")
+    name: Name | None = Field(default=None, description="Name of the Kubernetes Node, once it has joined.")
+    state: NodeState = Field(description="What the node is doing.")
+    added_by_operator: bool = Field(description="Only such nodes are ever removed.")
+    created_time: MicroTime = Field(description="When billing began: the instance's creation.")
+    joined_time: Time | None = Field(default=None, description="When the node was first ready with its GPUs.")
+    idle_since: Time | None = Field(default=None, description="Since when no pod on it asks for a GPU.")
+    paid_until: Time | None = Field(default=None, description="End of the minimum that is billed anyway.")
+    busy_since: Time | None = Field(default=None, description="Since when a pod on it has a GPU.")
+    busy_seconds: int = Field(default=0, ge=0, description="Earlier busy time.")
+    cost: Decimal | None = Field(default=None, description="USD so far.")
+    removal_requested_time: Time | None = Field(default=None, description="When Oracle was asked to terminate it.")
+    work_request_id: Name | None = Field(default=None, description="Oracle's handle on that.")
+
+
+class ScaleUp(StatusModel):
+    """What is to be asked for, written down before asking, so that nothing is asked for twice."""
+
+    size: int = Field(ge=0, description="The absolute size.")
+    adds: int = Field(ge=1, description="Nodes that this adds.")
+    requested_time: Time = Field(description="When it was decided.")
+
+
+class Backoff(StatusModel):
+    """After Oracle had no capacity, nothing is asked for until this is over."""
+
+    failures: int = Field(ge=1, description="Failures in a row.")
+    until: Time = Field(description="When the pool may ask again.")
+    reason: Name = Field(description="One CamelCase word for programs.")
+    message: Sentence = Field(description="What Oracle said, and in which availability domain.")
+
+
+class LastError(StatusModel):
+    code: Name = Field(description="Oracle's code.")
+    message: Sentence = Field(description="Oracle's sentence.")
+    request_id: Name | None = Field(default=None, description="What Oracle's support asks for.")
+    time: Time = Field(description="When it was seen.")
+
+
+class PoolCost(StatusModel):
+    """USD since the pool is managed; `amount` and `idleAmount` contain the nodes that are still there."""
+
+    amount: Decimal = Field(default="0.0000", description="All of it.")
+    idle_amount: Decimal = Field(default="0.0000", description="The part in which no pod had a GPU.")
+    gpu_seconds: int = Field(default=0, ge=0, description="GPU seconds paid for.")
+    settled_amount: Decimal = Field(default="0.0000", description="Of nodes that are gone.")
+    settled_idle_amount: Decimal = Field(default="0.0000", description="Of nodes that are gone, idle.")
+    settled_gpu_seconds: int = Field(default=0, ge=0, description="Of nodes that are gone.")
+    currency: Name = Field(default="USD", description="Of all amounts.")
+
+
+class GPUNodePoolStatus(StatusModel):
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec last acted on.")
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=16,
+        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    shape: Name | None = Field(default=None, description="Shape of the nodes.")
+    preemptible: bool = Field(default=False, description="Whether Oracle may reclaim the nodes, at half the price.")
+    gpus_per_node: int | None = Field(default=None, ge=1, description="GPUs of one node.")
+    hourly_rate: Decimal | None = Field(default=None, description="USD per node and hour.")
+    size: int | None = Field(default=None, ge=0, description="Size of the OKE node pool, as last seen.")
+    demand: int = Field(default=0, ge=0, description="Nodes that admitted jobs need.")
+    waiting_jobs: int = Field(default=0, ge=0, description="Jobs that wait for this pool.")
+    added_nodes: int = Field(default=0, ge=0, description="Nodes that the operator answers for.")
+    nodes: list[PoolNodeStatus] = Field(
+        default=[],
+        max_length=1000,
+        description="Instances that are paid for.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["instanceId"]},
+    )
+    scale_up: ScaleUp | None = Field(default=None, description="A growth that is under way.")
+    backoff: Backoff | None = Field(default=None, description="Why nothing is asked for at the moment.")
+    recent_removals: list[Time] = Field(default=[], max_length=200, description="Removals begun in the last minute.")
+    cost: PoolCost = Field(default=PoolCost(), description="What the pool has cost.")
+    last_error: LastError | None = Field(default=None, description="The last refusal of Oracle's API.")
+
+    def to_manifest(self) -> dict[str, object]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,130 @@
+"""Who may start: gangs are admitted whole, by priority and then by age, and never hold half of what they need.
+
+A gang that has to wait keeps the younger ones of the same pools waiting too: they would take, node by node, what it
+waits for.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from masktrain_operator.api.conditions import Reason
+
+from .gangs import Gang
+from .rooms import Packing, PoolRooms
+
+
+@dataclass(frozen=True)
+class Placement:
+    """`rooms`: names of nodes, and of rooms that a grown pool would have."""
+
+    gang: Gang
+    pool: str
+    rooms: tuple[str, ...]
+    is_present: bool = True
+    """Whether all of it is on nodes that have joined, so that its pods would start at once."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a gang waits; `pools` are those it waits for."""
+
+    gang: Gang
+    reason: Reason
+    message: str
+    pools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Admissions:
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    """By the uid of the MaskTrainingJob."""
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+
+    def of_pool(self, pool: str) -> tuple[Placement, ...]:
+        return tuple(placement for placement in self.placements.values() if placement.pool == pool)
+
+    def waiting_for(self, pool: str) -> int:
+        return sum(pool in refusal.pools for refusal in self.refusals.values())
+
+
+def admit(gangs: Iterable[Gang], pools: Sequence[PoolRooms]) -> Admissions:
+    """Gangs of which no pool is named and that no pool suits are in neither answer: they are not for pools."""
+    packings = {pool.name: Packing(pool) for pool in pools}
+    queue = sorted(gangs, key=lambda gang: gang.turn)
+    placements = {
+        gang.job_uid: _settle(gang, gang.admitted_to, packings[gang.admitted_to])
+        for gang in queue
+        if gang.admitted_to in packings
+    }
+    refusals: dict[str, Refusal] = {}
+    held_up: dict[str, Gang] = {}
+    for gang in queue:
+        if gang.admitted_to is not None:
+            continue
+        answer = _serve(gang, pools, packings, held_up)
+        if isinstance(answer, Placement):
+            placements[gang.job_uid] = answer
+        elif answer is not None:
+            refusals[gang.job_uid] = answer
+            held_up.update((pool, gang) for pool in answer.pools if pool not in held_up)
+    return Admissions(placements, refusals)
+
+
+def _settle(gang: Gang, pool: str, packing: Packing) -> Placement:
+    return _placement(gang, pool, packing.settle(gang), packing)
+
+
+def _serve(
+    gang: Gang, pools: Sequence[PoolRooms], packings: Mapping[str, Packing], held_up: Mapping[str, Gang]
+) -> Placement | Refusal | None:
+    suitable = sorted((pool for pool in pools if pool.suits(gang)), key=_cheapest_first)
+    if not suitable:
+        return _no_pool(gang)
+    large_enough = [pool for pool in suitable if pool.could_hold(gang)]
+    if not large_enough:
+        return _too_small(gang, suitable)
+    for growing in (False, True):
+        for pool in large_enough:
+            packing = packings[pool.name]
+            if pool.name not in held_up and (rooms := packing.admit(gang, growing=growing)) is not None:
+                return _placement(gang, pool.name, rooms, packing)
+    return _wait(gang, large_enough, held_up)
+
+
+def _placement(gang: Gang, pool: str, rooms: tuple[str, ...], packing: Packing) -> Placement:
+    return Placement(gang, pool, rooms, all(map(packing.is_present, rooms)))
+
+
+def _cheapest_first(pool: PoolRooms) -> tuple[Decimal, str]:
+    """What is there or coming is used before anything grows; a pool without a price comes last."""
+    return (Decimal("Infinity") if pool.hourly_rate is None else pool.hourly_rate, pool.name)
+
+
+def _no_pool(gang: Gang) -> Refusal | None:
+    if gang.pool_ref is None:
+        return None
+    message = f"There is no usable GPUNodePool {gang.pool_ref}: create it, or name another one in compute.nodePoolRef."
+    return Refusal(gang, Reason.POOL_NOT_FOUND, message)
+
+
+def _too_small(gang: Gang, pools: Sequence[PoolRooms]) -> Refusal:
+    largest = max(pools, key=lambda pool: (pool.gpus_per_node >= gang.gpus_per_node, pool.limit))
+    message = (
+        f"The job needs {gang.nodes} nodes with {gang.gpus_per_node} GPUs; GPUNodePool {largest.name} has at most "
+        f"{largest.limit} with {largest.gpus_per_node}: raise its maxNodes or ask for less."
+    )
+    return Refusal(gang, Reason.POOL_TOO_SMALL, message)
+
+
+def _wait(gang: Gang, pools: Sequence[PoolRooms], held_up: Mapping[str, Gang]) -> Refusal:
+    names = tuple(pool.name for pool in pools)
+    why = "; ".join(_why(pool, held_up.get(pool.name)) for pool in pools)
+    message = f"Waiting for {gang.nodes} nodes with {gang.gpus_per_node} GPUs: {why}."
+    return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names)
+
+
+def _why(pool: PoolRooms, ahead: Gang | None) -> str:
+    if ahead is not None:
+        return f"{pool.name} serves {ahead.title} first"
+    return f"{pool.name}: {pool.obstacle}" if pool.obstacle else f"{pool.name} is full"

@@ -1,0 +1,71 @@
+"""The rooms of one pool, as its stock shows them."""
+
+from collections.abc import Collection, Iterator
+
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
+
+from .backoff import is_backing_off
+from .kube_node import KubeNode
+from .rooms import PoolRooms, Room
+from .types import PoolSituation
+
+SHAPE_LABEL = "node.kubernetes.io/instance-type"
+REGION_LABEL = "topology.kubernetes.io/region"
+
+
+def rooms_of(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collection[str]) -> PoolRooms:
+    """`gang_uids`: jobs whose pods admission accounts for itself; all other pods only take room away."""
+    oke, spec = situation.observed.oke, situation.pool.spec
+    obstacle = _obstacle(situation, stock)
+    standing = len(oke.alive_instances) + oke.coming
+    return PoolRooms(
+        name=situation.pool.metadata.name,
+        gpus_per_node=situation.gpus_per_node or 0,
+        rooms=tuple(_rooms(situation, stock, gang_uids)),
+        growable=0 if obstacle else max(0, spec.max_nodes - standing),
+        limit=0 if situation.is_deleting else max(spec.max_nodes, standing),
+        hourly_rate=situation.tariff.hourly_rate,
+        node_labels={SHAPE_LABEL: oke.shape},
+        obstacle=obstacle,
+    )
+
+
+def _rooms(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collection[str]) -> Iterator[Room]:
+    """Those that are paid for longest come first, so that what is removed is what costs."""
+    present = []
+    for entry in sorted(stock.nodes, key=lambda entry: entry.created_time, reverse=True):
+        node = situation.kube_node_of(entry)
+        if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
+            present.append(_on_node(situation, node, gang_uids))
+    yield from sorted(present, key=lambda room: room.free_gpus)
+    gpus = situation.gpus_per_node or 0
+    for entry in stock.nodes:
+        if entry.state is NodeState.BOOTING and not _is_overdue(situation, entry):
+            yield Room(entry.instance_id, gpus, present=False)
+    for number in range(situation.observed.oke.coming):
+        yield Room(f"coming-{number}", gpus, present=False)
+
+
+def _on_node(situation: PoolSituation, node: KubeNode, gang_uids: Collection[str]) -> Room:
+    """A node that a person cordoned is closed; one that the operator cordoned can be had back."""
+    foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
+    unknown = node.pods is None
+    is_open = not unknown and not (node.cordoned and node.removal_begun is None) and node.is_usable
+    return Room(node.name, max(0, node.gpus - foreign), open=is_open and not situation.is_deleting)
+
+
+def _is_overdue(situation: PoolSituation, entry: PoolNodeStatus) -> bool:
+    waited = (situation.now - entry.created_time).total_seconds()
+    return waited > situation.pool.spec.provisioning_timeout_seconds
+
+
+def _obstacle(situation: PoolSituation, stock: GPUNodePoolStatus) -> str | None:
+    if situation.is_deleting:
+        return "it is being deleted"
+    if situation.is_paused:
+        return "it is paused"
+    if situation.gpus_per_node is None:
+        return f"shape {situation.observed.oke.shape} is unknown, set gpusPerNode"
+    if stock.backoff is not None and is_backing_off(stock, situation.now):
+        return f"{stock.backoff.message} Next try at {stock.backoff.until:%H:%M:%SZ}"
+    return None

@@ -1,0 +1,174 @@
+"""Shrinking: a node nobody needs is cordoned, looked at once more, and only then terminated, one instance at a time.
+
+Busy nodes, nodes that people added or asked to keep, and nodes that waiting gangs will run on are never taken.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from masktrain_operator.api import labels
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus, PoolReason
+
+from .backoff import back_off
+from .kube_node import KubeNode, format_time
+from .ledger import paid_until
+from .types import NodePatch, PoolPlan, PoolSituation, Removal
+
+CORDON_SETTLES = timedelta(seconds=5)
+"""So long a scheduler that has not seen the cordon may still bind a pod there."""
+BEFORE_PAID_HOUR_ENDS = timedelta(seconds=180)
+"""A node that is paid for anyway is given back this long before its minimum is over."""
+BUDGET_WINDOW = timedelta(minutes=1)
+
+
+def scale_down(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
+    """Marks on Nodes, and the removals whose time has come."""
+    patches = tuple(_marks(situation, status))
+    status = _forget_old_removals(status, situation.now)
+    if situation.is_paused or not (situation.pool.spec.scale_down.enabled or situation.is_deleting):
+        return PoolPlan(patches=(*patches, *_uncordon_all(situation, status)), status=status)
+    plan = PoolPlan(patches=patches, status=status)
+    allowed = _allowance(situation, status)
+    needed = needed_nodes(situation)
+    for entry in _by_urgency(situation, status):
+        node = situation.kube_node_of(entry)
+        if not is_removable(situation, entry, needed) or allowed <= 0:
+            plan = plan.and_also(_keep(entry, node, plan.status))
+            continue
+        allowed -= 1
+        plan = plan.and_also(_remove(situation, entry, node, plan.status))
+    return plan
+
+
+def needed_nodes(situation: PoolSituation) -> frozenset[str]:
+    """Names of Nodes, or of instances not yet joined, that gangs run on or will."""
+    return frozenset(room for placement in situation.observed.placements for room in placement.rooms)
+
+
+def is_removable(situation: PoolSituation, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
+    """Whether it is time to take the node down, as far as is known without asking the API server again."""
+    node = situation.kube_node_of(entry)
+    if not entry.added_by_operator or entry.state in (NodeState.BUSY, NodeState.DELETING):
+        return False
+    if node is not None and (node.is_kept or node.pods is None or node.pods):
+        return False
+    if entry.state is NodeState.LOST:
+        return True
+    if entry.state is NodeState.BOOTING:
+        return situation.is_deleting or is_overdue(situation, entry)
+    if node is None or node.name in needed:
+        return False
+    return removal_time(situation, entry) <= situation.now
+
+
+def removal_time(situation: PoolSituation, entry: PoolNodeStatus) -> datetime:
+    """When an idle node goes: after the idle time, and not while its minimum is paid for and may still be of use."""
+    idle_since = entry.idle_since or situation.now
+    if situation.is_deleting:
+        return idle_since
+    idle_enough = idle_since + timedelta(seconds=situation.pool.spec.idle_seconds)
+    return max(idle_enough, paid_until(entry, situation.tariff) - _head_start(situation))
+
+
+def is_overdue(situation: PoolSituation, entry: PoolNodeStatus) -> bool:
+    """Whether a node has not joined within the provisioning timeout."""
+    waited = (situation.now - entry.created_time).total_seconds()
+    return entry.joined_time is None and waited > situation.pool.spec.provisioning_timeout_seconds
+
+
+def learn_from_overdue(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    """A pool whose nodes do not come up is not asked for more at once."""
+    overdue = [entry for entry in status.nodes if entry.added_by_operator and is_overdue(situation, entry)]
+    for entry in overdue:
+        message = f"Instance {entry.instance_id} had not joined with its GPUs after the provisioning timeout."
+        uid = situation.pool.metadata.uid
+        status = back_off(status, uid, PoolReason.PROVISIONING_TIMEOUT, message, situation.now)
+    return status
+
+
+def _head_start(situation: PoolSituation) -> timedelta:
+    """Nothing for minimums so short that no node is ever young."""
+    return min(BEFORE_PAID_HOUR_ENDS, timedelta(seconds=situation.tariff.minimum_seconds / 2))
+
+
+def _allowance(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
+    """Removals that may begin now: above the minimum of nodes, and within the budget of this minute."""
+    standing = sum(entry.state is not NodeState.DELETING for entry in status.nodes)
+    above_minimum = standing - (0 if situation.is_deleting else situation.pool.spec.min_nodes)
+    budget = situation.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
+    return max(0, min(above_minimum, budget))
+
+
+def _by_urgency(situation: PoolSituation, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
+    """Those that were cordoned already first, so that a removal is finished before another one begins."""
+
+    def rank(entry: PoolNodeStatus) -> tuple[bool, datetime, str]:
+        return (entry.state is not NodeState.DRAINING, removal_time(situation, entry), entry.instance_id)
+
+    return sorted(status.nodes, key=rank)
+
+
+def _remove(
+    situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
+) -> PoolPlan:
+    assert status is not None
+    if node is not None and node.removal_begun is None:
+        annotations = {labels.REMOVAL_ANNOTATION: format_time(situation.now)}
+        return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
+    if node is not None and node.removal_begun and situation.now - node.removal_begun < CORDON_SETTLES:
+        return PoolPlan(status=status)
+    removals = [*status.recent_removals, situation.now]
+    drain = 0 if node is None else situation.pool.spec.scale_down.drain_seconds
+    return PoolPlan(
+        removals=(Removal(entry.instance_id, node, drain),),
+        status=status.model_copy(update={"recent_removals": removals}),
+    )
+
+
+def _keep(entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None) -> PoolPlan:
+    """A node that was cordoned to be removed and is not to be any more is given back."""
+    if node is None or node.removal_begun is None or entry.state is NodeState.DELETING:
+        return PoolPlan(status=status)
+    return PoolPlan(patches=(uncordon(node),), status=status)
+
+
+def _uncordon_all(situation: PoolSituation, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+    for entry in status.nodes:
+        yield from _keep(entry, situation.kube_node_of(entry), status).patches
+
+
+def uncordon(node: KubeNode) -> NodePatch:
+    return _patch(node, {labels.REMOVAL_ANNOTATION: None}, cordon=False)
+
+
+def _patch(node: KubeNode, annotations: dict[str, Any], *, cordon: bool) -> NodePatch:
+    body = {"metadata": {"annotations": annotations}, "spec": {"unschedulable": True if cordon else None}}
+    return NodePatch(node.name, node.uid, body, node.resource_version)
+
+
+def _marks(situation: PoolSituation, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+    """What Nodes are to say of themselves: their pool, whose they are, since when they are idle."""
+    for entry in status.nodes:
+        node = situation.kube_node_of(entry)
+        if node is None:
+            continue
+        annotations = _wanted_annotations(situation, entry, node)
+        changed = {key: value for key, value in annotations.items() if node.annotations.get(key) != value}
+        pool = situation.pool.metadata.name
+        new_labels = {} if node.labels.get(labels.NODE_POOL_LABEL) == pool else {labels.NODE_POOL_LABEL: pool}
+        if changed or new_labels:
+            yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
+
+
+def _wanted_annotations(situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
+    since = None
+    if entry.state in (NodeState.IDLE, NodeState.DRAINING):
+        since = format_time(node.idle_since or situation.now)
+    added = {labels.ADDED_ANNOTATION: entry.instance_id} if entry.added_by_operator else {}
+    return {**added, labels.IDLE_SINCE_ANNOTATION: since}
+
+
+def _forget_old_removals(status: GPUNodePoolStatus, now: datetime) -> GPUNodePoolStatus:
+    recent = [moment for moment in status.recent_removals if now - moment < BUDGET_WINDOW]
+    return status.model_copy(update={"recent_removals": recent})
