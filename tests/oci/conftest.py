@@ -19,7 +19,7 @@ A_DAY = 86_400.0
 
 
 def access_to(fake: FakeOci[FakeClock], **changes: str) -> OciAccess:
-    """The Secret that belongs to the fake's only user, with `changes`."""
+    """By the Secret of the fake's only user, with `changes`."""
     config = fake.sdk_config
     secret = {name: config[name] for name in ("tenancy", "user", "fingerprint")} | {"key": config["key_content"]}
     return OciAccess(PoolAuth.CONFIG_SECRET, config["region"], secret | changes, fake.endpoint)

@@ -18,11 +18,7 @@ from .translation import translated
 WORK_REQUESTS = 100
 """The newest ones of a pool; each removal of a node is one."""
 MAY_BE_DONE = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND})
-AT_ONCE_AND_FOR_GOOD = {
-    "is_decrement_size": True,
-    "override_eviction_grace_duration": "PT0M",
-    "is_force_deletion_after_override_grace_duration": True,
-}
+FOR_GOOD = {"is_decrement_size": True, "is_force_deletion_after_override_grace_duration": True}
 """The defaults would drain for an hour, give up after it and, in some versions, replace the node."""
 GOING_OR_GONE = frozenset({"DELETING", "DELETED"})
 
@@ -62,10 +58,11 @@ class Calls:
             answer = self._container_engine.update_node_pool(pool_id, details, if_match=etag)
         return _work_request_id(answer)
 
-    def delete_node(self, pool_id: str, instance_id: str) -> str | None:
+    def delete_node(self, pool_id: str, instance_id: str, drain_seconds: int) -> str | None:
+        options = {**FOR_GOOD, "override_eviction_grace_duration": _duration(drain_seconds)}
         with translated(f"remove node {instance_id} from node pool {pool_id}"):
             try:
-                answer = self._container_engine.delete_node(pool_id, instance_id, **AT_ONCE_AND_FOR_GOOD)
+                answer = self._container_engine.delete_node(pool_id, instance_id, **options)
             except ServiceError as error:
                 if error.status in MAY_BE_DONE and self._is_going_or_gone(pool_id, instance_id):
                     return None
@@ -124,6 +121,11 @@ class Calls:
     def _client(self, client_class: Any) -> Any:
         with translated("make a client of Oracle's API"):
             return client_class(self._config, circuit_breaker_strategy=circuit_breaker(), **self._options)
+
+
+def _duration(seconds: int) -> str:
+    """ISO 8601, as Container Engine wants it: PT0M to PT60M."""
+    return f"PT{seconds}S" if seconds else "PT0M"
 
 
 def _work_request_id(answer: Any) -> str | None:

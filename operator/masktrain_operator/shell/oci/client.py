@@ -52,10 +52,14 @@ class NodePools:
             lambda calls: calls.resize(pool_id, size, etag), f"set the size of node pool {pool_id} to {size}"
         )
 
-    async def delete_node(self, pool_id: str, instance_id: str) -> str | None:
-        """Terminate this node at once and lower the size with it; None if it was going or gone already."""
+    async def delete_node(self, pool_id: str, instance_id: str, drain_seconds: int = 0) -> str | None:
+        """Terminate this node and lower the size with it; None if it was going or gone already.
+
+        Oracle drains it for at most `drain_seconds`, and then terminates it whatever is left there.
+        """
         return await self._in_thread(
-            lambda calls: calls.delete_node(pool_id, instance_id), f"remove node {instance_id} from node pool {pool_id}"
+            lambda calls: calls.delete_node(pool_id, instance_id, drain_seconds),
+            f"remove node {instance_id} from node pool {pool_id}",
         )
 
     async def get_instance(self, instance_id: str) -> Instance | None:

@@ -14,7 +14,7 @@ from masktrain_operator.api.pool_auth import PoolAuth
 from .access import OciAccess, require_api_key
 from .errors import OciError, OciErrorKind
 from .retries import retry_strategy
-from .translation import SDK_ERRORS, translate
+from .translation import translate
 
 NAMES_IN_SECRET = {"key_file": "key", "key_content": "key"}
 
@@ -31,9 +31,10 @@ def log_in(access: OciAccess) -> Login:
     """Raises OciError. Of an instance or workload this asks for a first token, and so takes a network round trip."""
     if access.auth is PoolAuth.CONFIG_SECRET:
         return _with_api_key(access.api_key, access.region)
+    sign_in = SIGNERS[access.auth]
     try:
-        return Login({"region": access.region}, SIGNERS[access.auth]())
-    except SDK_ERRORS as error:
+        return Login({"region": access.region}, sign_in())
+    except Exception as error:  # besides the SDK's errors those of certificates and tokens, which share no base class
         raise _refused(error, access.auth) from error
 
 
@@ -43,7 +44,7 @@ def _instance_principal() -> Any:
 
 
 def _workload_identity() -> Any:
-    """Its own region comes from an environment variable that OKE does not set, so Login.config names it."""
+    """The region it knows is that of an environment variable which OKE does not set; Login.config makes up for it."""
     return get_oke_workload_identity_resource_principal_signer(retry_strategy=retry_strategy())
 
 

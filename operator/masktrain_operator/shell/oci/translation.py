@@ -46,7 +46,7 @@ def translated(action: str) -> Iterator[None]:
 
 
 def translate(error: Exception, action: str) -> OciError:
-    """The OciError for one of SDK_ERRORS."""
+    """The OciError for one of SDK_ERRORS; anything else is taken for an answer that makes no sense."""
     if isinstance(error, ServiceError):
         return _refusal(error, action)
     kind, reason = _reason(error)
@@ -80,15 +80,15 @@ def _reason(error: Exception) -> tuple[OciErrorKind, str]:
     if isinstance(error, OSError) and error.filename is not None:
         return OciErrorKind.UNAVAILABLE, f"{error.filename} cannot be read ({type(error).__name__})"
     if isinstance(error, OSError):
-        return OciErrorKind.UNAVAILABLE, f"no answer came from Oracle ({_innermost(error)})"
+        return OciErrorKind.UNAVAILABLE, f"no answer came from Oracle ({_cause(error)})"
     return OciErrorKind.UNAVAILABLE, f"the answer cannot be understood ({type(error).__name__})"
 
 
-def _innermost(error: BaseException) -> str:
-    """The SDK wraps what requests raised, which wraps what the socket raised: the last says most."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    return type(error).__name__
+def _cause(error: BaseException) -> str:
+    """What the socket said, below all that urllib3, requests and the SDK wrapped around it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
 def _quoted(message: str) -> str:
