@@ -22,6 +22,7 @@ class Reason(StrEnum):
 
     # Reconciling
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    WAITING_FOR_NODES = "WaitingForNodes"
     STARTING_WORKERS = "StartingWorkers"
     WORKERS_RUNNING = "WorkersRunning"
     ATTEMPT_FAILED = "AttemptFailed"

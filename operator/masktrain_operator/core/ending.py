@@ -8,10 +8,11 @@ from . import cleanup
 from . import status as statuses
 from .attempts import Attempt
 from .conditions import set_condition
-from .deadline import deadline_sentence
 from .failures import Cause, cause_of, last_words_time
 from .forced_end import cause_of_forced_end, is_stuck
+from .job_cost import settle_cost
 from .launch import Decision
+from .limits import BrokenLimit
 from .restarts import is_exhausted, record_failure
 from .situation import Situation
 from .types import Plan
@@ -28,7 +29,7 @@ def cause_of_end(situation: Situation, attempt: Attempt) -> Cause | None:
 
 def end_attempt(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt, cause: Cause) -> Decision:
     """Account for the end and decide whether there is another attempt; it is created by a later plan."""
-    status = record_failure(status, attempt.number, cause, situation.now)
+    status = record_failure(settle_cost(status), attempt.number, cause, situation.now)
     if cause.kind == FailureKind.USER_ERROR:
         return Plan(), statuses.failed(
             situation, _with_dataset_verdict(situation, status, cause), cause.reason, cause.message
@@ -41,9 +42,10 @@ def end_attempt(situation: Situation, status: MaskTrainingJobStatus, attempt: At
     return Plan(requeue_after=0), statuses.restarting(situation, status, Reason.ATTEMPT_FAILED, message)
 
 
-def exceed_deadline(situation: Situation, status: MaskTrainingJobStatus) -> Decision:
-    message = deadline_sentence(situation.job)
-    failed = statuses.failed(situation, status, Reason.DEADLINE_EXCEEDED, message)
+def end_at_limit(situation: Situation, status: MaskTrainingJobStatus, limit: BrokenLimit) -> Decision:
+    """Its pods are asked to stop, so that they leave a checkpoint, and nothing follows."""
+    reason, message = limit
+    failed = statuses.failed(situation, status, reason, message)
     return Plan(delete=cleanup.unfinished_jobs(situation)), failed
 
 

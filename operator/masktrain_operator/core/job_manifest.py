@@ -3,21 +3,21 @@
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_trainer.config import ExitCode
 
-from .metadata import attempt_labels, owner_reference
+from .metadata import attempt_labels, owner_reference, pool_labels
 from .names import attempt_name
 from .pod_template import CONTAINER, pod_template
 from .types import Manifest, PlanSettings
 
 
-def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Manifest:
-    """A whole gang: any lost pod fails the Job, and nothing is replaced within it."""
+def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
+    """A whole gang: any lost pod fails the Job, and nothing is replaced in it. `pool`: where it is admitted."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": attempt_name(job.metadata.name, attempt),
             "namespace": job.metadata.namespace,
-            "labels": attempt_labels(job, attempt),
+            "labels": attempt_labels(job, attempt) | pool_labels(pool),
             "ownerReferences": [owner_reference(job)],
         },
         "spec": {
@@ -27,7 +27,7 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> 
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
-            "template": pod_template(job, attempt, settings),
+            "template": pod_template(job, attempt, settings, pool),
         },
     }
 

@@ -6,6 +6,8 @@ from masktrain_operator.api.status import MaskTrainingJobStatus
 from . import cleanup, pods
 from . import status as statuses
 from .attempts import Attempt, gang_is_gone
+from .capacity import Capacity
+from .job_cost import with_boot_cost
 from .job_manifest import job_manifest
 from .names import attempt_name
 from .situation import Situation
@@ -13,6 +15,11 @@ from .types import Plan
 
 LOOK_AGAIN_SECONDS = 15.0
 """At objects of others, which no watch of ours follows."""
+
+_PRICE_UNKNOWN = (
+    "limits.maxCost is set, but what the nodes cost is not known: use a GPUNodePool whose shape has a list price, "
+    "or set its hourlyPrice."
+)
 
 Decision = tuple[Plan, MaskTrainingJobStatus]
 """What to do, and the whole new status."""
@@ -27,14 +34,29 @@ def launch(situation: Situation, status: MaskTrainingJobStatus, number: int) -> 
         return Plan(), _waiting_for_old_pods(situation, status, number)
     if attempt_name(situation.job.metadata.name, number) in situation.observed.foreign_jobs:
         return _blocked_by_job(situation, status, number)
+    capacity = situation.observed.capacity
+    if capacity is not None and not capacity.is_ready:
+        return Plan(), _waiting_for_capacity(situation, status, number, capacity)
+    if situation.job.spec.limits.max_cost is not None and (capacity is None or capacity.hourly_rate is None):
+        return Plan(), statuses.failed(situation, status, Reason.PRICE_UNKNOWN, _PRICE_UNKNOWN)
     return _create(situation, status, number)
 
 
+def _waiting_for_capacity(
+    situation: Situation, status: MaskTrainingJobStatus, number: int, capacity: Capacity
+) -> MaskTrainingJobStatus:
+    if capacity.needs_a_person:
+        return statuses.blocked(situation, status, capacity.reason, capacity.message)
+    return statuses.waiting(situation, status, number, capacity.reason, capacity.message)
+
+
 def _create(situation: Situation, status: MaskTrainingJobStatus, number: int) -> Decision:
+    pool = situation.observed.capacity.pool if situation.observed.capacity else None
     if number != status.attempt:
-        status = statuses.started(situation, status, number)
+        status = with_boot_cost(statuses.started(situation, status, number), situation.observed.capacity)
+    status = status.model_copy(update={"node_pool": pool})
     status = statuses.starting_or_running(situation, status, Attempt(number, None, ()))
-    manifest = job_manifest(situation.job, number, situation.settings)
+    manifest = job_manifest(situation.job, number, situation.settings, pool)
     return Plan(create=(manifest,), delete=cleanup.old_jobs(situation, number)), status
 
 

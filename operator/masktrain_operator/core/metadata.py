@@ -14,6 +14,11 @@ def attempt_labels(job: MaskTrainingJob, attempt: int) -> dict[str, str]:
     return {**job_labels(job), labels.ATTEMPT_LABEL: str(attempt)}
 
 
+def pool_labels(pool: str | None) -> dict[str, str]:
+    """What nodes of a GPUNodePool are labelled with, and what is admitted to it; nothing without one."""
+    return {labels.NODE_POOL_LABEL: pool} if pool else {}
+
+
 def owner_reference(job: MaskTrainingJob) -> Manifest:
     """The garbage collector deletes what a deleted job owns; `controller` says who may change it."""
     return {

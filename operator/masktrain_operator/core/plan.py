@@ -16,9 +16,9 @@ from . import cleanup
 from . import status as statuses
 from .attempts import Attempt
 from .conditions import is_finished
-from .deadline import is_past_deadline
-from .ending import cause_of_end, end_attempt, exceed_deadline
+from .ending import cause_of_end, end_at_limit, end_attempt
 from .launch import LOOK_AGAIN_SECONDS, Decision, launch
+from .limits import broken_limit
 from .metadata import is_controlled_by
 from .requeue import requeue_after
 from .service_manifest import covers, service_manifest
@@ -59,8 +59,8 @@ def _advance(situation: Situation, status: MaskTrainingJobStatus) -> Decision:
     attempt = situation.attempt
     if attempt is not None and attempt.is_complete:
         return Plan(), statuses.complete(situation, status)
-    if is_past_deadline(situation.job, status, situation.now):
-        return exceed_deadline(situation, status)
+    if (limit := broken_limit(situation.job, status, situation.now)) is not None:
+        return end_at_limit(situation, status, limit)
     if attempt is None or situation.attempt_is_accounted:
         return launch(situation, status, attempt.number + 1 if attempt else 0)
     cause = cause_of_end(situation, attempt)

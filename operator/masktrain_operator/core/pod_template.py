@@ -5,7 +5,7 @@ from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_trainer.config import PROGRESS_PORT, RENDEZVOUS_PORT
 
 from .environment import environment
-from .metadata import attempt_labels
+from .metadata import attempt_labels, pool_labels
 from .types import Manifest, PlanSettings
 from .volumes import volume_mounts, volumes
 
@@ -15,11 +15,13 @@ NODE_LOSS_SECONDS = 60
 _USER = 65532
 
 
-def pod_template(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Manifest:
-    return {"metadata": {"labels": attempt_labels(job, attempt)}, "spec": _pod_spec(job, attempt, settings)}
+def pod_template(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
+    """`pool`: the GPUNodePool whose nodes the pods are confined to."""
+    metadata = {"labels": attempt_labels(job, attempt) | pool_labels(pool)}
+    return {"metadata": metadata, "spec": _pod_spec(job, attempt, settings, pool)}
 
 
-def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Manifest:
+def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None) -> Manifest:
     return {
         "subdomain": job.metadata.name,
         "restartPolicy": "Never",
@@ -31,14 +33,14 @@ def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Man
         "tolerations": _tolerations(job),
         "containers": [_container(job, attempt, settings)],
         "volumes": volumes(job),
-        **_as_the_user_says(job),
+        **_as_the_user_says(job, pool),
     }
 
 
-def _as_the_user_says(job: MaskTrainingJob) -> Manifest:
+def _as_the_user_says(job: MaskTrainingJob, pool: str | None) -> Manifest:
     compute = job.spec.compute
     fields = {
-        "nodeSelector": compute.node_selector,
+        "nodeSelector": compute.node_selector | pool_labels(pool),
         "priorityClassName": compute.priority_class_name,
         "serviceAccountName": compute.service_account_name,
         "imagePullSecrets": [{"name": secret.name} for secret in compute.image_pull_secrets],

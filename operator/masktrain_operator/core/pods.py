@@ -60,6 +60,19 @@ def has_started(pod: Manifest) -> bool:
     return phase(pod) not in ("Pending", "Unknown")
 
 
+def start_time(pod: Manifest) -> datetime | None:
+    """When the trainer started, None while it has not."""
+    state = container_status(pod).get("state", {})
+    started = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+    return parse_time(started) if started else None
+
+
+def end_time(pod: Manifest) -> datetime | None:
+    """When the trainer ended, None while it has not."""
+    ended = (container_status(pod).get("state", {}).get("terminated") or {}).get("finishedAt")
+    return parse_time(ended) if ended else None
+
+
 def is_ready(pod: Manifest) -> bool:
     return condition(pod, "Ready").get("status") == "True"
 

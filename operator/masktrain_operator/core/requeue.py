@@ -6,9 +6,9 @@ from datetime import datetime
 from masktrain_operator.api.status import MaskTrainingJobStatus
 
 from .conditions import is_finished
-from .deadline import deadline
 from .failures import last_words_time
 from .forced_end import forced_end_time
+from .limits import deadline, start_deadline
 from .situation import Situation
 from .status import speaks
 from .ttl import expiry
@@ -28,7 +28,11 @@ def _moments(situation: Situation, status: MaskTrainingJobStatus) -> Iterator[da
     if is_finished(status):
         candidates.append(expiry(situation.job, status))
     else:
-        candidates += [deadline(situation.job, status), status.restarts.retry_time]
+        candidates += [
+            deadline(situation.job, status),
+            start_deadline(situation.job, status),
+            status.restarts.retry_time,
+        ]
         if situation.attempt is not None and not situation.attempt_is_accounted:
             candidates.append(last_words_time(situation.attempt))
     yield from (moment for moment in candidates if moment is not None)

@@ -8,6 +8,7 @@ from . import pods
 from .attempts import Attempt
 from .conditions import find_condition, is_true, set_condition
 from .final_progress import newest_progress
+from .job_cost import cost_sentence, with_cost
 from .progress import merge_progress
 from .rank_zero import newest_rank_zero
 from .restarts import record_start
@@ -25,7 +26,7 @@ def observed_status(situation: Situation) -> MaskTrainingJobStatus:
     said = newest_progress(situation.attempt, situation.observed)
     if said is not None:
         status = _with_said(situation, status, said)
-    return _with_reachability(situation, status)
+    return with_cost(situation, _with_reachability(situation, status))
 
 
 def observed_generation(situation: Situation) -> MaskTrainingJobStatus:
@@ -65,6 +66,14 @@ def restarting(
     return _reconciling(situation, status, State.RESTARTING, True, reason=reason, message=message)
 
 
+def waiting(
+    situation: Situation, status: MaskTrainingJobStatus, attempt: int, reason: Reason, message: str
+) -> MaskTrainingJobStatus:
+    """For nodes: the attempt is not created before they are there."""
+    state = State.PENDING if attempt == 0 else State.RESTARTING
+    return _reconciling(situation, unblocked(situation, status), state, True, reason=reason, message=message)
+
+
 def blocked(situation: Situation, status: MaskTrainingJobStatus, reason: Reason, message: str) -> MaskTrainingJobStatus:
     """Nothing goes on until a person has acted."""
     status = _set(situation, status, ConditionType.STALLED, True, reason=reason, message=message)
@@ -81,7 +90,7 @@ def unblocked(situation: Situation, status: MaskTrainingJobStatus) -> MaskTraini
 
 def complete(situation: Situation, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
     status = _reachable_no_more(situation, _without_deleted_checkpoint(situation, unblocked(situation, status)))
-    message = _completion_sentence(status)
+    message = _completion_sentence(status) + cost_sentence(situation, status)
     status = _set(situation, status, ConditionType.COMPLETE, True, reason=Reason.TRAINING_COMPLETE, message=message)
     status = _reconciling(situation, status, State.COMPLETE, False, reason=Reason.FINISHED, message=message)
     return status.model_copy(update={"completion_time": situation.now})

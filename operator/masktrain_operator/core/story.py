@@ -28,6 +28,7 @@ def story(situation: Situation, new: MaskTrainingJobStatus) -> tuple[Event, ...]
         _attempt_failed(old, new),
         _repeatedly_preempted(old, new),
         _backing_off(old, new),
+        _waiting_for_capacity(old, new),
         _attempt_started(situation, old, new),
         _workers_running(old, new),
         _blocked(old, new),
@@ -112,6 +113,14 @@ def _backing_off(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iter
         yield _event("Normal", Reason.RESTART_BACKOFF, f"Attempt {failure.attempt + 1} starts in {seconds} s.")
 
 
+def _waiting_for_capacity(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    """Once per reason: the sentences count minutes and name jobs that come and go."""
+    before, after = (find_condition(status, ConditionType.RECONCILING) for status in (old, new))
+    waits = (Reason.WAITING_FOR_CAPACITY, Reason.WAITING_FOR_NODES)
+    if after is not None and after.reason in waits and (before is None or before.reason != after.reason):
+        yield _event("Normal", after.reason, after.message)
+
+
 def _attempt_started(situation: Situation, old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     if new.attempt is not None and new.attempt != old.attempt:
         compute = situation.job.spec.compute
@@ -131,7 +140,7 @@ def _workers_running(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> 
 
 def _blocked(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     after = find_condition(new, ConditionType.STALLED)
-    in_the_way = (Reason.SERVICE_NOT_OURS, Reason.JOB_NOT_OURS)
+    in_the_way = (Reason.SERVICE_NOT_OURS, Reason.JOB_NOT_OURS, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
     if after is not None and after.reason in in_the_way and _became_true(old, new, ConditionType.STALLED):
         yield _event("Warning", after.reason, after.message)
 

@@ -1,9 +1,12 @@
 """What the pure core reads and what it answers: the whole interface between deciding and doing."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from masktrain_trainer.config import Progress
+
+from .capacity import Capacity, NodeRate
 
 Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON."""
@@ -25,6 +28,10 @@ class Observed:
     """Why a Ready rank-0 pod could not be read."""
     foreign_jobs: tuple[str, ...] = ()
     """Names of Jobs that stand where an attempt's Job should be created and belong to someone else."""
+    capacity: Capacity | None = None
+    """What node pools answer to a job whose gang is to start; None if it is not for pools."""
+    node_rates: Mapping[str, NodeRate] = field(default_factory=dict)
+    """By name of Node, of those that belong to a pool with a price."""
 
 
 @dataclass(frozen=True)

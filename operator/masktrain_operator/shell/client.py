@@ -5,7 +5,7 @@ requests and keeps no cache file.
 """
 
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kubernetes.aio import config
@@ -17,7 +17,7 @@ from kubernetes.aio.utils import retry
 from masktrain_operator.api.labels import FIELD_MANAGER
 from masktrain_operator.core.types import Deletion, Manifest
 
-from .resources import BY_NAME, ResourceKind
+from .resources import BY_NAME, PODS, ResourceKind
 
 REQUEST_TIMEOUT_SECONDS = 30
 CONNECTIONS = 32
@@ -51,7 +51,7 @@ class KubernetesClient:
         dynamic = DynamicClient(api_client)  # type: ignore[no-untyped-call]
         self._resources = {kind: _resource(dynamic, kind) for kind in BY_NAME.values()}
 
-    async def get(self, kind: ResourceKind, namespace: str, name: str) -> Manifest | None:
+    async def get(self, kind: ResourceKind, namespace: str | None, name: str) -> Manifest | None:
         """The object, or None if there is none of that name."""
         try:
             return await self._call(self._resources[kind].get, name=name, namespace=namespace)
@@ -63,6 +63,11 @@ class KubernetesClient:
         selector = kind.selector or None
         return await self._call(self._resources[kind].get, namespace=namespace, label_selector=selector)
 
+    async def list_pods_on(self, node: str) -> Sequence[Manifest]:
+        """Everybody's pods that are bound to the node, as the API server knows them at this moment."""
+        answer = await self._call(self._resources[PODS].get, field_selector=f"spec.nodeName={node}")
+        return list(answer["items"])
+
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)
 
@@ -71,11 +76,13 @@ class KubernetesClient:
         options = {"field_manager": FIELD_MANAGER, "force_conflicts": "true"}
         return await self._call(self._of(manifest).server_side_apply, body=manifest, **options)
 
-    async def merge_patch(self, kind: ResourceKind, namespace: str, name: str, patch: Manifest) -> Manifest:
+    async def merge_patch(self, kind: ResourceKind, namespace: str | None, name: str, patch: Manifest) -> Manifest:
         """A JSON merge patch of the object itself."""
         return await self._merge_patch(self._resources[kind], namespace, name, patch)
 
-    async def merge_patch_status(self, kind: ResourceKind, namespace: str, name: str, patch: Manifest) -> Manifest:
+    async def merge_patch_status(
+        self, kind: ResourceKind, namespace: str | None, name: str, patch: Manifest
+    ) -> Manifest:
         """A JSON merge patch of the object's status subresource."""
         return await self._merge_patch(self._resources[kind].status, namespace, name, patch)
 
@@ -90,7 +97,7 @@ class KubernetesClient:
     def _of(self, manifest: Manifest) -> Resource:
         return self._resources[BY_NAME[manifest["apiVersion"], manifest["kind"]]]
 
-    async def _merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
+    async def _merge_patch(self, resource: Resource, namespace: str | None, name: str, patch: Manifest) -> Manifest:
         options = {"content_type": MERGE_PATCH, "field_manager": FIELD_MANAGER}
         return await self._call(resource.patch, name=name, namespace=namespace, body=patch, **options)
 
@@ -110,14 +117,15 @@ def api_message(error: ApiError) -> str:
 
 def _resource(client: DynamicClient, kind: ResourceKind) -> Resource:
     subresources = {
-        name: {"kind": kind.kind, "name": f"{kind.plural}/{name}", "namespaced": True} for name in kind.subresources
+        name: {"kind": kind.kind, "name": f"{kind.plural}/{name}", "namespaced": kind.namespaced}
+        for name in kind.subresources
     }
     return Resource(  # type: ignore[no-untyped-call]
         prefix="apis" if kind.group else "api",
         group=kind.group,
         api_version=kind.version,
         kind=kind.kind,
-        namespaced=True,
+        namespaced=kind.namespaced,
         name=kind.plural,
         client=client,
         subresources=subresources,

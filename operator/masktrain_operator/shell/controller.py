@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import aiohttp
 from kubernetes.aio.config import ConfigException
@@ -19,9 +21,14 @@ from .events import EventRecorder
 from .known_objects import KnownObjects, owner_uid
 from .metrics import ClusterCollector, Metrics, serve_metrics
 from .observe import Observer
+from .pools.apply_pool import PoolApplier
+from .pools.board import PoolBoard
+from .pools.clients import PoolClients
+from .pools.observe_pool import PoolObserver
+from .pools.reconcile_pool import PoolReconciler
 from .progress import ProgressReader
 from .reconcile import Reconciler
-from .resources import ResourceKind
+from .resources import NODE_POOLS, WATCHED_FOR_POOLS, ResourceKind
 from .settings import Settings
 from .status_writer import StatusWriter
 from .work_queue import WorkQueue
@@ -29,6 +36,7 @@ from .write_rate import WriteRate
 
 logger = logging.getLogger(__name__)
 
+POOL_WORKERS = 4
 STUCK_SECONDS = 180
 """A job that waits or is worked on for longer than this, past every timeout of its requests, means a stuck operator."""
 
@@ -46,7 +54,8 @@ class Controller:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known = KnownObjects()
+        self._known = KnownObjects(with_pools=settings.node_pools)
+        self._board = PoolBoard(self._known, lambda: datetime.now(UTC))
         self._metrics = Metrics()
         self._open = AsyncExitStack()
 
@@ -64,9 +73,15 @@ class Controller:
         self._client = KubernetesClient(api_client)
         session = await self._open.enter_async_context(aiohttp.ClientSession())
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
+        self._pool_queue = WorkQueue(self._pool_reconciler(), workers=POOL_WORKERS)
         await self._known.refresh(self._client, self._settings.watch_namespaces)
         await self._serve_metrics()
         self._start_work()
+
+    @property
+    def watched(self) -> Iterable[ResourceKind]:
+        """The kinds whose events it wants to be told."""
+        return self._known.listed
 
     async def stop(self) -> None:
         """Drop what is in work; the next start finds what was done and does the rest."""
@@ -78,22 +93,42 @@ class Controller:
             self._known.remove(kind, body)
         elif not self._known.put(kind, body):
             return
+        if kind in WATCHED_FOR_POOLS:
+            self._wake_pools()
+            return
         uid = owner_uid(kind, body)
         if uid is not None:
             self._queue.wake(uid)
+            self._wake_pools()
 
     def check_health(self) -> dict[str, float]:
         """Raises Unhealthy if work stands still."""
-        age = self._queue.oldest_age()
+        age = max(self._queue.oldest_age(), self._pool_queue.oldest_age())
         if age > STUCK_SECONDS:
-            raise Unhealthy(f"A job has been waiting or in work for {age:.0f} s.")
-        if not self._queue.alive() or self._resync_task.done():
+            raise Unhealthy(f"A job or node pool has been waiting or in work for {age:.0f} s.")
+        if not self._queue.alive() or not self._pool_queue.alive() or self._resync_task.done():
             raise Unhealthy("A background task of the operator has ended.")
         return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
 
+    def _pool_reconciler(self) -> PoolReconciler:
+        clients = PoolClients(self._client, self._settings.namespace, self._settings.oci_endpoint)
+        self._open.push_async_callback(clients.close)
+        rate = WriteRate(self._settings.progress_writes_per_second)
+        return PoolReconciler(
+            client=self._client,
+            known=self._known,
+            board=self._board,
+            clients=clients,
+            observer=PoolObserver(self._client, self._known),
+            applier=PoolApplier(self._client, self._known),
+            status=StatusWriter(self._client, self._known, rate, time.monotonic, NODE_POOLS),
+            events=EventRecorder(self._client),
+            wake_waiting_jobs=self._wake_waiting_jobs,
+        )
+
     def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
         progress = ProgressReader(session, self._settings.progress_interval_seconds)
-        observer = Observer(self._known, self._client, progress)
+        observer = Observer(self._known, self._client, progress, self._board)
         rate = WriteRate(self._settings.progress_writes_per_second)
         return Reconciler(
             known=self._known,
@@ -112,8 +147,9 @@ class Controller:
             self._open.push_async_callback(await serve_metrics(self._metrics.registry, self._settings.metrics_port))
 
     def _start_work(self) -> None:
-        self._queue.start()
-        self._open.push_async_callback(self._queue.stop)
+        for queue in (self._queue, self._pool_queue):
+            queue.start()
+            self._open.push_async_callback(queue.stop)
         self._wake_all()
         self._resync_task = asyncio.create_task(self._resync_for_ever(), name="resync")
         self._open.push_async_callback(_cancelled, self._resync_task)
@@ -139,6 +175,15 @@ class Controller:
     def _wake_all(self) -> None:
         for job in self._known.training_jobs:
             self._queue.wake(job["metadata"]["uid"])
+        self._wake_pools()
+
+    def _wake_pools(self) -> None:
+        for pool in self._known.node_pools:
+            self._pool_queue.wake(pool["metadata"]["uid"])
+
+    def _wake_waiting_jobs(self) -> None:
+        for uid in self._board.waiting_jobs():
+            self._queue.wake(uid)
 
 
 def _sentence(error: Exception) -> str:

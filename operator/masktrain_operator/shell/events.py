@@ -1,4 +1,4 @@
-"""Tells a job's story as Kubernetes Events, the part of it that `kubectl describe` shows."""
+"""Tells the story of a job or a node pool as Kubernetes Events, the part of it that `kubectl describe` shows."""
 
 import hashlib
 import logging
@@ -14,6 +14,8 @@ from .resources import EVENTS
 
 logger = logging.getLogger(__name__)
 
+NAMESPACE_OF_CLUSTER_EVENTS = "default"
+"""Where Kubernetes itself puts the events of objects that are in no namespace."""
 LONGEST_MESSAGE = 1024
 """Bytes that the API accepts in an Event's `note`, and its older name `message`."""
 
@@ -24,10 +26,10 @@ class EventRecorder:
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
 
-    async def record(self, training_job: Manifest, event: Event) -> None:
-        metadata = training_job["metadata"]
-        logger.info("%s/%s %s: %s", metadata["namespace"], metadata["name"], event.reason, event.message)
-        manifest = event_manifest(training_job, event, datetime.now(UTC))
+    async def record(self, subject: Manifest, event: Event) -> None:
+        metadata = subject["metadata"]
+        logger.info("%s %s: %s", display_name(subject), event.reason, event.message)
+        manifest = event_manifest(subject, event, datetime.now(UTC))
         try:
             await self._create_or_count(manifest)
         except ApiError as error:
@@ -47,22 +49,25 @@ class EventRecorder:
             await self._client.merge_patch(EVENTS, namespace, name, patch)
 
 
-def event_manifest(training_job: Manifest, event: Event, now: datetime) -> Manifest:
-    """A core/v1 Event whose name depends on the job, the reason and the message only."""
-    metadata = training_job["metadata"]
+def event_manifest(subject: Manifest, event: Event, now: datetime) -> Manifest:
+    """A core/v1 Event whose name depends on the object, the reason and the message only."""
+    metadata = subject["metadata"]
     identity = "\n".join((metadata["uid"], event.kind, event.reason, event.message))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
-        "metadata": {"name": f"{metadata['name'][:200]}.{digest}", "namespace": metadata["namespace"]},
+        "metadata": {
+            "name": f"{metadata['name'][:200]}.{digest}",
+            "namespace": metadata.get("namespace", NAMESPACE_OF_CLUSTER_EVENTS),
+        },
         "involvedObject": {
-            "apiVersion": training_job["apiVersion"],
-            "kind": training_job["kind"],
+            "apiVersion": subject["apiVersion"],
+            "kind": subject["kind"],
             "name": metadata["name"],
-            "namespace": metadata["namespace"],
             "uid": metadata["uid"],
+            **({"namespace": metadata["namespace"]} if "namespace" in metadata else {}),
         },
         "type": event.kind,
         "reason": event.reason,
@@ -74,6 +79,12 @@ def event_manifest(training_job: Manifest, event: Event, now: datetime) -> Manif
         "lastTimestamp": moment,
         "count": 1,
     }
+
+
+def display_name(body: Manifest) -> str:
+    """namespace/name, or the name alone of what is in no namespace."""
+    metadata = body["metadata"]
+    return "/".join(part for part in (metadata.get("namespace"), metadata["name"]) if part)
 
 
 def _shortened(message: str) -> str:

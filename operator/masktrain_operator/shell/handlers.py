@@ -4,14 +4,14 @@ Only `on.event` is used for objects. Timers, daemons and `on.create/update/delet
 on them, and a deletion would hang while the operator is down.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import kopf
 
 from .controller import CannotStart, Controller, Unhealthy
 from .login import login
-from .resources import WATCHED, ResourceKind
+from .resources import ResourceKind
 
 WATCH_SECONDS = 300
 """The server ends a watch after this; a dead connection is noticed earlier, by the missing bookmarks (each 60 s)."""
@@ -27,12 +27,12 @@ def registry_for(controller: Controller) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
     _register_life(registry, controller)
-    for kind in WATCHED:
+    for kind in controller.watched:
         kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(_saw(controller, kind))
     return registry
 
 
-def configure_watching(settings: kopf.OperatorSettings) -> None:
+def configure_watching(settings: kopf.OperatorSettings, watched: Iterable[ResourceKind]) -> None:
     """Explicit timeouts, server-side selection of our objects, no Kubernetes events by kopf, no watch of CRDs."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
@@ -43,7 +43,7 @@ def configure_watching(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = LIST_CHUNK
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.connect_timeout = CONNECT_SECONDS
-    for kind in WATCHED:
+    for kind in watched:
         if kind.selector:
             settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
 
@@ -51,7 +51,7 @@ def configure_watching(settings: kopf.OperatorSettings) -> None:
 def _register_life(registry: kopf.OperatorRegistry, controller: Controller) -> None:
     @kopf.on.startup(id="start", registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
-        configure_watching(settings)
+        configure_watching(settings, controller.watched)
         try:
             await controller.start()
         except CannotStart as reason:

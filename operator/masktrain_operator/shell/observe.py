@@ -3,12 +3,15 @@
 from collections import defaultdict
 from dataclasses import replace
 
+from masktrain_operator.core.jobs import is_finished
+from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.rank_zero import rank_zero_pod
 from masktrain_operator.core.types import Manifest, Observed
 
 from .client import KubernetesClient
 from .known_objects import KnownObjects
 from .ownership import controller_uid
+from .pools.board import PoolBoard
 from .progress import ProgressReader
 from .resources import JOBS, SERVICES
 
@@ -16,7 +19,10 @@ from .resources import JOBS, SERVICES
 class Observer:
     """Reads the caches; asks the API server only for what no watch of ours shows: objects of others."""
 
-    def __init__(self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader) -> None:
+    def __init__(
+        self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader, board: PoolBoard
+    ) -> None:
+        self._board = board
         self._known = known
         self._client = client
         self._progress = progress
@@ -32,7 +38,12 @@ class Observer:
             service=await self._service(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
-        return await self._with_progress(uid, seen)
+        return self._with_pools(uid, await self._with_progress(uid, seen))
+
+    def needs_capacity(self, training_job: Manifest) -> bool:
+        """Whether node pools have a say in what the job does next: no Job of it is at work."""
+        owned = self._known.jobs.owned_by(training_job["metadata"]["uid"])
+        return self._board.has_pools and all(map(is_finished, owned))
 
     def saw_foreign_job(self, job_uid: str, name: str) -> None:
         """A Job of that name could not be created because someone else's stands there."""
@@ -41,6 +52,13 @@ class Observer:
     def forget(self, job_uid: str) -> None:
         self._foreign_jobs.pop(job_uid, None)
         self._progress.forget(job_uid)
+
+    def _with_pools(self, uid: str, seen: Observed) -> Observed:
+        if not self._board.has_pools:
+            return seen
+        nodes = filter(None, map(node_name, seen.pods))
+        capacity = self._board.capacity_of(uid) if all(map(is_finished, seen.jobs)) else None
+        return replace(seen, capacity=capacity, node_rates=self._board.node_rates(nodes))
 
     async def _with_progress(self, uid: str, seen: Observed) -> Observed:
         answer = await self._progress.read(uid, rank_zero_pod(seen))

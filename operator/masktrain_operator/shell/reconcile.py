@@ -1,7 +1,10 @@
 """One look at one job: observe, plan, apply, write the status, tell the events."""
 
+import asyncio
+import contextlib
 import math
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -41,6 +44,7 @@ class Reconciler:
         self._events = events
         self._settings = settings
         self._now = now
+        self._admission = asyncio.Lock()
 
     async def __call__(self, uid: str) -> float | None:
         """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
@@ -59,14 +63,19 @@ class Reconciler:
         except ValidationError as error:
             await self._report_unparsable(training_job, error)
             return None
-        observed = await self._observer.observe(training_job)
-        decided = plan(job, observed, self._now(), self._settings)
-        await self._apply(training_job, decided)
+        async with self._turn(training_job):
+            observed = await self._observer.observe(training_job)
+            decided = plan(job, observed, self._now(), self._settings)
+            await self._apply(training_job, decided)
         if decided.status is not None:
             await self._write_status(training_job, decided.status, decided.requeue_after)
         for event in decided.events:
             await self._events.record(training_job, event)
         return decided.requeue_after
+
+    def _turn(self, training_job: Manifest) -> AbstractAsyncContextManager[object]:
+        """Gangs are admitted one at a time: each has to see the room that the one before it took."""
+        return self._admission if self._observer.needs_capacity(training_job) else contextlib.nullcontext()
 
     async def _apply(self, training_job: Manifest, decided: Plan) -> None:
         """A refusal (quota, admission policy) is shown where the user looks, and tried again by the queue."""

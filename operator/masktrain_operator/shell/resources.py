@@ -8,7 +8,7 @@ from masktrain_operator.api import labels
 
 @dataclass(frozen=True)
 class ResourceKind:
-    """One namespaced kind. `selector` limits what is listed and watched to objects of ours."""
+    """One kind. `selector` limits what is listed and watched to objects of ours."""
 
     group: str
     version: str
@@ -16,6 +16,7 @@ class ResourceKind:
     plural: str
     selector: str = ""
     subresources: tuple[str, ...] = ()
+    namespaced: bool = True
 
     @property
     def api_version(self) -> str:
@@ -29,5 +30,14 @@ PODS: Final = ResourceKind("", "v1", "Pod", "pods", OWNED)
 SERVICES: Final = ResourceKind("", "v1", "Service", "services", OWNED)
 EVENTS: Final = ResourceKind("", "v1", "Event", "events")
 
+SECRETS: Final = ResourceKind("", "v1", "Secret", "secrets")
+NODE_POOLS: Final = ResourceKind(
+    labels.GROUP, labels.VERSION, labels.POOL_KIND, labels.POOL_PLURAL, subresources=("status",), namespaced=False
+)
+NODES: Final = ResourceKind("", "v1", "Node", "nodes", namespaced=False)
+PRIORITY_CLASSES: Final = ResourceKind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False)
+
 WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
-BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, EVENTS)}
+WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES)
+"""Cluster-wide; only an operator that may manage node pools may read them."""
+BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, *WATCHED_FOR_POOLS, EVENTS, SECRETS)}

@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Comma-separated; empty means every namespace."
     )
+    node_pools: bool = Field(
+        default=True, description="Whether GPUNodePools are managed, which takes rights on the whole cluster."
+    )
+    namespace: str = Field(default="masktrain-system", description="Its own, where Secrets of node pools are.")
+    oci_endpoint: str | None = Field(
+        default=None, description="Replaces Oracle's regional endpoints, for a private one or for tests."
+    )
     liveness_port: int = Field(default=8081, ge=1, le=65535)
     metrics_port: int = Field(default=8082, ge=0, le=65535, description="0 switches the metrics off.")
     log_format: LogFormat = LogFormat.JSON

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from masktrain_operator.api import labels
-from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.api.conditions import ConditionType
 from masktrain_operator.core import jobs, pods
-from masktrain_operator.core.conditions import is_finished
 from masktrain_operator.core.types import Manifest
+
+FINAL = (ConditionType.COMPLETE, ConditionType.FAILED)
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,35 @@ class Gang:
 
 
 def gang_of(
-    job: MaskTrainingJob, batch_jobs: Iterable[Manifest], job_pods: Iterable[Manifest], priority: int
+    training_job: Manifest, batch_jobs: Iterable[Manifest], job_pods: Iterable[Manifest], priority: int
 ) -> Gang | None:
-    """None for a job that needs no node pool any more, or that runs on nodes of none."""
-    if is_finished(job.status) or job.metadata.deletion_timestamp is not None:
+    """None for a job that needs no node pool any more, or that runs on nodes of none.
+
+    Read from the plain manifest, whose defaults the API server has filled in: all jobs are looked at for each one.
+    """
+    metadata = training_job["metadata"]
+    if "deletionTimestamp" in metadata or _is_finished(training_job):
         return None
     unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
     pools = [manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL) for manifest in unfinished]
     if unfinished and not any(pools):
         return None
-    compute = job.spec.compute
+    compute = training_job["spec"].get("compute", {})
     return Gang(
-        job_uid=job.metadata.uid,
-        namespace=job.metadata.namespace,
-        name=job.metadata.name,
-        nodes=compute.nodes,
-        gpus_per_node=compute.gpus_per_node,
-        created=job.metadata.creation_timestamp,
+        job_uid=metadata["uid"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        nodes=compute.get("nodes", 1),
+        gpus_per_node=compute.get("gpusPerNode", 1),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
         priority=priority,
-        pool_ref=compute.node_pool_ref.name if compute.node_pool_ref else None,
-        node_selector=compute.node_selector,
+        pool_ref=compute.get("nodePoolRef", {}).get("name"),
+        node_selector=compute.get("nodeSelector", {}),
         admitted_to=next(filter(None, pools), None),
         placed_on=frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod))),
     )
+
+
+def _is_finished(training_job: Manifest) -> bool:
+    conditions = training_job.get("status", {}).get("conditions", ())
+    return any(condition["type"] in FINAL and condition["status"] == "True" for condition in conditions)

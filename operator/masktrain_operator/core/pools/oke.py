@@ -29,7 +29,7 @@ class OkeNode:
 
     @property
     def is_phantom(self) -> bool:
-        return self.instance_id is None and self.lifecycle_state != "DELETED"
+        return self.instance_id is None and self.error is not None
 
     @property
     def is_alive(self) -> bool:
@@ -95,7 +95,7 @@ class OkePool:
         missing = max(0, self.size - len(self.alive_instances))
         if self.failed_request is not None:
             return missing
-        return min(missing, sum(node.is_phantom and node.error is not None for node in self.nodes))
+        return min(missing, sum(node.is_phantom for node in self.nodes))
 
     @property
     def coming(self) -> int:

@@ -1,7 +1,9 @@
 """The rooms of one pool, as its stock shows them."""
 
 from collections.abc import Collection, Iterator
+from decimal import Decimal
 
+from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 
 from .backoff import is_backing_off
@@ -10,7 +12,7 @@ from .rooms import PoolRooms, Room
 from .types import PoolSituation
 
 SHAPE_LABEL = "node.kubernetes.io/instance-type"
-REGION_LABEL = "topology.kubernetes.io/region"
+MOST_GPUS = 16
 
 
 def rooms_of(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collection[str]) -> PoolRooms:
@@ -36,7 +38,7 @@ def _rooms(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collec
     for entry in sorted(stock.nodes, key=lambda entry: entry.created_time, reverse=True):
         node = situation.kube_node_of(entry)
         if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
-            present.append(_on_node(situation, node, gang_uids))
+            present.append(_on_node(situation, entry, node, gang_uids))
     yield from sorted(present, key=lambda room: room.free_gpus)
     gpus = situation.gpus_per_node or 0
     for entry in stock.nodes:
@@ -46,12 +48,13 @@ def _rooms(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collec
         yield Room(f"coming-{number}", gpus, present=False)
 
 
-def _on_node(situation: PoolSituation, node: KubeNode, gang_uids: Collection[str]) -> Room:
-    """A node that a person cordoned is closed; one that the operator cordoned can be had back."""
+def _on_node(situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode, gang_uids: Collection[str]) -> Room:
+    """A node that a person cordoned is closed; one that the operator cordoned can be had back, a moment later."""
     foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
     unknown = node.pods is None
     is_open = not unknown and not (node.cordoned and node.removal_begun is None) and node.is_usable
-    return Room(node.name, max(0, node.gpus - foreign), open=is_open and not situation.is_deleting)
+    is_open = is_open and not situation.is_deleting
+    return Room(node.name, max(0, node.gpus - foreign), open=is_open, present=entry.state is not NodeState.DRAINING)
 
 
 def _is_overdue(situation: PoolSituation, entry: PoolNodeStatus) -> bool:
@@ -69,3 +72,16 @@ def _obstacle(situation: PoolSituation, stock: GPUNodePoolStatus) -> str | None:
     if stock.backoff is not None and is_backing_off(stock, situation.now):
         return f"{stock.backoff.message} Next try at {stock.backoff.until:%H:%M:%SZ}"
     return None
+
+
+def unseen_rooms(pool: GPUNodePool, obstacle: str) -> PoolRooms:
+    """A pool of which nothing is known but its own resource: whoever suits it has to wait for an answer."""
+    status = pool.status
+    return PoolRooms(
+        name=pool.metadata.name,
+        gpus_per_node=pool.spec.gpus_per_node or status.gpus_per_node or MOST_GPUS,
+        limit=pool.spec.max_nodes,
+        hourly_rate=Decimal(status.hourly_rate) if status.hourly_rate else None,
+        node_labels={SHAPE_LABEL: status.shape} if status.shape else {},
+        obstacle=obstacle,
+    )

@@ -1,8 +1,8 @@
 """Growing: what is asked for is written into the status first, so that a killed operator asks for nothing twice."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from masktrain_operator.api.pool_status import GPUNodePoolStatus, ScaleUp
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolReason, ScaleUp
 
 from .backoff import back_off, capacity_error, is_backing_off, last_error
 from .oke import OkePool
@@ -23,6 +23,13 @@ def scale_up(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
     if missing == 0:
         return PoolPlan(status=_without_vain(situation, status))
     return _ask(situation, status, missing)
+
+
+def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: datetime) -> GPUNodePoolStatus:
+    """Oracle did not take the request for more at all: nothing of it will come."""
+    adds = status.scale_up.adds if status.scale_up else 0
+    status = back_off(status, pool_uid, PoolReason.LIMIT_EXCEEDED, message, now)
+    return status.model_copy(update={"scale_up": None, "added_nodes": max(0, status.added_nodes - adds)})
 
 
 def missing_nodes(situation: PoolSituation) -> int:

@@ -1,0 +1,20 @@
+"""What the status keeps of a removal that Oracle has accepted."""
+
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
+
+
+def record_removal(status: GPUNodePoolStatus, instance_id: str, work_request_id: str | None) -> GPUNodePoolStatus:
+    """The instance is being terminated; its time is that of the plan, which counted the removal already."""
+    nodes = [_removed(e, status, work_request_id) if e.instance_id == instance_id else e for e in status.nodes]
+    return status.model_copy(update={"nodes": nodes})
+
+
+def _removed(entry: PoolNodeStatus, status: GPUNodePoolStatus, work_request_id: str | None) -> PoolNodeStatus:
+    requested = status.recent_removals[-1] if status.recent_removals else entry.created_time
+    return entry.model_copy(
+        update={
+            "state": NodeState.DELETING,
+            "removal_requested_time": requested,
+            "work_request_id": work_request_id,
+        }
+    )

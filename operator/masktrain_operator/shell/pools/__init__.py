@@ -1,0 +1,1 @@
+"""Node pools: what is seen of them, what their planner decides, and doing it."""

@@ -1,0 +1,87 @@
+"""Asks Oracle about one pool, and the API server about pods of others on its nodes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from masktrain_operator.api.gpu_node_pool import GPUNodePool
+from masktrain_operator.api.pool_status import PoolNodeStatus
+from masktrain_operator.core.pools.gpu_pods import GpuPod, gpu_pod
+from masktrain_operator.core.pools.kube_node import instance_of
+from masktrain_operator.core.pools.oke import Instance, OkePool
+from masktrain_operator.shell.client import KubernetesClient
+from masktrain_operator.shell.known_objects import KnownObjects
+from masktrain_operator.shell.oci.client import NodePools
+
+from .seen import Seen
+
+TERMINATED = "TERMINATED"
+STEADY = "ACTIVE"
+
+
+class PoolObserver:
+    def __init__(
+        self, client: KubernetesClient, known: KnownObjects, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._known = known
+        self._clock = clock
+
+    async def look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
+        """Everything at this moment. Raises OciError or ApiError."""
+        oke = await self._node_pool(pool, oracle)
+        known = {entry.instance_id for entry in pool.status.nodes}
+        new = sorted(oke.alive_instances - known)
+        instances = await asyncio.gather(*(self._instance(oracle, instance) for instance in new))
+        missing = [entry for entry in pool.status.nodes if _may_have_ended(entry, oke)]
+        ends = await asyncio.gather(*(self._end(oracle, entry) for entry in missing))
+        return Seen(
+            oke=oke,
+            at=self._clock(),
+            foreign_pods=await self._foreign_pods(oke, known),
+            instances={instance.id: instance for instance in instances},
+            ended={entry.instance_id: end for entry, end in zip(missing, ends, strict=True) if end is not None},
+        )
+
+    async def _node_pool(self, pool: GPUNodePool, oracle: NodePools) -> OkePool:
+        """Work requests are worth their calls only while nodes are missing or the pool is not steady."""
+        oke = await oracle.get_pool(pool.spec.node_pool_id)
+        if oke.lifecycle_state == STEADY and oke.size == len(oke.alive_instances):
+            return oke
+        return await oracle.get_pool(pool.spec.node_pool_id, with_work_requests=True)
+
+    async def _instance(self, oracle: NodePools, instance_id: str) -> Instance:
+        """Its creation is when billing began; without the right to read instances it is taken to be now."""
+        found = await oracle.get_instance(instance_id)
+        return found or Instance(instance_id, datetime.now(UTC), STEADY, "", "", preemptible=False)
+
+    async def _end(self, oracle: NodePools, entry: PoolNodeStatus) -> datetime | None:
+        """When the instance was terminated, None while it is not."""
+        instance = await oracle.get_instance(entry.instance_id)
+        if instance is not None and instance.lifecycle_state != TERMINATED:
+            return None
+        if entry.work_request_id is None:
+            return datetime.now(UTC)
+        return (await oracle.get_work_request(entry.work_request_id)).finished or datetime.now(UTC)
+
+    async def _foreign_pods(self, oke: OkePool, known: set[str]) -> dict[str, tuple[GpuPod, ...]]:
+        """Asked of the API server, because no watch of the operator follows pods of others."""
+        instances = oke.alive_instances | known
+        names = [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]
+        listed = await asyncio.gather(*map(self._client.list_pods_on, names))
+        found = {}
+        for name, pods in zip(names, listed, strict=True):
+            holders = (gpu_pod(pod) for pod in pods)
+            found[name] = tuple(pod for pod in holders if pod is not None and not self._is_ours(pod))
+        return found
+
+    def _is_ours(self, pod: GpuPod) -> bool:
+        """Whether the operator's own caches show it, and show when it ends."""
+        return pod.job_uid is not None and self._known.pods.get(pod.uid) is not None
+
+
+def _may_have_ended(entry: PoolNodeStatus, oke: OkePool) -> bool:
+    """Oracle lists a node for a while after its instance is gone."""
+    states = [node.lifecycle_state for node in oke.nodes if node.instance_id == entry.instance_id]
+    return all(state in ("DELETED", "INACTIVE", "FAILING") for state in states)

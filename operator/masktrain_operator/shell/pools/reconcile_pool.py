@@ -1,0 +1,190 @@
+"""One look at one node pool: ask Oracle, plan, apply, write the status, tell the events."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from masktrain_operator.api.gpu_node_pool import GPUNodePool
+from masktrain_operator.api.labels import POOL_FINALIZER
+from masktrain_operator.api.pool_status import GPUNodePoolStatus
+from masktrain_operator.core.pools.oke import OkeError
+from masktrain_operator.core.pools.plan_pool import needs_finalizer, plan_pool
+from masktrain_operator.core.pools.pool_conditions import refused
+from masktrain_operator.core.pools.pool_release import is_out_of_patience
+from masktrain_operator.core.pools.pool_story import removal_event
+from masktrain_operator.core.pools.scale_up import growth_refused
+from masktrain_operator.core.pools.types import PoolPlan, PoolSituation
+from masktrain_operator.core.types import Event, Manifest
+from masktrain_operator.shell.client import ApiError, KubernetesClient, api_message
+from masktrain_operator.shell.events import EventRecorder
+from masktrain_operator.shell.known_objects import KnownObjects
+from masktrain_operator.shell.oci.client import NodePools
+from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
+from masktrain_operator.shell.resources import NODE_POOLS
+from masktrain_operator.shell.status_writer import StatusWriter
+from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
+
+from .apply_pool import PoolApplier
+from .board import PoolBoard
+from .clients import PoolClients
+from .observe_pool import PoolObserver
+from .seen import Seen
+
+logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 2.0
+"""Events in quick succession do not make the operator ask Oracle each time."""
+AGAIN_SECONDS = {OciErrorKind.STALE: 1.0, OciErrorKind.BUSY: 10.0}
+OTHERWISE_AGAIN_SECONDS = 30.0
+PASSING = (OciErrorKind.STALE, OciErrorKind.BUSY)
+"""Nothing that a person would want to know."""
+
+
+class PoolReconciler:
+    """Called by the work queue with the uid of a GPUNodePool."""
+
+    def __init__(
+        self,
+        *,
+        client: KubernetesClient,
+        known: KnownObjects,
+        board: PoolBoard,
+        clients: PoolClients,
+        observer: PoolObserver,
+        applier: PoolApplier,
+        status: StatusWriter,
+        events: EventRecorder,
+        wake_waiting_jobs: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._known = known
+        self._board = board
+        self._clients = clients
+        self._observer = observer
+        self._applier = applier
+        self._status = status
+        self._events = events
+        self._wake_waiting_jobs = wake_waiting_jobs
+        self._clock = clock
+
+    async def __call__(self, uid: str) -> float | None:
+        """Returns the seconds after which the pool should be looked at again although nothing was seen to change."""
+        body = self._known.node_pools.get(uid)
+        if body is None:
+            self._forget(uid)
+            return None
+        try:
+            return await self._reconcile(body)
+        except ValidationError as error:
+            raise ReconcileError(
+                f"GPUNodePool {body['metadata']['name']} cannot be read: {error.errors()[0]}"
+            ) from None
+        except ApiError as error:
+            raise ReconcileError(f"GPUNodePool {body['metadata']['name']}: {api_message(error)}") from error
+
+    async def _reconcile(self, body: Manifest) -> float | None:
+        pool = GPUNodePool.parse(body)
+        try:
+            oracle = await self._clients.of(pool)
+            seen = await self._look(pool, oracle)
+        except OciError as error:
+            return await self._unanswered(body, pool, error)
+        situation = self._board.planned_situation(pool, seen)
+        if needs_finalizer(situation):
+            await self._set_finalizers(body, [*pool.metadata.finalizers, POOL_FINALIZER])
+            raise RetryAfter(0)
+        return await self._carry_out(body, situation, plan_pool(situation), oracle)
+
+    async def _look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
+        seen = self._board.seen(pool.metadata.uid)
+        if seen is None or self._clock() - seen.at > FRESH_SECONDS:
+            seen = await self._observer.look(pool, oracle)
+            self._board.put(pool.metadata.uid, seen)
+        return seen
+
+    async def _carry_out(
+        self, body: Manifest, situation: PoolSituation, plan: PoolPlan, oracle: NodePools
+    ) -> float | None:
+        pool = situation.pool
+        try:
+            status = await self._applier.apply(pool, plan, oracle)
+        except OciError as error:
+            self._board.forget(pool.metadata.uid)
+            return await self._refused(body, _after_refusal(situation, plan, error), error)
+        if plan.resize is not None or plan.removals:
+            self._board.forget(pool.metadata.uid)  # what was seen is no longer so
+        await self._write(body, status)
+        for event in (*plan.events, *_removals_told(plan, status)):
+            await self._events.record(body, event)
+        if plan.finalize:
+            await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
+        self._wake_waiting_jobs()
+        return FRESH_SECONDS if plan.resize is not None or plan.removals else plan.requeue_after
+
+    async def _unanswered(self, body: Manifest, pool: GPUNodePool, error: OciError) -> float | None:
+        """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
+        self._board.put_obstacle(pool.metadata.uid, error.sentence)
+        self._wake_waiting_jobs()
+        seen = self._board.seen(pool.metadata.uid)
+        if pool.metadata.deletion_timestamp is not None:
+            waited = seen is not None and is_out_of_patience(self._board.situation(pool, seen))
+            if error.kind is OciErrorKind.NOT_FOUND or waited or not pool.status.nodes:
+                await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
+                return None
+        return await self._refused(body, pool.status, error)
+
+    async def _refused(self, body: Manifest, status: GPUNodePoolStatus, error: OciError) -> float:
+        """What was planned but not done is not told. Raises RetryAfter for what passes by itself."""
+        again = AGAIN_SECONDS.get(error.kind, OTHERWISE_AGAIN_SECONDS)
+        if error.kind in PASSING:
+            logger.info("%s Again in %.0f s.", error.sentence, again)
+            raise RetryAfter(again)
+        found = OkeError(error.kind.value, error.sentence, error.request_id)
+        answer = refused(status, found, error.kind.value, self._board.now())
+        known = GPUNodePool.parse(body).status.last_error
+        if known is None or known.message != error.sentence:
+            await self._events.record(body, Event("Warning", f"Oracle{error.kind}", error.sentence))
+        await self._write(body, answer)
+        return again
+
+    async def _write(self, body: Manifest, status: GPUNodePoolStatus | None) -> None:
+        if status is not None:
+            await self._status.write(body, status.to_manifest())
+
+    async def _set_finalizers(self, body: Manifest, finalizers: list[str]) -> None:
+        """Bound to the version that was read, because a list in a merge patch replaces all of it."""
+        name = body["metadata"]["name"]
+        newest = await self._client.get(NODE_POOLS, None, name)
+        if newest is None or newest["metadata"]["uid"] != body["metadata"]["uid"]:
+            return
+        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": newest["metadata"]["resourceVersion"]}}
+        self._known.put(NODE_POOLS, await self._client.merge_patch(NODE_POOLS, None, name, patch))
+
+    def _forget(self, uid: str) -> None:
+        self._board.forget(uid)
+        self._clients.forget(uid)
+        self._status.forget(uid)
+
+
+def _after_refusal(situation: PoolSituation, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
+    """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
+    status = plan.status or situation.status
+    if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
+        return status
+    return growth_refused(status, situation.pool.metadata.uid, error.sentence, situation.now)
+
+
+def _removals_told(plan: PoolPlan, status: GPUNodePoolStatus | None) -> list[Event]:
+    """Of those removals that were carried out."""
+    if plan.status is None or status is None:
+        return []
+    done = {entry.instance_id for entry in status.nodes if entry.removal_requested_time is not None}
+    before = {entry.instance_id: entry for entry in plan.status.nodes if entry.removal_requested_time is None}
+    return [
+        removal_event(before[removal.instance_id], plan.status.hourly_rate)
+        for removal in plan.removals
+        if removal.instance_id in done and removal.instance_id in before
+    ]
