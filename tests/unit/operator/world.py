@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.capacity import Capacity, NodeRate
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pods import is_terminal
@@ -28,6 +29,8 @@ class World:
         self.progress: Progress | None = None
         self.progress_error: str | None = None
         self.foreign_jobs: tuple[str, ...] = ()
+        self.capacity: Capacity | None = None
+        self.node_rates: dict[str, NodeRate] = {}
         self.events: list[Event] = []
         self.now: datetime = NOW
 
@@ -41,6 +44,8 @@ class World:
             progress=self.progress,
             progress_error=self.progress_error,
             foreign_jobs=self.foreign_jobs,
+            capacity=self.capacity,
+            node_rates=self.node_rates,
         )
         return plan(MaskTrainingJob.parse(self.body), observed, self.now, SETTINGS)
 
