@@ -71,10 +71,16 @@ def _skipped(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator
 
 
 def _best_checkpoint(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    """At most once in every tenth of the training: early on, nearly every epoch is the best so far."""
     best, before = new.checkpoints.best, old.checkpoints.best
-    if best is not None and (before is None or best.sha256 != before.sha256):
+    if best is not None and (before is None or _tenth(new, best.epoch) != _tenth(old, before.epoch)):
         fitness = f" with fitness {best.fitness}" if best.fitness else ""
         yield _event("Normal", "BestCheckpoint", f"Epoch {best.epoch} is the best so far{fitness}: {best.uri}")
+
+
+def _tenth(status: MaskTrainingJobStatus, epoch: int) -> int:
+    epochs = status.progress.epochs if status.progress else 0
+    return 10 * epoch // max(epochs, 10)
 
 
 def _store_failing(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
