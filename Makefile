@@ -12,7 +12,7 @@ SOURCES := operator trainer tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup check test test-quick test-api test-cluster test-e2e demo demo-down generate lock binaries clean
+.PHONY: help setup check test test-quick test-api test-cluster test-e2e demo demo-trees demo-down generate lock binaries clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -53,10 +53,13 @@ binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once 
 	@$(BIN)/python -m tests.devcluster binaries
 
 demo: setup ## The whole product on a cluster of this machine: apply a job, watch it train, get best.pt (Linux and root)
-	@$(BIN)/python -m examples.masks.demo up $(if $(EPOCHS),--epochs $(EPOCHS))
+	@$(BIN)/python -m examples.demo up $(if $(EPOCHS),--epochs $(EPOCHS))
+
+demo-trees: setup ## The same with real aerial photographs (downloads 20 MB)
+	@$(BIN)/python -m examples.demo up --example trees $(if $(EPOCHS),--epochs $(EPOCHS))
 
 demo-down: setup ## Remove everything that `make demo` started
-	@$(BIN)/python -m examples.masks.demo down
+	@$(BIN)/python -m examples.demo down
 
 generate: setup ## Write the generated files (CRD and the chart's copy of it)
 	$(BIN)/python -m masktrain_operator.api.crd --write

@@ -76,9 +76,14 @@ class Cloud:
                 self._cluster.remove_node(name)
 
 
+def is_cloudy(cluster: Cluster) -> bool:
+    """Whether a cloud runs beside the cluster."""
+    return cluster.daemons.alive(DAEMON)
+
+
 def start_cloud(cluster: Cluster, settings: CloudSettings) -> Cloud:
     """Run a cloud inside the cluster; it ends with the cluster. Raises ClusterError if one runs already."""
-    if cluster.daemons.alive(DAEMON):
+    if is_cloudy(cluster):
         raise ClusterError(f"Cluster {cluster.name!r} already has a cloud; stop that first.")
     layout = cluster.layout
     Credentials.create().save(layout.cloud_credentials)

@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 
+from tests.devcluster.cloud import Cloud
 from tests.devcluster.cluster import Cluster
 from tests.devcluster.layout import REPOSITORY
 from tests.devcluster.progress import step
@@ -14,6 +15,7 @@ from tests.devcluster.project_images import build_project_images
 
 RELEASE = "masktrain-operator"
 OPERATOR_NAMESPACE = "masktrain-system"
+ORACLE_KEY_SECRET = "oracle-api-key"
 CREDENTIALS_SECRET = "store-credentials"
 DATASETS = "datasets"
 CHECKPOINTS = "checkpoints"
@@ -51,6 +53,14 @@ def provide_store(cluster: Cluster, namespace: str, objects: Mapping[str, Path])
         s3.create_bucket(Bucket=bucket)
     for key, path in objects.items():
         s3.upload_file(str(path), DATASETS, key)
+
+
+def provide_oracle_key(cluster: Cluster, cloud: Cloud) -> None:
+    """Put the cloud's API key where GPUNodePools of `auth.type: ConfigSecret` find it."""
+    config = cloud.sdk_config
+    key = {name: config[name] for name in ("tenancy", "user", "fingerprint")} | {"key": config["key_content"]}
+    metadata = {"name": ORACLE_KEY_SECRET, "namespace": OPERATOR_NAMESPACE}
+    apply(cluster, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": key})
 
 
 def apply(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
