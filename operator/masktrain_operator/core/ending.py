@@ -10,6 +10,7 @@ from .attempts import Attempt
 from .conditions import set_condition
 from .failures import Cause, cause_of, last_words_time
 from .forced_end import cause_of_forced_end, is_stuck
+from .half_gang import REASON, cause_of_half_gang, giving_up_time
 from .job_cost import settle_cost
 from .launch import Decision
 from .limits import BrokenLimit
@@ -24,7 +25,10 @@ def cause_of_end(situation: Situation, attempt: Attempt) -> Cause | None:
         waits_until = last_words_time(attempt)
         return None if waits_until and situation.now < waits_until else cause_of(attempt)
     stuck = next((pod for pod in attempt.pods if is_stuck(pod, situation.now)), None)
-    return cause_of_forced_end(stuck) if stuck else None
+    if stuck is not None:
+        return cause_of_forced_end(stuck)
+    gives_up = giving_up_time(situation, attempt)
+    return cause_of_half_gang(situation, attempt) if gives_up is not None and gives_up <= situation.now else None
 
 
 def end_attempt(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt, cause: Cause) -> Decision:
@@ -39,7 +43,10 @@ def end_attempt(situation: Situation, status: MaskTrainingJobStatus, attempt: At
         message = _exhausted_sentence(status, allowed, cause)
         return Plan(), statuses.failed(situation, status, Reason.RESTART_BUDGET_EXHAUSTED, message)
     message = f"Attempt {attempt.number} ended: {cause.message}"
-    return Plan(requeue_after=0), statuses.restarting(situation, status, Reason.ATTEMPT_FAILED, message)
+    incomplete = cleanup.unfinished_jobs(situation) if cause.reason == REASON else ()
+    return Plan(delete=incomplete, requeue_after=0), statuses.restarting(
+        situation, status, Reason.ATTEMPT_FAILED, message
+    )
 
 
 def end_at_limit(situation: Situation, status: MaskTrainingJobStatus, limit: BrokenLimit) -> Decision:

@@ -8,6 +8,7 @@ from masktrain_operator.api.status import MaskTrainingJobStatus
 from .conditions import is_finished
 from .failures import last_words_time
 from .forced_end import forced_end_time
+from .half_gang import giving_up_time
 from .limits import deadline, start_deadline
 from .situation import Situation
 from .status import speaks
@@ -34,5 +35,5 @@ def _moments(situation: Situation, status: MaskTrainingJobStatus) -> Iterator[da
             status.restarts.retry_time,
         ]
         if situation.attempt is not None and not situation.attempt_is_accounted:
-            candidates.append(last_words_time(situation.attempt))
+            candidates += [last_words_time(situation.attempt), giving_up_time(situation, situation.attempt)]
     yield from (moment for moment in candidates if moment is not None)
