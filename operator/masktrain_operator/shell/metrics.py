@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
@@ -11,10 +12,20 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from masktrain_operator.core.types import Manifest
+
 from .known_objects import KnownObjects
 from .work_queue import Reconcile, RetryAfter, WorkQueue
 
 PREFIX = "masktrain_operator"
+POOL_FIGURES = (
+    ("size", "Size of the OKE node pool, as last seen.", ("size",)),
+    ("demand", "Nodes that admitted jobs need.", ("demand",)),
+    ("waiting_jobs", "Jobs that wait for the pool.", ("waitingJobs",)),
+    ("cost_usd", "Cost of the pool since it is managed.", ("cost", "amount")),
+    ("idle_cost_usd", "The part of it in which no pod had a GPU.", ("cost", "idleAmount")),
+    ("gpu_seconds", "GPU seconds paid for.", ("cost", "gpuSeconds")),
+)
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -68,6 +79,9 @@ class ClusterCollector(Collector):
         )
         yield self._jobs_by_state()
         yield self._restarts()
+        yield self._job_costs()
+        yield self._nodes_by_state()
+        yield from self._pool_figures()
 
     def _jobs_by_state(self) -> Metric:
         family = GaugeMetricFamily(
@@ -88,6 +102,40 @@ class ClusterCollector(Collector):
             total = job.get("status", {}).get("restarts", {}).get("total", 0)
             family.add_metric((metadata["namespace"], metadata["name"]), total)
         return family
+
+    def _job_costs(self) -> Metric:
+        family = GaugeMetricFamily("masktrain_job_cost_usd", "Cost of each job.", labels=("namespace", "name"))
+        for job in self._known.training_jobs:
+            amount = job.get("status", {}).get("cost", {}).get("amount")
+            if amount is not None:
+                family.add_metric((job["metadata"]["namespace"], job["metadata"]["name"]), float(amount))
+        return family
+
+    def _nodes_by_state(self) -> Metric:
+        family = GaugeMetricFamily(
+            "masktrain_node_pool_nodes", "Nodes that are paid for, by what they do.", labels=("pool", "state")
+        )
+        for pool in self._known.node_pools:
+            counts = Counter(node["state"] for node in pool.get("status", {}).get("nodes", ()))
+            for state, count in sorted(counts.items()):
+                family.add_metric((pool["metadata"]["name"], state), count)
+        return family
+
+    def _pool_figures(self) -> Iterator[Metric]:
+        for name, meaning, path in POOL_FIGURES:
+            family = GaugeMetricFamily(f"masktrain_node_pool_{name}", meaning, labels=("pool",))
+            for pool in self._known.node_pools:
+                value = _at(pool.get("status", {}), path)
+                if value is not None:
+                    family.add_metric((pool["metadata"]["name"],), float(value))
+            yield family
+
+
+def _at(status: Manifest, path: tuple[str, ...]) -> Any:
+    found: Any = status
+    for key in path:
+        found = found.get(key, {})
+    return None if found == {} else found
 
 
 async def serve_metrics(registry: CollectorRegistry, port: int) -> Callable[[], Awaitable[None]]:
