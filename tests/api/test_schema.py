@@ -14,7 +14,7 @@ from tests.devcluster.layout import REPOSITORY
 
 pytestmark = pytest.mark.api
 
-EXAMPLES = sorted(REPOSITORY.glob("examples/*/*.yaml"))
+EXAMPLES = sorted(REPOSITORY.glob("examples/*/job.yaml"))
 CLAIM = {"claimName": "data", "mountPath": "/data"}
 
 GOOD: dict[str, dict[str, Any]] = {
