@@ -29,3 +29,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "masktrain-operator.image" -}}
 {{- printf "%s:%s" .image.repository (default .root.Chart.AppVersion .image.tag) -}}
 {{- end -}}
+
+{{- define "masktrain-operator.poolRightsName" -}}
+{{ include "masktrain-operator.name" . }}-node-pools
+{{- end -}}
+
+{{- define "masktrain-operator.sweeperName" -}}
+{{ include "masktrain-operator.name" . }}-sweeper
+{{- end -}}
+
+{{- /* What the operator and the sweeper need for Oracle's API and for their Lease. */ -}}
+{{- define "masktrain-operator.cloudEnvironment" -}}
+- name: MASKTRAIN_OPERATOR_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- with .Values.oci.endpoint }}
+- name: MASKTRAIN_OPERATOR_OCI_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}
