@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from masktrain_operator.api.labels import CRD_NAME, NODE_POOL_LABEL, POOL_CRD_NAME
 from masktrain_operator.shell.settings import Settings
 from tests.devcluster.layout import REPOSITORY
-from tests.unit.chart.rendering import CHART, NAME, helm, one, render, template
+from tests.unit.chart.rendering import CHART, NAME, OPERATOR_NAMESPACE, helm, one, render, template
 
 
 def container(*options: str) -> dict[str, Any]:
@@ -17,11 +18,27 @@ def container(*options: str) -> dict[str, Any]:
 
 
 def environment(*options: str) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container(*options)["env"]}
+    """Variables with a value of their own."""
+    return {variable["name"]: variable["value"] for variable in container(*options)["env"] if "value" in variable}
 
 
 def roles(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [found for found in objects if found["kind"] in ("Role", "ClusterRole")]
+
+
+def bound_roles(objects: list[dict[str, Any]], account: str) -> set[tuple[str, str]]:
+    """Namespace, or "" for the whole cluster, and name of the roles that the account holds."""
+    bindings = [found for found in objects if found["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    return {
+        (found["metadata"].get("namespace", ""), found["roleRef"]["name"])
+        for found in bindings
+        if [subject["name"] for subject in found["subjects"]] == [account]
+    }
+
+
+def sweeper(*options: str) -> dict[str, Any]:
+    job = one(render(*options), "CronJob", f"{NAME}-sweeper")["spec"]
+    return {**job, "pod": job["jobTemplate"]["spec"]["template"]["spec"]}
 
 
 def test_the_chart_passes_helms_own_check() -> None:
@@ -51,27 +68,107 @@ def test_the_pod_meets_pod_security_restricted_with_a_root_it_cannot_write() -> 
     assert [mount["mountPath"] for mount in operator["volumeMounts"]] == ["/tmp"]
 
 
-def test_no_role_reads_secrets_or_holds_a_wildcard() -> None:
+def test_no_role_holds_a_wildcard_and_secrets_are_only_got_in_the_operators_namespace() -> None:
     for role in roles(render("--set=watchNamespaces={vision}")) + roles(render()):
         for rule in role["rules"]:
             assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
-            assert "secrets" not in rule["resources"]
+            if "secrets" in rule["resources"]:
+                assert (role["metadata"].get("namespace"), rule["verbs"]) == (OPERATOR_NAMESPACE, ["get"])
 
 
-def test_the_operator_has_a_role_in_each_watched_namespace_and_none_beyond() -> None:
-    objects = render("--set=watchNamespaces={vision,speech}")
+def test_without_node_pools_the_operator_has_a_role_in_each_watched_namespace_and_none_beyond() -> None:
+    options = ("--set=watchNamespaces={vision,speech}", "--set=nodePools.enabled=false")
+    objects = render(*options)
 
-    bound = [found["metadata"]["namespace"] for found in objects if found["kind"] == "RoleBinding"]
-    assert bound == ["vision", "speech"]
-    assert not [found for found in objects if found["kind"] == "ClusterRoleBinding"]
-    assert (
-        environment("--set=watchNamespaces={vision,speech}")["MASKTRAIN_OPERATOR_WATCH_NAMESPACES"] == "vision,speech"
-    )
+    assert bound_roles(objects, NAME) == {("vision", NAME), ("speech", NAME)}
+    assert not [found for found in objects if found["kind"] in ("ClusterRoleBinding", "CronJob")]
+    assert environment(*options)["MASKTRAIN_OPERATOR_WATCH_NAMESPACES"] == "vision,speech"
+    assert environment(*options)["MASKTRAIN_OPERATOR_NODE_POOLS"] == "false"
 
 
-def test_the_definition_is_the_generated_one_and_stays_unless_told_otherwise() -> None:
-    generated = yaml.safe_load((REPOSITORY / "crds" / "masktrain.dev_masktrainingjobs.yaml").read_text())
-    name = "masktrainingjobs.masktrain.dev"
+def test_node_pools_take_rights_on_the_cluster_whatever_namespaces_are_watched() -> None:
+    pools = f"{NAME}-node-pools"
+
+    assert bound_roles(render(), NAME) == {("", NAME), ("", pools), (OPERATOR_NAMESPACE, pools)}
+    assert bound_roles(render("--set=watchNamespaces={vision}"), NAME) == {
+        ("vision", NAME),
+        ("", pools),
+        (OPERATOR_NAMESPACE, pools),
+        ("default", f"{pools}-events"),
+    }
+
+
+def test_no_right_on_the_cluster_goes_beyond_nodes_pools_and_the_sight_of_what_holds_gpus() -> None:
+    role = one(render(), "ClusterRole", f"{NAME}-node-pools")
+
+    verbs = {
+        (rule["apiGroups"][0], resource): rule["verbs"] for rule in role["rules"] for resource in rule["resources"]
+    }
+    assert verbs == {
+        ("masktrain.dev", "gpunodepools"): ["get", "list", "watch", "patch"],
+        ("masktrain.dev", "gpunodepools/status"): ["patch"],
+        ("", "nodes"): ["get", "list", "watch", "patch"],
+        ("", "pods"): ["list"],
+        ("scheduling.k8s.io", "priorityclasses"): ["list", "watch"],
+    }
+
+
+def test_the_sweeper_is_the_operators_image_with_rights_of_its_own() -> None:
+    objects, pod = render(), sweeper("--set=sweeper.staleSeconds=600")["pod"]
+    (program,) = pod["containers"]
+
+    assert program["image"] == container()["image"]
+    assert program["args"] == ["sweep", "--stale-seconds=600"]
+    assert pod["serviceAccountName"] == f"{NAME}-sweeper"
+    assert bound_roles(objects, f"{NAME}-sweeper") == {
+        ("", f"{NAME}-sweeper"),
+        (OPERATOR_NAMESPACE, f"{NAME}-sweeper"),
+        ("default", f"{NAME}-sweeper-events"),
+    }
+
+
+def test_the_sweeper_meets_pod_security_restricted_as_the_operator_does() -> None:
+    pod, operator = sweeper()["pod"], one(render(), "Deployment")["spec"]["template"]["spec"]
+
+    assert pod["securityContext"] == operator["securityContext"]
+    assert pod["containers"][0]["securityContext"] == operator["containers"][0]["securityContext"]
+
+
+def test_sweepers_never_overlap_and_never_run_on_the_nodes_they_remove() -> None:
+    found = sweeper()
+    affinity = found["pod"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = affinity["nodeSelectorTerms"]
+
+    assert found["concurrencyPolicy"] == "Forbid"
+    assert {"key": NODE_POOL_LABEL, "operator": "DoesNotExist"} in term["matchExpressions"]
+
+
+def test_the_operators_service_and_deployment_do_not_select_the_sweeper() -> None:
+    selector = one(render(), "Deployment")["spec"]["selector"]["matchLabels"]
+    labels = sweeper()["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+
+    assert not selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("option", ["--set=sweeper.enabled=false", "--set=nodePools.enabled=false"])
+def test_the_sweeper_can_be_left_out(option: str) -> None:
+    assert not [found for found in render(option) if found["metadata"]["name"].startswith(f"{NAME}-sweeper")]
+
+
+def test_the_sweeper_asks_where_the_operator_does() -> None:
+    option = "--set=oci.endpoint=https://oke.example.com"
+    (program,) = sweeper(option)["pod"]["containers"]
+
+    names = ("MASKTRAIN_OPERATOR_NAMESPACE", "MASKTRAIN_OPERATOR_OCI_ENDPOINT")
+    own = [variable for variable in program["env"] if variable["name"] in names]
+    assert own == [variable for variable in container(option)["env"] if variable["name"] in names]
+    assert len(own) == 2
+
+
+@pytest.mark.parametrize("name", [CRD_NAME, POOL_CRD_NAME])
+def test_the_definitions_are_the_generated_ones_and_stay_unless_told_otherwise(name: str) -> None:
+    plural, _, group = name.partition(".")
+    generated = yaml.safe_load((REPOSITORY / "crds" / f"{group}_{plural}.yaml").read_text())
     kept = one(render(), "CustomResourceDefinition", name)
 
     assert kept["spec"] == generated["spec"]
@@ -91,7 +188,8 @@ def test_images_take_the_charts_version_unless_told_otherwise() -> None:
 
 def test_every_setting_of_the_operator_that_the_chart_sets_exists() -> None:
     prefix = "MASKTRAIN_OPERATOR_"
-    written = {name.removeprefix(prefix).lower() for name in environment() if name.startswith(prefix)}
+    names = [variable["name"] for variable in container("--set=oci.endpoint=https://oke.example.com")["env"]]
+    written = {name.removeprefix(prefix).lower() for name in names if name.startswith(prefix)}
     assert written <= set(Settings.model_fields)
 
 
@@ -119,6 +217,8 @@ def test_another_release_name_stands_in_every_name_that_could_clash() -> None:
         ("--set=watchNamespaces={Not_A_Name}", "watchNamespaces"),
         ("--set=serviceAccount.create=false", "serviceAccount.name is needed"),
         ("--set=progressIntervalSeconds=0", "progressIntervalSeconds"),
+        ("--set=sweeper.staleSeconds=5", "staleSeconds"),
+        ("--set=oci.endpoint=oke.example.com", "endpoint"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(option: str, words: str) -> None:
