@@ -4,21 +4,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
-from kubernetes.aio.config import ConfigException
-from kubernetes.aio.dynamic.exceptions import NotFoundError
 
-from masktrain_operator.api.labels import CRD_NAME
 from masktrain_operator.core.types import Manifest
 
 from .apply import Applier
-from .client import ApiError, KubernetesClient, api_message, connect
+from .client import ApiError, KubernetesClient, connect
 from .events import EventRecorder
 from .known_objects import KnownObjects, owner_uid
+from .lease import renew_for_ever
 from .metrics import ClusterCollector, Metrics, serve_metrics
 from .observe import Observer
 from .pools.apply_pool import PoolApplier
@@ -28,6 +27,7 @@ from .pools.observe_pool import PoolObserver
 from .pools.reconcile_pool import PoolReconciler
 from .progress import ProgressReader
 from .reconcile import Reconciler
+from .refusals import REFUSALS, sentence
 from .resources import NODE_POOLS, WATCHED_FOR_POOLS, ResourceKind
 from .settings import Settings
 from .status_writer import StatusWriter
@@ -57,17 +57,19 @@ class Controller:
         self._known = KnownObjects(with_pools=settings.node_pools)
         self._board = PoolBoard(self._known, lambda: datetime.now(UTC))
         self._metrics = Metrics()
+        self._tasks: list[asyncio.Task[None]] = []
         self._open = AsyncExitStack()
 
     async def start(self) -> None:
         """Fill the caches, then start working. Raises CannotStart with a sentence; it may be called again then."""
         try:
             await self._start()
-        except (ApiError, ConfigException, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except REFUSALS as error:
             await self.stop()
-            raise CannotStart(_sentence(error)) from None
+            raise CannotStart(sentence(error)) from None
 
     async def _start(self) -> None:
+        self._tasks.clear()
         api_client = await connect()
         self._open.push_async_callback(api_client.close)
         self._client = KubernetesClient(api_client)
@@ -106,7 +108,7 @@ class Controller:
         age = max(self._queue.oldest_age(), self._pool_queue.oldest_age())
         if age > STUCK_SECONDS:
             raise Unhealthy(f"A job or node pool has been waiting or in work for {age:.0f} s.")
-        if not self._queue.alive() or not self._pool_queue.alive() or self._resync_task.done():
+        if not self._queue.alive() or not self._pool_queue.alive() or any(map(asyncio.Task.done, self._tasks)):
             raise Unhealthy("A background task of the operator has ended.")
         return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
 
@@ -151,8 +153,14 @@ class Controller:
             queue.start()
             self._open.push_async_callback(queue.stop)
         self._wake_all()
-        self._resync_task = asyncio.create_task(self._resync_for_ever(), name="resync")
-        self._open.push_async_callback(_cancelled, self._resync_task)
+        self._keep_doing(self._resync_for_ever(), "resync")
+        if self._settings.node_pools:
+            self._keep_doing(renew_for_ever(self._client, self._settings.namespace), "lease")
+
+    def _keep_doing(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        self._open.push_async_callback(_cancelled, task)
 
     async def _resync_for_ever(self) -> None:
         while True:
@@ -160,7 +168,7 @@ class Controller:
             try:
                 await self._resync()
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                logger.warning("The periodic listing failed and will be repeated. %s", _sentence(error))
+                logger.warning("The periodic listing failed and will be repeated. %s", sentence(error))
 
     async def _resync(self) -> None:
         """Correct the caches and look at every job anew: the repair of whatever a watch missed."""
@@ -184,16 +192,6 @@ class Controller:
     def _wake_waiting_jobs(self) -> None:
         for uid in self._board.waiting_jobs():
             self._queue.wake(uid)
-
-
-def _sentence(error: Exception) -> str:
-    match error:
-        case NotFoundError():
-            return f"The cluster has no CustomResourceDefinition {CRD_NAME}; install it, as the chart does."
-        case ApiError():
-            return f"The API server refused: {api_message(error)}"
-        case _:
-            return f"The API server cannot be reached: {str(error) or type(error).__name__}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

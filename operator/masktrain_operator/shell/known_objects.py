@@ -51,10 +51,15 @@ class KnownObjects:
     def remove(self, kind: ResourceKind, body: Manifest) -> None:
         self._caches[kind].remove(uid_of(body))
 
-    async def refresh(self, client: KubernetesClient, namespaces: Iterable[str]) -> set[str]:
-        """List everything anew. Returns the uids of jobs of which something was found that no watch had told."""
+    async def refresh(
+        self, client: KubernetesClient, namespaces: Iterable[str], kinds: Iterable[ResourceKind] | None = None
+    ) -> set[str]:
+        """List everything anew, or `kinds` alone.
+
+        Returns the uids of jobs of which something was found that no watch had told.
+        """
         changed: set[str] = set()
-        for kind in self._listed:
+        for kind in self._listed if kinds is None else kinds:
             for namespace in (tuple(namespaces) or (None,)) if kind.namespaced else (None,):
                 changed |= await self._refresh(client, kind, namespace)
         return changed

@@ -30,6 +30,7 @@ PODS: Final = ResourceKind("", "v1", "Pod", "pods", OWNED)
 SERVICES: Final = ResourceKind("", "v1", "Service", "services", OWNED)
 EVENTS: Final = ResourceKind("", "v1", "Event", "events")
 
+LEASES: Final = ResourceKind("coordination.k8s.io", "v1", "Lease", "leases")
 SECRETS: Final = ResourceKind("", "v1", "Secret", "secrets")
 NODE_POOLS: Final = ResourceKind(
     labels.GROUP, labels.VERSION, labels.POOL_KIND, labels.POOL_PLURAL, subresources=("status",), namespaced=False
@@ -40,4 +41,6 @@ PRIORITY_CLASSES: Final = ResourceKind("scheduling.k8s.io", "v1", "PriorityClass
 WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
 WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES)
 """Cluster-wide; only an operator that may manage node pools may read them."""
-BY_NAME: Final = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, *WATCHED_FOR_POOLS, EVENTS, SECRETS)}
+BY_NAME: Final = {
+    (kind.api_version, kind.kind): kind for kind in (*WATCHED, *WATCHED_FOR_POOLS, EVENTS, LEASES, SECRETS)
+}

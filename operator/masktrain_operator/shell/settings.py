@@ -26,10 +26,24 @@ class LogLevel(StrEnum):
     WARNING = "warning"
 
 
-class Settings(BaseSettings):
-    """Each field is the environment variable of the same name in capitals after `MASKTRAIN_OPERATOR_`."""
+class CloudSettings(BaseSettings):
+    """What the operator shares with the sweeper.
+
+    Each field is the environment variable of the same name in capitals after `MASKTRAIN_OPERATOR_`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="MASKTRAIN_OPERATOR_", frozen=True)
+
+    namespace: str = Field(
+        default="masktrain-system", min_length=1, description="Its own, where Secrets of node pools and its Lease are."
+    )
+    oci_endpoint: str | None = Field(
+        default=None, description="Replaces Oracle's regional endpoints, for a private one or for tests."
+    )
+
+
+class Settings(CloudSettings):
+    """All of the operator's."""
 
     trainer_image: str = Field(min_length=1, description="Image of the trainer pods of jobs that name none.")
     image_pull_policy: ImagePullPolicy = ImagePullPolicy.IF_NOT_PRESENT
@@ -38,10 +52,6 @@ class Settings(BaseSettings):
     )
     node_pools: bool = Field(
         default=True, description="Whether GPUNodePools are managed, which takes rights on the whole cluster."
-    )
-    namespace: str = Field(default="masktrain-system", description="Its own, where Secrets of node pools are.")
-    oci_endpoint: str | None = Field(
-        default=None, description="Replaces Oracle's regional endpoints, for a private one or for tests."
     )
     liveness_port: int = Field(default=8081, ge=1, le=65535)
     metrics_port: int = Field(default=8082, ge=0, le=65535, description="0 switches the metrics off.")
