@@ -53,7 +53,7 @@ class ObjectCache:
         listed = {uid_of(body): body for body in bodies}
         changed = {self._owner_of(body) for body in listed.values() if self.put(body)}
         for body in [body for body in self if uid_of(body) not in listed and version_of(body) <= version]:
-            if namespace in (None, body["metadata"]["namespace"]):
+            if namespace in (None, body["metadata"].get("namespace")):
                 changed.add(self._owner_of(body))
                 self.remove(uid_of(body))
         return {owner for owner in changed if owner}

@@ -22,11 +22,16 @@ STEADY = "ACTIVE"
 
 class PoolObserver:
     def __init__(
-        self, client: KubernetesClient, known: KnownObjects, clock: Callable[[], float] = time.monotonic
+        self,
+        client: KubernetesClient,
+        known: KnownObjects,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._known = known
         self._clock = clock
+        self._now = now
 
     async def look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
         """Everything at this moment. Raises OciError or ApiError."""
@@ -54,7 +59,7 @@ class PoolObserver:
     async def _instance(self, oracle: NodePools, instance_id: str) -> Instance:
         """Its creation is when billing began; without the right to read instances it is taken to be now."""
         found = await oracle.get_instance(instance_id)
-        return found or Instance(instance_id, datetime.now(UTC), STEADY, "", "", preemptible=False)
+        return found or Instance(instance_id, self._now(), STEADY, "", "", preemptible=False)
 
     async def _end(self, oracle: NodePools, entry: PoolNodeStatus) -> datetime | None:
         """When the instance was terminated, None while it is not."""
@@ -62,8 +67,8 @@ class PoolObserver:
         if instance is not None and instance.lifecycle_state != TERMINATED:
             return None
         if entry.work_request_id is None:
-            return datetime.now(UTC)
-        return (await oracle.get_work_request(entry.work_request_id)).finished or datetime.now(UTC)
+            return self._now()
+        return (await oracle.get_work_request(entry.work_request_id)).finished or self._now()
 
     async def _foreign_pods(self, oke: OkePool, known: set[str]) -> dict[str, tuple[GpuPod, ...]]:
         """Asked of the API server, because no watch of the operator follows pods of others."""
