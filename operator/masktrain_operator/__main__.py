@@ -1,54 +1,31 @@
 """The operator's command: `masktrain-operator`, or `python -m masktrain_operator`."""
 
-import logging
+import argparse
 import sys
 
-import kopf
-from pydantic import ValidationError
-
-from masktrain_operator.shell.controller import Controller
-from masktrain_operator.shell.handlers import registry_for
-from masktrain_operator.shell.settings import LogFormat, LogLevel, Settings
-
-CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
-"""They would log every event and every probe; the operator's own lines say what was done."""
-LOG_FORMATS = {LogFormat.TEXT: kopf.LogFormat.FULL, LogFormat.JSON: kopf.LogFormat.JSON}
+from masktrain_operator.shell.sweeper.command import add_arguments, sweep
 
 
 def main() -> None:
-    """Run until a SIGTERM or SIGINT."""
-    settings = _settings()
-    _configure_logging(settings)
-    kopf.run(
-        registry=registry_for(Controller(settings)),
-        standalone=True,
-        clusterwide=not settings.watch_namespaces,
-        namespaces=settings.watch_namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{settings.liveness_port}/healthz",
+    """Run the operator, or with `sweep` stand in for one that is gone."""
+    arguments = _parser().parse_args()
+    if arguments.command == "sweep":
+        sys.exit(sweep(arguments))
+    from masktrain_operator.shell.run import run  # noqa: PLC0415 (with kopf, which a sweep does without)
+
+    run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "masktrain-operator",
+        usage="%(prog)s [-h] [sweep ...]",
+        description="Without a command, runs the operator until it is stopped.",
     )
-
-
-def _configure_logging(settings: Settings) -> None:
-    kopf.configure(
-        verbose=settings.log_level is LogLevel.DEBUG,
-        quiet=settings.log_level is LogLevel.WARNING,
-        log_format=LOG_FORMATS[settings.log_format],
-    )
-    if settings.log_level is not LogLevel.DEBUG:
-        for name in CHATTY_LOGGERS:
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        sys.exit("\n".join(f"MASKTRAIN_OPERATOR_{_field(finding)}: {finding['msg']}." for finding in error.errors()))
-
-
-def _field(finding: object) -> str:
-    location = finding["loc"] if isinstance(finding, dict) else ()
-    return "_".join(str(part) for part in location).upper()
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="masktrain-operator")
+    about = "remove idle nodes of GPUNodePools in the operator's place if it gives no sign of life"
+    add_arguments(commands.add_parser("sweep", help=about, description=f"{about[0].upper()}{about[1:]}."))
+    return parser
 
 
 if __name__ == "__main__":

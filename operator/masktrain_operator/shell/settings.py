@@ -3,10 +3,12 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from masktrain_operator.core.types import PlanSettings
+
+PREFIX = "MASKTRAIN_OPERATOR_"
 
 
 class ImagePullPolicy(StrEnum):
@@ -32,7 +34,7 @@ class CloudSettings(BaseSettings):
     Each field is the environment variable of the same name in capitals after `MASKTRAIN_OPERATOR_`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MASKTRAIN_OPERATOR_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     namespace: str = Field(
         default="masktrain-system", min_length=1, description="Its own, where Secrets of node pools and its Lease are."
@@ -76,3 +78,12 @@ class Settings(CloudSettings):
             image_pull_policy=self.image_pull_policy.value,
             progress_interval_seconds=self.progress_interval_seconds,
         )
+
+
+def wrong_variables(error: ValidationError) -> str:
+    """A line for each environment variable that cannot be used."""
+    return "\n".join(f"{PREFIX}{_name(finding['loc'])}: {finding['msg']}." for finding in error.errors())
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return "_".join(str(part) for part in location).upper()

@@ -23,8 +23,20 @@ def pool_story(situation: PoolSituation, plan: PoolPlan) -> tuple[Event, ...]:
     )
 
 
-def removal_event(entry: PoolNodeStatus, rate: str | None) -> Event:
-    """Told once Oracle has accepted the removal."""
+def removals_told(plan: PoolPlan, status: GPUNodePoolStatus | None) -> list[Event]:
+    """Of those removals of the plan that Oracle has accepted, as `status` says."""
+    if plan.status is None or status is None:
+        return []
+    done = {entry.instance_id for entry in status.nodes if entry.removal_requested_time is not None}
+    before = {entry.instance_id: entry for entry in plan.status.nodes if entry.removal_requested_time is None}
+    return [
+        _removal(before[removal.instance_id], plan.status.hourly_rate)
+        for removal in plan.removals
+        if removal.instance_id in done and removal.instance_id in before
+    ]
+
+
+def _removal(entry: PoolNodeStatus, rate: str | None) -> Event:
     why = _why(entry)
     money = f", after {ledger.for_people(entry.cost)}" if entry.cost and rate else ""
     return Event("Normal", "NodeRemoved", f"Removed node {entry.name or entry.instance_id}: {why}{money}.")

@@ -13,7 +13,7 @@ from masktrain_operator.core.pools.oke import OkeError
 from masktrain_operator.core.pools.plan_pool import needs_finalizer, plan_pool
 from masktrain_operator.core.pools.pool_conditions import refused
 from masktrain_operator.core.pools.pool_release import is_out_of_patience
-from masktrain_operator.core.pools.pool_story import removal_event
+from masktrain_operator.core.pools.pool_story import removals_told
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.types import PoolPlan, PoolSituation
 from masktrain_operator.core.types import Event, Manifest
@@ -117,7 +117,7 @@ class PoolReconciler:
         if plan.resize is not None or plan.removals:
             self._board.forget(pool.metadata.uid)  # what was seen is no longer so
         await self._write(body, status)
-        for event in (*plan.events, *_removals_told(plan, status)):
+        for event in (*plan.events, *removals_told(plan, status)):
             await self._events.record(body, event)
         if plan.finalize:
             await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
@@ -175,16 +175,3 @@ def _after_refusal(situation: PoolSituation, plan: PoolPlan, error: OciError) ->
     if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
         return status
     return growth_refused(status, situation.pool.metadata.uid, error.sentence, situation.now)
-
-
-def _removals_told(plan: PoolPlan, status: GPUNodePoolStatus | None) -> list[Event]:
-    """Of those removals that were carried out."""
-    if plan.status is None or status is None:
-        return []
-    done = {entry.instance_id for entry in status.nodes if entry.removal_requested_time is not None}
-    before = {entry.instance_id: entry for entry in plan.status.nodes if entry.removal_requested_time is None}
-    return [
-        removal_event(before[removal.instance_id], plan.status.hourly_rate)
-        for removal in plan.removals
-        if removal.instance_id in done and removal.instance_id in before
-    ]
