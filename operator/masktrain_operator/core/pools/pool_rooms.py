@@ -49,12 +49,16 @@ def _rooms(situation: PoolSituation, stock: GPUNodePoolStatus, gang_uids: Collec
 
 
 def _on_node(situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode, gang_uids: Collection[str]) -> Room:
-    """A node that a person cordoned is closed; one that the operator cordoned can be had back, a moment later."""
+    """A node that is not ready for a moment, was just cordoned by the operator, or whose pods nobody has looked at yet
+    is on its way, like one that boots: what it will have room for needs no other node. One that a person cordoned is
+    closed.
+    """
     foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
-    unknown = node.pods is None
-    is_open = not unknown and not (node.cordoned and node.removal_begun is None) and node.is_usable
-    is_open = is_open and not situation.is_deleting
-    return Room(node.name, max(0, node.gpus - foreign), open=is_open, present=entry.state is not NodeState.DRAINING)
+    gpus = node.gpus or situation.gpus_per_node or 0
+    cordoned_by_person = node.cordoned and node.removal_begun is None
+    on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
+    is_open = not cordoned_by_person and not situation.is_deleting
+    return Room(node.name, max(0, gpus - foreign), open=is_open, present=not on_its_way)
 
 
 def _is_overdue(situation: PoolSituation, entry: PoolNodeStatus) -> bool:

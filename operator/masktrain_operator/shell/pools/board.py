@@ -4,6 +4,7 @@ The board decides nothing itself; it hands what was last seen to the pure admiss
 writes at once, so a gang whose Job was just created takes its room from the next one.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -57,6 +58,12 @@ class PoolBoard:
     def put_obstacle(self, pool_uid: str, sentence: str) -> None:
         """Oracle does not answer for this pool; what was seen before counts on."""
         self._obstacles[pool_uid] = sentence
+
+    def expire(self, pool_uid: str) -> None:
+        """What was seen was changed: it is to be looked at anew, and is all there is until then."""
+        seen = self._seen.get(pool_uid)
+        if seen is not None:
+            self._seen[pool_uid] = replace(seen, at=-math.inf)
 
     def forget(self, pool_uid: str) -> None:
         self._seen.pop(pool_uid, None)

@@ -10,6 +10,7 @@ from masktrain_operator.api.pool_status import PoolNodeStatus
 from masktrain_operator.core.pools.gpu_pods import GpuPod, gpu_pod
 from masktrain_operator.core.pools.kube_node import instance_of
 from masktrain_operator.core.pools.oke import Instance, OkePool
+from masktrain_operator.core.pools.removed import end_of_removal
 from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.known_objects import KnownObjects
 from masktrain_operator.shell.oci.client import NodePools
@@ -40,19 +41,24 @@ class PoolObserver:
         new = sorted(oke.alive_instances - known)
         instances = await asyncio.gather(*(self._instance(oracle, instance) for instance in new))
         missing = [entry for entry in pool.status.nodes if _may_have_ended(entry, oke)]
-        ends = await asyncio.gather(*(self._end(oracle, entry) for entry in missing))
+        ends = await asyncio.gather(*(self._end(oracle, oke, entry) for entry in missing))
         return Seen(
             oke=oke,
             at=self._clock(),
-            foreign_pods=await self._foreign_pods(oke, known),
+            foreign_pods=await self._foreign_pods(_instances(pool, oke)),
             instances={instance.id: instance for instance in instances},
             ended={entry.instance_id: end for entry, end in zip(missing, ends, strict=True) if end is not None},
         )
 
+    def is_current(self, pool: GPUNodePool, seen: Seen) -> bool:
+        """Whether no Node of the pool has come or gone since: why, only Oracle can say."""
+        return set(self._names(_instances(pool, seen.oke))) == seen.foreign_pods.keys()
+
     async def _node_pool(self, pool: GPUNodePool, oracle: NodePools) -> OkePool:
         """Work requests are worth their calls only while nodes are missing or the pool is not steady."""
         oke = await oracle.get_pool(pool.spec.node_pool_id)
-        if oke.lifecycle_state == STEADY and oke.size == len(oke.alive_instances):
+        untold = any(_may_have_ended(e, oke) and e.work_request_id is None for e in pool.status.nodes)
+        if oke.lifecycle_state == STEADY and oke.size == len(oke.alive_instances) and not untold:
             return oke
         return await oracle.get_pool(pool.spec.node_pool_id, with_work_requests=True)
 
@@ -61,19 +67,18 @@ class PoolObserver:
         found = await oracle.get_instance(instance_id)
         return found or Instance(instance_id, self._now(), STEADY, "", "", preemptible=False)
 
-    async def _end(self, oracle: NodePools, entry: PoolNodeStatus) -> datetime | None:
+    async def _end(self, oracle: NodePools, oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
         """When the instance was terminated, None while it is not."""
         instance = await oracle.get_instance(entry.instance_id)
         if instance is not None and instance.lifecycle_state != TERMINATED:
             return None
         if entry.work_request_id is None:
-            return self._now()
+            return end_of_removal(oke, entry) or self._now()
         return (await oracle.get_work_request(entry.work_request_id)).finished or self._now()
 
-    async def _foreign_pods(self, oke: OkePool, known: set[str]) -> dict[str, tuple[GpuPod, ...]]:
+    async def _foreign_pods(self, instances: frozenset[str]) -> dict[str, tuple[GpuPod, ...]]:
         """Asked of the API server, because no watch of the operator follows pods of others."""
-        instances = oke.alive_instances | known
-        names = [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]
+        names = self._names(instances)
         listed = await asyncio.gather(*map(self._client.list_pods_on, names))
         found = {}
         for name, pods in zip(names, listed, strict=True):
@@ -81,9 +86,16 @@ class PoolObserver:
             found[name] = tuple(pod for pod in holders if pod is not None and not self._is_ours(pod))
         return found
 
+    def _names(self, instances: frozenset[str]) -> list[str]:
+        return [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]
+
     def _is_ours(self, pod: GpuPod) -> bool:
         """Whether the operator's own caches show it, and show when it ends."""
         return pod.job_uid is not None and self._known.pods.get(pod.uid) is not None
+
+
+def _instances(pool: GPUNodePool, oke: OkePool) -> frozenset[str]:
+    return oke.alive_instances | {entry.instance_id for entry in pool.status.nodes}
 
 
 def _may_have_ended(entry: PoolNodeStatus, oke: OkePool) -> bool:

@@ -100,9 +100,10 @@ class PoolReconciler:
 
     async def _look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
         seen = self._board.seen(pool.metadata.uid)
-        if seen is None or self._clock() - seen.at > FRESH_SECONDS:
-            seen = await self._observer.look(pool, oracle)
-            self._board.put(pool.metadata.uid, seen)
+        if seen is not None and self._clock() - seen.at <= FRESH_SECONDS and self._observer.is_current(pool, seen):
+            return seen
+        seen = await self._observer.look(pool, oracle)
+        self._board.put(pool.metadata.uid, seen)
         return seen
 
     async def _carry_out(
@@ -112,10 +113,10 @@ class PoolReconciler:
         try:
             status = await self._applier.apply(pool, plan, oracle)
         except OciError as error:
-            self._board.forget(pool.metadata.uid)
+            self._board.expire(pool.metadata.uid)
             return await self._refused(body, _after_refusal(situation, plan, error), error)
         if plan.resize is not None or plan.removals:
-            self._board.forget(pool.metadata.uid)  # what was seen is no longer so
+            self._board.expire(pool.metadata.uid)
         await self._write(body, status)
         for event in (*plan.events, *removals_told(plan, status)):
             await self._events.record(body, event)
