@@ -6,15 +6,17 @@ from typing import Any
 
 import yaml
 
+from masktrain_operator.api.labels import CRD_NAME, POOL_CRD_NAME
 from tests.devcluster.cluster import Cluster
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE, render
 
 
 def install(cluster: Cluster) -> None:
-    """Apply the chart's objects; returns when the API serves MaskTrainingJobs."""
+    """Apply the chart's objects; returns when the API serves MaskTrainingJobs and GPUNodePools."""
     cluster.kubectl("create", "namespace", OPERATOR_NAMESPACE)
     apply(cluster, *render())
-    cluster.kubectl("wait", "--for=condition=Established", "crd/masktrainingjobs.masktrain.dev", "--timeout=30s")
+    definitions = (f"crd/{name}" for name in (CRD_NAME, POOL_CRD_NAME))
+    cluster.kubectl("wait", "--for=condition=Established", *definitions, "--timeout=30s")
 
 
 def apply(cluster: Cluster, *objects: dict[str, Any]) -> None:

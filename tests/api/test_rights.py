@@ -1,17 +1,47 @@
-"""What the chart's ServiceAccount may not do, by the API server's own judgement."""
+"""What the chart's ServiceAccounts may not do, by the API server's own judgement."""
 
 import pytest
 
 from tests.api.namespace import ApiNamespace
-from tests.devcluster.cluster import ClusterError
+from tests.devcluster.cluster import Cluster, ClusterError
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE
 
 pytestmark = pytest.mark.api
 
-ACCOUNT = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
+OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
+SWEEPER = f"{OPERATOR}-sweeper"
+FORBIDDEN_TO_BOTH = [
+    ("get", "secrets"),
+    ("list", "secrets"),
+    ("create", "pods"),
+    ("create", "pods/exec"),
+    ("patch", "jobs"),
+    ("patch", "masktrainingjobs"),
+    ("delete", "masktrainingjobs"),
+    ("create", "nodes"),
+    ("delete", "nodes"),
+    ("patch", "nodes/status"),
+    ("create", "gpunodepools"),
+    ("delete", "gpunodepools"),
+    ("create", "leases"),
+    ("create", "serviceaccounts/token"),
+]
+FORBIDDEN_TO_THE_SWEEPER = [
+    ("create", "jobs"),
+    ("delete", "pods"),
+    ("patch", "gpunodepools"),
+    ("patch", "masktrainingjobs/status"),
+    ("list", "services"),
+]
 
 
-def may(namespace: ApiNamespace, verb: str, resource: str, account: str = ACCOUNT) -> bool:
+@pytest.fixture
+def elsewhere(installed: Cluster) -> ApiNamespace:
+    """A namespace that is neither the operator's own nor the one that events of the cluster go to."""
+    return ApiNamespace(installed, "kube-public")
+
+
+def may(namespace: ApiNamespace, account: str, verb: str, resource: str) -> bool:
     try:
         namespace.kubectl("auth", "can-i", verb, resource, f"--as={account}", "--quiet")
     except ClusterError:
@@ -20,22 +50,32 @@ def may(namespace: ApiNamespace, verb: str, resource: str, account: str = ACCOUN
 
 
 @pytest.mark.parametrize(
-    ("verb", "resource"),
-    [
-        ("get", "secrets"),
-        ("list", "secrets"),
-        ("create", "pods"),
-        ("create", "pods/exec"),
-        ("patch", "jobs"),
-        ("patch", "masktrainingjobs"),
-        ("delete", "masktrainingjobs"),
-        ("list", "nodes"),
-        ("create", "serviceaccounts/token"),
-    ],
+    ("account", "verb", "resource"),
+    [(account, *request) for account in (OPERATOR, SWEEPER) for request in FORBIDDEN_TO_BOTH]
+    + [(SWEEPER, *request) for request in FORBIDDEN_TO_THE_SWEEPER],
 )
-def test_the_operator_has_no_right_that_it_does_not_need(namespace: ApiNamespace, verb: str, resource: str) -> None:
-    assert not may(namespace, verb, resource)
+def test_no_account_has_a_right_that_it_does_not_need(
+    elsewhere: ApiNamespace, account: str, verb: str, resource: str
+) -> None:
+    assert not may(elsewhere, account, verb, resource)
 
 
-def test_the_judgement_is_not_always_no(namespace: ApiNamespace) -> None:
-    assert may(namespace, "create", "jobs")
+@pytest.mark.parametrize("account", [OPERATOR, SWEEPER])
+def test_secrets_are_read_in_the_operators_namespace_and_never_listed(installed: Cluster, account: str) -> None:
+    system = ApiNamespace(installed, OPERATOR_NAMESPACE)
+
+    assert may(system, account, "get", "secret/oci-api-key")
+    assert not may(system, account, "list", "secrets")
+
+
+def test_the_sweeper_cannot_renew_the_lease_that_it_judges_by(installed: Cluster) -> None:
+    system = ApiNamespace(installed, OPERATOR_NAMESPACE)
+
+    assert may(system, OPERATOR, "patch", f"lease/{NAME}")
+    assert may(system, SWEEPER, "get", f"lease/{NAME}")
+    assert not may(system, SWEEPER, "patch", f"lease/{NAME}")
+
+
+def test_the_judgement_is_not_always_no(elsewhere: ApiNamespace) -> None:
+    assert may(elsewhere, OPERATOR, "create", "jobs")
+    assert may(elsewhere, SWEEPER, "list", "jobs")
