@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import math
 import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -67,7 +68,10 @@ def _tell(line: str) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
     return seconds
