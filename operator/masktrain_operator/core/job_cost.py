@@ -84,8 +84,8 @@ def cost_sentence(situation: Situation, status: MaskTrainingJobStatus) -> str:
     gpus = compute.nodes * compute.gpus_per_node
     hours = Decimal(cost.gpu_seconds) / gpus / HOUR
     return (
-        f" It held {gpus} GPUs for {_duration(hours)}: {Decimal(cost.amount):.2f} {cost.currency}, "
-        f"{Decimal(cost.idle_amount):.2f} {cost.currency} of it before training started."
+        f" ({gpus} GPUs for {_duration(hours)}: {Decimal(cost.amount):.2f} {cost.currency}, "
+        f"{Decimal(cost.idle_amount):.2f} {cost.currency} of it before training started)"
     )
 
 
