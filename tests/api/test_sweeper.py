@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,6 +92,19 @@ def test_nothing_is_touched_while_the_operator_lives(pool: AbandonedPool, sweep:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The operator is alive, its Lease was renewed 2")
     assert (pool.changes, pool.cordoned) == ([], [])
+
+
+def test_an_operator_that_comes_back_takes_over_what_was_begun(pool: AbandonedPool, sweep: Sweep) -> None:
+    pool.renew_lease(LONG_AGO)
+    with ThreadPoolExecutor() as threads:
+        running_sweep = threads.submit(sweep)
+        wait_until(lambda: pool.cordoned == [pool.added.name], "the first step of the removal", seconds=60)
+        pool.renew_lease(timedelta(0))
+        done = running_sweep.result()
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The operator is alive")
+    assert pool.changes == []
 
 
 def test_an_operator_without_a_lease_is_gone_where_it_once_looked_after_a_pool(
