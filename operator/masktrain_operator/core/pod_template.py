@@ -10,6 +10,7 @@ from .types import Manifest, PlanSettings
 from .volumes import volume_mounts, volumes
 
 CONTAINER = "trainer"
+PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 NODE_LOSS_SECONDS = 60
 """How long a pod stays bound to a node that is not ready or not reachable (Kubernetes' own default is 300)."""
 _USER = 65532
@@ -30,7 +31,7 @@ def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: 
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
         "affinity": _one_pod_per_node(job),
-        "tolerations": _tolerations(job),
+        "tolerations": _tolerations(job, pool),
         "containers": [_container(job, attempt, settings)],
         "volumes": volumes(job),
         **_as_the_user_says(job, pool),
@@ -100,10 +101,12 @@ def _one_pod_per_node(job: MaskTrainingJob) -> Manifest:
     return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
-def _tolerations(job: MaskTrainingJob) -> list[Manifest]:
+def _tolerations(job: MaskTrainingJob, pool: str | None) -> list[Manifest]:
+    """On a pool of preemptible nodes their taint too: losing a node is what attempts are for."""
     users = job.spec.compute.tolerations
+    taints = [*_gpu_taints(job), *([PREEMPTIBLE_TAINT] if pool else [])]
     return [
-        *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in _gpu_taints(job)),
+        *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints),
         _until_lost("node.kubernetes.io/not-ready"),
         _until_lost("node.kubernetes.io/unreachable"),
         *(toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in users),

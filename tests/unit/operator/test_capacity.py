@@ -62,6 +62,7 @@ def test_once_they_are_the_gang_is_confined_to_the_pool() -> None:
     assert job["metadata"]["labels"][NODE_POOL_LABEL] == "v100"
     assert template["metadata"]["labels"][NODE_POOL_LABEL] == "v100"
     assert template["spec"]["nodeSelector"][NODE_POOL_LABEL] == "v100"
+    assert "oci.oraclecloud.com/oke-is-preemptible" in {t["key"] for t in template["spec"]["tolerations"]}
     assert world.status["nodePool"] == "v100"
 
 
