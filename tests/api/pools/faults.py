@@ -1,0 +1,99 @@
+"""The ways in which Oracle and its machines fail, switched on and off."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.api.pools.world import PoolWorld
+
+Switch = Callable[[PoolWorld], None]
+TWO_DOMAINS = ("Uocm:US-ASHBURN-AD-1", "Uocm:US-ASHBURN-AD-2")
+
+
+def _nothing(_: PoolWorld) -> None: ...
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`begin` and `end` switch it on and off; `strike` happens to a pool that has both its nodes.
+
+    `replaced`: instances that come and go on top of the two that are wanted, at most.
+    """
+
+    begin: Switch = _nothing
+    end: Switch = _nothing
+    strike: Switch = _nothing
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    replaced: int = 0
+    lacks_capacity: bool = False
+
+
+def _lack(switch: Switch, **settings: Any) -> Fault:
+    """One instance is still to be had at times: it must not be held for ever by a gang that needs two."""
+    return Fault(switch, lambda world: world.fake.control.restore_capacity(), settings=settings, lacks_capacity=True)
+
+
+def _calls_fail(switch: Switch) -> Fault:
+    return Fault(switch, lambda world: world.fake.control.clear_call_failures())
+
+
+def _pool_ails(switch: Switch, **settings: Any) -> Fault:
+    return Fault(switch, _recover, **settings)
+
+
+def _recover(world: PoolWorld) -> None:
+    world.fake.control.restore_capacity()
+    world.fake.control.recover()
+
+
+def _stick(world: PoolWorld) -> None:
+    world.fake.control.run_out_of_capacity()
+    world.fake.control.stick(at_next_failure=True)
+
+
+def _lose_answers(world: PoolWorld) -> None:
+    """Of the SDK's own repetitions too."""
+    for operation in ("update_node_pool", "delete_node"):
+        world.fake.control.lose_answers(3, operation)
+
+
+def _slow(world: PoolWorld) -> None:
+    world.fake.control.slow_down(0.02, None)
+
+
+def _first(world: PoolWorld) -> str:
+    return str(world.instances()[0].instance_id)
+
+
+FAULTS = {
+    "nothing": Fault(),
+    "out of host capacity": _lack(lambda world: world.fake.control.run_out_of_capacity()),
+    "out of host capacity in one domain": _lack(
+        lambda world: world.fake.control.run_out_of_capacity(TWO_DOMAINS[1]), availability_domains=TWO_DOMAINS
+    ),
+    "out of host capacity after one": _lack(lambda world: world.fake.control.run_out_of_capacity(spared=1)),
+    "service limit": _lack(lambda world: world.fake.control.exceed_limit()),
+    "quota": _lack(lambda world: world.fake.control.exceed_quota()),
+    "stuck updating": _pool_ails(_stick, lacks_capacity=True),
+    "needs attention": _pool_ails(lambda world: world.fake.control.need_attention()),
+    "pool not found": _pool_ails(lambda world: world.fake.control.hide_pool()),
+    "rights withheld": _calls_fail(lambda world: world.fake.control.withhold_rights()),
+    "throttled": _calls_fail(lambda world: world.fake.control.throttle(None)),
+    "throttled now and then": _calls_fail(lambda world: world.fake.control.throttle(7)),
+    "500": _calls_fail(lambda world: world.fake.control.break_service(None, 500)),
+    "503": _calls_fail(lambda world: world.fake.control.break_service(None, 503)),
+    "500 now and then": _calls_fail(lambda world: world.fake.control.break_service(4, 500)),
+    "limit of calls": _calls_fail(
+        lambda world: world.fake.control.refuse(400, "LimitExceeded", "Too many.", None, "update_node_pool")
+    ),
+    "incorrect state": _calls_fail(lambda world: world.fake.control.conflict(None)),
+    "changed meanwhile": Fault(lambda world: world.fake.control.change_before_next_call()),
+    "slow": _calls_fail(_slow),
+    "answers lost": _calls_fail(_lose_answers),
+    "removal fails": Fault(lambda world: world.fake.control.fail_next_delete()),
+    "node never joins": Fault(lambda world: world.fake.control.never_join(), replaced=2),
+    "instance dies": Fault(strike=lambda world: world.fake.control.kill_instance(_first(world)), replaced=1),
+    "instance reclaimed": Fault(
+        strike=lambda world: world.fake.control.reclaim(_first(world)), settings={"preemptible": True}, replaced=1
+    ),
+}

@@ -1,0 +1,235 @@
+"""One GPUNodePool with everything around it, moved along on one clock."""
+
+import base64
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from masktrain_operator.api import labels
+from masktrain_operator.shell.client import KubernetesClient
+from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
+from tests.api.pools.api_server import ApiServer
+from tests.api.pools.kills import Executioner, Killed, Kills
+from tests.api.pools.machines import Machines
+from tests.api.pools.operator_life import OperatorLife
+from tests.api.pools.workload import GPUS, RunningJob, Workload
+from tests.fakes.oci.clock import FakeClock
+from tests.fakes.oci.in_process import FakeOci
+from tests.fakes.oci.pool_state import Node, Pool
+
+POOLS = f"/apis/{labels.API_VERSION}/{labels.POOL_PLURAL}"
+SECRET = "oci-api-key"
+NODE_LOSS_SECONDS = 60.0
+"""After which pods on a silent node are given up."""
+RESTART_SECONDS = 1.0
+FAILED_SECONDS = 5.0
+LONGEST_STEP = 5.0
+RECONCILES_AT_ONCE = 40
+IDLE_SECONDS = 30
+PROVISIONING_TIMEOUT_SECONDS = 60
+MAX_NODES = 3
+
+
+@dataclass
+class Watchman:
+    """What must never happen. `by_hand`: instances that people added."""
+
+    wanted: int = 2
+    by_hand: frozenset[str] = frozenset()
+    wrongs: list[str] = field(default_factory=list)
+
+    def look(self, cloud_pool: Pool, jobs: list[RunningJob]) -> None:
+        at_work = [n for n in cloud_pool.counted() if n.instance_id and n.instance_state in ("PROVISIONING", "RUNNING")]
+        self._check(len(at_work) <= self.wanted, f"{len(at_work)} instances for {self.wanted}")
+        self._check(cloud_pool.size <= MAX_NODES, f"size {cloud_pool.size}")
+        kept = {node.instance_id for node in cloud_pool.counted()}
+        self._check(self.by_hand <= kept, "an instance that was added by hand is removed")
+        halves = [job.name for job in jobs if job.batch_job is not None and 0 < len(job.bound) < job.nodes]
+        self._check(len(halves) < 2, f"{halves} hold half of their nodes each")
+
+    def _check(self, holds: bool, otherwise: str) -> None:
+        if not holds and otherwise not in self.wrongs:
+            self.wrongs.append(otherwise)
+
+
+class PoolWorld:
+    def __init__(
+        self,
+        api: ApiServer,
+        client: KubernetesClient,
+        fake: FakeOci[FakeClock],
+        machines: Machines,
+        namespace: str,
+        kills: Kills = Kills.NONE,
+    ) -> None:
+        self._client, self._namespace = client, namespace
+        self.api, self.fake, self.machines = api, fake, machines
+        self.workload = Workload(api, namespace)
+        self.executioner = Executioner(kills)
+        self.executioner.before_change = self._note_change
+        self.watchman = Watchman()
+        self.lives = 0
+        self._path = f"{POOLS}/{namespace}"
+        self._operator = self._start()
+        self._due = self.now
+        (self._cloud_pool,) = fake.cloud.pools.values()
+
+    # The world
+
+    @property
+    def now(self) -> float:
+        return self.fake.clock.now()
+
+    @property
+    def pool(self) -> dict[str, Any]:
+        return self.api.get(self._path)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.pool.get("status", {})
+        return found
+
+    @property
+    def cloud_pool(self) -> Pool:
+        self.fake.cloud.settle()
+        return self._cloud_pool
+
+    def instances(self) -> list[Node]:
+        """Those that work, in order of their creation."""
+        found = [n for n in self.cloud_pool.counted() if n.instance_id and n.instance_state == "RUNNING"]
+        return sorted(found, key=lambda node: (node.time_created, node.name))
+
+    def create_pool(self, **spec: Any) -> None:
+        self._create_secret()
+        sizes = {"maxNodes": MAX_NODES, "idleSeconds": IDLE_SECONDS}
+        timeout = {"provisioningTimeoutSeconds": PROVISIONING_TIMEOUT_SECONDS}
+        auth = {"type": "ConfigSecret", "configSecretRef": {"name": SECRET}}
+        pool = {"nodePoolId": self._cloud_pool.settings.id, "region": "us-ashburn-1", "auth": auth}
+        manifest = {"apiVersion": labels.API_VERSION, "kind": labels.POOL_KIND, "metadata": {"name": self._namespace}}
+        self.api.create(POOLS, {**manifest, "spec": {**pool, **sizes, **timeout, **spec}})
+
+    def delete_pool(self) -> None:
+        self.api.delete(self._path)
+
+    def pool_exists(self) -> bool:
+        return any(pool["metadata"]["name"] == self._namespace for pool in self.api.get(POOLS)["items"])
+
+    # Time
+
+    async def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            await self._step(until)
+
+    async def run_until(self, done: Callable[[], bool], seconds: float = 3600.0) -> None:
+        until = self.now + seconds
+        while not done():
+            assert self.now < until, self._account()
+            await self._step(until)
+
+    async def end(self) -> None:
+        await self._operator.end()
+        self.workload.remove_all()
+        self.machines.remove_all()
+        if self.pool_exists():
+            self.api.merge(self._path, {"metadata": {"finalizers": None}})
+            self.delete_pool()
+
+    async def _step(self, until: float) -> None:
+        """All that is due now, then on to the next moment at which anything can happen."""
+        for _ in range(RECONCILES_AT_ONCE):
+            await self._notice_changes()
+            if self._due > self.now:
+                break
+            await self._reconcile()
+            self.workload.start(self._operator.board)
+            self.watchman.look(self.cloud_pool, list(self.workload.jobs.values()))
+        else:
+            raise AssertionError(f"The operator asks to be called again without end: {self._account()}")
+        self._let_pods_of_dead_nodes_go()
+        self._move_on(until)
+
+    def _move_on(self, until: float) -> None:
+        next_event = self.fake.cloud.schedule.seconds_to_next()
+        seconds = min(
+            self._due - self.now, until - self.now, LONGEST_STEP, LONGEST_STEP if next_event is None else next_event
+        )
+        self.fake.clock.advance(max(seconds, 0.001))
+
+    def _let_pods_of_dead_nodes_go(self) -> None:
+        alive = set(self.machines.names.values())
+        silent = {
+            self.machines.names.get(instance, "")
+            for instance, since in self.machines.dead.items()
+            if self.now - since >= NODE_LOSS_SECONDS
+        }
+        self.workload.lose((self.workload.busy_nodes() - alive) | silent)
+
+    # The operator
+
+    async def _notice_changes(self) -> None:
+        """Watches tell, and wake."""
+        if self.api.has_changed:
+            self.api.has_changed = False
+            await self._operator.refresh()
+            self._due = self.now
+
+    async def _reconcile(self) -> None:
+        for body in list(self._operator.known.node_pools):
+            if body["metadata"]["name"] == self._namespace:
+                await self._attempt(body["metadata"]["uid"])
+                return
+        self._due = self.now + LONGEST_STEP
+
+    async def _attempt(self, uid: str) -> None:
+        try:
+            again = await self._operator.reconcile(uid)
+        except RetryAfter as request:
+            again = request.seconds
+        except ReconcileError:
+            again = FAILED_SECONDS
+        except Killed:
+            await self.restart_operator()
+            again = RESTART_SECONDS
+        self._due = self.now + (LONGEST_STEP if again is None else again)
+        body = self._operator.known.node_pools.get(uid)
+        if body is not None and "deletionTimestamp" in body["metadata"]:
+            self.api.has_changed = not body["metadata"].get("finalizers")
+
+    async def restart_operator(self) -> None:
+        """Everything that was in memory is lost."""
+        await self._operator.end()
+        self._operator = self._start()
+        await self._operator.refresh()
+
+    def _start(self) -> OperatorLife:
+        self.lives += 1
+        return OperatorLife(self._client, self._namespace, self.fake.endpoint, self.fake.clock.now, self.executioner)
+
+    def _note_change(self, operation: str, target: str) -> None:
+        if operation == "delete_node" and self.machines.names.get(target) in self.workload.busy_nodes():
+            self.watchman.wrongs.append(f"busy instance {target} is removed")
+
+    def _create_secret(self) -> None:
+        config = self.fake.sdk_config
+        key = {name: config[name] for name in ("tenancy", "user", "fingerprint")} | {"key": config["key_content"]}
+        data = {name: base64.b64encode(value.encode()).decode() for name, value in key.items()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "data": data}
+        self.api.create(f"/api/v1/namespaces/{self._namespace}/secrets", secret)
+
+    def _account(self) -> str:
+        """Where things stand, for who reads a failure."""
+        calls = [f"{c.operation} {c.status} {c.code}" for c in self.fake.log.calls[-30:]]
+        nodes = [(n.name, n.state, n.instance_state) for n in self._cloud_pool.nodes]
+        return f"size {self._cloud_pool.size}, {nodes}, status {self.status}, calls {calls}"
+
+
+_numbers = itertools.count()
+
+
+def new_name(prefix: str = "pool") -> str:
+    return f"{prefix}-{next(_numbers)}"
+
+
+__all__ = ["GPUS", "PoolWorld", "Watchman", "new_name"]
