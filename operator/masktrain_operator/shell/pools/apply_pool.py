@@ -15,6 +15,7 @@ from masktrain_operator.core.types import Manifest
 from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.known_objects import KnownObjects
 from masktrain_operator.shell.oci.client import NodePools
+from masktrain_operator.shell.oci.errors import OciError
 from masktrain_operator.shell.resources import NODES
 from masktrain_operator.shell.work_queue import RetryAfter
 
@@ -34,10 +35,7 @@ class PoolApplier:
             await self._patch(patch)
         if plan.resize is not None:
             await self._resize(pool, plan.resize, oracle)
-        status = plan.status
-        for removal in plan.removals:
-            status = await self._remove(pool, removal, oracle, status)
-        return status
+        return await self._remove_all(pool, plan, oracle)
 
     async def _patch(self, patch: NodePatch) -> None:
         guard = {"uid": patch.uid}
@@ -53,6 +51,18 @@ class PoolApplier:
     async def _resize(self, pool: GPUNodePool, resize: Resize, oracle: NodePools) -> None:
         await oracle.resize(pool.spec.node_pool_id, resize.size, resize.etag)
         logger.info("Asked Oracle for size %d of node pool %s.", resize.size, pool.metadata.name)
+
+    async def _remove_all(self, pool: GPUNodePool, plan: PoolPlan, oracle: NodePools) -> GPUNodePoolStatus | None:
+        """A refusal after the first removal waits for the next look: what was done has to be written down first."""
+        status = plan.status
+        for removal in plan.removals:
+            try:
+                status = await self._remove(pool, removal, oracle, status)
+            except OciError:
+                if status == plan.status:
+                    raise
+                break
+        return status
 
     async def _remove(
         self, pool: GPUNodePool, removal: Removal, oracle: NodePools, status: GPUNodePoolStatus | None

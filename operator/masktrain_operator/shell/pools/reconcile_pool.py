@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -114,7 +114,7 @@ class PoolReconciler:
             status = await self._applier.apply(pool, plan, oracle)
         except OciError as error:
             self._board.expire(pool.metadata.uid)
-            return await self._refused(body, _after_refusal(situation, plan, error), error)
+            return await self._refused(body, _after_refusal(situation, plan, error), error, plan.events)
         if plan.resize is not None or plan.removals:
             self._board.expire(pool.metadata.uid)
         await self._write(body, status)
@@ -137,8 +137,10 @@ class PoolReconciler:
                 return None
         return await self._refused(body, pool.status, error)
 
-    async def _refused(self, body: Manifest, status: GPUNodePoolStatus, error: OciError) -> float:
-        """What was planned but not done is not told. Raises RetryAfter for what passes by itself."""
+    async def _refused(
+        self, body: Manifest, status: GPUNodePoolStatus, error: OciError, seen: Iterable[Event] = ()
+    ) -> float:
+        """Write what was `seen` before Oracle refused, and the refusal. Raises RetryAfter for what passes by itself."""
         again = AGAIN_SECONDS.get(error.kind, OTHERWISE_AGAIN_SECONDS)
         if error.kind in PASSING:
             logger.info("%s Again in %.0f s.", error.sentence, again)
@@ -146,9 +148,11 @@ class PoolReconciler:
         found = OkeError(error.kind.value, error.sentence, error.request_id)
         answer = refused(status, found, error.kind.value, self._board.now())
         known = GPUNodePool.parse(body).status.last_error
+        await self._write(body, answer)
+        for event in seen:
+            await self._events.record(body, event)
         if known is None or known.message != error.sentence:
             await self._events.record(body, Event("Warning", f"Oracle{error.kind}", error.sentence))
-        await self._write(body, answer)
         return again
 
     async def _write(self, body: Manifest, status: GPUNodePoolStatus | None) -> None:
