@@ -9,6 +9,7 @@ from .kube_node import KubeNode
 from .oke import LEAVING_STATES, OkeNode
 from .types import PoolSituation
 
+IDLE_STATES = (NodeState.IDLE, NodeState.DRAINING)
 LOST_AFTER = timedelta(seconds=120)
 """A node that Kubernetes has not heard from for so long does no work any more."""
 REMOVAL_ANSWER = timedelta(seconds=60)
@@ -87,7 +88,7 @@ def _look_at(situation: PoolSituation, entry: PoolNodeStatus) -> PoolNodeStatus:
         joined = entry.joined_time or (situation.now if node.is_usable else None)
         entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
     state = _state(entry, node, oke_node, situation.now)
-    idle_since = node.idle_since if node and state in (NodeState.IDLE, NodeState.DRAINING) else None
+    idle_since = (node.idle_since or situation.now) if node and state in IDLE_STATES else None
     entry = ledger.enter_state(entry, state, situation.now).model_copy(update={"idle_since": idle_since})
     return ledger.with_cost(entry, situation.now, situation.tariff)
 
