@@ -10,7 +10,7 @@ import pytest
 
 from tests.devcluster.cloud import Cloud, CloudSettings, start_cloud
 from tests.devcluster.cluster import Cluster
-from tests.devcluster.conftest import TOLERATE_GPU, shell_pod
+from tests.devcluster.conftest import shell_pod
 from tests.devcluster.install import ORACLE_KEY_SECRET, apply, provide_oracle_key
 from tests.devcluster.waiting import wait_until
 from tests.e2e.conftest import CPU_ONLY, Jobs
@@ -118,7 +118,7 @@ def test_a_pod_of_others_keeps_its_node(jobs: Jobs, pool: Pool) -> None:
     jobs.wait("guest", "jsonpath={.status.state}=Running")
     gpu = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
     selector = {"masktrain.dev/node-pool": POOL}
-    foreign = shell_pod("foreign", "sleep 600", gpu, tolerations=TOLERATE_GPU, nodeSelector=selector)
+    foreign = shell_pod("foreign", "sleep 600", gpu, tolerations=[{"operator": "Exists"}], nodeSelector=selector)
     pool.cluster.kubectl("apply", "--namespace=default", "--filename=-", text=json.dumps(foreign))
     pool.cluster.kubectl("wait", "--namespace=default", "--for=condition=Ready", "pod/foreign", "--timeout=120s")
     node = pool.cluster.kubectl("get", "pod", "foreign", "--namespace=default", "--output=jsonpath={.spec.nodeName}")

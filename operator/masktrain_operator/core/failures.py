@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from masktrain_operator.api.conditions import FailureKind
-from masktrain_trainer.config import ExitCode, Outcome
+from masktrain_trainer.config import PEER_LOST, ExitCode, Outcome
 
 from . import jobs, pods
 from .attempts import Attempt
@@ -55,6 +55,8 @@ def cause_of(attempt: Attempt) -> Cause:
     disrupted = next(filter(pods.is_disrupted, attempt.pods), None)
     if disrupted is not None:
         return _from_disruption(disrupted)
+    if _only_lost_peers(ends) and (silent := _silent_pod(attempt)) is not None:
+        return _from_silence(silent)
     if ends:
         return _from_termination(ends[0])
     return _from_failed_pod(attempt.pods) or _from_condition(jobs.failure(attempt.job or {}))
@@ -62,8 +64,11 @@ def cause_of(attempt: Attempt) -> Cause:
 
 def last_words_time(attempt: Attempt) -> datetime | None:
     """Until when the exit code in the Job's condition is no sufficient cause: its container's own words are coming."""
+    ends = _failed_terminations(attempt)
+    if _only_lost_peers(ends):
+        return ends[0].finished_at + _LAST_WORDS_WAIT
     condition = jobs.failure(attempt.job or {})
-    if not _EXIT_CODE_IN_CONDITION.search(str(condition.get("message", ""))) or _failed_terminations(attempt):
+    if not _EXIT_CODE_IN_CONDITION.search(str(condition.get("message", ""))) or ends:
         return None
     return pods.parse_time(condition["lastTransitionTime"]) + _LAST_WORDS_WAIT
 
@@ -73,6 +78,24 @@ def _failed_terminations(attempt: Attempt) -> list[Termination]:
     ends = [end for pod in attempt.pods if (end := pods.termination(pod)) and end.exit_code != ExitCode.DONE]
     order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1}
     return sorted(ends, key=lambda end: (end.finished_at, order.get(end.exit_code, 0), end.pod))
+
+
+def _only_lost_peers(ends: list[Termination]) -> bool:
+    """Whether all who have said why they failed name somebody else."""
+    said = [parse_final_progress(end.message) for end in ends]
+    return bool(said) and all(p is not None and p.outcome is not None and p.outcome.reason == PEER_LOST for p in said)
+
+
+def _silent_pod(attempt: Attempt) -> Manifest | None:
+    """One that has not ended as far as its kubelet has told: had the trainer crashed, it would have."""
+    return next((pod for pod in attempt.pods if not pods.is_terminal(pod) and pods.termination(pod) is None), None)
+
+
+def _from_silence(pod: Manifest) -> Cause:
+    sentence = (
+        f"Pod {pods.name(pod)} on node {pods.node_name(pod)} fell silent, and its peers lost the connection to it."
+    )
+    return Cause(FailureKind.PREEMPTED, "PodSilent", sentence)
 
 
 def _from_termination(end: Termination) -> Cause:

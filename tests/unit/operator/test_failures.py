@@ -1,16 +1,19 @@
 """Why an attempt ended, from what Kubernetes keeps of it."""
 
+from datetime import timedelta
+
 import pytest
 
 from masktrain_operator.api.conditions import FailureKind
 from masktrain_operator.core.attempts import Attempt
-from masktrain_operator.core.failures import cause_of
+from masktrain_operator.core.failures import cause_of, last_words_time
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import OutcomeKind
-from tests.unit.operator.manifests import batch_job, ended_pod, outcome_message, pod, with_condition
+from masktrain_trainer.config import PEER_LOST, OutcomeKind
+from tests.unit.operator.manifests import NOW, batch_job, ended_pod, outcome_message, pod, with_condition
 
 REFUSED = outcome_message(OutcomeKind.USER_ERROR, "InvalidDataset", "data.yaml names no classes.")
 HUNG = outcome_message(OutcomeKind.HUNG, "Hung", "Rank 1 stood still for 300 s in all_reduce.")
+LOST_PEER = outcome_message(OutcomeKind.CRASHED, PEER_LOST, "RuntimeError: Connection closed by peer")
 STOPPED = outcome_message(OutcomeKind.STOPPED, "Stopped", "Stopped on request.")
 
 
@@ -101,3 +104,21 @@ def test_early_and_late_condition_are_the_same_cause() -> None:
     message = "Container trainer for pod a/b failed with exit code 64 matching FailJob rule at index 1"
     early = cause(job=batch_job(FailureTarget=True, message=message))
     assert early == cause(job=batch_job(Failed=True, message=message))
+
+
+def test_a_rank_that_only_lost_its_peer_names_the_pod_that_fell_silent() -> None:
+    silent = pod(1)
+    silent["spec"]["nodeName"] = "gpu-7"
+    kind, reason, message = cause(ended_pod(0, code=1, message=LOST_PEER), silent)
+    assert (kind, reason) == (FailureKind.PREEMPTED, "PodSilent")
+    assert "masks-0-1-abcde on node gpu-7" in message
+
+
+def test_a_peer_that_crashed_in_its_own_words_is_the_cause() -> None:
+    crash = ended_pod(1, code=139, seconds=0)
+    assert cause(ended_pod(0, code=1, seconds=1, message=LOST_PEER), crash)[0] is FailureKind.CRASHED
+
+
+def test_the_words_of_a_silent_peer_are_waited_for() -> None:
+    attempt = Attempt(0, batch_job(FailureTarget=True), (ended_pod(0, code=1, seconds=9, message=LOST_PEER), pod(1)))
+    assert last_words_time(attempt) == NOW + timedelta(seconds=14)

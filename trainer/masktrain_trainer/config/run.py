@@ -62,6 +62,10 @@ class FailureReason(StrEnum):
     DIVERGED = "Diverged"
 
 
+PEER_LOST = "PeerLost"
+"""Reason of a crash that only says that another rank went away: the cause is elsewhere."""
+
+
 class RunConfig(Contract):
     """One attempt of one job."""
 

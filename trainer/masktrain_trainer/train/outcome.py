@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masktrain_trainer.config import (
+    PEER_LOST,
     TERMINATION_MESSAGE_LIMIT,
     ExitCode,
     Outcome,
@@ -15,8 +16,6 @@ from .child_process import explain_exit
 from .run_directory import RunDirectory, read_document
 
 CRASH_EXIT_CODE = 1
-PEER_LOST = "PeerLost"
-"""Reason of a rank that failed only because another one went away."""
 
 _EXIT_CODES = {
     OutcomeKind.COMPLETE: ExitCode.DONE,

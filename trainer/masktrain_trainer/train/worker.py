@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from masktrain_trainer.config import CONFIG_VARIABLE, Outcome, OutcomeKind, RunConfig
+from masktrain_trainer.config import CONFIG_VARIABLE, PEER_LOST, Outcome, OutcomeKind, RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit, loader_workers
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
@@ -27,7 +27,7 @@ from .errors import UserError
 from .hang import HangLimits
 from .heartbeat import Activity, Heartbeat
 from .initialise import initial_state
-from .outcome import PEER_LOST, crashed
+from .outcome import crashed
 from .precision import choose_format
 from .run_directory import RunDirectory, write_atomically
 from .stacks import register_stack_dump
