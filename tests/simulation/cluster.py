@@ -66,10 +66,10 @@ class Cluster:
 
     # Pods that belong to no job
 
-    def start_foreign_pod(self, node: str, gpus: int = 1) -> GpuPod | None:
-        """None if there is no room; a cordon keeps it away."""
+    def start_foreign_pod(self, node: str, gpus: int = 1, *, despite_cordon: bool = False) -> GpuPod | None:
+        """None if there is no room."""
         manifest = self.nodes.get(node)
-        if manifest is None or not _is_open(manifest) or self._free_gpus(manifest) < gpus:
+        if manifest is None or self._free_gpus(manifest) < gpus or not (despite_cordon or _is_open(manifest)):
             return None
         self._versions += 1
         name = f"foreign-{self._versions}"

@@ -35,6 +35,10 @@ class Machine:
     def is_paid(self) -> bool:
         return self.created is not None and self.ended is None
 
+    @property
+    def is_healthy(self) -> bool:
+        return self.state == "ACTIVE" and self.has_power and self.joined is not None
+
     def view(self) -> OkeNode:
         return OkeNode(self.instance_id, self.name, self.state, self.domain, self.error)
 

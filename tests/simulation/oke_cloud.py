@@ -87,7 +87,7 @@ class CloudPool:
         self.random_victims = 0
         """Times that the size was lowered below the machines there, so that Oracle chose one."""
         self._timeline, self._kubelets = timeline, kubelets
-        self._etag = self._count = 0
+        self._etag = self._count = self._wishes_by_hand = 0
 
     # What the operator asks
 
@@ -127,7 +127,7 @@ class CloudPool:
             raise Stale
         if self.refusal is not None:
             raise Refused(self.refusal)
-        self._set_size(size, by_hand=False)
+        self._set_size(size)
 
     def delete_node(self, instance_id: str) -> str:
         """Terminate one machine and lower the size with it; a machine that is going already just goes on."""
@@ -143,7 +143,8 @@ class CloudPool:
     # What people and Oracle do
 
     def add_by_hand(self, count: int) -> None:
-        self._set_size(self.size + count, by_hand=True)
+        self._wishes_by_hand += count
+        self._set_size(self.size + count)
 
     def remove_by_hand(self, machine: Machine) -> None:
         assert machine.instance_id is not None
@@ -152,7 +153,8 @@ class CloudPool:
     def reclaim(self, machine: Machine) -> None:
         """A preemptible instance is gone at once; the pool makes another one."""
         self._end(machine)
-        self._fill_later(self._open_request(), by_hand=machine.by_hand)
+        self._wishes_by_hand += machine.by_hand
+        self._fill_later(self._open_request())
 
     def cut_power(self, machine: Machine) -> None:
         """Billed on, and Container Engine notices nothing."""
@@ -161,7 +163,7 @@ class CloudPool:
 
     # Inside
 
-    def _set_size(self, size: int, *, by_hand: bool) -> None:
+    def _set_size(self, size: int) -> None:
         self.size = size
         request = self._open_request()
         for machine in [m for m in self.machines if m.error is not None]:
@@ -171,7 +173,7 @@ class CloudPool:
             if machine.instance_id is not None:
                 self.random_victims += 1
             self._take_down(machine, request)
-        self._fill_later(request, by_hand=by_hand)
+        self._fill_later(request)
 
     def _counted(self) -> list[Machine]:
         return [machine for machine in self.machines if machine.counts]
@@ -182,13 +184,14 @@ class CloudPool:
         self.requests.append(request)
         return request
 
-    def _fill_later(self, request: Request, *, by_hand: bool) -> None:
-        self._timeline.after(self.settings.accept_seconds, lambda: self._fill(request, by_hand=by_hand))
+    def _fill_later(self, request: Request) -> None:
+        self._timeline.after(self.settings.accept_seconds, lambda: self._fill(request))
 
-    def _fill(self, request: Request, *, by_hand: bool) -> None:
+    def _fill(self, request: Request) -> None:
         for _ in range(self.size - len(self._counted())):
             self._count += 1
-            machine = Machine(f"{self.name}-{self._count}", f"AD-{self._count % 3 + 1}", by_hand)
+            machine = Machine(f"{self.name}-{self._count}", f"AD-{self._count % 3 + 1}", self._wishes_by_hand > 0)
+            self._wishes_by_hand -= machine.by_hand
             self.machines.append(machine)
             request.waits_for.append(machine)
             self._after(self.settings.provision_seconds, machine, partial(self._provision, machine, request))

@@ -17,6 +17,7 @@ from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, 
 from masktrain_operator.core.pools.pool_rooms import rooms_of
 from masktrain_operator.core.pools.removed import record_removal
 from masktrain_operator.core.pools.scale_down import removal_time, uncordon
+from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.stock import LOST_AFTER, REMOVAL_ANSWER, take_stock
 from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolPlan, PoolSituation, Removal
 
@@ -31,6 +32,8 @@ AGAIN_SECONDS = 2.0
 """After a change at Oracle."""
 STALE_SECONDS = 1.0
 REFUSED_SECONDS = 30.0
+LONGEST_SKIP_SECONDS = 3600.0
+"""People may do something at Oracle that nobody has announced."""
 
 
 class Killed(Exception):
@@ -47,14 +50,15 @@ class Resized:
 
 @dataclass(frozen=True)
 class Removed:
-    """`standing`: instances left that may stay; `was_busy`: at the moment of the call."""
+    """`was_busy`, `was_healthy`: at the moment of the call; `healthy_left`: nodes after it that could work."""
 
     time: float
     pool: str
     instance_id: str
     by_hand: bool
     was_busy: bool
-    standing: int
+    was_healthy: bool
+    healthy_left: int
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class PoolOperator:
         rooms = tuple(rooms_of(s, stock, uids) for s, stock in zip(bare, stocks, strict=True))
         self.admissions = admit(gangs, rooms)
         self._create_jobs()
-        return [_with_admissions(situation, self.admissions) for situation in bare]
+        return [with_admissions(situation, self.admissions) for situation in bare]
 
     def skip_idle_looks(self) -> None:
         """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
@@ -120,7 +124,8 @@ class PoolOperator:
             return
         deadlines = [self._seconds(moment) for name in self.pools for moment in self._deadlines(name)]
         ahead = [moment for moment in deadlines if moment > self._timeline.seconds]
-        steps = math.ceil((min((self._timeline.next_event, *ahead)) - self._timeline.seconds) / wait)
+        latest = self._timeline.seconds + LONGEST_SKIP_SECONDS
+        steps = math.ceil((min((self._timeline.next_event, latest, *ahead)) - self._timeline.seconds) / wait)
         self.next_look = self._timeline.seconds + max(1, steps) * wait
 
     def _situation(self, name: str) -> PoolSituation:
@@ -151,7 +156,10 @@ class PoolOperator:
             status = self._carry_out(situation, plan)
         except (Conflict, Stale):
             return STALE_SECONDS
-        except Refused:
+        except Refused as refusal:
+            status = plan.status or situation.status
+            uid = situation.pool.metadata.uid
+            self._write(name, growth_refused(status, uid, refusal.error.message, situation.now))
             return REFUSED_SECONDS
         if status is not None:
             self._write(name, status)
@@ -189,10 +197,10 @@ class PoolOperator:
             return status
         self._act()
         machine = cloud.past[removal.instance_id]
-        was_busy = self._cluster.is_busy(machine)
+        busy, healthy = self._cluster.is_busy(machine), machine.is_healthy
         request = cloud.delete_node(removal.instance_id)
-        standing = len(cloud.view().alive_instances)
-        deed = Removed(self._timeline.seconds, cloud.name, removal.instance_id, machine.by_hand, was_busy, standing)
+        left = sum(other.is_healthy for other in cloud.machines)
+        deed = Removed(self._timeline.seconds, cloud.name, removal.instance_id, machine.by_hand, busy, healthy, left)
         self.deeds.append(deed)
         return None if status is None else record_removal(status, removal.instance_id, request)
 
@@ -235,7 +243,7 @@ def stored(status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     return GPUNodePoolStatus.model_validate(status.to_manifest())
 
 
-def _with_admissions(situation: PoolSituation, admissions: Admissions) -> PoolSituation:
+def with_admissions(situation: PoolSituation, admissions: Admissions) -> PoolSituation:
     name = situation.pool.metadata.name
     observed = replace(
         situation.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name)

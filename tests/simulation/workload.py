@@ -12,7 +12,7 @@ ANY_POOL = "*"
 """Admitted to wherever there is room: what a gang scheduler without node pools would say."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class TrainingJob:
     """A gang that computes for `seconds` once all its pods run. Times are seconds of the timeline."""
 
@@ -31,6 +31,9 @@ class TrainingJob:
     first_started: float | None = None
     ended: float | None = None
     attempt: int = 0
+
+    def __repr__(self) -> str:
+        return self.name
 
     @property
     def uid(self) -> str:

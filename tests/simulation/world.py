@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.core.pools.plan_pool import plan_pool
-from masktrain_operator.core.pools.types import PoolPlan
+from masktrain_operator.core.pools.types import PoolPlan, Removal
 
 from .cluster import Cluster
 from .machines import Machine, Usage, usage_of
@@ -13,6 +13,10 @@ from .oke_cloud import CloudPool, CloudSettings
 from .pool_operator import Avoided, PoolOperator, Removed, Resized
 from .timeline import START, Timeline
 from .workload import TrainingJob
+
+
+RACER_SECONDS = 100.0
+"""How long a pod runs that got in between."""
 
 
 class Scaler(Protocol):
@@ -89,8 +93,8 @@ class OperatedWorld(World):
         resources = {name: pool for name, (pool, _) in pools.items()}
         self.operator = PoolOperator(self.timeline, self.cluster, self.clouds, resources)
 
-    def wait(self, seconds: float) -> None:
-        self.run(self.operator, seconds)
+    def wait(self, seconds: float, *, skipping: bool = False) -> None:
+        self.run(self.operator, seconds, skipping=skipping)
 
     def submit(self, **job: Any) -> TrainingJob:
         self._jobs += 1
@@ -104,9 +108,25 @@ class OperatedWorld(World):
         situation = next(s for s in self.operator.situations() if s.pool.metadata.name == pool)
         return plan_pool(situation)
 
+    def race(self, gpus: int) -> None:
+        """A scheduler that has not seen the next removal's cordon binds a pod between the plan and the last look."""
+
+        def bind(removal: Removal) -> None:
+            self.operator.before_last_look = lambda _: None
+            if removal.node is not None:
+                pod = self.cluster.start_foreign_pod(removal.node.name, gpus, despite_cordon=True)
+                self.timeline.after(RACER_SECONDS, lambda: self.cluster.end_pod(pod) if pod else None)
+
+        self.operator.before_last_look = bind
+
     def machines(self, pool: str) -> list[Machine]:
         """Those that are paid for."""
         return [machine for machine in self.clouds[pool].past.values() if machine.is_paid]
+
+    def agree_on_whose_machines(self, pool: str) -> None:
+        """Machines that came together are alike: take the operator's word for which of them people added."""
+        for entry in self.operator.pools[pool].status.nodes:
+            self.clouds[pool].past[entry.instance_id].by_hand = not entry.added_by_operator
 
     def change(self, pool: str, **spec: Any) -> None:
         """A person edits the GPUNodePool."""
