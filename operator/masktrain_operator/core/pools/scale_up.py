@@ -15,10 +15,12 @@ LOST_REQUEST = timedelta(seconds=90)
 def scale_up(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
     """First the intention goes into the status; once it is read back from there, Oracle is asked."""
     status = _learn_from_failure(situation, _without_done(situation, status))
-    if situation.is_paused or situation.is_deleting:
+    if situation.is_paused:
         return PoolPlan(status=status)
     if situation.observed.oke.phantoms:
         return PoolPlan(resize=_without_phantoms(situation.observed.oke), status=status)
+    if situation.is_deleting:
+        return PoolPlan(status=_without_vain(situation, status))
     missing = 0 if is_backing_off(status, situation.now) else missing_nodes(situation)
     if missing == 0:
         return PoolPlan(status=_without_vain(situation, status))

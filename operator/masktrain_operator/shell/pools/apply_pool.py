@@ -15,7 +15,7 @@ from masktrain_operator.core.types import Manifest
 from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.known_objects import KnownObjects
 from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError
+from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
 from masktrain_operator.shell.resources import NODES
 from masktrain_operator.shell.work_queue import RetryAfter
 
@@ -53,14 +53,20 @@ class PoolApplier:
         logger.info("Asked Oracle for size %d of node pool %s.", resize.size, pool.metadata.name)
 
     async def _remove_all(self, pool: GPUNodePool, plan: PoolPlan, oracle: NodePools) -> GPUNodePoolStatus | None:
-        """A refusal after the first removal waits for the next look: what was done has to be written down first."""
+        """A refusal after the first removal waits for the next look: what was done has to be written down first.
+
+        So has what may have been done: until it is known, nobody may be put on a node that Oracle was asked to remove.
+        """
         status = plan.status
         for removal in plan.removals:
             try:
                 status = await self._remove(pool, removal, oracle, status)
-            except OciError:
+            except OciError as error:
+                if error.kind is OciErrorKind.UNAVAILABLE and status is not None:
+                    status = record_removal(status, removal.instance_id, None)
                 if status == plan.status:
                     raise
+                logger.warning("%s", error.sentence)
                 break
         return status
 

@@ -12,7 +12,7 @@ from masktrain_operator.api.pool_status import GPUNodePoolStatus
 from masktrain_operator.core.pools.oke import OkeError
 from masktrain_operator.core.pools.plan_pool import needs_finalizer, plan_pool
 from masktrain_operator.core.pools.pool_conditions import refused
-from masktrain_operator.core.pools.pool_release import is_out_of_patience
+from masktrain_operator.core.pools.pool_release import has_nodes_to_remove, is_out_of_patience
 from masktrain_operator.core.pools.pool_story import removals_told
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.types import PoolPlan, PoolSituation
@@ -129,10 +129,9 @@ class PoolReconciler:
         """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
         self._board.put_obstacle(pool.metadata.uid, error.sentence)
         self._wake_waiting_jobs()
-        seen = self._board.seen(pool.metadata.uid)
         if pool.metadata.deletion_timestamp is not None:
-            waited = seen is not None and is_out_of_patience(self._board.situation(pool, seen))
-            if error.kind is OciErrorKind.NOT_FOUND or waited or not pool.status.nodes:
+            waited = is_out_of_patience(pool, self._board.now())
+            if error.kind is OciErrorKind.NOT_FOUND or waited or not has_nodes_to_remove(pool.status):
                 await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
                 return None
         return await self._refused(body, pool.status, error)
@@ -177,6 +176,8 @@ class PoolReconciler:
 def _after_refusal(situation: PoolSituation, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
     """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
     status = plan.status or situation.status
+    if plan.resize is not None:
+        status = status.model_copy(update={"scale_up": situation.status.scale_up})
     if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
         return status
     return growth_refused(status, situation.pool.metadata.uid, error.sentence, situation.now)
