@@ -1,5 +1,6 @@
 """One API server for all; a namespace, a GPUNodePool and a fake cloud for each test."""
 
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -11,12 +12,12 @@ import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from masktrain_operator.shell.client import KubernetesClient
 from tests.api import chart
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.kills import Kills
 from tests.api.pools.machines import Machines
-from tests.api.pools.world import PoolWorld, new_name
+from tests.api.pools.operator_life import Client
+from tests.api.pools.world import PoolWorld
 from tests.devcluster.cluster import Cluster
 from tests.devcluster.layout import REPOSITORY
 from tests.fakes.oci.clock import FakeClock
@@ -27,6 +28,7 @@ from tests.fakes.oci.pool_state import PoolSettings
 
 __all__ = ["oci_credentials"]
 
+_numbers = itertools.count()
 SIX_HOURS = 6 * 3600
 SETTINGS = {"boot_seconds": 15.0, "delete_seconds": 12.0}
 OpenWorld = Callable[..., Awaitable[PoolWorld]]
@@ -49,12 +51,12 @@ def api_server(pools_served: Cluster) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-async def client(pools_served: Cluster) -> AsyncIterator[KubernetesClient]:
+async def client(pools_served: Cluster) -> AsyncIterator[Client]:
     """The operator's own."""
     configuration = Configuration()
     await config.load_kube_config(str(pools_served.kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
     api_client = ApiClient(configuration)
-    yield KubernetesClient(api_client)
+    yield Client(api_client)
     await api_client.close()  # type: ignore[no-untyped-call]
 
 
@@ -73,14 +75,14 @@ def impatient_sdk(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 @pytest.fixture
 async def open_world(
-    api_server: ApiServer, client: KubernetesClient, impatient_sdk: FakeClock, oci_credentials: Credentials
+    api_server: ApiServer, client: Client, impatient_sdk: FakeClock, oci_credentials: Credentials
 ) -> AsyncIterator[OpenWorld]:
     """`await open_world(kills, **settings)`: an empty node pool with `settings`, and a namespace."""
     async with AsyncExitStack() as worlds:
         fakes = worlds.enter_context(ExitStack())
 
         async def opened(kills: Kills = Kills.NONE, **settings: object) -> PoolWorld:
-            name, machines = new_name(), Machines(api_server, impatient_sdk)
+            name, machines = f"pool-{next(_numbers)}", Machines(api_server, impatient_sdk)
             pool = PoolSettings(id=f"ocid1.nodepool.oc1.iad.{name.replace('-', '')}", **{**SETTINGS, **settings})  # type: ignore[arg-type]
             fake = fakes.enter_context(running((pool,), impatient_sdk, oci_credentials, machines))
             api_server.create("/api/v1/namespaces", {"metadata": {"name": name}})

@@ -18,6 +18,7 @@ class Fault:
     """`begin` and `end` switch it on and off; `strike` happens to a pool that has both its nodes.
 
     `replaced`: instances that come and go on top of the two that are wanted, at most.
+    Some faults matter in one direction only.
     """
 
     begin: Switch = _nothing
@@ -26,6 +27,8 @@ class Fault:
     settings: Mapping[str, Any] = field(default_factory=dict)
     replaced: int = 0
     lacks_capacity: bool = False
+    while_growing: bool = True
+    while_shrinking: bool = True
 
 
 def _lack(switch: Switch, **settings: Any) -> Fault:
@@ -34,7 +37,11 @@ def _lack(switch: Switch, **settings: Any) -> Fault:
 
 
 def _calls_fail(switch: Switch) -> Fault:
-    return Fault(switch, lambda world: world.fake.control.clear_call_failures())
+    return Fault(switch, _calls_work)
+
+
+def _calls_work(world: PoolWorld) -> None:
+    world.fake.control.clear_call_failures()
 
 
 def _pool_ails(switch: Switch, **settings: Any) -> Fault:
@@ -55,6 +62,10 @@ def _lose_answers(world: PoolWorld) -> None:
     """Of the SDK's own repetitions too."""
     for operation in ("update_node_pool", "delete_node"):
         world.fake.control.lose_answers(3, operation)
+
+
+def _refuse_growth(world: PoolWorld) -> None:
+    world.fake.control.refuse(400, "LimitExceeded", "Too many nodes.", None, "update_node_pool")
 
 
 def _slow(world: PoolWorld) -> None:
@@ -79,19 +90,15 @@ FAULTS = {
     "pool not found": _pool_ails(lambda world: world.fake.control.hide_pool()),
     "rights withheld": _calls_fail(lambda world: world.fake.control.withhold_rights()),
     "throttled": _calls_fail(lambda world: world.fake.control.throttle(None)),
-    "throttled now and then": _calls_fail(lambda world: world.fake.control.throttle(7)),
     "500": _calls_fail(lambda world: world.fake.control.break_service(None, 500)),
     "503": _calls_fail(lambda world: world.fake.control.break_service(None, 503)),
-    "500 now and then": _calls_fail(lambda world: world.fake.control.break_service(4, 500)),
-    "limit of calls": _calls_fail(
-        lambda world: world.fake.control.refuse(400, "LimitExceeded", "Too many.", None, "update_node_pool")
-    ),
+    "growth refused": Fault(_refuse_growth, _calls_work, while_shrinking=False),
     "incorrect state": _calls_fail(lambda world: world.fake.control.conflict(None)),
     "changed meanwhile": Fault(lambda world: world.fake.control.change_before_next_call()),
     "slow": _calls_fail(_slow),
     "answers lost": _calls_fail(_lose_answers),
-    "removal fails": Fault(lambda world: world.fake.control.fail_next_delete()),
-    "node never joins": Fault(lambda world: world.fake.control.never_join(), replaced=2),
+    "removal fails": Fault(lambda world: world.fake.control.fail_next_delete(), while_growing=False),
+    "node never joins": Fault(lambda world: world.fake.control.never_join(), replaced=2, while_shrinking=False),
     "instance dies": Fault(strike=lambda world: world.fake.control.kill_instance(_first(world)), replaced=1),
     "instance reclaimed": Fault(
         strike=lambda world: world.fake.control.reclaim(_first(world)), settings={"preemptible": True}, replaced=1

@@ -1,5 +1,6 @@
 """Kills of the operator at the calls that it makes to Oracle."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -8,10 +9,11 @@ from typing import Any
 from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.oci.client import NodePools
+from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
 from masktrain_operator.shell.pools.clients import PoolClients
 
 CHANGES = ("resize", "delete_node")
-READS_KILLED = 7
+READS_KILLED = 5
 
 
 class Killed(Exception):
@@ -37,9 +39,26 @@ class Executioner:
         self._reads = 0
         self.before_change: Callable[[str, str], None] = lambda *_: None
         """Told of every change that is about to be asked for."""
+        self._to_delay: set[str] = set()
+        self._delayed: list[tuple[str, str, Callable[[], Awaitable[Any]]]] = []
 
     def again(self) -> None:
         self._reads_allowed = 0
+
+    def delay_next(self, operation: str) -> None:
+        """No answer will come to the next such call, which is carried out at some later time."""
+        self._to_delay.add(operation)
+
+    @property
+    def has_delayed(self) -> bool:
+        return bool(self._delayed)
+
+    async def carry_out_delayed(self) -> None:
+        delayed, self._delayed = self._delayed, []
+        for operation, target, call in delayed:
+            self.before_change(operation, target)
+            with contextlib.suppress(OciError):
+                await call()
 
     async def carry_out(self, operation: str, arguments: tuple[Any, ...], call: Callable[[], Awaitable[Any]]) -> Any:
         is_due = self._is_due(operation, arguments)
@@ -47,6 +66,10 @@ class Executioner:
             raise Killed
         if operation in CHANGES:
             self.before_change(operation, str(arguments[1]))
+        if operation in self._to_delay:
+            self._to_delay.remove(operation)
+            self._delayed.append((operation, str(arguments[1]), call))
+            raise OciError(OciErrorKind.UNAVAILABLE, f"Cannot {operation}: no answer came.")
         answer = await call()
         if is_due:
             raise Killed

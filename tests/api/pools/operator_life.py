@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from masktrain_operator.core.types import Manifest
 from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.events import EventRecorder
 from masktrain_operator.shell.known_objects import KnownObjects
@@ -10,10 +11,22 @@ from masktrain_operator.shell.pools.apply_pool import PoolApplier
 from masktrain_operator.shell.pools.board import PoolBoard
 from masktrain_operator.shell.pools.observe_pool import PoolObserver
 from masktrain_operator.shell.pools.reconcile_pool import PoolReconciler
-from masktrain_operator.shell.resources import NODE_POOLS
+from masktrain_operator.shell.resources import NODE_POOLS, NODES, ResourceKind
 from masktrain_operator.shell.status_writer import StatusWriter
 from masktrain_operator.shell.write_rate import WriteRate
 from tests.api.pools.kills import Executioner, MortalClients
+
+
+class Client(KubernetesClient):
+    """`before_last_look` is called once, just before the operator reads one Node by its name."""
+
+    before_last_look: Callable[[], None] | None = None
+
+    async def get(self, kind: ResourceKind, namespace: str | None, name: str) -> Manifest | None:
+        if kind is NODES and self.before_last_look is not None:
+            hook, self.before_last_look = self.before_last_look, None
+            hook()
+        return await super().get(kind, namespace, name)
 
 
 class OperatorLife:

@@ -6,8 +6,8 @@ no longer than needed, and the books right.
 
 import pytest
 
-from masktrain_operator.core import prices
 from tests.api.pools.conftest import OpenWorld
+from tests.api.pools.endings import assert_paid, is_empty
 from tests.api.pools.faults import FAULTS, Fault
 from tests.api.pools.kills import Kills
 from tests.api.pools.workload import RunningJob
@@ -15,15 +15,16 @@ from tests.api.pools.world import PoolWorld
 
 pytestmark = pytest.mark.api
 
-FAULT_SECONDS = 150.0
+FAULT_SECONDS = 120.0
 NODES = 2
 
-with_faults = pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+GROWING = {name: fault for name, fault in FAULTS.items() if fault.while_growing}
+SHRINKING = {name: fault for name, fault in FAULTS.items() if fault.while_shrinking}
 with_kills = pytest.mark.parametrize("kills", Kills)
 
 
 @with_kills
-@with_faults
+@pytest.mark.parametrize("fault", GROWING.values(), ids=GROWING)
 async def test_grows(open_world: OpenWorld, fault: Fault, kills: Kills) -> None:
     world = await open_world(kills, **fault.settings)
     world.create_pool()
@@ -39,7 +40,7 @@ async def test_grows(open_world: OpenWorld, fault: Fault, kills: Kills) -> None:
 
 
 @with_kills
-@with_faults
+@pytest.mark.parametrize("fault", SHRINKING.values(), ids=SHRINKING)
 async def test_shrinks(open_world: OpenWorld, fault: Fault, kills: Kills) -> None:
     world = await open_world(kills, **fault.settings)
     world.create_pool()
@@ -72,23 +73,7 @@ def is_grown(world: PoolWorld, job: RunningJob) -> bool:
     return world.status["addedNodes"] == NODES == len(world.status["nodes"]) and "scaleUp" not in world.status
 
 
-def is_empty(world: PoolWorld) -> bool:
-    return world.cloud_pool.size == 0 and not world.cloud_pool.nodes and not world.status["nodes"]
-
-
 def assert_in_order(world: PoolWorld, fault: Fault) -> None:
     assert not world.watchman.wrongs
     assert not world.fake.log.violations
     assert fault.lacks_capacity or len(world.fake.ledger.entries()) <= NODES + fault.replaced
-
-
-def assert_paid(world: PoolWorld) -> None:
-    """The status has what the cloud's own books have."""
-    shape = world.cloud_pool.settings.shape
-    price = prices.hourly_price(shape, preemptible=False)
-    assert price is not None
-    minimum = prices.minimum_billed_seconds(shape)
-    assert all(entry.time_terminated is not None for entry in world.fake.ledger.entries())
-    truth = world.fake.ledger.cost(float(price), minimum, world.now)
-    assert float(world.status["cost"]["amount"]) == pytest.approx(truth, rel=0.01)
-    assert world.status["addedNodes"] == 0

@@ -1,19 +1,18 @@
 """One GPUNodePool with everything around it, moved along on one clock."""
 
 import base64
-import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from masktrain_operator.api import labels
-from masktrain_operator.shell.client import KubernetesClient
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.kills import Executioner, Killed, Kills
-from tests.api.pools.machines import Machines
-from tests.api.pools.operator_life import OperatorLife
-from tests.api.pools.workload import GPUS, RunningJob, Workload
+from tests.api.pools.machines import NODES, Machines
+from tests.api.pools.operator_life import Client, OperatorLife
+from tests.api.pools.workload import RunningJob, Workload
 from tests.fakes.oci.clock import FakeClock
 from tests.fakes.oci.in_process import FakeOci
 from tests.fakes.oci.pool_state import Node, Pool
@@ -57,13 +56,13 @@ class PoolWorld:
     def __init__(
         self,
         api: ApiServer,
-        client: KubernetesClient,
+        client: Client,
         fake: FakeOci[FakeClock],
         machines: Machines,
         namespace: str,
         kills: Kills = Kills.NONE,
     ) -> None:
-        self._client, self._namespace = client, namespace
+        self.client, self._namespace = client, namespace
         self.api, self.fake, self.machines = api, fake, machines
         self.workload = Workload(api, namespace)
         self.executioner = Executioner(kills)
@@ -100,6 +99,21 @@ class PoolWorld:
         found = [n for n in self.cloud_pool.counted() if n.instance_id and n.instance_state == "RUNNING"]
         return sorted(found, key=lambda node: (node.time_created, node.name))
 
+    def node(self, name: str) -> dict[str, Any]:
+        return self.api.get(f"{NODES}/{name}")
+
+    def node_names(self) -> list[str]:
+        """Of the instances that work."""
+        return [node.name for node in self.instances()]
+
+    def annotate_node(self, name: str, **annotations: str | None) -> None:
+        changes = {f"{labels.GROUP}/{key}": value for key, value in annotations.items()}
+        self.api.merge(f"{NODES}/{name}", {"metadata": {"annotations": changes}})
+
+    def annotate_pool(self, **annotations: str | None) -> None:
+        changes = {f"{labels.GROUP}/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        self.api.merge(self._path, {"metadata": {"annotations": changes}})
+
     def create_pool(self, **spec: Any) -> None:
         self._create_secret()
         sizes = {"maxNodes": MAX_NODES, "idleSeconds": IDLE_SECONDS}
@@ -127,6 +141,10 @@ class PoolWorld:
         while not done():
             assert self.now < until, self._account()
             await self._step(until)
+
+    def catch_up_with_the_api_server(self, seconds: float) -> None:
+        """Move the clock to `seconds` after the time at which the API server now stamps deletions."""
+        self.fake.clock.advance(time.time() + seconds - self.now)
 
     async def end(self) -> None:
         await self._operator.end()
@@ -195,7 +213,7 @@ class PoolWorld:
         self._due = self.now + (LONGEST_STEP if again is None else again)
         body = self._operator.known.node_pools.get(uid)
         if body is not None and "deletionTimestamp" in body["metadata"]:
-            self.api.has_changed = not body["metadata"].get("finalizers")
+            await self._operator.refresh()  # the end of the pool is told by a watch too
 
     async def restart_operator(self) -> None:
         """Everything that was in memory is lost."""
@@ -205,7 +223,7 @@ class PoolWorld:
 
     def _start(self) -> OperatorLife:
         self.lives += 1
-        return OperatorLife(self._client, self._namespace, self.fake.endpoint, self.fake.clock.now, self.executioner)
+        return OperatorLife(self.client, self._namespace, self.fake.endpoint, self.fake.clock.now, self.executioner)
 
     def _note_change(self, operation: str, target: str) -> None:
         if operation == "delete_node" and self.machines.names.get(target) in self.workload.busy_nodes():
@@ -223,13 +241,3 @@ class PoolWorld:
         calls = [f"{c.operation} {c.status} {c.code}" for c in self.fake.log.calls[-30:]]
         nodes = [(n.name, n.state, n.instance_state) for n in self._cloud_pool.nodes]
         return f"size {self._cloud_pool.size}, {nodes}, status {self.status}, calls {calls}"
-
-
-_numbers = itertools.count()
-
-
-def new_name(prefix: str = "pool") -> str:
-    return f"{prefix}-{next(_numbers)}"
-
-
-__all__ = ["GPUS", "PoolWorld", "Watchman", "new_name"]
