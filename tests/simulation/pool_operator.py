@@ -157,7 +157,8 @@ class PoolOperator:
         except (Conflict, Stale):
             return STALE_SECONDS
         except Refused as refusal:
-            status = plan.status or situation.status
+            intended = {"scale_up": situation.status.scale_up}
+            status = (plan.status or situation.status).model_copy(update=intended)
             uid = situation.pool.metadata.uid
             self._write(name, growth_refused(status, uid, refusal.error.message, situation.now))
             return REFUSED_SECONDS

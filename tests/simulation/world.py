@@ -14,7 +14,6 @@ from .pool_operator import Avoided, PoolOperator, Removed, Resized
 from .timeline import START, Timeline
 from .workload import TrainingJob
 
-
 RACER_SECONDS = 100.0
 """How long a pod runs that got in between."""
 

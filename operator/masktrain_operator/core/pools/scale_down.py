@@ -20,23 +20,24 @@ CORDON_SETTLES = timedelta(seconds=5)
 BEFORE_PAID_HOUR_ENDS = timedelta(seconds=180)
 """A node that is paid for anyway is given back this long before its minimum is over."""
 BUDGET_WINDOW = timedelta(minutes=1)
+WORKING = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
 
 
 def scale_down(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
     """Marks on Nodes, and the removals whose time has come."""
     patches = tuple(_marks(situation, status))
     status = _forget_old_removals(status, situation.now)
-    if situation.is_paused or not (situation.pool.spec.scale_down.enabled or situation.is_deleting):
+    if not _may_shrink(situation):
         return PoolPlan(patches=(*patches, *_uncordon_all(situation, status)), status=status)
     plan = PoolPlan(patches=patches, status=status)
-    allowed = _allowance(situation, status)
+    budget, spare = _budget(situation, status), _above_minimum(situation, status)
     needed = needed_nodes(situation)
     for entry in _by_urgency(situation, status):
-        node = situation.kube_node_of(entry)
-        if not is_removable(situation, entry, needed) or allowed <= 0:
+        node, works = situation.kube_node_of(entry), entry.state in WORKING
+        if not is_removable(situation, entry, needed) or budget <= 0 or (works and spare <= 0):
             plan = plan.and_also(_keep(entry, node, plan.status))
             continue
-        allowed -= 1
+        budget, spare = budget - 1, spare - works
         plan = plan.and_also(_remove(situation, entry, node, plan.status))
     return plan
 
@@ -87,17 +88,33 @@ def learn_from_overdue(situation: PoolSituation, status: GPUNodePoolStatus) -> G
     return status
 
 
+def seconds_held_up(situation: PoolSituation, status: GPUNodePoolStatus) -> float | None:
+    """Until another removal may begin; None while the pool keeps all it has."""
+    if not _may_shrink(situation) or _above_minimum(situation, status) <= 0:
+        return None
+    if _budget(situation, status) > 0:
+        return 0.0
+    return (min(status.recent_removals) + BUDGET_WINDOW - situation.now).total_seconds()
+
+
+def _may_shrink(situation: PoolSituation) -> bool:
+    return not situation.is_paused and (situation.pool.spec.scale_down.enabled or situation.is_deleting)
+
+
 def _head_start(situation: PoolSituation) -> timedelta:
     """Nothing for minimums so short that no node is ever young."""
     return min(BEFORE_PAID_HOUR_ENDS, timedelta(seconds=situation.tariff.minimum_seconds / 2))
 
 
-def _allowance(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
-    """Removals that may begin now: above the minimum of nodes, and within the budget of this minute."""
-    standing = sum(entry.state is not NodeState.DELETING for entry in status.nodes)
-    above_minimum = standing - (0 if situation.is_deleting else situation.pool.spec.min_nodes)
-    budget = situation.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
-    return max(0, min(above_minimum, budget))
+def _budget(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
+    """Removals that may begin in this minute."""
+    return situation.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
+
+
+def _above_minimum(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
+    """How many nodes that work may go: one that boots may never come, a broken one does nothing for the minimum."""
+    working = sum(entry.state in WORKING for entry in status.nodes)
+    return working - (0 if situation.is_deleting else situation.pool.spec.min_nodes)
 
 
 def _by_urgency(situation: PoolSituation, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
