@@ -22,6 +22,7 @@ POOL = "e2e"
 SETTINGS = PoolSettings(
     id="ocid1.nodepool.oc1.iad.e2e", shape="VM.GPU3.2", gpus=2, boot_seconds=1, delete_seconds=1, preemptible=True
 )
+IDLE_SECONDS = 8
 HOURLY_PRICE = Decimal("36.00")
 """So high that a second costs a cent, and rounding hides nothing."""
 ON_POOL = {"nodes": 2, "gpusPerNode": 2, "env": CPU_ONLY, "nodePoolRef": {"name": POOL}}
@@ -64,7 +65,7 @@ def pool(jobs: Jobs) -> Iterator[Pool]:
         "nodePoolId": SETTINGS.id,
         "region": "us-ashburn-1",
         "maxNodes": 2,
-        "idleSeconds": 8,
+        "idleSeconds": IDLE_SECONDS,
         "minimumBilledSeconds": 0,
         "hourlyPrice": str(HOURLY_PRICE),
         "scaleDown": {"drainSeconds": 0},
@@ -89,6 +90,9 @@ def test_nodes_come_for_a_job_and_go_after_it(jobs: Jobs, pool: Pool) -> None:
     assert pool.running() == 0
     assert pool.nodes() == []
     assert {"ScalingUp", "NodeAdded", "NodeRemoved", "NodeGone"} <= pool.events()
+    ended = max(entry.time_terminated or 0 for entry in pool.cloud.ledger().entries())
+    completed = datetime.fromisoformat(jobs.status("first")["completionTime"]).timestamp()
+    assert ended - completed < IDLE_SECONDS + 30, "nodes went at a resync, not when they became idle"
     status = pool.status
     assert (status["size"], status["addedNodes"]) == (0, 0)
     now = datetime.now(UTC).timestamp()

@@ -139,6 +139,7 @@ class Controller:
             status=StatusWriter(self._client, self._known, rate, time.monotonic),
             events=EventRecorder(self._client),
             settings=self._settings.for_plan,
+            wake_pools=self._wake_pools,
         )
 
     async def _serve_metrics(self) -> None:

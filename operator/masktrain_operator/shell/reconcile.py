@@ -35,6 +35,7 @@ class Reconciler:
         status: StatusWriter,
         events: EventRecorder,
         settings: PlanSettings,
+        wake_pools: Callable[[], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._known = known
@@ -43,6 +44,7 @@ class Reconciler:
         self._status = status
         self._events = events
         self._settings = settings
+        self._wake_pools = wake_pools
         self._now = now
         self._admission = asyncio.Lock()
 
@@ -88,9 +90,11 @@ class Reconciler:
     async def _write_status(self, training_job: Manifest, status: Manifest, requeue_after: float | None) -> None:
         """Progress that waits for its turn must not make the plan wait for its moment."""
         try:
-            await self._status.write(training_job, status)
+            is_news = await self._status.write(training_job, status)
         except RetryAfter as wait:
             raise RetryAfter(min(wait.seconds, math.inf if requeue_after is None else requeue_after)) from None
+        if is_news and _condition_states(status) != _condition_states(training_job.get("status", {})):
+            self._wake_pools()  # the watch takes our own write for old news, and a finished gang has left its nodes
 
     async def _report_unparsable(self, training_job: Manifest, error: ValidationError) -> None:
         if await self._status.write(training_job, stalled_status(training_job, error, self._now())):
@@ -99,6 +103,10 @@ class Reconciler:
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)
         self._status.forget(uid)
+
+
+def _condition_states(status: Manifest) -> set[tuple[str, str]]:
+    return {(condition["type"], condition["status"]) for condition in status.get("conditions", ())}
 
 
 def _display_name(training_job: Manifest) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from masktrain_trainer.config import (
+    PEER_LOST,
     TERMINATION_MESSAGE_LIMIT,
     DatasetSummary,
     Outcome,
@@ -15,7 +16,6 @@ from masktrain_trainer.config import (
     Progress,
 )
 from masktrain_trainer.train.outcome import (
-    PEER_LOST,
     crashed,
     exit_code,
     merge_outcomes,
