@@ -32,8 +32,9 @@ def detect(cluster: Cluster, example: Example) -> Path:
     """Run the detector with the job's best.pt on one validation picture that it never trained on."""
     weights = RESULTS / "best.pt"
     s3_client(cluster).download_file("checkpoints", f"{NAMESPACE}/{example.name}/best.pt", str(weights))
-    shutil.unpack_archive(example.archive, RESULTS / "dataset")
-    source = min((RESULTS / "dataset/valid/images").iterdir())
+    dataset = RESULTS / example.name
+    shutil.unpack_archive(example.archive, dataset)
+    source = min((dataset / "valid/images").iterdir())
     paths = {"--weights": weights, "--source": source, "--output": RESULTS / "detections"}
     command = ["masktrain", "detect", *(str(word) for pair in paths.items() for word in pair)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -46,9 +47,10 @@ def show_bill(cluster: Cluster) -> None:
     """Wait until the idle nodes are gone, then say what they cost."""
     console.rule("the nodes go")
     cost = watch_nodes_go(cluster, EMPTY_POOL_SECONDS)["cost"]
+    console.print()
     _print_events(cluster, "default", f"gnp/{POOL}")
     console.print(
-        f"\nThe bill: {cost['gpuSeconds']} GPU seconds, {float(cost['amount']):.2f} USD at list price, "
+        f"\nThe pool's bill: {cost['gpuSeconds']} GPU seconds, {float(cost['amount']):.2f} USD at list price, "
         f"{float(cost['idleAmount']):.2f} USD of it before, between and after training."
     )
 
