@@ -21,7 +21,7 @@ def record_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, no
     before = status.restarts
     progressed = newest_step(status) > before.step_at_start
     crashes = 0 if progressed else before.without_progress + int(is_charged(cause))
-    preemptions = 0 if progressed else before.preemptions_without_progress + int(not is_charged(cause))
+    preemptions = 0 if progressed else before.preemptions_without_progress + int(is_preemption(cause))
     restarts = Restarts(
         total=before.total,
         without_progress=crashes,
@@ -33,6 +33,11 @@ def record_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, no
         retry_time=now + backoff(crashes + preemptions),
     )
     return status.model_copy(update={"restarts": restarts})
+
+
+def record_finality(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """No attempt follows."""
+    return status.model_copy(update={"restarts": status.restarts.model_copy(update={"retry_time": None})})
 
 
 def record_start(status: MaskTrainingJobStatus, attempt: int) -> MaskTrainingJobStatus:
@@ -53,6 +58,10 @@ def backoff(ends_without_progress: int) -> timedelta:
 
 def is_charged(cause: Cause) -> bool:
     return cause.kind in (FailureKind.HUNG, FailureKind.CRASHED)
+
+
+def is_preemption(cause: Cause) -> bool:
+    return cause.kind in (FailureKind.PREEMPTED, FailureKind.STOPPED)
 
 
 def is_exhausted(status: MaskTrainingJobStatus, allowed: int) -> bool:

@@ -11,7 +11,7 @@ from .final_progress import newest_progress
 from .job_cost import cost_sentence, with_cost
 from .progress import merge_progress
 from .rank_zero import newest_rank_zero
-from .restarts import record_start
+from .restarts import record_finality, record_start
 from .situation import Situation
 from .waiting import waiting_sentence
 
@@ -113,7 +113,7 @@ def _reachable_no_more(situation: Situation, status: MaskTrainingJobStatus) -> M
 
 def failed(situation: Situation, status: MaskTrainingJobStatus, reason: str, message: str) -> MaskTrainingJobStatus:
     """`Stalled` together with `Failed`: it is the one that kstatus knows."""
-    status = _reachable_no_more(situation, status)
+    status = record_finality(_reachable_no_more(situation, status))
     for kind in (ConditionType.FAILED, ConditionType.STALLED):
         status = _set(situation, status, kind, True, reason=reason, message=message)
     status = _reconciling(situation, status, State.FAILED, False, reason=Reason.FINISHED, message=message)

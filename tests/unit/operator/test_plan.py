@@ -116,6 +116,8 @@ def test_refused_input_fails_the_job_at_once_with_the_trainers_words() -> None:
         assert world.condition(kind)["message"] == "data.yaml names no classes."
     assert world.condition("DatasetVerified")["status"] == "False"
     assert (world.status["state"], world.status["restarts"]["total"]) == ("Failed", 0)
+    assert world.status["restarts"].get("preemptionsWithoutProgress", 0) == 0
+    assert "retryTime" not in world.status["restarts"]
     assert world.reasons()[-2:] == ["AttemptFailed", "Failed"]
     world.remove_terminating()
     world.run_job_controller()
