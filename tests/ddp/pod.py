@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.config import CheckpointRef, Outcome, Phase, Progress
+from masktrain_trainer.train.heartbeat import Activity, read_heartbeat
+from masktrain_trainer.train.run_directory import RunDirectory
 from tests.ddp.ports import free_port
 
 MASKTRAIN = Path(sys.executable).with_name("masktrain")
@@ -49,6 +51,17 @@ class Pod:
 
     def signal_rank(self, rank: int, number: signal.Signals) -> None:
         os.kill(int((self.folder / "workspace" / "run" / f"worker-{rank}.pid").read_text()), number)
+
+    def freeze_rank(self, rank: int) -> None:
+        """Stop it in the middle of training: validating and saving may take longer before they count as hanging."""
+        heartbeat = RunDirectory(self.folder / "workspace" / "run").heartbeat(rank)
+        while True:
+            self.signal_rank(rank, signal.SIGSTOP)
+            time.sleep(0.05)  # it may be on the other core, some instructions ahead
+            beat = read_heartbeat(heartbeat)
+            if beat is not None and beat.activity is Activity.TRAINING:
+                return
+            self.signal_rank(rank, signal.SIGCONT)
 
     def wait_until(self, condition: Callable[[Progress], bool], timeout: float = 120) -> Progress:
         """Poll `/progress` as the operator does."""
