@@ -1,0 +1,159 @@
+"""Which settings are commented on, which are not, and in what words."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masktrain_trainer.config import Architecture, TrainingSpec
+from masktrain_trainer.data.summary import TrainingStatistics
+from masktrain_trainer.train.advice import advice
+
+NAMES = ("mask", "no mask", "incorrect")
+
+
+def statistics(
+    boxes: tuple[int, ...] = (300, 200, 100), sides: tuple[float, ...] = (0.2,), longer_side: float = 800
+) -> TrainingStatistics:
+    """Sides are fractions of the picture's longer side."""
+    return TrainingStatistics(NAMES[: len(boxes)], boxes, np.array(sides), longer_side)
+
+
+def lines(
+    training: dict[str, Any] | None = None,
+    found: TrainingStatistics | None = None,
+    architecture: Architecture = Architecture.YOLOV5S,
+    ranks: int = 1,
+) -> list[str]:
+    return advice(architecture, TrainingSpec.model_validate(training or {}), found or statistics(), ranks)
+
+
+def assert_only(expected: str | None, found: list[str]) -> None:
+    """Nothing is said, or one line that holds the expected words."""
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"epochs": 300},
+        {"epochs": 790, "patience": 100},
+        {"epochs": 3000, "patience": 0},
+        {"epochs": 3000, "patience": 2500, "schedule": "Cosine"},
+        {"epochs": 3000, "hyperparameters": {"finalLearningRateFraction": 1}},
+        {"imageSize": 416},
+        {"batchSize": 64},
+    ],
+)
+def test_sensible_settings_need_no_advice(training: dict[str, Any]) -> None:
+    assert lines(training) == []
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({"epochs": 3000, "patience": 100}, "400 epochs, where a Linear schedule over 3000 still has 87% of"),
+        ({"epochs": 3000, "patience": 100}, "set training.schedule to Cosine and training.epochs to about 300."),
+        ({"epochs": 3000, "patience": 100, "schedule": "Cosine"}, "a Cosine schedule over 3000 still has 96%"),
+        ({"epochs": 1000, "patience": 30}, "seldom lasts longer than 330 epochs"),
+        ({"epochs": 3000, "hyperparameters": {"finalLearningRateFraction": 0.9}}, "still has 99%"),
+    ],
+)
+def test_a_schedule_that_early_stopping_cuts_off(training: dict[str, Any], expected: str) -> None:
+    (line,) = lines(training)
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ((1000, 500, 101), None),
+        ((1000, 0, 500), None),  # a class without boxes is a warning of the data set's
+        ((0, 0, 0), None),
+        ((1000,), None),
+        ((1000, 500, 100), "mask has 1,000 boxes, up to 10 times as many as incorrect (100); "),
+        ((15000, 10, 53), "mask has 15,000 boxes, up to 1500 times as many as no mask (10), incorrect (53); "),
+    ],
+)
+def test_imbalance(boxes: tuple[int, ...], expected: str | None) -> None:
+    found = lines(found=statistics(boxes))
+    assert_only(expected, found)
+
+
+def test_of_many_rare_classes_the_rarest_are_named() -> None:
+    names = tuple("abcdef")
+    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([0.2]), 800))
+    assert "up to 900 times as many as f (1), e (2), d (3) and 2 more;" in line
+
+
+@pytest.mark.parametrize(
+    ("sides", "longer_side", "expected"),
+    [
+        ((0.0125,), 800, None),  # just 8 px
+        ((0.012, *[0.2] * 10), 800, None),
+        ((0.012, *[0.2] * 3), 800, "25% of the boxes are smaller than 8 px at training.imageSize 640, "),
+        ((0.012, *[0.2] * 3), 800, "; at 672 they would be 0%."),
+        ((0.001, 0.001, 0.0115, 0.2), 800, "; at 800 they would be 50%."),
+        ((0.001, 0.2), 640, "the pictures have no more pixels to give"),
+    ],
+)
+def test_tiny_boxes(sides: tuple[float, ...], longer_side: float, expected: str | None) -> None:
+    found = lines(found=statistics(sides=sides, longer_side=longer_side))
+    assert_only(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "image_size", "expected"),
+    [
+        (Architecture.YOLOV5S, 640, None),
+        (Architecture.YOLOV5S6, 1280, None),
+        (Architecture.YOLOV5S6, 704, None),
+        (Architecture.YOLOV5S, 672, "yolov5s is made for 640 px and trains at 672 px: "),
+        (Architecture.YOLOV5X, 1280, "yolov5x6 has one more for them."),
+        (Architecture.YOLOV5N6, 640, "yolov5n6 is made for 1280 px and trains at 640 px: "),
+    ],
+)
+def test_the_architecture_and_the_image_size(architecture: Architecture, image_size: int, expected: str | None) -> None:
+    found = lines({"imageSize": image_size}, statistics(longer_side=1000), architecture)
+    assert_only(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("longer_side", "expected"),
+    [
+        (1279, None),
+        (321, None),
+        (4000, "longer side is 4000 px on average and training sees it at 640 px: details smaller than 6 px are lost"),
+        (320, "training enlarges it to 640 px: that costs 4 times the computing"),
+    ],
+)
+def test_the_pictures_size(longer_side: float, expected: str | None) -> None:
+    found = lines(found=statistics(longer_side=longer_side))
+    assert_only(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "ranks", "expected"),
+    [
+        (16, 2, []),
+        (8, 1, ["training.batchSize 8 is below 16"]),
+        (14, 2, ["training.batchSize 14 is below 16", "Each of the 2 ranks normalises over its own 7 images"]),
+        (32, 8, ["Each of the 8 ranks normalises over its own 4 images: set training.syncBatchNorm, or a "]),
+    ],
+)
+def test_small_batches(batch_size: int, ranks: int, expected: list[str]) -> None:
+    found = lines({"batchSize": batch_size}, ranks=ranks)
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+
+
+def test_advice_is_one_line_each() -> None:
+    found = lines(
+        {"epochs": 3000, "batchSize": 4, "imageSize": 1280},
+        statistics((1000, 10, 1), (0.001,), 5000),
+        ranks=2,
+    )
+    assert len(found) == 7
+    assert all("\n" not in line and line.endswith(".") for line in found)

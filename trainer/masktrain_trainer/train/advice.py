@@ -1,0 +1,149 @@
+"""What is allowed but seldom wise: one line each, for the log at the start, for `preflight` and for the report.
+
+Every threshold has its source or its reason beside it. Nothing here changes a training, and nothing needs torch.
+"""
+
+import math
+from collections.abc import Iterator
+
+from masktrain_trainer.config import Architecture, Schedule, TrainingSpec
+from masktrain_trainer.data.summary import TrainingStatistics
+
+from .schedule import TrainingSchedule
+
+EXPECTED_EPOCHS = 300
+"""Where the best epoch of a YOLOv5 training usually lies at the latest: the length of its COCO recipes, and what its
+guide tells people to start with (docs.ultralytics.com/yolov5/tutorials/tips_for_best_training_results)."""
+HALF_DECAYED = 0.5
+"""With less than half of its decay behind it, a schedule has hardly begun to do what it is for."""
+IMBALANCE = 10
+"""Times as many boxes: the order of magnitude between LVIS's frequent, common and rare classes, whose AP falls with it
+(Gupta et al. 2019)."""
+NAMED_CLASSES = 3
+TINY_PIXELS = 8
+"""One cell of the finest grid (stride 8): a smaller box covers less than one value of any feature map."""
+TINY_SHARE = 0.1
+"""Of the boxes: fewer can cost at most a tenth of the recall."""
+P5_IMAGE_SIZE = 640
+"""What the architectures without a 6 were made for; those with a 6 were made for 1280 (YOLOv5's table of models)."""
+FAR_SIZE = 2
+"""Halving the sides throws three quarters of the pixels away; doubling them costs four times as much for no detail."""
+SMALL_BATCH = 16
+"""YOLOv5's default; its guide warns of the batch statistics of smaller ones."""
+SMALL_RANK_BATCH = 8
+"""Up to here YOLOv5's guide to several GPUs recommends synchronised batch statistics."""
+LARGEST_IMAGE_SIZE = 4096
+
+
+def advice(
+    architecture: Architecture, training: TrainingSpec, statistics: TrainingStatistics, world_size: int
+) -> list[str]:
+    """One sentence for each setting that fits the data, the model or the other settings badly."""
+    found = (
+        *_schedule(training),
+        *_imbalance(statistics),
+        *_tiny_boxes(architecture, training, statistics),
+        *_architecture(architecture, training),
+        *_picture_size(training, statistics),
+        *_batch(training),
+        *_rank_batch(training, world_size),
+    )
+    return list(found)
+
+
+def _schedule(training: TrainingSpec) -> Iterator[str]:
+    """Early stopping that fires long before the learning rate has decayed."""
+    end, h = EXPECTED_EPOCHS + training.patience, training.hyperparameters
+    if training.patience == 0 or end >= training.epochs:
+        return
+    schedule = TrainingSchedule(h, training.schedule, training.epochs, 1, training.batch_size)
+    left = schedule.decayed_learning_rate(end) / h.learning_rate
+    if 1 - left < HALF_DECAYED * (1 - h.final_learning_rate_fraction):
+        yield (
+            f"With training.patience {training.patience} a training seldom lasts longer than {end} epochs, where a "
+            f"{training.schedule.value} schedule over {training.epochs} still has {left:.0%} of the learning rate, so "
+            f"it never decays: set training.schedule to {Schedule.COSINE.value} and training.epochs to about "
+            f"{EXPECTED_EPOCHS}."
+        )
+
+
+def _imbalance(statistics: TrainingStatistics) -> Iterator[str]:
+    counts = dict(zip(statistics.names, statistics.boxes_per_class, strict=True))
+    most = max(counts, key=lambda name: counts[name])
+    rare = sorted((n for n, boxes in counts.items() if 0 < boxes * IMBALANCE <= counts[most]), key=lambda n: counts[n])
+    if rare:
+        named = ", ".join(f"{name} ({counts[name]:,})" for name in rare[:NAMED_CLASSES])
+        others = f" and {len(rare) - NAMED_CLASSES} more" if len(rare) > NAMED_CLASSES else ""
+        yield (
+            f"The classes are imbalanced: {most} has {counts[most]:,} boxes, up to {counts[most] // counts[rare[0]]} "
+            f"times as many as {named}{others}; rare classes are learnt late and badly, so add pictures of them."
+        )
+
+
+def _tiny_boxes(architecture: Architecture, training: TrainingSpec, statistics: TrainingStatistics) -> Iterator[str]:
+    share = statistics.share_below(TINY_PIXELS, training.image_size)
+    if share < TINY_SHARE:
+        return
+    sentence = (
+        f"{share:.0%} of the boxes are smaller than {TINY_PIXELS} px at training.imageSize {training.image_size}, less "
+        "than a cell of the finest grid, and will mostly be missed"
+    )
+    larger = _size_for_tiny_boxes(architecture.max_stride, training.image_size, statistics)
+    if larger is None:
+        yield f"{sentence}; the pictures have no more pixels to give, so tile them or photograph from nearer."
+    else:
+        yield f"{sentence}; at {larger} they would be {statistics.share_below(TINY_PIXELS, larger):.0%}."
+
+
+def _size_for_tiny_boxes(stride: int, image_size: int, statistics: TrainingStatistics) -> int | None:
+    """The smallest size with few tiny boxes, else the size of the pictures; none if that is no larger."""
+    largest = min(math.ceil(statistics.mean_longer_side / stride) * stride, LARGEST_IMAGE_SIZE)
+    larger = range((image_size // stride + 1) * stride, largest + 1, stride)
+    good = (size for size in larger if statistics.share_below(TINY_PIXELS, size) < TINY_SHARE)
+    return next(good, larger[-1] if larger else None)
+
+
+def _architecture(architecture: Architecture, training: TrainingSpec) -> Iterator[str]:
+    name, size = architecture.value, training.image_size
+    has_p6 = architecture.max_stride == 64
+    if size > P5_IMAGE_SIZE and not has_p6:
+        yield (
+            f"{name} is made for {P5_IMAGE_SIZE} px and trains at {size} px: large objects may outgrow its coarsest "
+            f"grid; {name}6 has one more for them."
+        )
+    if size <= P5_IMAGE_SIZE and has_p6:
+        yield (
+            f"{name} is made for {2 * P5_IMAGE_SIZE} px and trains at {size} px: its fourth head finds little to do; "
+            f"{name.removesuffix('6')} is smaller and faster."
+        )
+
+
+def _picture_size(training: TrainingSpec, statistics: TrainingStatistics) -> Iterator[str]:
+    mean, size = statistics.mean_longer_side, training.image_size
+    if mean >= FAR_SIZE * size:
+        yield (
+            f"The pictures' longer side is {mean:.0f} px on average and training sees it at {size} px: details smaller "
+            f"than {mean / size:.0f} px are lost; a larger training.imageSize keeps them."
+        )
+    if size >= FAR_SIZE * mean:
+        yield (
+            f"The pictures' longer side is {mean:.0f} px on average and training enlarges it to {size} px: that costs "
+            f"{(size / mean) ** 2:.0f} times the computing and adds no detail; lower training.imageSize."
+        )
+
+
+def _batch(training: TrainingSpec) -> Iterator[str]:
+    if training.batch_size < SMALL_BATCH:
+        yield (
+            f"training.batchSize {training.batch_size} is below {SMALL_BATCH}: gradients are accumulated over batches, "
+            "but batch normalisation is not, and its statistics get noisy; take what the memory allows."
+        )
+
+
+def _rank_batch(training: TrainingSpec, world_size: int) -> Iterator[str]:
+    per_rank = training.batch_size // world_size
+    if world_size > 1 and per_rank < SMALL_RANK_BATCH and not getattr(training, "sync_batch_norm", False):
+        yield (
+            f"Each of the {world_size} ranks normalises over its own {per_rank} images: set training.syncBatchNorm, or "
+            f"a training.batchSize of at least {SMALL_RANK_BATCH * world_size}."
+        )
