@@ -7,6 +7,8 @@ import pytest
 
 from masktrain_trainer.config import Architecture, TrainingSpec
 from masktrain_trainer.data.summary import TrainingStatistics
+from masktrain_trainer.report.evaluation import ClassScores, Evaluation
+from masktrain_trainer.report.html import render_report
 from masktrain_trainer.train.advice import advice
 
 NAMES = ("mask", "no mask", "incorrect")
@@ -157,3 +159,20 @@ def test_advice_is_one_line_each() -> None:
     )
     assert len(found) == 7
     assert all("\n" not in line and line.endswith(".") for line in found)
+
+
+def test_the_report_gives_the_advice() -> None:
+    scores = ClassScores(name="all", images=2, labels=3, precision=0.5, recall=0.4, map50=0.45, map50_95=0.2)
+    evaluation = Evaluation(
+        title="team/masks",
+        architecture="yolov5n",
+        image_size=64,
+        epoch=1,
+        epochs_trained=2,
+        stopped_early=False,
+        overall=scores,
+        classes=[scores],
+        advice=["Take <more> pictures."],
+    )
+    assert "Take &lt;more&gt; pictures." in render_report(evaluation, [])
+    assert "Advice" not in render_report(evaluation.model_copy(update={"advice": []}), [])

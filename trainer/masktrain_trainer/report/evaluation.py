@@ -33,7 +33,7 @@ class EvaluatedPicture(Contract):
 
 
 class Evaluation(Contract):
-    """`confusion[predicted][true]` counts; the last row and column are the background."""
+    """`confusion[predicted][true]` counts; the last row and column are the background. `advice`: a sentence each."""
 
     title: str
     architecture: str
@@ -45,3 +45,4 @@ class Evaluation(Contract):
     classes: list[ClassScores]
     confusion: list[list[float]] = Field(default=[])
     pictures: list[EvaluatedPicture] = Field(default=[])
+    advice: list[str] = Field(default=[])

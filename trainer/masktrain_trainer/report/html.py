@@ -36,6 +36,7 @@ def render_report(evaluation: Evaluation, pictures: Sequence[tuple[str, Path]]) 
             f'<h1>{title}</h1><p class="facts">{escape(facts)}</p>',
             "<h2>Validation</h2>",
             _table(evaluation),
+            *_advice(evaluation),
             *(f"<h2>{escape(heading)}</h2>{_image(path, heading)}" for heading, path in pictures),
             "</body></html>\n",
         )
@@ -46,6 +47,13 @@ def _table(evaluation: Evaluation) -> str:
     heading = "".join(f"<th>{word}</th>" for word in _HEADINGS)
     rows = [_row(evaluation.overall, "all"), *(_row(scores, "class") for scores in evaluation.classes)]
     return f"<table><tr>{heading}</tr>{''.join(rows)}</table>"
+
+
+def _advice(evaluation: Evaluation) -> Iterable[str]:
+    """What the next training could do better."""
+    if evaluation.advice:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in evaluation.advice)
+        yield f"<h2>Advice</h2><ul>{lines}</ul>"
 
 
 def _row(scores: ClassScores, style: str) -> str:

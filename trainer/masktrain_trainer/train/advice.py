@@ -6,8 +6,9 @@ Every threshold has its source or its reason beside it. Nothing here changes a t
 import math
 from collections.abc import Iterator
 
-from masktrain_trainer.config import Architecture, Schedule, TrainingSpec
-from masktrain_trainer.data.summary import TrainingStatistics
+from masktrain_trainer.config import Architecture, RunConfig, Schedule, TrainingSpec
+from masktrain_trainer.data.prepared import PreparedDataset
+from masktrain_trainer.data.summary import TrainingStatistics, training_statistics
 
 from .schedule import TrainingSchedule
 
@@ -33,6 +34,11 @@ SMALL_BATCH = 16
 SMALL_RANK_BATCH = 8
 """Up to here YOLOv5's guide to several GPUs recommends synchronised batch statistics."""
 LARGEST_IMAGE_SIZE = 4096
+
+
+def advice_on_run(config: RunConfig, prepared: PreparedDataset, world_size: int) -> list[str]:
+    """`advice` on a job whose data set is prepared."""
+    return advice(config.model.architecture, config.training, training_statistics(prepared), world_size)
 
 
 def advice(

@@ -13,6 +13,7 @@ from masktrain_trainer.model.metrics import ClassMetrics
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.report.evaluation import ClassScores, EvaluatedPicture, Evaluation, PictureBox
 
+from .advice import advice_on_run
 from .context import Context
 from .run_directory import write_atomically
 from .state import TrainingState
@@ -85,6 +86,7 @@ def describe(context: Context, state: TrainingState, validation: Validation, sha
         classes=[_class_scores(name, images_C[index], by_class.get(index)) for index, name in enumerate(names)],
         confusion=confusion.tolist(),
         pictures=[_picture(context, index, *pictures[index]) for index in sorted(pictures)],
+        advice=advice_on_run(config, context.prepared, context.ranks.world_size),
     )
 
 

@@ -21,6 +21,7 @@ from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.prepared import load_prepared
 
+from .advice import advice_on_run
 from .context import Context
 from .distributed import Ranks, process_groups
 from .errors import UserError
@@ -109,6 +110,9 @@ def _introduce(context: Context, state: TrainingState, loader: TrainLoader) -> N
         spec.image_size,
         len(prepared.val.images),
     )
+    if ranks.leads:
+        for line in advice_on_run(context.config, prepared, ranks.world_size):
+            log.info("advice: %s", line)
 
 
 def _device_name(ranks: Ranks) -> str:
