@@ -73,6 +73,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
     "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
     "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),
+    "a frozen head": ({"training__freeze": 25}, "training.freeze must be at most 24"),
+    "a compiled model at many sizes": (
+        {"training__compile": True, "training__multiScale": True},
+        "training.compile and training.multiScale exclude each other",
+    ),
+    "unknown preset": ({"training__preset": "low"}, 'Unsupported value: "low"'),
     "stride of every model": ({"training__imageSize": 100}, "multiple of 32"),
     "no learning": ({"training__hyperparameters": {"learningRate": 0}}, "learningRate"),
     "unknown architecture": ({"model__architecture": "yolov8n"}, 'Unsupported value: "yolov8n"'),
@@ -147,7 +153,7 @@ def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(names
     assert (spec["compute"]["nodes"], spec["compute"]["gpusPerNode"]) == (1, 1)
     assert spec["compute"]["gpuResource"] == "nvidia.com/gpu"
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3
-    assert spec["training"]["hyperparameters"]["learningRate"] == 0.01
+    assert (spec["training"]["preset"], spec["training"]["hyperparameters"]) == ("Low", {})
     assert "image" not in spec["compute"]
 
 

@@ -60,9 +60,9 @@ def spec_rules() -> list[dict[str, str]]:
 def _sizes() -> list[Rule]:
     return [
         Rule(
-            "self.training.batchSize % (self.compute.nodes * self.compute.gpusPerNode) == 0",
+            "self.training.autoBatch || self.training.batchSize % (self.compute.nodes * self.compute.gpusPerNode) == 0",
             "training.batchSize counts the images of all ranks together and must be a multiple of "
-            "compute.nodes x compute.gpusPerNode.",
+            "compute.nodes x compute.gpusPerNode (or leave the batch to training.autoBatch).",
             "training.batchSize",
         ),
         Rule(
@@ -70,6 +70,17 @@ def _sizes() -> list[Rule]:
             "training.imageSize must be a multiple of 64 for the architectures that end in 6: "
             "their largest stride is 64 pixels.",
             "training.imageSize",
+        ),
+        Rule(
+            "self.training.freeze <= 24 || self.model.architecture.endsWith('6')",
+            "training.freeze must be at most 24: this architecture has 24 layers before its head "
+            "(those that end in 6 have 33).",
+            "training.freeze",
+        ),
+        Rule(
+            "!(self.training.compile && self.training.multiScale)",
+            "training.compile and training.multiScale exclude each other: a compiled model trains at one size.",
+            "training.compile",
         ),
     ]
 

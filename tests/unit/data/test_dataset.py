@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.affine import Warp, warp_image, warp_matrix
-from masktrain_trainer.data.dataset import TrainDataset
+from masktrain_trainer.data.dataset import TrainDataset, blend
 from masktrain_trainer.data.mosaic import Region, lay_tiles, paint, seen_region
 from masktrain_trainer.data.prepared import PreparedDataset
 
@@ -31,6 +31,7 @@ hyperparameters = st.builds(
     flip_vertical=st.floats(0, 1),
     flip_horizontal=st.floats(0, 1),
     mosaic=st.floats(0, 1),
+    mixup=st.floats(0, 1),
 )
 
 
@@ -75,6 +76,31 @@ def test_without_augmentation_an_image_is_letterboxed(prepared: PreparedDataset)
     x, _, width, _ = targets[0, 1:]
     assert x - width / 2 >= 8 / 64
     assert x + width / 2 <= 56 / 64
+
+
+def test_mixup_blends_two_mosaics_and_keeps_the_boxes_of_both(prepared: PreparedDataset) -> None:
+    values = Hyperparameters(flip_horizontal=0, hsv_hue=0, hsv_saturation=0, hsv_value=0)
+    plain = TrainDataset(prepared, SIZE, values, 0)
+    mixed = TrainDataset(prepared, SIZE, values.model_copy(update={"mixup": 1.0}), 0)
+    more = 0
+    for index in range(len(SIZES)):
+        (image, targets), (blended, all_targets) = plain.sample(0, index), mixed.sample(0, index)
+        assert not np.array_equal(image, blended)
+        np.testing.assert_array_equal(all_targets[: len(targets)], targets)
+        more += len(all_targets) - len(targets)
+    assert more > 0
+
+
+def test_mixup_belongs_to_mosaics(prepared: PreparedDataset) -> None:
+    values = Hyperparameters(mosaic=0)
+    one = TrainDataset(prepared, SIZE, values, 0).sample(0, 1)
+    other = TrainDataset(prepared, SIZE, values.model_copy(update={"mixup": 1.0}), 0).sample(0, 1)
+    np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_blending_is_a_weighted_mean() -> None:
+    dark, light = np.full((2, 2, 3), 10, np.uint8), np.full((2, 2, 3), 110, np.uint8)
+    np.testing.assert_array_equal(blend(dark, light, 0.25), np.full((2, 2, 3), 85, np.uint8))
 
 
 def test_another_size_than_prepared_is_refused(prepared: PreparedDataset) -> None:

@@ -76,7 +76,8 @@ def test_everything_a_user_writes_is_bounded() -> None:
         ("MaskTrainingJob.spec.model.architecture", "yolov5s"),
         ("MaskTrainingJob.spec.training", {}),
         ("MaskTrainingJob.spec.training.hyperparameters", {}),
-        ("MaskTrainingJob.spec.training.hyperparameters.learningRate", 0.01),
+        ("MaskTrainingJob.spec.training.preset", "Low"),
+        ("MaskTrainingJob.spec.training.autoAnchor", True),
         ("MaskTrainingJob.spec.compute.sharedMemory", "2Gi"),
         ("MaskTrainingJob.spec.compute.nodes", 1),
         ("MaskTrainingJob.spec.limits.maxRestartsWithoutProgress", 3),
@@ -84,6 +85,13 @@ def test_everything_a_user_writes_is_bounded() -> None:
 )
 def test_defaults_are_those_of_the_types(path: str, default: object) -> None:
     assert FIELDS[path]["default"] == default
+
+
+def test_an_unset_hyperparameter_stays_unset_so_that_the_preset_speaks() -> None:
+    """A default in the schema would be stored, and would look like the user's own word."""
+    hyperparameters = FIELDS["MaskTrainingJob.spec.training.hyperparameters"]
+    assert [name for name, schema in hyperparameters["properties"].items() if "default" in schema] == []
+    assert "0.00334 in VOC" in hyperparameters["properties"]["learningRate"]["description"]
 
 
 def test_no_default_is_null() -> None:

@@ -1,6 +1,7 @@
 """The contract between operator and trainer: pydantic models and names, nothing else."""
 
 from .base import Contract
+from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
     TERMINATION_MESSAGE_LIMIT,
     CheckpointRef,
@@ -30,7 +31,6 @@ from .spec import (
     Architecture,
     CheckpointSpec,
     DatasetSpec,
-    Hyperparameters,
     Keep,
     ModelSpec,
     Optimizer,
@@ -48,6 +48,7 @@ __all__ = [
     "DEVICE_VARIABLE",
     "PEER_LOST",
     "POD_UID_VARIABLE",
+    "PRESETS",
     "PROGRESS_PORT",
     "RENDEZVOUS_PORT",
     "RESERVED_VARIABLES",
@@ -61,6 +62,7 @@ __all__ = [
     "DatasetSummary",
     "ExitCode",
     "FailureReason",
+    "HyperparameterOverrides",
     "Hyperparameters",
     "Keep",
     "Losses",
@@ -70,6 +72,7 @@ __all__ = [
     "OutcomeKind",
     "Phase",
     "Precision",
+    "Preset",
     "Progress",
     "RunConfig",
     "Schedule",

@@ -35,6 +35,7 @@ YOLOV5_NAMES = {
     "hyp": "preset",
     "single_cls": "singleClass",
     "sync_bn": "syncBatchNorm",
+    "noautoanchor": "autoAnchor",
 }
 """What YOLOv5's files and flags call it, and what it is called here. A dash in a flag is an underscore here."""
 

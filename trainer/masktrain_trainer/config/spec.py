@@ -5,11 +5,12 @@ cluster's API. Nothing in this module may import more than pydantic: the operato
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from .base import Contract
+from .hyperparameters import HyperparameterOverrides, Hyperparameters, Preset
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
 Uri = Annotated[
@@ -18,7 +19,6 @@ Uri = Annotated[
 ObjectUri = Annotated[
     str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|file:///.+)$", min_length=8, max_length=1024)
 ]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Architecture(StrEnum):
@@ -108,65 +108,6 @@ class DatasetSpec(Contract):
     store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// URI.")
 
 
-class Hyperparameters(Contract):
-    """YOLOv5's hyperparameters under their full names; the defaults are its 'scratch-low' preset."""
-
-    learning_rate: float = Field(default=0.01, gt=0, le=10, description="Initial learning rate (lr0).")
-    final_learning_rate_fraction: Fraction = Field(
-        default=0.01, description="Final learning rate as a fraction of the initial one (lrf)."
-    )
-    momentum: Fraction = Field(default=0.937, description="SGD momentum.")
-    weight_decay: Fraction = Field(default=0.0005, description="Weight decay at the nominal batch size.")
-    nominal_batch_size: int = Field(
-        default=64,
-        ge=1,
-        le=4096,
-        description="Gradients are accumulated until about this many images make one optimizer step.",
-    )
-    warmup_epochs: float = Field(default=3.0, ge=0, le=100, description="Length of the warm-up in epochs.")
-    warmup_min_iterations: int = Field(default=100, ge=0, le=100_000, description="Shortest warm-up in batches.")
-    warmup_momentum: Fraction = Field(default=0.8, description="Momentum at the start of the warm-up.")
-    warmup_bias_learning_rate: Fraction = Field(
-        default=0.1, description="Learning rate of biases at the start of the warm-up."
-    )
-    ema_decay: float = Field(
-        default=0.9999, ge=0, lt=1, description="Final decay of the exponential moving average of the weights."
-    )
-    ema_ramp_steps: int = Field(
-        default=2000, ge=1, le=1_000_000, description="Optimizer steps over which the decay ramps up (time constant)."
-    )
-    box_gain: float = Field(default=0.05, ge=0, le=100, description="Weight of the box loss.")
-    class_gain: float = Field(default=0.5, ge=0, le=100, description="Weight of the class loss.")
-    class_positive_weight: float = Field(
-        default=1.0, gt=0, le=100, description="Weight of positives in the class BCE (cls_pw)."
-    )
-    objectness_gain: float = Field(default=1.0, ge=0, le=100, description="Weight of the objectness loss.")
-    objectness_positive_weight: float = Field(
-        default=1.0, gt=0, le=100, description="Weight of positives in the objectness BCE (obj_pw)."
-    )
-    anchor_threshold: float = Field(
-        default=4.0,
-        gt=1,
-        le=100,
-        description="Largest ratio of a box side to an anchor side that still matches (anchor_t).",
-    )
-    focal_gamma: float = Field(
-        default=0.0, ge=0, le=10, description="Gamma of the focal loss; 0 switches it off (fl_gamma)."
-    )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the class loss.")
-    hsv_hue: Fraction = Field(default=0.015, description="Hue augmentation, fraction.")
-    hsv_saturation: Fraction = Field(default=0.7, description="Saturation augmentation, fraction.")
-    hsv_value: Fraction = Field(default=0.4, description="Value augmentation, fraction.")
-    degrees: float = Field(default=0.0, ge=0, le=180, description="Rotation, plus or minus degrees.")
-    translate: Fraction = Field(default=0.1, description="Translation, plus or minus a fraction of the image.")
-    scale: Fraction = Field(default=0.5, description="Scaling gain, plus or minus.")
-    shear: float = Field(default=0.0, ge=0, le=90, description="Shear, plus or minus degrees.")
-    perspective: float = Field(default=0.0, ge=0, le=0.001, description="Perspective, plus or minus.")
-    flip_vertical: Fraction = Field(default=0.0, description="Probability of an upside-down flip (flipud).")
-    flip_horizontal: Fraction = Field(default=0.5, description="Probability of a left-right flip (fliplr).")
-    mosaic: Fraction = Field(default=1.0, description="Probability that a sample is a mosaic of four images.")
-
-
 class TrainingSpec(Contract):
     epochs: int = Field(default=100, ge=1, le=10_000, description="Passes over the training images.")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="Images per iteration over all ranks together.")
@@ -192,9 +133,61 @@ class TrainingSpec(Contract):
         le=64,
         description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8.",
     )
-    hyperparameters: Hyperparameters = Field(
-        default=Hyperparameters(), description="Overrides of YOLOv5's scratch-low preset."
+    freeze: int = Field(
+        default=0,
+        ge=0,
+        le=33,
+        description="Layers that keep their weights, counted from the input: 10 is the backbone (12 in architectures "
+        "that end in 6).",
     )
+    multi_scale: bool = Field(
+        default=False,
+        description="Train every batch at a size of its own, from half to one and a half times imageSize.",
+    )
+    sync_batch_norm: bool = Field(
+        default=False,
+        description="Normalise over the batches of all ranks together; for few images per rank, on GPUs only.",
+    )
+    single_class: bool = Field(default=False, description="Take all classes for one: find objects, do not tell them.")
+    image_weights: bool = Field(
+        default=False,
+        description="Show images of rare and badly found classes more often, by class counts and the last mAP50-95.",
+    )
+    auto_anchor: bool = Field(
+        default=True,
+        description="Before a new training fit the anchors to the boxes if the default ones recall 98 % or less.",
+    )
+    auto_batch: bool = Field(
+        default=False,
+        description="Take the largest batch that fits into 80 % of the GPUs' memory instead of batchSize; on CPUs "
+        "batchSize stays.",
+    )
+    save_period: int = Field(
+        default=0, ge=0, le=10_000, description="Keep the checkpoint of every so many epochs for good; 0 means none."
+    )
+    compile: bool = Field(
+        default=False, description="Compile the model with torch.compile: minutes at the start, faster steps after."
+    )
+    preset: Preset = Field(
+        default=Preset.LOW,
+        description="Hyperparameters to start from: YOLOv5's scratch-low, scratch-med or scratch-high, which augment "
+        "more and more, or VOC for fine-tuning on little data.",
+    )
+    overrides: HyperparameterOverrides = Field(
+        default=HyperparameterOverrides(),
+        alias="hyperparameters",
+        description="Single hyperparameters that replace the preset's.",
+    )
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """What is in force: the preset, and on top of it what was set."""
+        return self.overrides.over(self.preset)
+
+    def resolved(self) -> dict[str, Any]:
+        """The document of this spec with every hyperparameter in force, for the record."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return document | {"hyperparameters": self.hyperparameters.model_dump(mode="json", by_alias=True)}
 
 
 class CheckpointSpec(Contract):

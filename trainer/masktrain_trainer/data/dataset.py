@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from masktrain_trainer.config import Hyperparameters
@@ -15,6 +16,9 @@ from .geometry import CLIP_EPSILON, xywhn_to_xyxy, xyxy_to_xywhn
 from .letterbox import letterbox, plan_letterbox
 from .mosaic import draw_centre, lay_tiles, mosaic_boxes, paint, seen_region
 from .prepared import PreparedDataset
+
+MIXUP_BETA = 32.0
+"""Of YOLOv5's Beta(32, 32): both images show, at about half strength."""
 
 
 class TrainDataset:
@@ -35,12 +39,21 @@ class TrainDataset:
         """Augmented image (3, H, W) uint8 RGB and its targets (N, 5): class, normalised centre box."""
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
-        image, targets = self._mosaic(rng, index) if rng.random() < h.mosaic else self._single(rng, index)
+        image, targets = self._mixed(rng, index) if rng.random() < h.mosaic else self._single(rng, index)
         if h.hsv_hue or h.hsv_saturation or h.hsv_value:
             image = apply_gains(image, draw_gains(rng, h))
         vertical, horizontal = rng.random(2) < (h.flip_vertical, h.flip_horizontal)
         image, targets = flip(image, targets, vertical=bool(vertical), horizontal=bool(horizontal))
         return channels_first(image), targets
+
+    def _mixed(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
+        """A mosaic, now and then with a second one shining through."""
+        image, targets = self._mosaic(rng, index)
+        chance = self._hyperparameters.mixup
+        if not chance or rng.random() >= chance:
+            return image, targets
+        other, more_targets = self._mosaic(rng, int(rng.integers(len(self))))
+        return blend(image, other, rng.beta(MIXUP_BETA, MIXUP_BETA)), np.concatenate([targets, more_targets])
 
     def _mosaic(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
         """Four images, this one among them, on a canvas of twice the size, warped to the training size."""
@@ -75,6 +88,11 @@ def warped_targets(boxes_N5: Boxes, matrix: np.ndarray, scale: float, output: Si
     kept = worth_keeping(boxes_N5[:, 1:], warped, scale)
     normalised = xyxy_to_xywhn(warped[kept], width=output[1], height=output[0], clip_epsilon=CLIP_EPSILON)
     return np.column_stack([boxes_N5[kept, 0], normalised]).astype(np.float32)
+
+
+def blend(image_HWC: Image, other_HWC: Image, share: float) -> Image:
+    """`share` of the first image, the rest of the other: mixup, arXiv 1710.09412."""
+    return np.asarray(cv2.addWeighted(image_HWC, share, other_HWC, 1 - share, 0), np.uint8)
 
 
 def channels_first(image_HWC: Image) -> Image:

@@ -114,7 +114,7 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "stopped_early": state.stopped_early,
         "ended": state.ended,
         "model_info": describe_model(config, prepared),
-        "training": config.training.model_dump(mode="json", by_alias=True),
+        "training": config.training.resolved(),
     }
 
 
