@@ -145,6 +145,22 @@ class Cluster:
     def is_busy(self, machine: Machine) -> bool:
         return bool(self.pods.get(machine.name))
 
+    # What other autoscalers ask and do
+
+    def is_ready(self, machine: Machine) -> bool:
+        return _is_ready(self.nodes[machine.name])
+
+    def is_open(self, machine: Machine) -> bool:
+        """Whether new pods may be bound to its Node."""
+        return _is_open(self.nodes[machine.name])
+
+    def free_gpus(self, machine: Machine) -> int:
+        return self._free_gpus(self.nodes[machine.name])
+
+    def cordon(self, machine: Machine) -> None:
+        self.nodes[machine.name]["spec"]["unschedulable"] = True
+        self._touch(self.nodes[machine.name])
+
     # The scheduler
 
     def _changed(self) -> None:
@@ -244,9 +260,12 @@ class Cluster:
         return {"type": "Ready", "status": status, "lastTransitionTime": _text(self._timeline.now)}
 
 
+def _is_ready(node: Manifest) -> bool:
+    return bool(node["status"]["conditions"][0]["status"] == "True")
+
+
 def _is_open(node: Manifest) -> bool:
-    ready = node["status"]["conditions"][0]["status"] == "True"
-    return ready and not node["spec"].get("unschedulable", False)
+    return _is_ready(node) and not node["spec"].get("unschedulable", False)
 
 
 def _merge(target: Manifest, patch: Manifest) -> None:

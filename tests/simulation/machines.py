@@ -24,6 +24,8 @@ class Machine:
     has_power: bool = True
     busy_since: float | None = None
     busy_seconds: float = 0.0
+    last_busy: float = 0.0
+    """When the last pod left it."""
     boot_seconds: float = field(default=0.0, repr=False)
 
     @property
@@ -47,7 +49,7 @@ class Machine:
             self.busy_since = now
         if not busy and self.busy_since is not None:
             self.busy_seconds += now - self.busy_since
-            self.busy_since = None
+            self.busy_since, self.last_busy = None, now
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,14 @@ class Kubelets(Protocol):
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """Seconds that things take. `boot_seconds`: from an instance's creation until its GPUs are offered."""
+    """Seconds that things take. `boot_seconds`: from an instance's creation until its GPUs are offered; None for one
+    that never joins.
+    """
 
     shape: str = "VM.GPU.A10.2"
     gpus: int = 2
     preemptible: bool = False
-    boot_seconds: Callable[[], float] = lambda: 240.0
+    boot_seconds: Callable[[], float | None] = lambda: 240.0
     accept_seconds: float = 2.0
     provision_seconds: float = 15.0
     plugin_seconds: float = 20.0
@@ -86,6 +88,8 @@ class CloudPool:
         """Boot times of the next machines, None for one that never joins; then the settings' own."""
         self.random_victims = 0
         """Times that the size was lowered below the machines there, so that Oracle chose one."""
+        self.busy_victims = 0
+        """Machines that somebody asked to terminate while pods ran there."""
         self._timeline, self._kubelets = timeline, kubelets
         self._etag = self._count = self._wishes_by_hand = 0
 
@@ -134,6 +138,7 @@ class CloudPool:
         machine = self.past[instance_id]
         request = self._open_request()
         if machine in self.machines and machine.counts:
+            self.busy_victims += self._kubelets.is_busy(machine)
             self.size -= 1
             self._take_down(machine, request)
         request.begun = True

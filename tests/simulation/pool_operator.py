@@ -16,7 +16,7 @@ from masktrain_operator.core.pools.last_look import objection
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
 from masktrain_operator.core.pools.pool_rooms import rooms_of
 from masktrain_operator.core.pools.removed import record_removal
-from masktrain_operator.core.pools.scale_down import removal_time, uncordon
+from masktrain_operator.core.pools.scale_down import BUDGET_WINDOW, removal_time, uncordon
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.stock import LOST_AFTER, REMOVAL_ANSWER, take_stock
 from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolPlan, PoolSituation, Removal
@@ -225,6 +225,7 @@ class PoolOperator:
         situation = self._situation(name)
         status, spec = situation.status, situation.pool.spec
         found = [status.backoff.until] if status.backoff else []
+        found += [moment + BUDGET_WINDOW for moment in status.recent_removals]
         for entry in status.nodes:
             if entry.state is NodeState.BOOTING:
                 found.append(entry.created_time + timedelta(seconds=spec.provisioning_timeout_seconds + 1))
@@ -262,9 +263,4 @@ def _is_patient(plan: PoolPlan) -> bool:
     """Whether nothing of what it remembers runs out within seconds."""
     status = plan.status
     hasty = (NodeState.DRAINING, NodeState.LOST)
-    return (
-        status is not None
-        and status.scale_up is None
-        and not status.recent_removals
-        and not any(entry.state in hasty for entry in status.nodes)
-    )
+    return status is not None and status.scale_up is None and not any(entry.state in hasty for entry in status.nodes)
