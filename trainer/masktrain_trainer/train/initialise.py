@@ -16,6 +16,7 @@ from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.stores.errors import StoreDenied
 
+from .anchors import suit_anchors
 from .context import Context
 from .distributed import Ranks
 from .early_stopping import EarlyStopping
@@ -23,6 +24,7 @@ from .ema import ModelEma
 from .errors import UserError
 from .optimizer import build_optimizer
 from .precision import build_scaler
+from .preparation import freeze, synchronise_batch_norms
 from .run_directory import read_document
 from .stage_result import RestoreResult
 from .state import TrainingState, restore_state
@@ -46,6 +48,8 @@ def initial_state(context: Context) -> TrainingState:
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
+    if context.training.auto_anchor and start.checkpoint is None:
+        suit_anchors(model, context.prepared, context.training, context.ranks)
     model.to(device=context.ranks.device).to(memory_format=torch.channels_last)
     state = _fresh_state(context, model)
     torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
@@ -91,13 +95,17 @@ def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
 
 
 def _fresh_state(context: Context, model: Yolo) -> TrainingState:
-    h = context.hyperparameters
+    h, training = context.hyperparameters, context.training
+    ema = ModelEma(model, h.ema_decay, h.ema_ramp_steps)
+    freeze(model, training.freeze)
+    if training.sync_batch_norm:
+        synchronise_batch_norms(model, context.ranks)
     return TrainingState(
         model=model,
-        ema=ModelEma(model, h.ema_decay, h.ema_ramp_steps),
-        optimizer=build_optimizer(model, h, context.training.batch_size, context.training.optimizer),
+        ema=ema,
+        optimizer=build_optimizer(model, h, training.batch_size, training.optimizer),
         scaler=build_scaler(context.ranks.device, context.format),
-        early_stopping=EarlyStopping(context.training.patience),
+        early_stopping=EarlyStopping(training.patience),
         loss_sums_3=torch.zeros(3, device=context.ranks.device),
     )
 
