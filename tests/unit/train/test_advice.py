@@ -84,6 +84,14 @@ def test_imbalance(boxes: tuple[int, ...], expected: str | None) -> None:
     assert_only(expected, found)
 
 
+def test_what_is_switched_on_already_is_not_recommended() -> None:
+    imbalanced = statistics((1000, 500, 100))
+    assert lines(found=imbalanced)[0].endswith("add pictures of them or set training.imageWeights.")
+    assert lines({"imageWeights": True}, imbalanced)[0].endswith("add pictures of them.")
+    assert lines({"syncBatchNorm": True, "batchSize": 16}, ranks=4) == []
+    assert lines({"autoBatch": True, "batchSize": 4}, ranks=4) == []
+
+
 def test_of_many_rare_classes_the_rarest_are_named() -> None:
     names = tuple("abcdef")
     (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([0.2]), 800))

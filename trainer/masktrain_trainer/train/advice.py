@@ -47,7 +47,7 @@ def advice(
     """One sentence for each setting that fits the data, the model or the other settings badly."""
     found = (
         *_schedule(training),
-        *_imbalance(statistics),
+        *_imbalance(training, statistics),
         *_tiny_boxes(architecture, training, statistics),
         *_architecture(architecture, training),
         *_picture_size(training, statistics),
@@ -73,7 +73,7 @@ def _schedule(training: TrainingSpec) -> Iterator[str]:
         )
 
 
-def _imbalance(statistics: TrainingStatistics) -> Iterator[str]:
+def _imbalance(training: TrainingSpec, statistics: TrainingStatistics) -> Iterator[str]:
     counts = dict(zip(statistics.names, statistics.boxes_per_class, strict=True))
     most = max(counts, key=lambda name: counts[name])
     rare = sorted((n for n, boxes in counts.items() if 0 < boxes * IMBALANCE <= counts[most]), key=lambda n: counts[n])
@@ -82,7 +82,8 @@ def _imbalance(statistics: TrainingStatistics) -> Iterator[str]:
         others = f" and {len(rare) - NAMED_CLASSES} more" if len(rare) > NAMED_CLASSES else ""
         yield (
             f"The classes are imbalanced: {most} has {counts[most]:,} boxes, up to {counts[most] // counts[rare[0]]} "
-            f"times as many as {named}{others}; rare classes are learnt late and badly, so add pictures of them."
+            f"times as many as {named}{others}; rare classes are learnt late and badly, so add pictures of them"
+            f"{'' if training.image_weights else ' or set training.imageWeights'}."
         )
 
 
@@ -139,7 +140,7 @@ def _picture_size(training: TrainingSpec, statistics: TrainingStatistics) -> Ite
 
 
 def _batch(training: TrainingSpec) -> Iterator[str]:
-    if training.batch_size < SMALL_BATCH:
+    if training.batch_size < SMALL_BATCH and not training.auto_batch:
         yield (
             f"training.batchSize {training.batch_size} is below {SMALL_BATCH}: gradients are accumulated over batches, "
             "but batch normalisation is not, and its statistics get noisy; take what the memory allows."
@@ -148,7 +149,9 @@ def _batch(training: TrainingSpec) -> Iterator[str]:
 
 def _rank_batch(training: TrainingSpec, world_size: int) -> Iterator[str]:
     per_rank = training.batch_size // world_size
-    if world_size > 1 and per_rank < SMALL_RANK_BATCH and not getattr(training, "sync_batch_norm", False):
+    if training.auto_batch:
+        return
+    if world_size > 1 and per_rank < SMALL_RANK_BATCH and not training.sync_batch_norm:
         yield (
             f"Each of the {world_size} ranks normalises over its own {per_rank} images: set training.syncBatchNorm, or "
             f"a training.batchSize of at least {SMALL_RANK_BATCH * world_size}."

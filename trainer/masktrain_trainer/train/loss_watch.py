@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-NAMED_IMAGES = 4
+NAMED_IMAGES = 8
 
 
 @dataclass(frozen=True)
 class BadLoss:
-    """The first batch whose loss was not finite; `items` are box, objectness and class loss."""
+    """The first batch whose loss was not finite; `items` are box, objectness and class loss.
+
+    `image_names` are those that the samples were made for; a mosaic shows three more of the split in each.
+    """
 
     step: int
     epoch: int
@@ -20,10 +23,12 @@ class BadLoss:
 
     def sentence(self) -> str:
         box, objectness, classification = self.items
+        others = len(self.image_names) - NAMED_IMAGES
+        names = ", ".join(self.image_names[:NAMED_IMAGES]) + (f" and {others} more" if others > 0 else "")
         return (
             f"The loss is not finite at step {self.step} of epoch {self.epoch}: box {box:.4g}, objectness "
-            f"{objectness:.4g}, class {classification:.4g}, with the images {', '.join(self.image_names)}; "
-            "lower training.hyperparameters.learningRate or set training.precision to Float32."
+            f"{objectness:.4g}, class {classification:.4g}, with the images {names}; checkpoints from before are kept; "
+            "lower training.hyperparameters.learningRate, or set training.precision to Float32 if it is not."
         )
 
 
@@ -66,7 +71,7 @@ class LossWatch:
     def _judge(self, copy: _Copy) -> None:
         if not torch.isfinite(copy.items_3).all():
             box, objectness, classification = copy.items_3.tolist()
-            names = tuple(self._image_names[index] for index in copy.image_indices_B[:NAMED_IMAGES].tolist())
+            names = tuple(self._image_names[index] for index in copy.image_indices_B.tolist())
             self.bad = BadLoss(copy.step, copy.epoch, (box, objectness, classification), names)
 
 

@@ -11,11 +11,12 @@ import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from masktrain_trainer.config import CONFIG_VARIABLE, PEER_LOST, Outcome, OutcomeKind, RunConfig
+from masktrain_trainer.config import CONFIG_VARIABLE, PEER_LOST, FailureReason, Outcome, OutcomeKind, RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit, loader_workers
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
@@ -28,9 +29,11 @@ from .errors import UserError
 from .hang import HangLimits
 from .heartbeat import Activity, Heartbeat
 from .initialise import initial_state
+from .out_of_memory import explain_out_of_memory
 from .outcome import crashed
 from .precision import choose_format
 from .run_directory import RunDirectory, write_atomically
+from .shared_memory import require_shared_memory
 from .stacks import register_stack_dump
 from .state import TrainingState
 from .training import Training
@@ -71,10 +74,27 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
         context = Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
         with _open_loader(context) as loader:
             state = initial_state(context)
+            require_shared_memory(context, state)
             if not state.ended:
                 loader.start(state.position.epoch, state.position.batch)
             _introduce(context, state, loader)
-            return Training(context, state, loader).run()
+            return _run(context, state, loader)
+
+
+def _run(context: Context, state: TrainingState, loader: TrainLoader) -> Outcome:
+    try:
+        return Training(context, state, loader).run()
+    except torch.OutOfMemoryError as error:
+        _leave_at_once(context, explain_out_of_memory(context, state, error))
+
+
+def _leave_at_once(context: Context, message: str) -> NoReturn:
+    """The other ranks wait in a collective that this one never joins, and a tidy end would wait for them: torchrun ends
+    them when it sees this one fail.
+    """
+    outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=FailureReason.INVALID_CONFIGURATION, message=message)
+    write_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
+    os._exit(1)
 
 
 def _open_loader(context: Context) -> TrainLoader:
