@@ -11,12 +11,19 @@ from masktrain_trainer.checkpoint.retention import abandoned, kept_when_complete
 from masktrain_trainer.config import Keep
 
 
-def manifest(attempt: int, run: int, step: int, fitness: float | None = None) -> Manifest:
+def manifest(attempt: int, run: int, step: int, fitness: float | None = None, *, periodic: bool = False) -> Manifest:
     names = ["state.pt", "model.pt"] if fitness is not None else ["state.pt"]
     files = [StoredFile(name=name, size_bytes=1, sha256=f"{attempt}{run}{step}".ljust(64, "0")) for name in names]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return Manifest(
-        attempt=attempt, run=run, epoch=step // 10, step=step, fitness=fitness, created_at=moment, files=files
+        attempt=attempt,
+        run=run,
+        epoch=step // 10,
+        step=step,
+        fitness=fitness,
+        periodic=periodic,
+        created_at=moment,
+        files=files,
     )
 
 
@@ -51,6 +58,15 @@ def test_retention_keeps_the_best_the_newest_two_and_what_is_not_ours(
     assert keep is not Keep.ALL or not doomed
     left = [one for one in found if one not in doomed]
     assert superseded(left, fence, keep) == []
+
+
+@given(keep=st.sampled_from(list(Keep)))
+def test_periodic_checkpoints_stay_for_good(keep: Keep) -> None:
+    found = [manifest(0, 0, step, 0.1, periodic=step % 30 == 0) for step in range(0, 100, 10)]
+    periodic = [one for one in found if one.periodic]
+    assert [one.step for one in periodic] == [0, 30, 60, 90]
+    assert not [one for one in superseded(found, Fence(0, 0), keep) if one.periodic]
+    assert [one for one in kept_when_complete(found, keep) if one.periodic] == periodic
 
 
 def test_files_without_a_manifest_go_if_no_later_writer_may_be_sending_them() -> None:

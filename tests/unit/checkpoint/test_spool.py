@@ -7,10 +7,10 @@ import pytest
 from masktrain_trainer.checkpoint.spool import Spool
 
 
-def offer(spool: Spool, content: str, *, is_best: bool = False) -> None:
+def offer(spool: Spool, content: str, *, is_best: bool = False, is_periodic: bool = False) -> None:
     unfinished = spool.unfinished()
     unfinished.write_text(content)
-    spool.publish(unfinished, is_best=is_best)
+    spool.publish(unfinished, is_best=is_best, is_periodic=is_periodic)
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,14 @@ def offer(spool: Spool, content: str, *, is_best: bool = False) -> None:
         (["l1", "b2"], ["b2"]),
         (["b1", "b2"], ["b2"]),
         (["b1", "l2", "b3", "l4"], ["b3", "l4"]),
+        (["p1", "p2", "l3", "b4", "l5"], ["p1", "p2", "b4", "l5"]),
+        (["b1", "l2", "p3"], ["b1", "p3"]),
     ],
 )
 def test_the_newest_replaces_what_it_makes_useless(tmp_path: Path, offered: list[str], waiting: list[str]) -> None:
     spool = Spool(tmp_path)
     for content in offered:
-        offer(spool, content, is_best=content.startswith("b"))
+        offer(spool, content, is_best=content.startswith("b"), is_periodic=content.startswith("p"))
     assert [path.read_text() for path in spool.waiting()] == waiting
 
 
@@ -48,13 +50,14 @@ def test_a_taken_snapshot_is_never_replaced_and_outlives_its_uploader(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("taken", "newer", "next_"), [("l1", "l2", "l2"), ("l1", "b2", "b2"), ("b1", "l2", "b1"), ("b1", "b2", "b2")]
+    ("taken", "newer", "next_"),
+    [("l1", "l2", "l2"), ("l1", "b2", "b2"), ("b1", "l2", "b1"), ("b1", "b2", "b2"), ("p1", "b2", "p1")],
 )
 def test_a_failed_snapshot_gives_way_to_a_newer_one_but_a_best_only_to_a_best(
     tmp_path: Path, taken: str, newer: str, next_: str
 ) -> None:
     spool = Spool(tmp_path)
-    offer(spool, taken, is_best=taken.startswith("b"))
+    offer(spool, taken, is_best=taken.startswith("b"), is_periodic=taken.startswith("p"))
     assert spool.take() is not None
     offer(spool, newer, is_best=newer.startswith("b"))
     found = spool.take()

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from masktrain_trainer.train.checkpointer import CheckpointClock
+import pytest
+
+from masktrain_trainer.train.checkpointer import CheckpointClock, is_periodic
 from masktrain_trainer.train.progress_writer import Pace, ProgressWriter, as_losses
 from masktrain_trainer.train.run_directory import RunDirectory
 
@@ -26,6 +28,11 @@ def test_a_checkpoint_is_due_once_per_interval() -> None:
     interval.restart()
     clock.now = 24
     assert not interval.due()
+
+
+@pytest.mark.parametrize(("save_period", "kept"), [(0, []), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]), (10, [0])])
+def test_every_so_many_epochs_a_checkpoint_is_kept(save_period: int, kept: list[int]) -> None:
+    assert [epoch for epoch in range(7) if is_periodic(epoch, save_period)] == kept
 
 
 def test_the_remaining_time_counts_validations() -> None:

@@ -22,7 +22,10 @@ class StoredFile(Contract):
 
 
 class Manifest(Contract):
-    """Written last: a checkpoint exists if and only if this does. `fitness` is None if this epoch was not validated."""
+    """Written last: a checkpoint exists if and only if this does.
+
+    `fitness` is None if this epoch was not validated; a `periodic` one stays whatever comes after it.
+    """
 
     format: Literal["masktrain-checkpoint-v1"] = FORMAT
     attempt: int
@@ -30,6 +33,7 @@ class Manifest(Contract):
     epoch: int
     step: int
     fitness: float | None = None
+    periodic: bool = False
     created_at: datetime
     files: list[StoredFile]
 

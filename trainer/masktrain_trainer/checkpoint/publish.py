@@ -78,6 +78,7 @@ def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> M
         epoch=meta.epoch,
         step=meta.step,
         fitness=meta.fitness if meta.fitness is not None and math.isfinite(meta.fitness) else None,
+        periodic=meta.periodic,
         created_at=datetime.now(UTC),
         files=[file.stored() for file in files],
     )

@@ -17,11 +17,13 @@ KEEP_WHILE_RUNNING = 2  # the newest may turn out unreadable when it is needed
 
 
 def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep) -> list[Manifest]:
-    """What may be deleted while the job runs: neither the best nor the newest two, nothing of a higher fence. Pure."""
+    """What may be deleted while the job runs: neither the best nor the newest two, no periodic one, nothing of a higher
+    fence. Pure.
+    """
     if keep is Keep.ALL:
         return []
     ordered = newest_first(manifests)
-    kept = [*ordered[:KEEP_WHILE_RUNNING], best(ordered)]
+    kept = [*ordered[:KEEP_WHILE_RUNNING], best(ordered), *_periodic(ordered)]
     return [manifest for manifest in ordered if manifest not in kept and manifest.fence <= fence]
 
 
@@ -31,13 +33,17 @@ def abandoned(orphans: Iterable[str], keys: JobKeys, fence: Fence) -> list[str]:
 
 
 def kept_when_complete(manifests: Sequence[Manifest], keep: Keep) -> list[Manifest]:
-    """What stays below the job's uid once its best.pt is proven to be among the outputs. Pure."""
+    """What stays below the job's uid once its best.pt is proven to be among the outputs; periodic ones always. Pure."""
     if keep is Keep.BEST:
-        return []
+        return _periodic(manifests)
     if keep is Keep.ALL:
         return list(manifests)
-    chosen = [best(manifests), *newest_first(manifests)[:1]]
+    chosen = [best(manifests), *newest_first(manifests)[:1], *_periodic(manifests)]
     return [manifest for manifest in manifests if manifest in chosen]
+
+
+def _periodic(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest.periodic]
 
 
 def retain(store: Store, keys: JobKeys, fence: Fence, journal: Journal, keep: Keep) -> None:

@@ -1,8 +1,9 @@
 """The folder in shared memory where the training process leaves snapshots for the uploader.
 
-At most two wait: a newer snapshot replaces a waiting one, but an ordinary one never replaces a best. The uploader takes
-one at a time, by renaming it, so that writer and reader never hold the same file. One file that is no longer needed is
-kept for the next snapshot: writing over memory that is there already costs half as much as getting new.
+At most two wait, and the periodic ones: a newer snapshot replaces a waiting one, but an ordinary one never replaces a
+best, and nothing replaces a periodic one while there is memory. The uploader takes one at a time, by renaming it, so
+that writer and reader never hold the same file. One file that is no longer needed is kept for the next snapshot:
+writing over memory that is there already costs half as much as getting new.
 """
 
 import contextlib
@@ -11,13 +12,15 @@ from pathlib import Path
 
 _BEST = ".best"
 _LAST = ".last"
+_PERIODIC = ".periodic"
+_WAITING = (_BEST, _LAST, _PERIODIC)
 _TAKEN = ".taken"
 _SPARE = "spare"
 
 
 @dataclass(frozen=True)
 class Spool:
-    """File names: `<number>.best` and `<number>.last` wait, the same with `.taken` behind is the uploader's."""
+    """File names: `<number>.best`, `.last` and `.periodic` wait, the same with `.taken` behind is the uploader's."""
 
     folder: Path
 
@@ -31,10 +34,12 @@ class Spool:
             path.touch(mode=0o600)
         return path
 
-    def publish(self, unfinished: Path, *, is_best: bool) -> None:
+    def publish(self, unfinished: Path, *, is_best: bool, is_periodic: bool = False) -> None:
         """Offer the written snapshot, and drop the waiting ones that it makes useless."""
-        replaced = self.waiting() if is_best else [path for path in self.waiting() if path.suffix == _LAST]
-        unfinished.rename(self.folder / f"{self._next_number():08d}{_BEST if is_best else _LAST}")
+        useless = (_LAST, _BEST) if is_best else (_LAST,)
+        replaced = [path for path in self.waiting() if path.suffix in useless]
+        kind = _PERIODIC if is_periodic else _BEST if is_best else _LAST
+        unfinished.rename(self.folder / f"{self._next_number():08d}{kind}")
         for path in replaced:
             self.release(path)
 
@@ -45,12 +50,12 @@ class Spool:
 
     def make_room(self) -> None:
         """Free memory at the cost of waiting snapshots that are not a best."""
-        for path in (self.folder / _SPARE, *(path for path in self.waiting() if path.suffix == _LAST)):
+        for path in (self.folder / _SPARE, *(path for path in self.waiting() if path.suffix != _BEST)):
             path.unlink(missing_ok=True)
 
     def waiting(self) -> list[Path]:
         """Oldest first."""
-        return sorted(path for path in self.folder.glob("*") if path.suffix in (_BEST, _LAST))
+        return sorted(path for path in self.folder.glob("*") if path.suffix in _WAITING)
 
     def take(self) -> Path | None:
         """The oldest waiting snapshot, now the caller's, to be released; first one that a failed or ended uploader had
@@ -66,10 +71,12 @@ class Spool:
         return None
 
     def pending(self) -> int:
-        return sum(1 for path in self.folder.glob("*") if path.suffix in (_BEST, _LAST, _TAKEN))
+        return sum(1 for path in self.folder.glob("*") if path.suffix in (*_WAITING, _TAKEN))
 
     def _is_useless(self, taken: Path) -> bool:
         is_best = taken.stem.endswith(_BEST)
+        if taken.stem.endswith(_PERIODIC):
+            return False
         return any(path.suffix == _BEST or not is_best for path in self.waiting())
 
     def _next_number(self) -> int:

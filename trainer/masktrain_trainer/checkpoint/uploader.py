@@ -148,7 +148,7 @@ class Uploader:
         """Also what beats the best that is stored, even if training has seen a better one that was lost."""
         top = best(self._known)
         beats = meta.fitness is not None and (top is None or meta.fitness > (top.fitness or 0.0))
-        return beats or meta.is_best or meta.reason == "final"
+        return beats or meta.is_best or meta.periodic or meta.reason == "final"
 
     def _settle(self) -> None:
         journal = read_journal(self.store, self.keys, self._known)

@@ -36,6 +36,11 @@ class CheckpointClock:
         self._last = self.clock()
 
 
+def is_periodic(epoch: int, save_period: int) -> bool:
+    """Whether the checkpoint after `epoch` is kept for good: as in YOLOv5 every save_period-th, epoch 0 too."""
+    return save_period > 0 and epoch % save_period == 0
+
+
 def hand_over(spool: Path, document: dict[str, Any], meta: SnapshotMeta) -> bool:
     """Whether the checkpoint is in the spool. Memory too small for it costs checkpoints, not the training."""
     started = time.monotonic()

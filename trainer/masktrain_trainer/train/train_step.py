@@ -13,6 +13,7 @@ from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
 
 from .distributed import Ranks
+from .multi_scale import resized
 from .precision import autocast
 from .state import TrainingState
 
@@ -52,13 +53,15 @@ class TrainStep:
         self._network = distribute(state.model, ranks)
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
 
-    def backward(self, batch: Batch, *, synchronise: bool) -> Tensor:
+    def backward(self, batch: Batch, *, synchronise: bool, image_size: int | None = None) -> Tensor:
         """Add this batch's gradients; box, objectness and class loss come back, on the device.
 
-        Only the batch before an optimizer step synchronises the ranks. DDP averages over ranks, so the loss is
-        multiplied by their number to make the sum over all images.
+        With `image_size` the images are scaled to that side first. Only the batch before an optimizer step synchronises
+        the ranks. DDP averages over ranks, so the loss is multiplied by their number to make the sum over all images.
         """
         images_BCHW = to_input(batch.images_BCHW, self._parameters[0])
+        if image_size is not None:
+            images_BCHW = resized(images_BCHW, image_size)
         with self._synchronised(synchronise):
             with autocast(self._ranks.device, self._dtype):
                 raws = self._network(images_BCHW)

@@ -16,14 +16,16 @@ from masktrain_trainer.model.yolo import Yolo
 
 from . import results_csv
 from .agreement import StepAgreement, Wishes
-from .checkpointer import CheckpointClock, hand_over
+from .checkpointer import CheckpointClock, hand_over, is_periodic
 from .context import Context
 from .errors import UserError
 from .evaluate_best import evaluate_best
 from .heartbeat import Activity
 from .loss_watch import LossWatch
+from .multi_scale import MultiScale
 from .optimizer import apply_step_values
 from .outcome import crashed
+from .preparation import compile_model
 from .progress_writer import Pace, ProgressWriter, as_losses
 from .schedule import TrainingSchedule
 from .state import BestModel, TrainingState, capture_state, half_precision_copy
@@ -51,12 +53,16 @@ class Training:
             image_size=spec.image_size,
             num_classes=len(context.prepared.names),
         ).to(ranks.device)
+        if spec.compile:
+            compile_model(state.model, ranks.device)
         self._step = TrainStep(ranks, context.format, state, self._loss)
         self._agreement = StepAgreement(ranks.control, ranks.world_size)
         self._validator = Validator(context, self._loss, self._agreement)
         self._schedule = TrainingSchedule(
             context.hyperparameters, spec.schedule, spec.epochs, loader.batches_per_epoch, spec.batch_size
         )
+        stride = context.config.model.architecture.max_stride
+        self._sizes = MultiScale(spec.image_size, stride, spec.seed) if spec.multi_scale else None
         self._clock = CheckpointClock(context.config.checkpoint.interval_seconds)
         self._watch = LossWatch([image.name for image in context.prepared.train.images])
         self._pace = Pace(spec.batch_size, loader.batches_per_epoch, spec.epochs)
@@ -81,11 +87,13 @@ class Training:
         pending = 0
         for batch in self._loader.batches(position.epoch, position.batch):
             self._context.heart.beat(Activity.TRAINING)
-            values = self._schedule.at(position.epoch * per_epoch + position.batch)
+            iteration = position.epoch * per_epoch + position.batch
+            values = self._schedule.at(iteration)
             apply_step_values(self._state.optimizer, values)
             pending += 1
             steps = pending >= values.accumulate or position.batch + 1 == per_epoch
-            items_3 = self._step.backward(batch, synchronise=steps)
+            size = self._sizes.at(iteration) if self._sizes else None
+            items_3 = self._step.backward(batch, synchronise=steps, image_size=size)
             self._state.loss_sums_3 += items_3
             position.batch += 1
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
@@ -194,7 +202,14 @@ class Training:
         document = capture_state(state, context.ranks, context.config, context.prepared)
         if context.ranks.leads:
             epoch = state.position.epoch - (1 if fitness is not None else 0)
-            meta = SnapshotMeta(epoch=epoch, step=state.position.step, fitness=fitness, is_best=is_best, reason=reason)
+            meta = SnapshotMeta(
+                epoch=epoch,
+                step=state.position.step,
+                fitness=fitness,
+                is_best=is_best,
+                reason=reason,
+                periodic=fitness is not None and is_periodic(epoch, context.training.save_period),
+            )
             return hand_over(context.spool, document, meta)
         return True
 
