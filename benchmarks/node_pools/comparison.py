@@ -55,9 +55,10 @@ class Comparison:
         yield f"{self.busy_killed} busy nodes killed (goal 0)", self.busy_killed == 0
 
     def _default_sentence(self) -> str:
+        delays = f"mean delay {self.ours.mean_delay:.0f} s beside {self.theirs.mean_delay:.0f} s"
         return (
             f"at idleSeconds={DEFAULT_IDLE_SECONDS} {self.at_default:.2f} x the cluster-autoscaler's waste "
-            f"(goal <= {AT_DEFAULT_GOAL}), mean delay {self.ours.mean_delay:.0f} s beside {self.theirs.mean_delay:.0f} s"
+            f"(goal <= {AT_DEFAULT_GOAL}), {delays}"
         )
 
     def _same_delay_sentence(self, ratio: float | None) -> str:
