@@ -75,6 +75,10 @@ class AbandonedPool:
         self._kubernetes.merge(f"gpunodepool/{NAME}", {"spec": {"paused": True}})
 
     @property
+    def uid(self) -> str:
+        return str(self._kubernetes.get(f"gpunodepool/{NAME}")["metadata"]["uid"])
+
+    @property
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self._kubernetes.get(f"gpunodepool/{NAME}")["status"]
         return found

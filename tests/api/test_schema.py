@@ -95,6 +95,7 @@ CHANGES: dict[str, Any] = {
     "compute.nodes": 2,
     "compute.gpusPerNode": 2,
     "compute.gpuResource": "amd.com/gpu",
+    "compute.nodePoolRef": {"name": "a10"},
     "compute.imagePullSecrets": [{"name": "registry"}],
     "compute.priorityClassName": "high",
     "compute.serviceAccountName": "trainer",
@@ -204,4 +205,4 @@ def test_the_short_name_shows_the_columns_that_people_look_at(namespace: ApiName
     namespace.create(training_job())
 
     header = namespace.kubectl("get", "mtj").splitlines()[0].split()
-    assert header == ["NAME", "STATE", "EPOCH", "MAP50", "RESTARTS", "AGE"]
+    assert header == ["NAME", "STATE", "EPOCH", "MAP50", "RESTARTS", "COST", "AGE"]
