@@ -82,6 +82,40 @@ def test_resuming_gives_the_same_batches(dataset: TrainDataset, workers: int) ->
         assert_equal(rest, whole[loader.batches_per_epoch + 2 :])
 
 
+def weighted_epochs(dataset: TrainDataset, workers: int, *, first: tuple[int, int] = (0, 0)) -> list[Batch]:
+    """Three epochs, each with weights that only its predecessor's end brings."""
+    found = []
+    with TrainLoader(dataset, batch_size=4, workers=workers, weighted=True) as loader:
+        for epoch in range(first[0], 3):
+            loader.weigh(np.roll(WEIGHTS_N, epoch))
+            found += list(loader.batches(epoch, first[1] if epoch == first[0] else 0))
+    return found
+
+
+WEIGHTS_N = np.array([0.4, 0.3, 0.2, 0.1, *[0.0] * (len(SIZES) - 4)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_weights_count_from_the_next_epoch_on(dataset: TrainDataset, workers: int) -> None:
+    whole = weighted_epochs(dataset, workers)
+    per_epoch = len(whole) // 3
+    for epoch in range(3):
+        shown = torch.cat([batch.indices_B for batch in whole[epoch * per_epoch : (epoch + 1) * per_epoch]])
+        assert set(shown.tolist()) <= set(range(epoch, epoch + 4))
+    assert_equal(weighted_epochs(dataset, workers, first=(1, 2)), whole[per_epoch + 2 :])
+    assert_equal(weighted_epochs(dataset, 0), whole)
+
+
+def test_weights_cost_no_new_workers(dataset: TrainDataset) -> None:
+    with TrainLoader(dataset, batch_size=4, workers=2, weighted=True) as loader:
+        loader.weigh(WEIGHTS_N)
+        list(loader.batches(0))
+        workers = _children("batch_worker")
+        assert len(workers) == 2
+        list(loader.batches(1))
+        assert _children("batch_worker") == workers
+
+
 def test_an_abandoned_epoch_is_taken_up_where_it_was_left(dataset: TrainDataset) -> None:
     whole = epochs(dataset, 2)
     with TrainLoader(dataset, batch_size=4) as loader:

@@ -45,7 +45,12 @@ class Stage:
         self.output = folder / "workspace" / "data"
 
     def run(
-        self, body: bytes | None, *, sha256: str | None = None, dataset: DatasetSpec | None = None
+        self,
+        body: bytes | None,
+        *,
+        sha256: str | None = None,
+        dataset: DatasetSpec | None = None,
+        single_class: bool = False,
     ) -> tuple[int, dict[str, Any]]:
         if body is not None:
             (self._folder / "set.zip").write_bytes(body)
@@ -56,7 +61,7 @@ class Stage:
             attempt=0,
             model=ModelSpec(),
             dataset=dataset or DatasetSpec(uri=f"file://{self._folder}/set.zip", sha256=sha256),
-            training=TrainingSpec(image_size=64),
+            training=TrainingSpec(image_size=64, single_class=single_class),
             checkpoint=CheckpointSpec(uri="file:///checkpoints"),
             hang_timeout_seconds=60,
             stop_grace_seconds=60,
@@ -323,6 +328,24 @@ def test_oddities_are_said(stage: Stage) -> None:
         "No training image shows the class 'fish'.",
         "1 label rows were there twice and are left out.",
     ]
+
+
+def test_all_classes_become_one(stage: Stage) -> None:
+    code, result = stage.run(zipped(export()), single_class=True)
+    assert code == 0
+    assert (result["summary"]["classes"], result["summary"]["boxes"]) == (["item"], 6)
+    prepared = load_prepared(stage.output)
+    assert prepared.names == ["item"]
+    for split in (prepared.train, prepared.val):
+        images = CachedImages(split.labels, split.cache)
+        assert {label for index in range(len(images)) for label in images.targets(index)[:, 0]} == {0.0}
+
+
+def test_a_single_class_keeps_its_name(stage: Stage) -> None:
+    labels = {name: "0 0.5 0.5 0.4 0.3" for name in export() if name.endswith(".txt")}
+    members = {**export(), **labels, "data.yaml": DATA_YAML.replace("nc: 2", "nc: 1").replace(", 'dog'", "")}
+    code, result = stage.run(zipped(members), single_class=True)
+    assert (code, result["summary"]["classes"]) == (0, ["cat"])
 
 
 def test_a_second_run_starts_afresh(stage: Stage) -> None:

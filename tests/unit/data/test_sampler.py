@@ -51,6 +51,20 @@ def test_order_is_pinned() -> None:
     assert epoch_order(10, seed=7, epoch=3).tolist() == [4, 6, 1, 3, 8, 2, 9, 0, 5, 7]
 
 
+def test_weights_say_how_often_an_image_is_shown() -> None:
+    weights_N = np.array([0.5, 0.25, 0.25, 0.0])
+    drawn = np.concatenate([epoch_order(4, seed=0, epoch=epoch, weights_N=weights_N) for epoch in range(2000)])
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / len(drawn), weights_N, atol=0.02)
+
+
+def test_ranks_agree_on_a_weighted_order() -> None:
+    weights_N = np.arange(20) / 190
+    whole = Shards(20, 3, 4).batches(2, weights_N)
+    parts = [Shards(20, 3, 4, rank, 2).batches(2, weights_N) for rank in range(2)]
+    np.testing.assert_array_equal(np.stack(parts, axis=-1).reshape(whole.shape), whole)
+    assert not np.array_equal(whole, Shards(20, 3, 4).batches(3, weights_N))
+
+
 def test_batch_size_must_fit_the_world() -> None:
     with pytest.raises(ValueError, match="16 is not a multiple of the world size 3"):
         Shards(100, 0, 16, 0, 3)

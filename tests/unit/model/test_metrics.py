@@ -55,6 +55,17 @@ def test_empty_sides(detections: list[list[float]], labels: list[list[float]]) -
     assert metrics.labels == len(labels)
 
 
+def test_a_class_without_labels_has_the_mean_of_the_others() -> None:
+    metrics = metrics_of(([detection(LABEL, 0.9), detection(LABEL, 0.8, 2)], [[0, *LABEL], [2, *LABEL], [2, *LABEL]]))
+    assert metrics.class_map(4) == [
+        metrics.classes[0].ap50_95,
+        metrics.map50_95,
+        metrics.classes[1].ap50_95,
+        metrics.map50_95,
+    ]
+    assert DetectionMetrics.from_statistics(DetectionStatistics.concatenate([])).class_map(2) == [0, 0]
+
+
 def test_no_images_at_all() -> None:
     metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate([]))
     assert metrics.classes == ()

@@ -42,13 +42,16 @@ def load_model_file(path: Path) -> ModelFile:
     return ModelFile(**values | {"architecture": Architecture(document["architecture"])})
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a state.pt. Raises ValueError with one sentence if it is not one."""
-    return _load(path, STATE_FORMAT)
+def load_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """Read a state.pt; with `mapped` tensors stay in the file until they are used.
+
+    Raises ValueError with one sentence if it is not one.
+    """
+    return _load(path, STATE_FORMAT, mapped=mapped)
 
 
-def _load(path: Path, expected: str) -> dict[str, Any]:
-    loaded = _load_plain(path)
+def _load(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
+    loaded = _load_plain(path, mapped)
     document: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
     found = document.get("format")
     if found == expected:
@@ -58,9 +61,9 @@ def _load(path: Path, expected: str) -> dict[str, Any]:
     raise ValueError(f"{path} is not a {_KINDS[expected]}; weights of other programs cannot be read.")
 
 
-def _load_plain(path: Path) -> Any:
+def _load_plain(path: Path, mapped: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None
     except pickle.UnpicklingError:

@@ -7,6 +7,7 @@ trainer does, however it does.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -37,15 +38,18 @@ class BatchWorkers:
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
     def answers(self, requests: Iterator[Request]) -> Iterator[Samples]:
-        """The batches of an endless stream of requests; pixels are valid until the next one is asked for."""
-        places = deque((worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers)
-        for worker, slot in places:
-            worker.ask(next(requests), slot)
-        while True:
-            worker, slot = places[0]
+        """The batches that are asked for; pixels are valid until the next one is. One stream at a time, to its end."""
+        places = [(worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers]
+        asked = deque[tuple[_Worker, int]]()
+        for (worker, slot), request in zip(places, requests, strict=False):
+            worker.ask(request, slot)
+            asked.append((worker, slot))
+        while asked:
+            worker, slot = asked.popleft()
             yield worker.answer(slot)
-            worker.ask(next(requests), slot)
-            places.rotate(-1)
+            for request in itertools.islice(requests, 1):
+                worker.ask(request, slot)
+                asked.append((worker, slot))
 
     def close(self) -> None:
         """End the processes; work in progress is dropped."""

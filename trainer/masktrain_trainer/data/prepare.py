@@ -25,6 +25,7 @@ from masktrain_trainer.config import (
     ExitCode,
     FailureReason,
     RunConfig,
+    TrainingSpec,
 )
 from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
@@ -37,6 +38,8 @@ from .prepared import PreparedDataset, save_prepared
 from .summary import print_classes, summarise
 from .verify import VerifiedSplit, verify_split
 
+SINGLE_CLASS = "item"
+"""YOLOv5's name of what all classes become with training.singleClass."""
 EXPORT, ARCHIVE = "export", "dataset.zip"
 VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_VOLUME = (
@@ -81,10 +84,10 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     described = read_data_yaml(output / EXPORT)
     for choice in described.choices:
         say(choice)
-    return _prepare_images(described, output, config.training.image_size, processes)
+    return _prepare_images(described, output, config.training, processes)
 
 
-def _prepare_images(described: DataYaml, output: Path, image_size: int, processes: int) -> DatasetSummary:
+def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, processes: int) -> DatasetSummary:
     verified = {
         split: verify_split(
             split,
@@ -92,7 +95,8 @@ def _prepare_images(described: DataYaml, output: Path, image_size: int, processe
             root=output / EXPORT,
             output=output,
             classes=len(described.names),
-            image_size=image_size,
+            image_size=training.image_size,
+            single_class=training.single_class,
             processes=processes,
             say=say,
         )
@@ -100,9 +104,10 @@ def _prepare_images(described: DataYaml, output: Path, image_size: int, processe
     }
     _require_boxes(verified["train"])
     splits = {split: result.split for split, result in verified.items()}
-    save_prepared(output, PreparedDataset(names=described.names, image_size=image_size, **splits))
-    summary = summarise(described.names, verified)
-    print_classes(described.names, verified)
+    names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
+    save_prepared(output, PreparedDataset(names=names, image_size=training.image_size, **splits))
+    summary = summarise(names, verified)
+    print_classes(names, verified)
     if summary.skipped_images:
         say(f"{summary.skipped_images} images are skipped")
     for warning in summary.warnings:

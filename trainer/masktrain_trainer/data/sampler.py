@@ -16,9 +16,12 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
-def epoch_order(images: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Random permutation (images,) of one epoch."""
-    return np.random.default_rng([seed, epoch, ORDER_STREAM]).permutation(images)
+def epoch_order(
+    images: int, *, seed: int, epoch: int, weights_N: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Random permutation (images,) of one epoch; with `weights_N`, probabilities, as many draws with replacement."""
+    rng = np.random.default_rng([seed, epoch, ORDER_STREAM])
+    return rng.permutation(images) if weights_N is None else rng.choice(images, images, p=weights_N)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Shards:
     def batches_per_epoch(self) -> int:
         return batches_per_epoch(self.images, self.batch_size)
 
-    def batches(self, epoch: int) -> npt.NDArray[np.int64]:
+    def batches(self, epoch: int, weights_N: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.int64]:
         """Image indices (batches, batch_size / world_size) of this rank in one epoch."""
-        order = epoch_order(self.images, seed=self.seed, epoch=epoch)
+        order = epoch_order(self.images, seed=self.seed, epoch=epoch, weights_N=weights_N)
         full = np.resize(order, self.batches_per_epoch * self.batch_size)
         return full.reshape(-1, self.batch_size)[:, self.rank :: self.world_size]

@@ -36,6 +36,7 @@ class Rules:
     image_size: int
     area_when_shrinking: bool
     cache: Path
+    single_class: bool
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,22 @@ def verify_split(
     output: Path,
     classes: int,
     image_size: int,
+    single_class: bool = False,
     processes: int,
     say: Callable[[str], None],
 ) -> VerifiedSplit:
     """Inspect the images of one split of the data set at `root` and write its cache and index into `output`.
 
-    Raises InvalidDataset when no image is usable.
+    With `single_class` every box becomes class 0, whatever class its label says. Raises InvalidDataset when no image is
+    usable.
     """
-    rules = Rules(classes, image_size, area_when_shrinking=split != "train", cache=output / f"{split}.pixels")
+    rules = Rules(
+        classes,
+        image_size,
+        area_when_shrinking=split != "train",
+        cache=output / f"{split}.pixels",
+        single_class=single_class,
+    )
     create_cache(rules.cache, len(images), image_size)
     names = [image.relative_to(root.resolve()).as_posix() for image in images]
     results = list(_reported(_inspect_all(images, rules, processes), len(images), split, say))
@@ -104,6 +113,8 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
         labels = read_labels(label_path(path), rules.classes)
     except (UnreadableImage, LabelViolation) as violation:
         return str(violation)
+    if rules.single_class:
+        labels.targets[:, 0] = 0
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
     store_image(rules.cache, slot, fitted, rules.image_size)
     return Inspected(_size(image.shape), _size(fitted.shape), labels.targets, labels.duplicates)

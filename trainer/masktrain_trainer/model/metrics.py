@@ -148,6 +148,11 @@ class DetectionMetrics:
     def map50_95(self) -> float:
         return _mean([row.ap50_95 for row in self.classes])
 
+    def class_map(self, num_classes: int) -> list[float]:
+        """mAP50-95 of every class; one without labels counts as the mean."""
+        by_class = {row.class_index: row.ap50_95 for row in self.classes}
+        return [by_class.get(index, self.map50_95) for index in range(num_classes)]
+
     @property
     def fitness(self) -> float:
         """What picks the best checkpoint."""

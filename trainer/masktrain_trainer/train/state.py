@@ -58,6 +58,8 @@ class TrainingState:
     position: Position = field(default_factory=Position)
     results_csv: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    class_map: list[float] = field(default_factory=list)
+    """mAP50-95 of every class in the last validation; empty before the first."""
     best: BestModel | None = None
     stopped_early: bool = False
     ended: bool = False
@@ -110,6 +112,7 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "step": state.position.step,
         "results_csv": state.results_csv,
         "metrics": state.metrics,
+        "class_map": state.class_map,
         "best": None if state.best is None else dict(vars(state.best)),
         "stopped_early": state.stopped_early,
         "ended": state.ended,
@@ -140,7 +143,7 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     state.early_stopping.load_state_dict(document["early_stopping"])
     state.position = Position(document["epoch"], document["batch"], document["step"])
     state.results_csv = document["results_csv"]
-    state.metrics = document["metrics"]
+    state.metrics, state.class_map = document["metrics"], document.get("class_map", [])
     state.best = None if document["best"] is None else BestModel(**document["best"])
     state.stopped_early, state.ended = document["stopped_early"], document["ended"]
     _restore_rank(document["rng"], state, ranks)

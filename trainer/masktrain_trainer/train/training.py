@@ -10,6 +10,7 @@ from typing import cast
 
 from masktrain_trainer.checkpoint.snapshot import SnapshotMeta
 from masktrain_trainer.config import FailureReason, Outcome, OutcomeKind, Phase
+from masktrain_trainer.data.image_weights import count_boxes, image_weights
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
@@ -63,6 +64,8 @@ class Training:
         )
         stride = context.config.model.architecture.max_stride
         self._sizes = MultiScale(spec.image_size, stride, spec.seed) if spec.multi_scale else None
+        classes = len(context.prepared.names)
+        self._boxes_NC = count_boxes(context.prepared.train, classes) if spec.image_weights else None
         self._clock = CheckpointClock(context.config.checkpoint.interval_seconds)
         self._watch = LossWatch([image.name for image in context.prepared.train.images])
         self._pace = Pace(spec.batch_size, loader.batches_per_epoch, spec.epochs)
@@ -84,6 +87,8 @@ class Training:
         """Train the rest of the epoch in work; its last batch always ends with an optimizer step."""
         position, per_epoch = self._state.position, self._loader.batches_per_epoch
         self._pace.start_epoch()
+        if self._boxes_NC is not None:
+            self._loader.weigh(image_weights(self._boxes_NC, self._state.class_map or [0.0] * self._boxes_NC.shape[1]))
         pending = 0
         for batch in self._loader.batches(position.epoch, position.batch):
             self._context.heart.beat(Activity.TRAINING)
@@ -167,6 +172,7 @@ class Training:
             "mAP50": metrics.map50,
             "mAP50_95": metrics.map50_95,
         }
+        state.class_map = metrics.class_map(len(self._context.prepared.names))
         is_best = state.early_stopping.record(epoch, metrics.fitness)
         if is_best and self._context.ranks.leads:
             state.best = BestModel(epoch, metrics.fitness, half_precision_copy(state.ema.module))

@@ -16,13 +16,22 @@ from typing import NoReturn
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from masktrain_trainer.config import CONFIG_VARIABLE, PEER_LOST, FailureReason, Outcome, OutcomeKind, RunConfig
+from masktrain_trainer.config import (
+    CONFIG_VARIABLE,
+    PEER_LOST,
+    FailureReason,
+    Outcome,
+    OutcomeKind,
+    RunConfig,
+    TrainingSpec,
+)
 from masktrain_trainer.data.cpu_limit import cpu_limit, loader_workers
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.prepared import load_prepared
 
 from .advice import advice_on_run
+from .batch_size import settle_batch_size
 from .context import Context
 from .distributed import Ranks, process_groups
 from .errors import UserError
@@ -71,11 +80,13 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
     with process_groups(timeout) as ranks:
         dtype = choose_format(config.training.precision, ranks.device)
-        context = Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
+        context = settle_batch_size(
+            Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
+        )
         with _open_loader(context) as loader:
             state = initial_state(context)
             require_shared_memory(context, state)
-            if not state.ended:
+            if not (state.ended or context.training.image_weights):
                 loader.start(state.position.epoch, state.position.batch)
             _introduce(context, state, loader)
             return _run(context, state, loader)
@@ -107,6 +118,7 @@ def _open_loader(context: Context) -> TrainLoader:
         world_size=ranks.world_size,
         workers=workers,
         pin_memory=ranks.device.type == "cuda",
+        weighted=spec.image_weights,
     )
 
 
@@ -122,6 +134,7 @@ def _introduce(context: Context, state: TrainingState, loader: TrainLoader) -> N
         str(context.format).removeprefix("torch."),
         torch.get_num_threads(),
     )
+    log.info("hyperparameters: %s", _in_force(spec))
     log.info(
         "%d training images in %d batches of %d at %d px, %d validation images",
         len(prepared.train.images),
@@ -133,6 +146,11 @@ def _introduce(context: Context, state: TrainingState, loader: TrainLoader) -> N
     if ranks.leads:
         for line in advice_on_run(context.config, prepared, ranks.world_size):
             log.info("advice: %s", line)
+
+
+def _in_force(spec: TrainingSpec) -> str:
+    values = spec.hyperparameters.model_dump(by_alias=True)
+    return f"preset {spec.preset.value}: " + ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 def _device_name(ranks: Ranks) -> str:
