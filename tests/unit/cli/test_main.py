@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 from click.testing import CliRunner
 
-from masktrain_trainer.cli.main import main
+from masktrain_trainer.cli.main import COMMANDS, main
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -30,3 +30,18 @@ def test_supervise_without_configuration_exits_with_64_and_a_sentence() -> None:
 def test_the_supervisor_loads_neither_torch_nor_opencv() -> None:
     program = "import sys, masktrain_trainer.train.supervisor; print({'torch', 'cv2', 'numpy'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
+
+
+def test_the_help_loads_neither_torch_nor_opencv() -> None:
+    program = (
+        "import sys\nfrom masktrain_trainer.cli.main import main\nmain(['--help'], standalone_mode=False)\n"
+        "sys.exit(bool({'torch', 'cv2'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_table_has_a_help(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Usage: main {command}" in result.output

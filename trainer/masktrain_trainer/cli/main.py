@@ -1,60 +1,37 @@
-"""The `masktrain` command. Imports stay inside the commands: the supervisor must start without torch."""
+"""The `masktrain` command: a table of commands, each of them a module that is imported when it is asked for.
 
-import sys
+No such module imports torch at its top: the supervisor must start without it, and so must the help.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 
 import click
 
-from masktrain_trainer.config import ExitCode
-
 from .plugins import PluginGroup
 
+COMMANDS = ("detect", "supervise")
+"""Modules of this package; each has a click command of the same name."""
 
-@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
+
+class CommandTable(PluginGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The table's commands and the plugins'."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command of the table wins over a plugin of its name."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("masktrain"), prog_name="masktrain")
 def main() -> None:
-    """Train YOLOv5 detectors on Kubernetes, and use what they learnt."""
-
-
-@main.command()
-def supervise() -> None:
-    """Run this pod's part of a training job (what the trainer container starts)."""
-    from masktrain_trainer.train.supervisor import supervise as run  # noqa: PLC0415
-
-    sys.exit(run())
-
-
-@main.command()
-@click.option("--weights", required=True, help="A best.pt that MaskTrain wrote: a file or an s3:// URI.")
-@click.option("--source", required=True, type=click.Path(path_type=Path), help="An image, or a folder of images.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pictures with boxes.")
-@click.option("--confidence", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Least confidence.")
-@click.option(
-    "--iou", default=0.45, show_default=True, type=click.FloatRange(0, 1), help="IoU at which NMS drops a box."
-)
-@click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
-@click.option("--endpoint", help="URL of the S3 endpoint of an s3:// URI [default: AWS].")
-def detect(
-    *,
-    weights: str,
-    source: Path,
-    output: Path,
-    confidence: float,
-    iou: float,
-    image_size: int | None,
-    endpoint: str | None,
-) -> None:
-    """Find objects in images and draw boxes around them."""
-    from masktrain_trainer.detect.command import DetectionError, DetectionOptions, run_detection  # noqa: PLC0415
-
-    options = DetectionOptions(confidence=confidence, iou=iou, image_size=image_size)
-    try:
-        for line in run_detection(weights, source, output, options, endpoint):
-            click.echo(line)
-    except DetectionError as error:
-        click.echo(f"masktrain detect: {error}", err=True)
-        sys.exit(ExitCode.USER_ERROR)
+    """Train YOLOv5 detectors on Kubernetes or on this machine, and use what they learnt."""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""How a command ends that cannot do what it was asked: one sentence on standard error, and an exit code."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import click
+
+from masktrain_trainer.config import ExitCode
+from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.stores.errors import StoreDenied, StoreError
+from masktrain_trainer.train.errors import UserError
+
+FAILED = 1
+"""Exit code of what may work next time."""
+
+
+@contextmanager
+def refusals(command: str) -> Iterator[None]:
+    """Exit with 64 if the input cannot work and with 1 if a store or the disk failed; a bug keeps its traceback."""
+    try:
+        yield
+    except (UserError, InvalidDataset, StoreDenied) as error:
+        _leave(command, error, ExitCode.USER_ERROR)
+    except (StoreError, OSError) as error:
+        _leave(command, error, FAILED)
+
+
+def _leave(command: str, error: Exception, code: int) -> NoReturn:
+    click.echo(f"masktrain {command}: {error}", err=True)
+    sys.exit(code)
