@@ -1,6 +1,6 @@
 """When a node goes: never one that works, is wanted, or is a person's; bare metal not before its hour is used up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ def standing(
     shape: str = VM,
     count: int = 1,
     pods: tuple[GpuPod, ...] | None = (),
-    annotations: dict[str, str | None] | None = None,
+    annotations: Mapping[str, str | None] | None = None,
     by_operator: bool = True,
     node: dict[str, Any] | None = None,
     **spec: Any,
@@ -37,7 +37,7 @@ def standing(
     """A pool of nodes created `age` seconds ago and idle for `idle` seconds, as an operator that knows them sees it."""
     now = CREATED + timedelta(seconds=age)
     marks: dict[str, str | None] = {labels.IDLE_SINCE_ANNOTATION: format_time(now - timedelta(seconds=idle or 0))}
-    marks |= annotations or {}
+    marks.update(annotations or {})
     nodes = tuple(_kube_node(number, pods, marks, node or {}) for number in range(1, count + 1))
     oke = _oke_pool(
         shape, tuple(OkeNode(f"i-{number}", f"node-{number}", "ACTIVE", "AD-1") for number in range(1, count + 1))
