@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -20,16 +20,12 @@ Case = tuple[str, Shape, Policy, int]
 
 def main() -> None:
     options = _options()
-    seeds = range(1, options.seeds + 1)
-    cases = list(itertools.product(TRACES, SHAPES, POLICIES, seeds))
-    outcomes = dict(zip(cases, _simulate_all(cases, options.processes), strict=True))
     comparisons = {}
-    for trace, shape in itertools.product(TRACES, SHAPES):
-        months = {p.name: together(outcomes[trace, shape, p, seed] for seed in seeds) for p in POLICIES}
-        comparisons[trace, shape.name] = comparison = Comparison(months)
+    for (trace, shape), comparison in _compare_all(range(1, options.seeds + 1), options.processes):
+        comparisons[trace, shape] = comparison
         print(*table(trace, shape, comparison, options.seeds), sep="\n", flush=True)
-    for trace, shape in itertools.product(TRACES, SHAPES):
-        print(*json_lines(trace, shape, comparisons[trace, shape.name], options.seeds), sep="\n")
+    for (trace, shape), comparison in comparisons.items():
+        print(*json_lines(trace, shape, comparison, options.seeds), sep="\n")
     if options.plot:
         from .plot import draw  # noqa: PLC0415 - only who wants a picture waits for matplotlib
 
@@ -44,11 +40,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _compare_all(seeds: Sequence[int], processes: int) -> Iterator[tuple[tuple[str, Shape], Comparison]]:
+    places = list(itertools.product(TRACES, SHAPES))
+    months = _simulate_all(
+        [(*place, policy, seed) for place in places for policy in POLICIES for seed in seeds], processes
+    )
+    for place in places:
+        yield place, Comparison({policy.name: together(itertools.islice(months, len(seeds))) for policy in POLICIES})
+
+
 def _simulate_all(cases: list[Case], processes: int) -> Iterator[Outcome]:
+    """In the order of the cases."""
     if processes == 1:
-        return itertools.starmap(simulate, cases)
+        yield from itertools.starmap(simulate, cases)
+        return
     with ProcessPoolExecutor(processes) as pool:
-        return iter(list(pool.map(simulate, *zip(*cases, strict=True), chunksize=2)))
+        yield from pool.map(simulate, *zip(*cases, strict=True))
 
 
 if __name__ == "__main__":

@@ -11,18 +11,18 @@ from matplotlib.axes import Axes
 
 from .comparison import Comparison
 from .policies import CLUSTER_AUTOSCALER, DEFAULT_IDLE_SECONDS, KARPENTER, OURS
-from .shapes import SHAPES
+from .shapes import SHAPES, Shape
 from .traces import TRACES
 
 OPERATOR, AUTOSCALER, OTHER = "tab:blue", "tab:red", "tab:green"
 
 
-def draw(comparisons: Mapping[tuple[str, str], Comparison], path: Path) -> None:
+def draw(comparisons: Mapping[tuple[str, Shape], Comparison], path: Path) -> None:
     """`comparisons`: by trace and shape."""
     figure, axes = plt.subplots(len(SHAPES), len(TRACES), figsize=(14, 6.5), squeeze=False, layout="constrained")
     for row, shape in zip(axes, SHAPES, strict=True):
         for panel, trace in zip(row, TRACES, strict=True):
-            _panel(panel, comparisons[trace, shape.name])
+            _panel(panel, comparisons[trace, shape])
             panel.set_title(f"{trace}, {shape.name}", fontsize=10)
     figure.supxlabel("mean delay of a job, minutes")
     figure.supylabel("waste: idle / useful GPU-seconds")
