@@ -12,7 +12,7 @@ SOURCES := operator trainer tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup check test test-quick test-api test-cluster test-e2e demo demo-trees demo-down generate lock binaries clean
+.PHONY: help setup check test test-quick test-api test-cluster test-e2e bench-nodepool bench-train bench-train-learning demo demo-trees demo-down generate lock binaries clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,6 +48,16 @@ test-cluster: setup binaries ## Tests of the dev cluster itself
 
 test-e2e: setup binaries ## Whole training runs on the dev cluster
 	$(BIN)/python -m pytest tests/e2e
+
+bench-nodepool: setup ## A month of node pools, simulated: what idle nodes cost, beside cluster-autoscaler and Karpenter (3 minutes)
+	@$(BIN)/python -m benchmarks.node_pools --plot docs/images/node-pool-waste.png
+
+bench-train: setup ## How fast training is, against YOLOv5 v7.0 and lever by lever (about 40 minutes; DEVICE=cuda on a GPU)
+	@for benchmark in throughput profile levers; do \
+		$(BIN)/python -m benchmarks.training $$benchmark $(if $(DEVICE),--device $(DEVICE) --image-size 640 --images 640); done
+
+bench-train-learning: setup ## mAP50 over time from scratch, against YOLOv5 v7.0 (30 minutes)
+	@$(BIN)/python -m benchmarks.training learning $(if $(DEVICE),--device $(DEVICE))
 
 binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once (about 12 minutes, cached)
 	@$(BIN)/python -m tests.devcluster binaries

@@ -1,0 +1,95 @@
+"""The command line of the benchmarks of training."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from . import data_levers, learning, levers, step_profile, throughput
+from .workload import Workload, draw_dataset
+
+CPU_SIZES = ("yolov5n:16", "yolov5s:16")
+GPU_SIZES = ("yolov5s:64", "yolov5x:32")
+LEARNING_EPOCHS = 300
+
+Measure = Callable[[argparse.Namespace, Path], None]
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="masktrain-benchmark-", dir=options.folder) as folder:
+        measure: Measure = options.measure
+        measure(options, Path(folder))
+
+
+def _throughput(options: argparse.Namespace, folder: Path) -> None:
+    dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+    for workload in _workloads(options):
+        throughput.compare(
+            workload, dataset, folder / workload.architecture, rounds=options.rounds, precision=options.precision
+        )
+
+
+def _profile(options: argparse.Namespace, folder: Path) -> None:
+    dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+    for workload in _workloads(options):
+        step_profile.measure(workload, dataset, folder / workload.architecture, precision=options.precision)
+
+
+def _levers(options: argparse.Namespace, folder: Path) -> None:
+    for workload in _workloads(options)[:1]:
+        levers.compare(workload, options.levers, rounds=options.rounds)
+        dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+        data_levers.compare_workers(workload, dataset, folder, rounds=options.rounds)
+        data_levers.compare_cache(folder / "workers-0-0" / "workspace" / "data", rounds=options.rounds)
+
+
+def _learning(options: argparse.Namespace, folder: Path) -> None:
+    dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+    for workload in _workloads(options)[:1]:
+        learning.compare(workload, dataset, folder, seeds=options.seeds, seconds=options.seconds)
+
+
+def _workloads(options: argparse.Namespace) -> list[Workload]:
+    sizes = options.sizes or (GPU_SIZES if options.device == "cuda" else CPU_SIZES)
+    parsed = [size.partition(":") for size in sizes]
+    return [
+        Workload(name, options.image_size, int(batch or 16), options.epochs, options.images, options.device)
+        for name, _, batch in parsed
+    ]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
+    benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    compared = _benchmark(benchmarks, "throughput", _throughput, "against v7.0 and against the bare model")
+    compared.add_argument("--rounds", type=int, default=3)
+    single = _benchmark(benchmarks, "levers", _levers, "each lever with and without")
+    single.add_argument("--rounds", type=int, default=5)
+    single.add_argument("--levers", nargs="*", choices=list(levers.RECIPES), default=list(levers.RECIPES))
+    _benchmark(benchmarks, "profile", _profile, "where the time of a batch goes")
+    learnt = _benchmark(benchmarks, "learning", _learning, "mAP50 over time against v7.0 (30 minutes)", images=400)
+    learnt.add_argument("--seeds", type=int, default=3)
+    learnt.add_argument("--seconds", type=float, default=300)
+    learnt.set_defaults(epochs=LEARNING_EPOCHS, image_size=160)
+    return parser.parse_args()
+
+
+def _benchmark(
+    benchmarks: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    measure: Measure,
+    summary: str,
+    *,
+    images: int = 192,
+) -> argparse.ArgumentParser:
+    parser = benchmarks.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(measure=measure)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--sizes", nargs="+", metavar="ARCHITECTURE[:BATCH]", help="such as yolov5n:16")
+    parser.add_argument("--image-size", type=int, default=320)
+    parser.add_argument("--epochs", type=int, default=3, help="of each run; the first one does not count")
+    parser.add_argument("--images", type=int, default=images, help="to train on; a quarter as many validate")
+    parser.add_argument("--precision", default="Auto", help="of ours, as in training.precision")
+    parser.add_argument("--folder", type=Path, help="where temporary files go")
+    return parser

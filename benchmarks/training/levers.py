@@ -1,0 +1,135 @@
+"""What each lever is worth: the same training step with it and without it, in turns in one process.
+
+The step is put together from the trainer's own parts; a lever is off where the part is replaced by what programs do
+that do not use it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from masktrain_trainer.config import Architecture, Hyperparameters
+from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.train.ema import ModelEma
+from masktrain_trainer.train.optimizer import build_optimizer
+from masktrain_trainer.train.train_step import MAX_GRADIENT_NORM
+
+from .report import compared, emit
+from .training_parts import CLASSES, random_batch
+from .workload import Workload
+
+STEPS_PER_ROUND = 4
+WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The levers of one step; the defaults are what the trainer does on a CPU."""
+
+    channels_last: bool = True
+    fused_optimizer: bool = True
+    foreach_ema: bool = True
+    foreach_clip: bool = True
+    bfloat16: bool = False
+    compiled: bool = False
+
+
+RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {
+    "channels_last": (Recipe(), Recipe(channels_last=False)),
+    "fused optimizer": (Recipe(), Recipe(fused_optimizer=False)),
+    "foreach EMA": (Recipe(), Recipe(foreach_ema=False)),
+    "foreach gradient clip": (Recipe(), Recipe(foreach_clip=False)),
+    "bfloat16 autocast": (Recipe(bfloat16=True), Recipe()),
+    "torch.compile": (Recipe(compiled=True), Recipe()),
+}
+"""With and without. The last two are switches that are off by default on CPUs."""
+
+
+def compare(workload: Workload, names: list[str], *, rounds: int) -> None:
+    for name in names:
+        with_it, without = RECIPES[name]
+        emit(
+            f"lever/{name}/{workload}",
+            **_measure(workload, with_it, without, rounds),
+            default=with_it == Recipe(),
+        )
+
+
+def _measure(workload: Workload, with_it: Recipe, without: Recipe, rounds: int) -> dict[str, Any]:
+    steps = {"with": build_step(workload, with_it), "without": build_step(workload, without)}
+    speeds: dict[str, list[float]] = {name: [] for name in steps}
+    for run in steps.values():
+        _seconds(run, WARM_UP_STEPS)
+    for _ in range(rounds):
+        for name, run in steps.items():
+            speeds[name].append(STEPS_PER_ROUND * workload.batch_size / _seconds(run, STEPS_PER_ROUND))
+    return compared(speeds["with"], speeds["without"], peer_name="the same step without it", unit="images/s")
+
+
+def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
+    """Forward, loss, backward, clip, optimizer and average on one resident batch."""
+    torch.manual_seed(0)
+    device = torch.device(workload.device)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = build_yolo(Architecture(workload.architecture), CLASSES).to(device).to(memory_format=layout)
+    h = Hyperparameters()
+    loss = DetectionLoss(model.anchors, h, image_size=workload.image_size, num_classes=CLASSES).to(device)
+    optimizer = _optimizer(model, workload.batch_size, fused=recipe.fused_optimizer)
+    ema = ModelEma(model, h.ema_decay, h.ema_ramp_steps)
+    average = ema.update if recipe.foreach_ema else _average_one_by_one(ema)
+    network = cast("nn.Module", torch.compile(model)) if recipe.compiled else model
+    batch = random_batch(workload.batch_size, workload.image_size)
+    images_BCHW, targets_M6 = batch.images_BCHW.to(device), batch.targets_M6.to(device)
+
+    def run() -> None:
+        inputs_BCHW = images_BCHW.to(dtype=torch.float32, memory_format=layout).div_(255)
+        with torch.autocast(device.type, torch.bfloat16) if recipe.bfloat16 else nullcontext():
+            raws = network(inputs_BCHW)
+        total, _ = loss(raws, targets_M6)
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM, foreach=recipe.foreach_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average(model)
+
+    return run
+
+
+def _optimizer(model: nn.Module, batch_size: int, *, fused: bool) -> torch.optim.Optimizer:
+    optimizer = build_optimizer(model, Hyperparameters(learning_rate=1e-4), batch_size)
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+    return optimizer
+
+
+def _average_one_by_one(ema: ModelEma) -> Callable[[nn.Module], None]:
+    """The textbook's way: a loop over two state dicts."""
+
+    @torch.no_grad()
+    def update(model: nn.Module) -> None:
+        ema.updates += 1
+        decay, current = ema.decay_at(ema.updates), model.state_dict()
+        for name, averaged in ema.module.state_dict().items():
+            if averaged.is_floating_point():
+                averaged.mul_(decay).add_((1 - decay) * current[name])
+
+    return update
+
+
+def _seconds(run: Callable[[], None], steps: int) -> float:
+    started = _now()
+    for _ in range(steps):
+        run()
+    return _now() - started
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,49 @@
+"""Images per second and seconds per epoch, ours and v7.0's, in turns on the same data; and ours by the bare model's."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from . import ours, yolov5
+from .bare_model import bare_images_per_second
+from .epochs import mean_images_per_second, mean_wall_seconds, steady
+from .report import compared, emit
+from .workload import DrawnDataset, Workload
+
+GOALS = {"cpu": {"speed": 1.5, "epoch": 1.6, "bare": 0.90}, "cuda": {"speed": 2.0, "epoch": 2.0, "bare": 0.95}}
+
+
+def compare(workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: int, precision: str) -> None:
+    """Every round runs our trainer, the bare model and v7.0, one after the other."""
+    speeds: dict[str, list[float]] = defaultdict(list)
+    walls: dict[str, list[float]] = defaultdict(list)
+    for number in range(rounds):
+        trained = {
+            "ours": steady(ours.train(workload, dataset, folder / f"ours-{number}", options={"precision": precision})),
+            "yolov5": steady(yolov5.train(workload, dataset, folder / f"yolov5-{number}")),
+        }
+        speeds["bare"].append(bare_images_per_second(workload, precision))
+        for name, epochs in trained.items():
+            speeds[name].append(mean_images_per_second(epochs))
+            walls[name].append(mean_wall_seconds(epochs))
+    _print(workload, speeds, walls)
+
+
+def _print(workload: Workload, speeds: dict[str, list[float]], walls: dict[str, list[float]]) -> None:
+    goals, peer = GOALS[workload.device], yolov5.NAME
+    emit(
+        f"training-images-per-second/{workload}",
+        **compared(speeds["ours"], speeds["yolov5"], peer_name=peer, unit="images/s"),
+        goal=goals["speed"],
+    )
+    emit(
+        f"epoch-with-validation-and-saving/{workload}",
+        **compared(walls["ours"], walls["yolov5"], peer_name=peer, unit="s"),
+        goal=goals["epoch"],
+    )
+    emit(
+        f"training-by-bare-model/{workload}",
+        **compared(
+            speeds["ours"], speeds["bare"], peer_name="forward and backward on resident random data", unit="images/s"
+        ),
+        goal=goals["bare"],
+    )
