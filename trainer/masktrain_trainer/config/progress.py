@@ -80,6 +80,8 @@ class Progress(Contract):
     dataset: DatasetSummary | None = None
     epoch: int = 0
     epochs: int = 0
+    batch: int = Field(default=0, description="Batches of the epoch in work that are done.")
+    batches: int = Field(default=0, description="Batches of an epoch.")
     step: int = 0
     images_per_second: float | None = None
     eta_seconds: int | None = None

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from masktrain_trainer.config import Outcome, OutcomeKind, Phase
+from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
 
 from .child_process import ChildProcess
 from .errors import UserError
@@ -59,15 +59,19 @@ class Supervisor:
         self._stop = StopRequest(launch.config.stop_grace_seconds)
         self._board = ProgressBoard(launch.config, paths.run)
 
+    def progress(self) -> Progress:
+        """The state of the attempt; the same that `GET /progress` serves."""
+        return self._board.progress()
+
     async def run(self) -> Outcome:
         """Run the attempt to its end, whatever that is, and leave the termination message."""
         self._run.create()
         self._stop.listen()
         reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
-        async with serve_progress(self._board.progress if self._launch.leads else None, self._paths.progress_port):
+        async with serve_progress(self.progress if self._launch.leads else None, self._paths.progress_port):
             outcome = await self._outcome()
             self._board.finish(outcome)
-            write_termination_message(self._paths.termination_log, termination_message(self._board.progress()))
+            write_termination_message(self._paths.termination_log, termination_message(self.progress()))
         if reaper is not None:
             reaper.cancel()
         return outcome

@@ -255,6 +255,8 @@ class Training:
                 phase=phase,
                 epoch=position.epoch,
                 epochs=spec.epochs,
+                batch=position.batch,
+                batches=self._loader.batches_per_epoch,
                 step=position.step,
                 images_per_second=self._pace.images_per_second,
                 eta_seconds=0 if state.ended else self._pace.eta_seconds(position.epoch, position.batch),

@@ -9,6 +9,8 @@ class TrainingProgress(Contract):
     phase: Phase
     epoch: int
     epochs: int
+    batch: int = 0
+    batches: int = 0
     step: int
     images_per_second: float | None = None
     eta_seconds: int | None = None
