@@ -41,6 +41,8 @@ from .verify import VerifiedSplit, verify_split
 SINGLE_CLASS = "item"
 """YOLOv5's name of what all classes become with training.singleClass."""
 EXPORT, ARCHIVE = "export", "dataset.zip"
+SKIPPED = "skipped.txt"
+"""Beside the prepared data set: a sentence for every image that was left out, of which the log shows a few."""
 VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_VOLUME = (
     "The data set and its decoded images do not fit on the pod's workspace volume; "
@@ -102,10 +104,12 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
         )
         for split, images in described.images.items()
     }
-    _require_boxes(verified["train"])
+    require_boxes(verified["train"])
     splits = {split: result.split for split, result in verified.items()}
     names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
     save_prepared(output, PreparedDataset(names=names, image_size=training.image_size, **splits))
+    skipped = [sentence for result in verified.values() for sentence in result.skipped]
+    (output / SKIPPED).write_text("".join(f"{sentence}\n" for sentence in skipped), encoding="utf-8")
     summary = summarise(names, verified)
     print_classes(names, verified)
     if summary.skipped_images:
@@ -115,7 +119,8 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
     return summary
 
 
-def _require_boxes(train: VerifiedSplit) -> None:
+def require_boxes(train: VerifiedSplit) -> None:
+    """Raise InvalidDataset if there is nothing to learn."""
     if not any(map(len, train.targets)):
         raise InvalidDataset(
             "No training image has a box; the label of train/images/x.jpg belongs in train/labels/x.txt, "

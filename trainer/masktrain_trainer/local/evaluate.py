@@ -1,0 +1,194 @@
+"""`masktrain val`: a checkpoint's scores on a split of any data set."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from masktrain_trainer.checkpoint.load import ModelFile
+from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason, Precision
+from masktrain_trainer.data.cache import CachedImages
+from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.data.prepare import SINGLE_CLASS
+from masktrain_trainer.data.prepared import PreparedDataset, Split
+from masktrain_trainer.data.validation_loader import ValBatch, val_batches
+from masktrain_trainer.detect.command import DetectionError, load_weights
+from masktrain_trainer.detect.predict import load_yolo, round_up
+from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
+from masktrain_trainer.model.nms import non_max_suppression
+from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.report.evaluation import ClassScores
+from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.train.precision import autocast, choose_format
+from masktrain_trainer.train.train_step import to_input
+from masktrain_trainer.train.validate import (
+    CONFIDENCE_THRESHOLD,
+    IOU_THRESHOLD,
+    MAX_DETECTIONS,
+    in_original_pixels,
+)
+
+from .dataset_folder import CheckedDataset, check_dataset, open_dataset
+from .scratch import scratch_folder
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which weights on which data; `image_size` None means as trained, `endpoint` is that of s3:// URIs."""
+
+    weights: str
+    data: str
+    split: str = "val"
+    image_size: int | None = None
+    batch_size: int = 32
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`milliseconds`: per image, in loading, in the network and in NMS."""
+
+    image_size: int
+    device: str
+    overall: ClassScores
+    classes: list[ClassScores]
+    milliseconds: dict[str, float]
+    skipped: list[str]
+
+    def document(self) -> dict[str, Any]:
+        """For machines."""
+        rows = [row.model_dump(by_alias=True) for row in self.classes]
+        own = {"imageSize": self.image_size, "device": self.device, "millisecondsPerImage": self.milliseconds}
+        return {
+            **own,
+            "skippedImages": len(self.skipped),
+            "overall": self.overall.model_dump(by_alias=True),
+            "classes": rows,
+        }
+
+
+def evaluate(question: Question, say: Say) -> Scores:
+    """Raises UserError, InvalidDataset or StoreError."""
+    file = _read_weights(question)
+    image_size = round_up(question.image_size or file.image_size, file.architecture.max_stride)
+    with scratch_folder() as scratch:
+        root = open_dataset(question.data, question.endpoint, scratch, say)
+        single = file.names == [SINGLE_CLASS]
+        checked = check_dataset(
+            root, scratch, say, image_size=image_size, splits=(question.split,), single_class=single
+        )
+        if question.split not in checked.splits:
+            raise InvalidDataset(f"The data set has no {question.split!r} split; its data.yaml names none that exists.")
+        if not single:
+            _compare_names(file, checked, say)
+        split = checked.splits[question.split].split
+        return _score(file, split, image_size, question.batch_size, checked.skipped)
+
+
+def _read_weights(question: Question) -> ModelFile:
+    try:
+        return load_weights(question.weights, question.endpoint)
+    except DetectionError as error:
+        raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+
+
+def _compare_names(file: ModelFile, checked: CheckedDataset, say: Say) -> None:
+    known, found = ", ".join(file.names), ", ".join(checked.names)
+    if len(file.names) != len(checked.names):
+        raise UserError(
+            FailureReason.INVALID_WEIGHTS,
+            f"The weights know {len(file.names)} classes ({known}), the data set has {len(checked.names)} ({found}); "
+            "evaluate on data with the classes of the training.",
+        )
+    if file.names != checked.names:
+        say(f"The weights call the classes {known}, the data set {found}: they are compared by number.")
+
+
+@dataclass
+class _Stopwatch:
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
+
+
+def _score(file: ModelFile, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
+    device = _device()
+    watch = _Stopwatch(device)
+    model = load_yolo(file).fuse().to(device).to(memory_format=torch.channels_last)
+    prepared = PreparedDataset(names=file.names, image_size=image_size, train=split, val=split)
+    batches = val_batches(
+        prepared, split, image_size=image_size, batch_size=batch_size, stride=file.architecture.max_stride
+    )
+    parts = list(_statistics(model, batches, watch))
+    metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate(parts))
+    overall, classes = _rows(file.names, split, metrics)
+    milliseconds = {part: 1000 * seconds / len(split.images) for part, seconds in watch.seconds.items()}
+    return Scores(image_size, _device_name(device), overall, classes, milliseconds, skipped)
+
+
+@torch.inference_mode()
+def _statistics(model: Yolo, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
+    dtype = choose_format(Precision.AUTO, watch.device)
+    weights = next(model.parameters())
+    while True:
+        with watch.of("load"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        with watch.of("network"), autocast(watch.device, dtype):
+            predictions_BNP = model.decode(model(to_input(batch.images_BCHW, weights))).float()
+        with watch.of("nms"):
+            found = non_max_suppression(
+                predictions_BNP, CONFIDENCE_THRESHOLD, IOU_THRESHOLD, multi_label=True, max_detections=MAX_DETECTIONS
+            )
+        for position, found_K6 in enumerate(found):
+            yield DetectionStatistics.of_image(*in_original_pixels(batch, position, found_K6.cpu()))
+
+
+def _rows(names: list[str], split: Split, metrics: DetectionMetrics) -> tuple[ClassScores, list[ClassScores]]:
+    images = CachedImages(split.labels, split.cache)
+    shown = [set(images.targets(index)[:, 0].astype(int).tolist()) for index in range(len(images))]
+    overall = ClassScores(
+        name="all",
+        images=len(images),
+        labels=metrics.labels,
+        precision=metrics.precision,
+        recall=metrics.recall,
+        map50=metrics.map50,
+        map50_95=metrics.map50_95,
+    )
+    classes = [
+        ClassScores(
+            name=names[row.class_index],
+            images=sum(row.class_index in classes for classes in shown),
+            labels=row.labels,
+            precision=row.precision,
+            recall=row.recall,
+            map50=row.ap50,
+            map50_95=row.ap50_95,
+        )
+        for row in metrics.classes
+    ]
+    return overall, classes
+
+
+def _device() -> torch.device:
+    wanted = os.environ.get(DEVICE_VARIABLE, "auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
