@@ -11,7 +11,7 @@ from . import __doc__ as description
 from .comparison import Comparison
 from .month import Outcome, simulate, together
 from .policies import POLICIES, Policy
-from .report import json_lines, table
+from .report import LEGEND, json_lines, table
 from .shapes import SHAPES, Shape
 from .traces import TRACES
 
@@ -21,6 +21,7 @@ Case = tuple[str, Shape, Policy, int]
 def main() -> None:
     options = _options()
     comparisons = {}
+    print(LEGEND)
     for (trace, shape), comparison in _compare_all(range(1, options.seeds + 1), options.processes):
         comparisons[trace, shape] = comparison
         print(*table(trace, shape, comparison, options.seeds), sep="\n", flush=True)

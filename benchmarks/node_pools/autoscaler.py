@@ -1,7 +1,7 @@
 """What the cluster-autoscaler and Karpenter have in common, in terms of one node pool.
 
-Both are given more than their documentation promises: a scheduler that starts gangs whole, pods that are never
-evicted to save a node, and nodes that failed to come found at once.
+Both are given more than their documentation promises: a scheduler that starts gangs whole and by age, as the operator
+does, pods that are never evicted to save a node, and failures of Oracle that are noticed at once.
 """
 
 import math

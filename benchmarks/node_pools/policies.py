@@ -14,7 +14,7 @@ from .shapes import MAX_NODES
 
 POOL = "gpu"
 DEFAULT_IDLE_SECONDS: int = GPUNodePoolSpec.model_fields["idle_seconds"].default
-IDLE_SECONDS = (0, 60, 120, 300, 450, 600, 900)
+IDLE_SECONDS = (0, 60, 120, 300, 600, 900)
 CONSOLIDATE_AFTER = (0, 60, 300)
 """Karpenter's default first."""
 

@@ -9,10 +9,16 @@ from .month import Outcome
 from .policies import CLUSTER_AUTOSCALER, DEFAULT_IDLE_SECONDS, OURS
 from .shapes import Shape
 
+LEGEND = """\
+waste: GPU-hours that nodes stood ready without a pod, or were billed after their end, per GPU-hour of work.
+x CA: as a part of the cluster-autoscaler's; +boot: the same with all else that is paid and not worked in, boot times
+most of all. USD: what the idle hours cost in a month of 28 days. delay: from a job's submission to its end, less its
+own work. busy killed: nodes removed from under a pod.
+"""
 HEADER = (
-    f"{'':32} {'GPU hours':^31}  {'waste':^18}  {'idle USD':>9}  {'delay min':^11}  {'busy':>6}\n"
-    f"{'policy':32} {'paid':>7} {'useful':>7} {'boot':>7} {'idle':>7}  {'waste':>6} {'ratio':>5} {'+boot':>5}"
-    f"  {'a month':>9}  {'mean':>5} {'p95':>5}  {'killed':>6}"
+    f"{'':31} {'GPU-hours of a month':^30}   {'waste':^18}  {'idle':>6}  {'delay, min':^11}  {'busy':>6}\n"
+    f"{'policy':31} {'paid':>6} {'useful':>7} {'boot':>7} {'idle':>7}   {'':6} {'x CA':>5} {'+boot':>5}"
+    f"  {'USD':>6}  {'mean':>5} {'p95':>5}  {'killed':>6}"
 )
 
 
@@ -28,10 +34,11 @@ def table(trace: str, shape: Shape, comparison: Comparison, seeds: int) -> Itera
 
 def _row(name: str, shape: Shape, comparison: Comparison, seeds: int) -> str:
     one, theirs = comparison.outcomes[name], comparison.theirs
-    hours = " ".join(f"{seconds / 3600 / seeds:7.0f}" for seconds in (one.paid, one.useful, one.booting, one.idle))
+    hours = " ".join(f"{seconds / 3600 / seeds:7.1f}" for seconds in (one.useful, one.booting, one.idle))
     ratios = f"{one.waste:6.4f} {one.waste / theirs.waste:5.2f} {one.overhead / theirs.overhead:5.2f}"
     delays = f"{one.mean_delay / 60:5.1f} {one.p95_delay / 60:5.1f}"
-    return f"{name:32} {hours}  {ratios}  {_idle_usd(one, shape, seeds):9.0f}  {delays}  {one.busy_killed:6}"
+    money = f"{_idle_usd(one, shape, seeds):6.0f}"
+    return f"{name:31} {one.paid / 3600 / seeds:6.0f} {hours}   {ratios}  {money}  {delays}  {one.busy_killed:6}"
 
 
 def _idle_usd(one: Outcome, shape: Shape, seeds: int) -> float:

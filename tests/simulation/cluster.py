@@ -1,6 +1,6 @@
 """The Kubernetes side: Nodes, a scheduler that places pods of gangs, kubelets that fall silent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from datetime import datetime
 
 from masktrain_operator.api import labels
@@ -170,17 +170,19 @@ class Cluster:
             self._timeline.after(SCHEDULING_SECONDS, self._schedule)
 
     def _schedule(self) -> None:
+        """By priority and age: nodes that a gang waits with are not given to one that comes after it."""
         self._is_binding = False
+        held: set[str] = set()
         for job in sorted(self.jobs.values(), key=lambda job: job.turn):
             if job.admitted_to is not None and not job.is_running:
-                self._place(job)
+                held.update(self._place(job, held))
 
-    def _place(self, job: TrainingJob) -> None:
-        """One pod of a gang on a node, the first that fits; all or none if no pool was chosen."""
-        taken = {pod.node for pod in job.pods}
-        found = [name for name in self._with_room(job) if name not in taken][: job.nodes - len(taken)]
+    def _place(self, job: TrainingJob, held: Set[str]) -> list[str]:
+        """One pod of a gang on a node, the first that fits; all or none if no pool was chosen: then what it holds."""
+        taken = {pod.node for pod in job.pods} | held
+        found = [name for name in self._with_room(job) if name not in taken][: job.nodes - len(job.pods)]
         if job.admitted_to == ANY_POOL and len(found) < job.nodes:
-            return
+            return found
         for name in found:
             rank = f"{job.name}-{job.attempt}-{len(job.pods)}"
             pod = GpuPod("vision", rank, f"uid-of-{rank}", name, job.gpus_per_node, job.uid)
@@ -188,6 +190,7 @@ class Cluster:
             self._bind(pod)
         if len(job.pods) == job.nodes:
             self._start(job)
+        return []
 
     def _with_room(self, job: TrainingJob) -> Iterator[str]:
         for name, node in self.nodes.items():

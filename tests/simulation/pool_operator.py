@@ -91,6 +91,7 @@ class PoolOperator:
         self.before_last_look: Callable[[Removal], None] = lambda _: None
         """What happens between a plan and the last look before a removal."""
         self._acted = False
+        self._seen: dict[str, PoolSituation] = {}
 
     def wake(self) -> None:
         self.next_look = min(self.next_look, self._timeline.seconds + WAKE_SECONDS)
@@ -151,6 +152,7 @@ class PoolOperator:
 
     def _serve(self, situation: PoolSituation) -> float:
         name = situation.pool.metadata.name
+        self._seen[name] = situation
         plan = self.plans[name] = plan_pool(situation)
         try:
             status = self._carry_out(situation, plan)
@@ -222,7 +224,7 @@ class PoolOperator:
 
     def _deadlines(self, name: str) -> list[datetime]:
         """Moments at which the planner may change its mind although nothing happens."""
-        situation = self._situation(name)
+        situation = replace(self._seen[name], pool=self.pools[name])
         status, spec = situation.status, situation.pool.spec
         found = [status.backoff.until] if status.backoff else []
         found += [moment + BUDGET_WINDOW for moment in status.recent_removals]
