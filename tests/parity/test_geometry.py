@@ -8,6 +8,7 @@ import pytest
 from masktrain_trainer.data.affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
 from masktrain_trainer.data.color import apply_gains
 from masktrain_trainer.data.geometry import clip_boxes, scale_boxes, xywhn_to_xyxy, xyxy_to_xywh, xyxy_to_xywhn
+from masktrain_trainer.data.outlines import SMALLEST_AREA_SHARE, warp_outlines
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "geometry.npz")
 WARPS = [str(name) for name in REFERENCE["warp_names"]]
@@ -65,6 +66,18 @@ def test_warp(name: str) -> None:
     np.testing.assert_array_equal(kept, REFERENCE[f"warp_{name}_keep"])
     result = np.column_stack([targets[:, :1], boxes])[kept]
     np.testing.assert_allclose(result, REFERENCE[f"warp_{name}_targets"], rtol=RTOL, atol=1e-9)
+
+
+def test_warp_of_polygons() -> None:
+    *parameters, _, _ = REFERENCE["warp_all_affine_params"]
+    warp, output, targets = Warp(*parameters), REFERENCE["warp_image"].shape[:2], REFERENCE["warp_polygon_targets_in"]
+    outlines = [REFERENCE[f"warp_polygon_{index}"] for index in range(3)]
+    boxes = warp_outlines(outlines, warp_matrix(warp, output, output), output)
+    np.testing.assert_allclose(boxes, REFERENCE["warp_polygon_boxes"], rtol=RTOL, atol=1e-9)
+    kept = worth_keeping(targets[:, 1:], boxes, warp.scale, SMALLEST_AREA_SHARE)
+    np.testing.assert_array_equal(kept, REFERENCE["warp_polygon_keep"])
+    result = np.column_stack([targets[:, :1], boxes])[kept]
+    np.testing.assert_allclose(result, REFERENCE["warp_polygon_targets"], rtol=RTOL, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", WARPS)

@@ -30,6 +30,13 @@ def test_rows(text: str, targets: list[list[float]]) -> None:
     assert labels.duplicates == 0
 
 
+def test_a_polygon_keeps_its_outline() -> None:
+    labels = parse_labels("1 0.5 0.5 0.25 0.5\n0 0.25 0.5 0.5 0.25 0.75 1", 2)
+    box, polygon = labels.outlines
+    assert box.shape == (0, 2)
+    np.testing.assert_array_equal(polygon, [[0.25, 0.5], [0.5, 0.25], [0.75, 1]])
+
+
 def test_duplicates_are_removed_in_order() -> None:
     labels = parse_labels("1 .5 .5 .1 .1\n0 .5 .5 .1 .1\n1 0.5 0.50 .1 .1", 2)
     assert labels.targets[:, 0].tolist() == [1, 0]

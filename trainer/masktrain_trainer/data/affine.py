@@ -81,13 +81,15 @@ def warp_boxes(boxes_N4: Boxes, matrix: Matrix, output: Size) -> Boxes:
     return clip_boxes(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), *output)
 
 
-def worth_keeping(source_N4: Boxes, warped_N4: Boxes, scale: float) -> npt.NDArray[np.bool_]:
+def worth_keeping(
+    source_N4: Boxes, warped_N4: Boxes, scale: float, smallest_share: float = SMALLEST_AREA_SHARE
+) -> npt.NDArray[np.bool_]:
     """Which warped boxes (pixel corners) still show their object; `source_N4` before the warp with that `scale`."""
     source, sides = (source_N4[:, 2:] - source_N4[:, :2]) * scale, warped_N4[:, 2:] - warped_N4[:, :2]
     width, height = sides[:, 0], sides[:, 1]
     aspect = np.maximum(width / (height + EPSILON), height / (width + EPSILON))
     share = width * height / (source[:, 0] * source[:, 1] + EPSILON)
     kept: npt.NDArray[np.bool_] = (
-        (width > SMALLEST_SIDE) & (height > SMALLEST_SIDE) & (share > SMALLEST_AREA_SHARE) & (aspect < LARGEST_ASPECT)
+        (width > SMALLEST_SIDE) & (height > SMALLEST_SIDE) & (share > smallest_share) & (aspect < LARGEST_ASPECT)
     )
     return kept

@@ -7,14 +7,17 @@ The kernel keeps one copy of the pages for all processes.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Image, Size, Targets
+from .outlines import Outline
 
 PAGE = 4096
+_NO_CORNERS = np.zeros((0, 2), np.float32)
 
 
 def slot_bytes(image_size: int) -> int:
@@ -40,12 +43,27 @@ def save_index(
     slots_N: npt.NDArray[np.int64],
     sizes_N2: npt.NDArray[np.int64],
     targets: list[Targets],
+    outlines: list[list[Outline]] | None = None,
     image_size: int,
 ) -> None:
-    """Write the index of a cache: slot and size of each image, and all boxes with the row each image starts at."""
+    """Write the index of a cache: slot and size of each image, all boxes with the row each image starts at, and the
+    corners of all outlines with the row each box's start at.
+    """
     rows = np.concatenate([np.zeros((0, 5), np.float32), *targets])
     starts = np.cumsum([0, *(len(target) for target in targets)])
-    np.savez(path, slots=slots_N, sizes=sizes_N2, targets=rows, starts=starts, image_size=image_size)
+    of_boxes = [outline for of_image in outlines or [] for outline in of_image] or [_NO_CORNERS] * len(rows)
+    corners = np.concatenate([_NO_CORNERS, *of_boxes])
+    corner_starts = np.cumsum([0, *map(len, of_boxes)])
+    np.savez(
+        path,
+        slots=slots_N,
+        sizes=sizes_N2,
+        targets=rows,
+        starts=starts,
+        corners=corners,
+        corner_starts=corner_starts,
+        image_size=image_size,
+    )
 
 
 class CachedImages:
@@ -60,6 +78,8 @@ class CachedImages:
             self.sizes_N2: npt.NDArray[np.int64] = index["sizes"]
             self._targets: Targets = index["targets"]
             self._starts = index["starts"]
+            self._corners: Outline = index["corners"]
+            self._corner_starts = index["corner_starts"]
 
     def __reduce__(self) -> tuple[type[CachedImages], tuple[Path, Path]]:
         return CachedImages, (self._labels, self._cache)
@@ -80,6 +100,16 @@ class CachedImages:
     def targets(self, index: int) -> Targets:
         """(N, 5) class and normalised centre box."""
         return self._targets[self._starts[index] : self._starts[index + 1]]
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether any box came as a polygon."""
+        return len(self._corners) > 0
+
+    def outlines(self, index: int) -> list[Outline]:
+        """The normalised outline of each target."""
+        starts = self._corner_starts[self._starts[index] : self._starts[index + 1] + 1]
+        return [self._corners[start:end] for start, end in pairwise(starts)]
 
     @cached_property
     def _pixels(self) -> npt.NDArray[np.uint8]:

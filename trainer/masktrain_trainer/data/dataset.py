@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,7 @@ from .flip import flip
 from .geometry import CLIP_EPSILON, xywhn_to_xyxy, xyxy_to_xywhn
 from .letterbox import letterbox, plan_letterbox
 from .mosaic import draw_centre, lay_tiles, mosaic_boxes, paint, seen_region
+from .outlines import SMALLEST_AREA_SHARE, Outline, place, warp_outlines
 from .prepared import PreparedDataset
 
 MIXUP_BETA = 32.0
@@ -68,7 +71,12 @@ class TrainDataset:
         seen = seen_region(matrix, output, canvas)
         part = paint([self._images.image(image) for image in chosen], tiles, seen)
         to_canvas = np.array([[1, 0, seen.left], [0, 1, seen.top], [0, 0, 1]], np.float64)
-        return warp_image(part, matrix @ to_canvas, output), warped_targets(boxes, matrix, warp.scale, output)
+        outlines = [
+            outline
+            for image, (height, width), tile in zip(chosen, sizes, tiles, strict=True)
+            for outline in self._outlines(image, width=width, height=height, pad_x=tile.x, pad_y=tile.y)
+        ]
+        return warp_image(part, matrix @ to_canvas, output), warped_targets(boxes, matrix, warp.scale, output, outlines)
 
     def _single(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
         """One image, letterboxed and warped."""
@@ -79,13 +87,30 @@ class TrainDataset:
         warp = Warp.draw(rng, self._hyperparameters)
         matrix = warp_matrix(warp, output, output)
         image = warp_image(letterbox(self._images.image(index), plan), matrix, output)
-        return image, warped_targets(np.column_stack([rows[:, 0], pixels]), matrix, warp.scale, output)
+        boxes = np.column_stack([rows[:, 0], pixels])
+        outlines = self._outlines(index, width=plan.width, height=plan.height, pad_x=plan.pad_x, pad_y=plan.pad_y)
+        return image, warped_targets(boxes, matrix, warp.scale, output, outlines)
+
+    def _outlines(self, index: int, *, width: float, height: float, pad_x: float, pad_y: float) -> list[Outline]:
+        """In pixels of where the image lies; nothing if the whole split is labelled with boxes."""
+        if not self._images.has_outlines:
+            return []
+        return place(self._images.outlines(index), width=width, height=height, pad_x=pad_x, pad_y=pad_y)
 
 
-def warped_targets(boxes_N5: Boxes, matrix: np.ndarray, scale: float, output: Size) -> Targets:
-    """Targets of boxes (class, pixel corners) after a warp, without those it leaves too little of."""
+def warped_targets(
+    boxes_N5: Boxes, matrix: np.ndarray, scale: float, output: Size, outlines: Sequence[Outline] = ()
+) -> Targets:
+    """Targets of boxes (class, pixel corners) after a warp, without those it leaves too little of.
+
+    outlines: of each box in pixels, empty for one that has none; or nothing at all if none has.
+    """
     warped = warp_boxes(boxes_N5[:, 1:], matrix, output)
     kept = worth_keeping(boxes_N5[:, 1:], warped, scale)
+    outlined = np.array([index for index, outline in enumerate(outlines) if len(outline)], np.int64)
+    if len(outlined):
+        warped[outlined] = warp_outlines([outlines[index] for index in outlined], matrix, output)
+        kept[outlined] = worth_keeping(boxes_N5[outlined, 1:], warped[outlined], scale, SMALLEST_AREA_SHARE)
     normalised = xyxy_to_xywhn(warped[kept], width=output[1], height=output[0], clip_epsilon=CLIP_EPSILON)
     return np.column_stack([boxes_N5[kept, 0], normalised]).astype(np.float32)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import Targets
+from .outlines import Outline
 
 BOX_COLUMNS = 5
 SMALLEST_POLYGON = 7
@@ -22,6 +23,8 @@ class LabelViolation(ValueError):
 @dataclass(frozen=True)
 class Labels:
     targets: Targets
+    outlines: list[Outline]
+    """Of each target, normalised; empty for one that is labelled with a box."""
     duplicates: int
     """Rows that were there twice and are left out."""
 
@@ -54,22 +57,25 @@ def parse_labels(text: str, classes: int) -> Labels:
     rows = [
         _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
     ]
-    if not rows:
-        return Labels(np.zeros((0, BOX_COLUMNS), np.float32), 0)
-    unique = list(dict.fromkeys(rows))
-    return Labels(np.array(unique, np.float32), len(rows) - len(unique))
+    unique: dict[tuple[float, ...], list[float]] = {}
+    for box, corners in rows:
+        unique.setdefault(box, corners)
+    targets = np.array(list(unique), np.float32).reshape(-1, BOX_COLUMNS)
+    outlines = [np.array(corners, np.float32).reshape(-1, 2) for corners in unique.values()]
+    return Labels(targets, outlines, len(rows) - len(unique))
 
 
-def _parse_row(words: list[str], number: int, classes: int) -> tuple[float, ...]:
+def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float, ...], list[float]]:
+    """Class and box, and the corners of a polygon."""
     columns = len(words)
     if columns != BOX_COLUMNS and (columns < SMALLEST_POLYGON or columns % 2 == 0):
         raise LabelViolation(f"line {number} of its labels has {columns} columns instead of 5 (class x y w h)")
     label = _parse_class(words[0], number, classes)
     values = [_parse_coordinate(word, number) for word in words[1:]]
-    box = values if columns == BOX_COLUMNS else _extent(values)
+    box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
     if box[2] <= 0 or box[3] <= 0:
         raise LabelViolation(f"line {number} of its labels is a box without width or height")
-    return (label, *box)
+    return (label, *box), corners
 
 
 def _parse_class(word: str, number: int, classes: int) -> float:

@@ -22,6 +22,7 @@ from .decode import UnreadableImage, decode_image
 from .errors import InvalidDataset
 from .labels import LabelViolation, label_path, read_labels
 from .letterbox import fit_long_side
+from .outlines import Outline
 from .prepared import ImageRecord, Split
 
 IMAGES_PER_TASK = 16
@@ -46,6 +47,7 @@ class Inspected:
     original: Size
     cached: Size
     targets: Targets
+    outlines: list[Outline]
     duplicates: int
 
 
@@ -98,6 +100,7 @@ def verify_split(
         slots_N=np.array([slot for slot, _ in good]),
         sizes_N2=np.array([result.cached for _, result in good]),
         targets=[result.targets for _, result in good],
+        outlines=[result.outlines for _, result in good],
         image_size=image_size,
     )
     records = [_record(names[slot], images[slot], result) for slot, result in good]
@@ -117,7 +120,7 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
         labels.targets[:, 0] = 0
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
     store_image(rules.cache, slot, fitted, rules.image_size)
-    return Inspected(_size(image.shape), _size(fitted.shape), labels.targets, labels.duplicates)
+    return Inspected(_size(image.shape), _size(fitted.shape), labels.targets, labels.outlines, labels.duplicates)
 
 
 def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
