@@ -29,9 +29,34 @@ def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
     if ranks.alone:
         return model
     device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(
-        model, device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
+    network = DistributedDataParallel(
+        _Distributed(model), device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
     )
+    _settle_buckets(network)
+    return network
+
+
+class _Distributed(nn.Module):
+    """What DDP wraps: the model, and a pass through nothing but its parameters."""
+
+    def __init__(self, model: Yolo) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_BCHW: Tensor | None) -> Any:
+        if images_BCHW is not None:
+            return self.model(images_BCHW)
+        return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+
+
+def _settle_buckets(network: DistributedDataParallel) -> None:
+    """After its first backward pass DDP lays out the gradients' buckets anew, in the order in which gradients came.
+
+    The place in a bucket decides in which order the gradients of three or more ranks are added: without this pass a
+    resumed run would add them in another order than one that is past that point, and differ in the last bit.
+    """
+    network(None).backward()
+    network.zero_grad(set_to_none=True)
 
 
 def _without_buffer_broadcast() -> dict[str, Any]:
