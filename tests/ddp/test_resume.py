@@ -1,8 +1,6 @@
 """A training that was interrupted again and again ends with the numbers of one that never was, bit for bit."""
 
-import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from masktrain_trainer.config import CONFIG_VARIABLE, OutcomeKind
-from masktrain_trainer.data import prepare
+from masktrain_trainer.config import OutcomeKind
 from tests.ddp.fork_host import ForkHost
-from tests.ddp.gang import Attempt, Job, run_config
-from tests.ddp.tiny_dataset import write_dataset
+from tests.ddp.gang import Attempt, Job
 from tests.ddp.traced_rank import Event, Happening
 
 INTERRUPTIONS = 20
@@ -47,31 +43,14 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    archive = write_dataset(folder / "tiny.zip", training=20)
-    config = run_config(f"file://{folder}", {"imageSize": 64}, dataset=f"file://{archive}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CONFIG_VARIABLE, json.dumps(config))
-        assert prepare.main(["--output", str(folder / "data"), "--result", str(folder / "prepare.json")]) == 0
-    return folder / "data"
+def runs(tmp_path_factory: pytest.TempPathFactory, host: ForkHost, prepared_data: Path) -> Runs:
+    return compare(host, tmp_path_factory.mktemp("resume"), prepared_data, TRAINING, INTERRUPTIONS)
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[ForkHost]:
-    with ForkHost() as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, host: ForkHost, data: Path) -> Runs:
-    return compare(host, tmp_path_factory.mktemp("resume"), data, TRAINING, INTERRUPTIONS)
-
-
-@pytest.fixture(scope="module")
-def runs_of_three(tmp_path_factory: pytest.TempPathFactory, host: ForkHost, data: Path) -> Runs:
+def runs_of_three(tmp_path_factory: pytest.TempPathFactory, host: ForkHost, prepared_data: Path) -> Runs:
     """With more ranks than two the order in which gradients are added can differ, and with them their last bit."""
-    return compare(host, tmp_path_factory.mktemp("three"), data, THREE_RANKS, 3, ranks=3)
+    return compare(host, tmp_path_factory.mktemp("three"), prepared_data, THREE_RANKS, 3, ranks=3)
 
 
 def compare(
