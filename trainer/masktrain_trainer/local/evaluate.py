@@ -63,14 +63,20 @@ class Scores:
 
     def document(self) -> dict[str, Any]:
         """For machines."""
-        rows = [row.model_dump(by_alias=True) for row in self.classes]
-        own = {"imageSize": self.image_size, "device": self.device, "millisecondsPerImage": self.milliseconds}
         return {
-            **own,
+            "imageSize": self.image_size,
+            "device": self.device,
+            "millisecondsPerImage": self.milliseconds,
             "skippedImages": len(self.skipped),
-            "overall": self.overall.model_dump(by_alias=True),
-            "classes": rows,
+            "overall": _document(self.overall),
+            "classes": [_document(row) for row in self.classes],
         }
+
+
+def _document(row: ClassScores) -> dict[str, Any]:
+    counts = {"name": row.name, "images": row.images, "labels": row.labels}
+    scores = {"precision": row.precision, "recall": row.recall, "mAP50": row.map50, "mAP50_95": row.map50_95}
+    return counts | scores
 
 
 def evaluate(question: Question, say: Say) -> Scores:

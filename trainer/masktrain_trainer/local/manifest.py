@@ -168,7 +168,7 @@ def _ignored(spec: dict[str, Any], changes: Changes) -> Iterator[str]:
     checkpoint = _section(spec, "checkpoint")
     if "uri" in checkpoint and checkpoint["uri"] != changes.results:
         yield "checkpoint.uri"
-    for section in ("dataset", "checkpoint"):
+    for section in ("dataset", "checkpoint") if changes.dataset is None else ("checkpoint",):
         if "credentialsSecretRef" in _section(_section(spec, section), "store"):
             yield f"{section}.store.credentialsSecretRef"
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):

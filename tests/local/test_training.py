@@ -1,0 +1,81 @@
+"""`masktrain train` as a person uses it: with a table on a terminal, Ctrl-C, the same command again."""
+
+import json
+import os
+import pty
+import re
+import signal
+from pathlib import Path
+
+from masktrain_trainer.config import ExitCode
+from tests.local.workplace import Workplace
+
+COMMAND = ("train", "job.yaml", "--data", "tiny", "--set", "training.epochs=12", "--output", "results")
+
+
+def read_until(terminal: int, pattern: str, text: str = "") -> str:
+    """What the terminal shows up to `pattern`; all of it if the pattern never comes."""
+    while not re.search(pattern, text):
+        try:
+            text += os.read(terminal, 65536).decode(errors="replace")
+        except OSError:  # how Linux says that nobody has the other end open
+            break
+    return text
+
+
+def test_a_stopped_training_goes_on_and_a_complete_one_is_not_repeated(workplace: Workplace) -> None:
+    terminal, screen = pty.openpty()
+    process = workplace.start(*COMMAND, output=screen)
+    os.close(screen)
+    shown = read_until(terminal, r"epoch 1/11")
+    process.send_signal(signal.SIGINT)
+    shown = read_until(terminal, r"(?!)", shown)
+    assert process.wait(60) == ExitCode.STOPPED, shown
+    assert re.search(r"images/s.*left", shown), "no moving table"
+    assert re.search(r"[1-4]/4 batches", shown), "no bar of batches"
+    assert "The same command goes on from there." in shown
+    assert "checkpoint.uri, checkpoint.store.credentialsSecretRef, compute.nodes, compute.nodePoolRef" in shown
+    assert workplace.left_over() == []
+
+    resumed = workplace.run(*COMMAND)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "going on from the checkpoint of epoch" in resumed.stdout
+    assert "\x1b[" not in resumed.stdout
+    results = workplace.folder / "results" / "default" / "tiny"
+    assert str(results / "best.pt") in resumed.stdout
+    assert len((results / "results.csv").read_text().splitlines()) == 13
+    assert workplace.left_over() == []
+
+    again = workplace.run(*COMMAND)
+    assert again.returncode == 0
+    assert "already finished" in again.stdout
+    assert str(results / "best.pt") in again.stdout
+
+    scored = workplace.run("val", "--weights", str(results / "best.pt"), "--data", "tiny", "--json")
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["overall"]["images"] == 4
+
+
+def test_a_failure_of_a_stage_is_one_sentence_and_64(workplace: Workplace) -> None:
+    (workplace.folder / "tiny" / "data.yaml").unlink()
+    result = workplace.run(*COMMAND)
+    assert result.returncode == ExitCode.USER_ERROR
+    assert result.stderr.strip().splitlines()[-1].startswith("masktrain train: The zip has no data.yaml")
+    assert "Traceback" not in result.stderr
+
+
+def test_preflight_names_every_skipped_image_and_writes_nothing_beside_the_data(workplace: Workplace) -> None:
+    labels = sorted((workplace.folder / "tiny" / "train" / "labels").iterdir())
+    for label in labels[:12]:
+        label.write_text("7 0.5 0.5 0.1 0.1\n")
+    before = _files(workplace.folder / "tiny")
+    result = workplace.run("preflight", "job.yaml", "--data", "tiny")
+    assert result.returncode == 0, result.stderr
+    assert all(f"{label.stem}.jpg is skipped" in result.stdout for label in labels[:12])
+    assert "weights: none, the training starts from scratch" in result.stdout
+    assert "advice: training.batchSize 4 is below 16" in result.stdout
+    assert _files(workplace.folder / "tiny") == before
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
