@@ -1,0 +1,72 @@
+"""`masktrain data push` to a real S3 server, and the job that its block makes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from masktrain_trainer.config import ExitCode, StoreSpec
+from tests.local.workplace import Workplace
+from tests.stores.conftest import BUCKET, s3_spec  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def connected(workplace: Workplace, s3_spec: tuple[StoreSpec, Path]) -> tuple[Workplace, str]:  # noqa: F811
+    """A workplace with keys, and the endpoint that they are for."""
+    spec, credentials = s3_spec
+    assert spec.endpoint is not None
+    keys = {path.name: path.read_text().strip() for path in credentials.iterdir()}
+    return Workplace(workplace.folder, keys), spec.endpoint
+
+
+def test_a_pushed_folder_is_a_job_s_data_set(connected: tuple[Workplace, str]) -> None:
+    workplace, endpoint = connected
+    target = f"s3://{BUCKET}/{workplace.folder.name}/"
+    pushed = workplace.run("data", "push", "tiny", target, "--endpoint", endpoint)
+    assert pushed.returncode == 0, pushed.stderr
+    block = yaml.safe_load(pushed.stdout)["dataset"]
+    assert block["uri"] == f"{target}tiny.zip"
+    job = yaml.safe_load((workplace.folder / "job.yaml").read_text())
+    job["spec"]["dataset"] = block
+    (workplace.folder / "job.yaml").write_text(yaml.safe_dump(job))
+    checked = workplace.run("preflight", "job.yaml")
+    assert checked.returncode == 0, checked.stderr
+    assert "Nothing stands in the way of a training." in checked.stdout
+
+    again = workplace.run("data", "push", "tiny", target, "--endpoint", endpoint)
+    assert "holds this data set already" in again.stderr
+    assert yaml.safe_load(again.stdout)["dataset"] == block
+
+
+def test_another_data_set_is_not_overwritten_unasked(connected: tuple[Workplace, str]) -> None:
+    workplace, endpoint = connected
+    command = ("data", "push", "tiny", f"s3://{BUCKET}/{workplace.folder.name}/other.zip", "--endpoint", endpoint)
+    assert workplace.run(*command).returncode == 0
+    next((workplace.folder / "tiny" / "train" / "labels").iterdir()).write_text("")
+    refused = workplace.run(*command)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert "is another data set" in refused.stderr
+    assert workplace.run(*command, "--replace").returncode == 0
+
+
+def test_wrong_keys_are_one_sentence(connected: tuple[Workplace, str]) -> None:
+    workplace, endpoint = connected
+    stranger = Workplace(workplace.folder, {"AWS_ACCESS_KEY_ID": "NOBODY", "AWS_SECRET_ACCESS_KEY": "nothing"})
+    refused = stranger.run("data", "push", "tiny", f"s3://{BUCKET}/x.zip", "--endpoint", endpoint)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert refused.stderr.splitlines()[-1].startswith("masktrain data push: ")
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("tiny", "gs://bucket/x.zip"), "gs://bucket/x.zip is no place for a data set"),
+        (("nowhere", "file:///tmp/x.zip"), "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_pushed_is_one_sentence(workplace: Workplace, arguments: tuple[str, str], sentence: str) -> None:
+    refused = workplace.run("data", "push", *arguments)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
