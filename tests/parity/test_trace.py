@@ -110,4 +110,7 @@ def test_float32(memory_format: torch.memory_format) -> None:
     trace = train(torch.float32, memory_format=memory_format)
     for actual, expected, rtol in zip(trace.steps, reference["step"], (1e-4, 1e-4, 1e-3, 1e-2, 5e-2), strict=True):
         np.testing.assert_allclose(actual[:4], expected[:4], rtol=rtol)
-    np.testing.assert_allclose(sampled(trace.model.state_dict(), "param"), reference["param_after"], atol=2e-3, rtol=0)
+    for name, model in (("after", trace.model), ("ema", trace.ema.module), ("ema2000", trace.ema2000.module)):
+        for kind in ("param", "running"):
+            values = sampled(model.state_dict(), kind)
+            np.testing.assert_allclose(values, reference[f"{kind}_{name}"], atol=2e-3, rtol=0)
