@@ -18,6 +18,9 @@ IDLE_SECONDS = (0, 60, 120, 300, 600, 900)
 CONSOLIDATE_AFTER = (0, 60, 300)
 """Karpenter's default first."""
 
+WITHOUT_SURPRISES_SECONDS = 86_400.0
+"""Nobody but the policy changes the pool."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -29,6 +32,7 @@ class Policy:
 
 def _operated(idle_seconds: int, settings: CloudSettings) -> tuple[World, Scaler]:
     world = OperatedWorld({POOL: (node_pool(POOL, maxNodes=MAX_NODES, idleSeconds=idle_seconds), settings)})
+    world.operator.longest_skip_seconds = WITHOUT_SURPRISES_SECONDS
     return world, world.operator
 
 

@@ -32,8 +32,6 @@ AGAIN_SECONDS = 2.0
 """After a change at Oracle."""
 STALE_SECONDS = 1.0
 REFUSED_SECONDS = 30.0
-LONGEST_SKIP_SECONDS = 3600.0
-"""People may do something at Oracle that nobody has announced."""
 
 
 class Killed(Exception):
@@ -90,6 +88,8 @@ class PoolOperator:
         self.looks = 0
         self.before_last_look: Callable[[Removal], None] = lambda _: None
         """What happens between a plan and the last look before a removal."""
+        self.longest_skip_seconds = 3600.0
+        """People may do something at Oracle that nobody has announced."""
         self._acted = False
         self._seen: dict[str, PoolSituation] = {}
 
@@ -125,7 +125,7 @@ class PoolOperator:
             return
         deadlines = [self._seconds(moment) for name in self.pools for moment in self._deadlines(name)]
         ahead = [moment for moment in deadlines if moment > self._timeline.seconds]
-        latest = self._timeline.seconds + LONGEST_SKIP_SECONDS
+        latest = self._timeline.seconds + self.longest_skip_seconds
         steps = math.ceil((min((self._timeline.next_event, latest, *ahead)) - self._timeline.seconds) / wait)
         self.next_look = self._timeline.seconds + max(1, steps) * wait
 
