@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import data_levers, learning, levers, step_profile, throughput
+from . import learning, levers, step_profile, surrounding_levers, throughput
 from .workload import Workload, draw_dataset
 
 CPU_SIZES = ("yolov5n:16", "yolov5s:16")
@@ -40,8 +40,9 @@ def _levers(options: argparse.Namespace, folder: Path) -> None:
     for workload in _workloads(options)[:1]:
         levers.compare(workload, options.levers, rounds=options.rounds)
         dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
-        data_levers.compare_workers(workload, dataset, folder, rounds=options.rounds)
-        data_levers.compare_cache(folder / "workers-0-0" / "workspace" / "data", rounds=options.rounds)
+        for lever in surrounding_levers.WITHOUT:
+            surrounding_levers.compare_trainings(lever, workload, dataset, folder, rounds=options.rounds)
+        surrounding_levers.compare_cache(next(folder.glob("*/workspace/data")), rounds=options.rounds)
 
 
 def _learning(options: argparse.Namespace, folder: Path) -> None:

@@ -17,6 +17,7 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
+from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
 from masktrain_trainer.train.paths import (
     PROGRESS_PORT_VARIABLE,
     SHARED_MEMORY_VARIABLE,
@@ -39,13 +40,15 @@ def train(
     folder: Path,
     *,
     options: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> list[Epoch]:
     """The epochs of one run; `options` are fields of `TrainingSpec`. After `seconds` it is ended."""
     folder.mkdir(parents=True)
     config = run_config(workload, dataset, folder, options or {})
     command = [sys.executable, "-m", "masktrain_trainer.cli.main", "supervise"]
-    return read_epochs(run_observed(command, environment(config, workload.device, folder), folder, seconds=seconds))
+    chosen = {**environment(config, workload.device, folder), **(variables or {})}
+    return read_epochs(run_observed(command, chosen, folder, seconds=seconds))
 
 
 def run_config(workload: Workload, dataset: DrawnDataset, folder: Path, options: Mapping[str, Any]) -> RunConfig:
@@ -80,7 +83,8 @@ def environment(config: RunConfig, device: str, folder: Path) -> dict[str, str]:
         TERMINATION_LOG_VARIABLE: str(folder / "termination-log"),
         PROGRESS_PORT_VARIABLE: "0",
     }
-    return {**os.environ, **own}
+    inherited = {name: value for name, value in os.environ.items() if name != ALLOCATOR_VARIABLE}
+    return {**inherited, **own}
 
 
 def read_epochs(lines: Sequence[Line]) -> list[Epoch]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 
+from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
+
 from .environments import yolov5_environment
 from .epochs import Epoch
 from .observed_process import Line, run_observed
@@ -79,7 +81,8 @@ def _variables(folder: Path) -> dict[str, str]:
     """Nothing may reach out of the machine, and no setting of this user's takes part."""
     own = {"YOLOV5_CONFIG_DIR": str(folder), "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true"}
     silent = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "GIT_PYTHON_REFRESH": "quiet"}
-    return {**os.environ, **own, **silent, "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != ALLOCATOR_VARIABLE}
+    return {**inherited, **own, **silent, "PYTHONUNBUFFERED": "1"}
 
 
 def _provide_font(folder: Path) -> None:

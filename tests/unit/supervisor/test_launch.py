@@ -9,7 +9,13 @@ import pytest
 from masktrain_trainer.config import CONFIG_VARIABLE, FailureReason
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.launch import Launch, torchrun_command, worker_environment
+from masktrain_trainer.train.launch import (
+    ALLOCATOR_VARIABLE,
+    KEEP_FREED_MEMORY,
+    Launch,
+    torchrun_command,
+    worker_environment,
+)
 from masktrain_trainer.train.paths import Paths
 
 CONFIG = {
@@ -80,6 +86,14 @@ def test_each_rank_gets_its_share_of_the_cpus_unless_told_otherwise() -> None:
     assert worker_environment(Launch.from_environment(variables), variables, [])["OMP_NUM_THREADS"] == "1"
     told = {**variables, "OMP_NUM_THREADS": "7"}
     assert worker_environment(Launch.from_environment(told), told, [])["OMP_NUM_THREADS"] == "7"
+
+
+def test_ranks_keep_freed_memory_unless_told_otherwise() -> None:
+    variables = environment()
+    chosen = worker_environment(Launch.from_environment(variables), variables, [])
+    assert chosen[ALLOCATOR_VARIABLE] == KEEP_FREED_MEMORY
+    told = {**variables, ALLOCATOR_VARIABLE: ""}
+    assert worker_environment(Launch.from_environment(told), told, [])[ALLOCATOR_VARIABLE] == ""
 
 
 @pytest.mark.parametrize(

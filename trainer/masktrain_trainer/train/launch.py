@@ -18,6 +18,12 @@ RENDEZVOUS_TIMEOUT_SECONDS = 1800
 """How long pods wait for each other: as long as the slowest pod may take to fetch the data set."""
 _WORKER_MODULE = "masktrain_trainer.train.worker"
 
+ALLOCATOR_VARIABLE = "GLIBC_TUNABLES"
+KEEP_FREED_MEMORY = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}"
+"""Large blocks come from the heap and stay in it. Otherwise every step gives its activations back to the system and gets
+cleared pages for the next one's: 60,000 page faults and a seventh of the CPU's time, for yolov5n at 320 px, batch 16.
+What a rank holds at most stays the same."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -75,7 +81,10 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
 
 def worker_environment(launch: Launch, environment: Mapping[str, str], interfaces: Sequence[str]) -> dict[str, str]:
     """Defaults for torch's processes; what the user set wins."""
-    defaults = {"OMP_NUM_THREADS": str(max(1, cpu_limit() // launch.ranks_per_node))}
+    defaults = {
+        "OMP_NUM_THREADS": str(max(1, cpu_limit() // launch.ranks_per_node)),
+        ALLOCATOR_VARIABLE: KEEP_FREED_MEMORY,
+    }
     interface = _gloo_interface(launch, interfaces)
     if interface:
         defaults["GLOO_SOCKET_IFNAME"] = interface

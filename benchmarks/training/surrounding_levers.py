@@ -1,7 +1,10 @@
-"""What the data levers are worth: decoded images in a cache against JPEG files, worker processes against none."""
+"""What the levers around the training step are worth: the cache of decoded images, worker processes, kept memory."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -12,6 +15,7 @@ from masktrain_trainer.data.arrays import Image
 from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.prepared import PreparedDataset, load_prepared
+from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
 
 from . import ours
 from .epochs import mean_images_per_second, steady
@@ -21,17 +25,34 @@ from .workload import DrawnDataset, Workload
 SAMPLES_PER_ROUND = 100
 
 
-def compare_workers(workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: int) -> None:
-    """Whole trainings with as many worker processes as the machine has cores, and with none."""
-    speeds: dict[int | None, list[float]] = {None: [], 0: []}
+@dataclass(frozen=True)
+class Change:
+    """What a training without a lever does otherwise: fields of `TrainingSpec`, environment variables."""
+
+    words: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+WITHOUT = {
+    "worker processes": Change("samples made in the training process", options={"workers": 0}),
+    "kept heap": Change("the C library's default allocation", variables={ALLOCATOR_VARIABLE: ""}),
+}
+
+
+def compare_trainings(lever: str, workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: int) -> None:
+    """Whole trainings with the lever, which is the default, and without it, in turns."""
+    without = WITHOUT[lever]
+    speeds: dict[str, list[float]] = {"with": [], "without": []}
     for number in range(rounds):
-        for workers, values in speeds.items():
-            place = folder / f"workers-{workers}-{number}"
-            epochs = ours.train(workload, dataset, place, options={"workers": workers})
+        for name, values in speeds.items():
+            off = without if name == "without" else Change()
+            place = folder / f"{lever.replace(' ', '-')}-{name}-{number}"
+            epochs = ours.train(workload, dataset, place, options=off.options, variables=off.variables)
             values.append(mean_images_per_second(steady(epochs)))
     emit(
-        f"lever/worker processes/{workload}",
-        **compared(speeds[None], speeds[0], peer_name="samples made in the training process", unit="images/s"),
+        f"lever/{lever}/{workload}",
+        **compared(speeds["with"], speeds["without"], peer_name=without.words, unit="images/s"),
         default=True,
     )
 
