@@ -1,5 +1,6 @@
 """A whole trainer pod as processes of this machine: the real supervisor with everything it starts."""
 
+import contextlib
 import json
 import os
 import signal
@@ -48,6 +49,13 @@ class Pod:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End every process of the pod without notice, as the loss of its node does."""
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def signal_rank(self, rank: int, number: signal.Signals) -> None:
         os.kill(int((self.folder / "workspace" / "run" / f"worker-{rank}.pid").read_text()), number)
@@ -131,3 +139,11 @@ class Pod:
 
 def is_training(progress: Progress) -> bool:
     return progress.phase is Phase.TRAINING and progress.step > 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children and so on, also those in sessions of their own."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
+    children = [child for child, parent in parents.items() if parent == pid]
+    return [*children, *(found for child in children for found in descendants(child))]

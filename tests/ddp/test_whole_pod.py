@@ -81,6 +81,27 @@ def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_
     assert epochs == ["epoch", *(str(epoch) for epoch in range(saved.epoch + 2))]
 
 
+def test_pods_that_are_killed_and_stopped_end_with_the_numbers_of_one_that_never_was(
+    start: StartPod, tmp_path: Path
+) -> None:
+    training = {"epochs": 10}
+    assert start("whole", store=tmp_path / "whole store", training=training).wait() == 0
+    killed = start("killed", training=training)
+    killed.wait_until(lambda progress: progress.last is not None)
+    killed.kill()
+    stopped = start("stopped", attempt=1, training={**training, "workers": 2})
+    stopped.wait_until(is_training)
+    stopped.stop()
+    assert stopped.wait() == 75, stopped.log
+    last = start("last", attempt=2, training=training)
+    assert last.wait() == 0, last.log
+    whole, resumed = (tmp_path / folder / "team" / "tiny" for folder in ("whole store", "store"))
+    assert (whole / "results.csv").read_bytes() == (resumed / "results.csv").read_bytes()
+    expected, found = (load_model_file(folder / "best.pt") for folder in (whole, resumed))
+    assert (found.epoch, found.step, found.metrics) == (expected.epoch, expected.step, expected.metrics)
+    assert all(torch.equal(found.state_dict[name], tensor) for name, tensor in expected.state_dict.items())
+
+
 def test_a_rank_that_stands_still_ends_the_pod_with_76(start: StartPod) -> None:
     pod = start(training={"epochs": 1000}, hang_timeout=10)
     pod.wait_until(is_training)
