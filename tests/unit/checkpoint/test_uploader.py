@@ -3,6 +3,7 @@
 import errno
 import queue
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,20 @@ def test_completing_stores_what_waits_first(up: Uploader, store: Store, tmp_path
     assert (found.best.step, found.last) == (20, None)
     assert sorted(found.outputs) == [store.uri(key) for key in OUTPUTS]
     assert objects(store) == OUTPUTS
+
+
+def test_periodic_checkpoints_outlive_newer_ones_and_the_end(up: Uploader, store: Store, tmp_path: Path) -> None:
+    for step in (30, 40, 50, 60, 70):
+        periodic = replace(meta(step), fitness=0.01, periodic=step in (30, 50))
+        write_snapshot(up.spool.folder, state(step), periodic)
+        while up.store_waiting():
+            pass
+    offer(up, 20)
+    assert run(up, Script(up, COMPLETE), artifacts(tmp_path)) == 0
+    left = {key.removeprefix(KEYS.checkpoints) for key in objects(store) if key.startswith(KEYS.checkpoints)}
+    assert {(key.split("-")[2], key.rpartition("/")[2]) for key in left} == {
+        (step, name) for step in ("30", "50") for name in ("manifest.json", "model.pt", "state.pt")
+    }
 
 
 def test_a_store_that_is_away_is_tried_again_ever_more_seldom(up: Uploader, store: Failing, tmp_path: Path) -> None:
