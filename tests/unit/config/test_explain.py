@@ -53,7 +53,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(
             {"schedule": "cosine"},
             f"{TRAINING}.schedule: input should be 'Linear' or 'Cosine', not 'cosine'; the nearest is 'Cosine'.",
         ),
-        ({"imageSize": 650}, f"{TRAINING}.imageSize: input should be a multiple of 32, not 650."),
+        ({"imageSize": 650}, f"{TRAINING}.imageSize: input should be a multiple of 32, not 650; the next one is 672."),
         (
             {"epochs": "many"},
             f"{TRAINING}.epochs: input should be a valid integer, unable to parse string as an integer, not 'many'.",

@@ -10,14 +10,13 @@ from functools import partial
 
 import torch
 
+from .batch_size import largest_side
 from .context import Context
 from .precision import autocast
 from .state import TrainingState
 
 SHARE = 0.9
 """Of what fits in a trial: a training's memory gets fragmented, and some batches have more boxes than others."""
-LARGEST_SCALE = 1.5
-"""Of the image size, with training.multiScale."""
 GIBIBYTE = 1 << 30
 
 
@@ -56,7 +55,7 @@ def try_batch(context: Context, state: TrainingState, images: int) -> None:
     """
     weights = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
     moments = [torch.empty_like(weight) for weight in weights if not state.optimizer.state.get(weight)]
-    side = _largest_side(context)
+    side = largest_side(context.training, context.config.model.architecture.max_stride)
     grey_BCHW = torch.full((images, 3, side, side), 0.45, device=context.ranks.device)
     with autocast(context.ranks.device, context.format):
         raws = state.model(grey_BCHW.to(memory_format=torch.channels_last))
@@ -78,12 +77,6 @@ def sentence(context: Context, per_rank: int, fits: int | None, gpu: str) -> str
         f"The memory of {gpu} is too small for {per_rank} images of {spec.image_size} px on each of {world_size} "
         f"rank(s), training.batchSize {spec.batch_size}: {advice}."
     )
-
-
-def _largest_side(context: Context) -> int:
-    stride = context.config.model.architecture.max_stride
-    scale = LARGEST_SCALE if context.training.multi_scale else 1.0
-    return int(context.training.image_size * scale) // stride * stride
 
 
 def _gpu(device: torch.device) -> str:
