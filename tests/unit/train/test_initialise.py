@@ -1,15 +1,19 @@
 """Where a training starts, and that rank 0's answer is everybody's."""
 
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import torch
 
 from masktrain_trainer.config import Architecture, FailureReason
-from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.model.yolo import Yolo, build_yolo
+from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
 from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.initialise import agreed, transfer
+from masktrain_trainer.train.initialise import agreed, initial_state, transfer
+
+from .contexts import context
 
 ALONE = Ranks(0, 0, 1, 1, torch.device("cpu"))
 
@@ -22,6 +26,25 @@ def test_weights_with_other_classes_lose_only_the_head() -> None:
     assert torch.equal(
         target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"].half().float()
     )
+
+
+def test_frozen_layers_are_not_the_optimizers(tmp_path: Path) -> None:
+    state = initial_state(context(tmp_path, {"freeze": 10, "autoAnchor": False}))
+    frozen = {id(weight) for layer in state.model.model[:10] for weight in layer.parameters()}
+    trained = {id(weight) for group in state.optimizer.param_groups for weight in group["params"]}
+    assert frozen
+    assert not frozen & trained
+    assert len(frozen | trained) == len(list(state.model.parameters()))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_anchors_are_looked_at_before_a_new_training_unless_told_otherwise(
+    tmp_path: Path, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[Yolo] = []
+    monkeypatch.setattr(initialise, "suit_anchors", lambda model, *_: looked_at.append(model))
+    state = initial_state(context(tmp_path, {"autoAnchor": wanted}))
+    assert looked_at == ([state.model] if wanted else [])
 
 
 def test_weights_that_fit_nowhere_are_the_users_error() -> None:
