@@ -54,6 +54,8 @@ class Training:
             image_size=spec.image_size,
             num_classes=len(context.prepared.names),
         ).to(ranks.device)
+        self._activity = Activity.STARTING if spec.compile else Activity.TRAINING
+        """Compiling happens in the first batch, and may take longer than any step."""
         if spec.compile:
             compile_model(state.model, ranks.device)
         self._step = TrainStep(ranks, context.format, state, self._loss)
@@ -91,7 +93,7 @@ class Training:
             self._loader.weigh(image_weights(self._boxes_NC, self._state.class_map or [0.0] * self._boxes_NC.shape[1]))
         pending = 0
         for batch in self._loader.batches(position.epoch, position.batch):
-            self._context.heart.beat(Activity.TRAINING)
+            self._context.heart.beat(self._activity)
             iteration = position.epoch * per_epoch + position.batch
             values = self._schedule.at(iteration)
             apply_step_values(self._state.optimizer, values)
@@ -99,6 +101,7 @@ class Training:
             steps = pending >= values.accumulate or position.batch + 1 == per_epoch
             size = self._sizes.at(iteration) if self._sizes else None
             items_3 = self._step.backward(batch, synchronise=steps, image_size=size)
+            self._activity = Activity.TRAINING
             self._state.loss_sums_3 += items_3
             position.batch += 1
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
