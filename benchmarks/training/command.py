@@ -26,7 +26,12 @@ def _throughput(options: argparse.Namespace, folder: Path) -> None:
     dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
     for workload in _workloads(options):
         throughput.compare(
-            workload, dataset, folder / workload.architecture, rounds=options.rounds, precision=options.precision
+            workload,
+            dataset,
+            folder / workload.architecture,
+            rounds=options.rounds,
+            precision=options.precision,
+            on_peer_torch=not options.newest_torch_only,
         )
 
 
@@ -65,6 +70,7 @@ def _options() -> argparse.Namespace:
     benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
     compared = _benchmark(benchmarks, "throughput", _throughput, "against v7.0 and against the bare model")
     compared.add_argument("--rounds", type=int, default=3)
+    compared.add_argument("--newest-torch-only", action="store_true", help="without ours on v7.0's version of torch")
     single = _benchmark(benchmarks, "levers", _levers, "each lever with and without")
     single.add_argument("--rounds", type=int, default=5)
     single.add_argument("--levers", nargs="*", choices=list(levers.RECIPES), default=list(levers.RECIPES))

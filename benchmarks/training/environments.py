@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 PEERS = Path.home() / ".cache" / "masktrain" / "peers"
@@ -23,6 +24,7 @@ def yolov5_environment() -> Path:
     return _environment("yolov5-7.0.14", YOLOV5)
 
 
+@cache
 def own_environment_on_peer_torch() -> Path:
     """Folder of an environment with this project, as it is now, on the other trainer's version of torch."""
     name = f"masktrain-torch-{PEER_TORCH}"

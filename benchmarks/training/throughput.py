@@ -3,8 +3,9 @@
 from collections import defaultdict
 from pathlib import Path
 
-from . import ours, yolov5
+from . import ours, ours_on_peer_torch, yolov5
 from .bare_model import bare_images_per_second
+from .environments import PEER_TORCH
 from .epochs import mean_images_per_second, mean_wall_seconds, steady
 from .report import compared, emit
 from .workload import DrawnDataset, Workload
@@ -12,8 +13,13 @@ from .workload import DrawnDataset, Workload
 GOALS = {"cpu": {"speed": 1.5, "epoch": 1.6, "bare": 0.90}, "cuda": {"speed": 2.0, "epoch": 2.0, "bare": 0.95}}
 
 
-def compare(workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: int, precision: str) -> None:
-    """Every round runs our trainer, the bare model and v7.0, one after the other."""
+def compare(
+    workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: int, precision: str, on_peer_torch: bool
+) -> None:
+    """Every round runs our trainer, v7.0 and the bare model, one after the other.
+
+    With `on_peer_torch` also ours on v7.0's version of torch.
+    """
     speeds: dict[str, list[float]] = defaultdict(list)
     walls: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
@@ -21,11 +27,19 @@ def compare(workload: Workload, dataset: DrawnDataset, folder: Path, *, rounds: 
             "ours": steady(ours.train(workload, dataset, folder / f"ours-{number}", options={"precision": precision})),
             "yolov5": steady(yolov5.train(workload, dataset, folder / f"yolov5-{number}")),
         }
+        if on_peer_torch:
+            trained["ours on its torch"] = steady(ours_on_peer_torch.train(workload, dataset, folder / f"old-{number}"))
         speeds["bare"].append(bare_images_per_second(workload, precision))
         for name, epochs in trained.items():
             speeds[name].append(mean_images_per_second(epochs))
             walls[name].append(mean_wall_seconds(epochs))
     _print(workload, speeds, walls)
+    if on_peer_torch:
+        old = speeds["ours on its torch"]
+        emit(
+            f"training-images-per-second-on-torch-{PEER_TORCH}/{workload}",
+            **compared(old, speeds["yolov5"], peer_name=yolov5.NAME, unit="images/s"),
+        )
 
 
 def _print(workload: Workload, speeds: dict[str, list[float]], walls: dict[str, list[float]]) -> None:
