@@ -70,3 +70,11 @@ def test_what_cannot_be_pushed_is_one_sentence(workplace: Workplace, arguments: 
     assert refused.returncode == ExitCode.USER_ERROR
     assert sentence in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_missing_keys_are_named_as_what_they_are_here(workplace: Workplace, s3_spec: tuple[StoreSpec, Path]) -> None:  # noqa: F811
+    endpoint = s3_spec[0].endpoint
+    assert endpoint is not None
+    refused = workplace.run("data", "push", "tiny", f"s3://{BUCKET}/x.zip", "--endpoint", endpoint)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." in refused.stderr

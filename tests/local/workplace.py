@@ -16,10 +16,11 @@ class Workplace:
 
     @property
     def environment(self) -> dict[str, str]:
+        nobody = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": str(self.folder / "none")}
         own = {"MASKTRAIN_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / "cache")}
-        return {**os.environ, **own, **self.variables}
+        return {**os.environ, **nobody, **own, **self.variables}
 
-    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [MASKTRAIN, *arguments],
             cwd=self.folder,

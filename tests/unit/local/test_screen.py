@@ -45,3 +45,7 @@ def test_what_is_not_known_yet_stays_empty() -> None:
 
 def test_validation_has_no_count_of_batches() -> None:
     assert "validating" in shown(phase=Phase.VALIDATING, epochs=3, batch=2, batches=25)
+
+
+def test_after_the_last_epoch_none_is_counted() -> None:
+    assert "2/2" in shown(phase=Phase.VALIDATING, epoch=3, epochs=3)

@@ -12,6 +12,10 @@ from masktrain_trainer.data.errors import InvalidDataset
 from masktrain_trainer.stores.errors import StoreDenied, StoreError
 from masktrain_trainer.train.errors import UserError
 
+_IN_CLUSTER = "set the store's credentialsSecretRef"
+_HERE = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+"""What a person does about missing credentials: in a cluster, and here."""
+
 FAILED = 1
 """Exit code of what may work next time."""
 
@@ -28,5 +32,5 @@ def refusals(command: str) -> Iterator[None]:
 
 
 def _leave(command: str, error: Exception, code: int) -> NoReturn:
-    click.echo(f"masktrain {command}: {error}", err=True)
+    click.echo(f"masktrain {command}: {error}".replace(_IN_CLUSTER, _HERE), err=True)
     sys.exit(code)

@@ -63,7 +63,7 @@ def _numbers(progress: Progress) -> Table:
     losses = progress.losses
     parts = (losses.box, losses.objectness, losses.classification) if losses else (None,) * 3
     table.add_row(
-        f"{progress.epoch}/{progress.epochs - 1}",
+        f"{min(progress.epoch, progress.epochs - 1)}/{progress.epochs - 1}",
         *(_number(part, 4) for part in parts),
         _number(progress.map50, 3),
         _number(progress.map50_95, 3),
