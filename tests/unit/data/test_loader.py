@@ -53,7 +53,7 @@ def test_shapes_and_types(dataset: TrainDataset) -> None:
     assert (batch.images_BCHW.shape, batch.images_BCHW.dtype) == ((4, 3, SIZE, SIZE), torch.uint8)
     assert (batch.targets_M6.shape[1], batch.targets_M6.dtype) == (6, torch.float32)
     assert set(batch.targets_M6[:, 0].tolist()) <= {0.0, 1.0, 2.0, 3.0}
-    assert batch.images_BCHW.is_contiguous()
+    assert batch.images_BCHW.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -28,6 +28,7 @@ class Samples:
     """A batch before it becomes tensors."""
 
     images_BCHW: Image
+    """Channels last in memory: as images are made, and as convolutions want them."""
     targets_M6: Targets
     """Position of the image in this batch, class, normalised centre box."""
     indices_B: npt.NDArray[np.int64]
@@ -36,7 +37,8 @@ class Samples:
 def make_samples(dataset: TrainDataset, request: Request) -> Samples:
     epoch, indices = request
     samples = [dataset.sample(epoch, index) for index in indices.tolist()]
-    return Samples(np.stack([image for image, _ in samples]), stack_targets([rows for _, rows in samples]), indices)
+    images_BHWC = np.stack([image.transpose(1, 2, 0) for image, _ in samples])
+    return Samples(images_BHWC.transpose(0, 3, 1, 2), stack_targets([rows for _, rows in samples]), indices)
 
 
 def stack_targets(targets: list[Targets]) -> Targets:
@@ -46,8 +48,13 @@ def stack_targets(targets: list[Targets]) -> Targets:
 
 
 def map_slots(memory: int, shape: tuple[int, ...]) -> Image:
-    """The shared memory behind a file descriptor as an array of `shape`: slot, image, channel, row, column."""
-    return np.frombuffer(mmap.mmap(memory, int(np.prod(shape))), np.uint8).reshape(shape)
+    """The shared memory behind a file descriptor as an array of `shape`: slot, image, channel, row, column.
+
+    Channels are last in memory.
+    """
+    slots, images, channels, rows, columns = shape
+    flat = np.frombuffer(mmap.mmap(memory, int(np.prod(shape))), np.uint8)
+    return flat.reshape(slots, images, rows, columns, channels).transpose(0, 1, 4, 2, 3)
 
 
 def serve(pipe: Connection, memory: int) -> None:

@@ -39,7 +39,9 @@ class TrainDataset:
         return len(self._images)
 
     def sample(self, epoch: int, index: int) -> tuple[Image, Targets]:
-        """Augmented image (3, H, W) uint8 RGB and its targets (N, 5): class, normalised centre box."""
+        """Augmented image (3, H, W) uint8 RGB, channels last in memory, and its targets (N, 5): class, normalised
+        centre box.
+        """
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
         image, targets = self._mixed(rng, index) if rng.random() < h.mosaic else self._single(rng, index)
@@ -47,7 +49,7 @@ class TrainDataset:
             image = apply_gains(image, draw_gains(rng, h))
         vertical, horizontal = rng.random(2) < (h.flip_vertical, h.flip_horizontal)
         image, targets = flip(image, targets, vertical=bool(vertical), horizontal=bool(horizontal))
-        return channels_first(image), targets
+        return image.transpose(2, 0, 1), targets
 
     def _mixed(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
         """A mosaic, now and then with a second one shining through."""
@@ -118,11 +120,3 @@ def warped_targets(
 def blend(image_HWC: Image, other_HWC: Image, share: float) -> Image:
     """`share` of the first image, the rest of the other: mixup, arXiv 1710.09412."""
     return np.asarray(cv2.addWeighted(image_HWC, share, other_HWC, 1 - share, 0), np.uint8)
-
-
-def channels_first(image_HWC: Image) -> Image:
-    """A contiguous copy (3, H, W)."""
-    planes = np.empty((3, *image_HWC.shape[:2]), np.uint8)
-    for channel in range(3):
-        planes[channel] = image_HWC[..., channel]
-    return planes

@@ -22,7 +22,7 @@ from .sampler import Shards
 
 class Batch(NamedTuple):
     images_BCHW: torch.Tensor
-    """uint8, red green blue."""
+    """uint8, red green blue; channels last in memory."""
     targets_M6: torch.Tensor
     """float32: position of the image in this batch, class, normalised centre box."""
     indices_B: torch.Tensor

@@ -16,7 +16,6 @@ import torch
 
 from .batch_worker import stack_targets
 from .cache import CachedImages
-from .dataset import channels_first
 from .letterbox import letterbox, plan_letterbox
 from .prepared import PreparedDataset, Split
 from .rectangular import letterboxed_targets, plan_rectangular
@@ -82,12 +81,12 @@ def _batch(
     pixels, targets, ratio_pads = [], [], []
     for index in indices_B.tolist():
         plan = plan_letterbox(images.size(index), shape, enlarge=False)
-        pixels.append(channels_first(letterbox(images.image(index), plan)))
+        pixels.append(letterbox(images.image(index), plan))
         targets.append(letterboxed_targets(images.targets(index), plan))
         ratio = images.size(index)[0] / originals_N2[index, 0] * plan.ratio
         ratio_pads.append((ratio, plan.pad_x, plan.pad_y))
     return ValBatch(
-        torch.from_numpy(np.stack(pixels)),
+        torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
         torch.from_numpy(stack_targets(targets)),
         originals_N2[indices_B],
         np.array(ratio_pads, np.float64),
