@@ -49,7 +49,7 @@ test-cluster: setup binaries ## Tests of the dev cluster itself
 test-e2e: setup binaries ## Whole training runs on the dev cluster
 	$(BIN)/python -m pytest tests/e2e
 
-bench-nodepool: setup ## A month of node pools, simulated: what idle nodes cost, beside cluster-autoscaler and Karpenter (3 minutes)
+bench-nodepool: setup ## A month of node pools, simulated: what idle nodes cost, beside cluster-autoscaler and Karpenter (about 3 minutes)
 	@$(BIN)/python -m benchmarks.node_pools --plot docs/images/node-pool-waste.png
 
 bench-train: setup ## How fast training is, against YOLOv5 v7.0 and lever by lever (about 40 minutes; DEVICE=cuda on a GPU)
