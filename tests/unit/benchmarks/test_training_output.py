@@ -28,7 +28,7 @@ OUR_OUTPUT = """\
 17 05:59:47 epoch 0/1  box 0.1080  obj 0.0336  cls 0.0384  P 0.005  R 0.430  mAP50 0.007  mAP50-95 0.002  12.0 images/s
 18 05:59:48 checkpoint of epoch 0 step 6 (epoch) handed over in 0.01 s
 20 05:59:49 checkpoint of epoch 1 step 8 (interval) handed over in 0.01 s
-25 06:00:39 epoch 1/1  box 0.105  obj 0.04  cls 0.0382  P 0.006  R 0.496  mAP50 0.009  mAP50-95 0.002  16.0 images/s  best
+25 06:00:39 epoch 1/1  box 0.1  obj 0.04  cls 0.038  P 0.006  R 0.496  mAP50 0.009  mAP50-95 0.002  16.0 images/s  best
 26 06:00:40 checkpoint of epoch 1 step 12 (final) handed over in 0.01 s
 27 06:00:43                  all     24 images     87 labels  P 0.006  R 0.496  mAP50 0.009  mAP50-95 0.002
 """
