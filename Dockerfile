@@ -22,7 +22,8 @@ RUN uv venv /environment && uv pip install --python /environment/bin/python --re
  && uv pip install --python /environment/bin/python --no-deps /wheels/*.whl
 
 FROM ${PYTHON} AS base
-ENV PATH=/environment/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp
+# LOGNAME: torch names its cache folder after the user, who is not in /etc/passwd.
+ENV PATH=/environment/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp LOGNAME=masktrain
 USER 65532:65532
 WORKDIR /tmp
 
@@ -31,5 +32,9 @@ COPY --from=operator-environment /environment /environment
 ENTRYPOINT ["masktrain-operator"]
 
 FROM base AS trainer
+USER 0:0
+# torch.compile (training.compile) builds what starts its kernels with a C++ compiler.
+RUN apt-get update && apt-get install --no-install-recommends --yes g++ && rm -rf /var/lib/apt/lists/*
+USER 65532:65532
 COPY --from=trainer-environment /environment /environment
 ENTRYPOINT ["masktrain"]
