@@ -16,11 +16,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ClassCurves:
-    """(1000,) at `CONFIDENCES`, matched at the lowest IoU threshold; and (T,) areas, one for each IoU threshold."""
+    """(1000,) at `CONFIDENCES`, matched at the lowest IoU threshold; and (T,) areas, one for each IoU threshold.
+
+    `precision_at_recall`: (101,) at `RECALLS`, the monotone curve whose area is the first of the areas.
+    """
 
     precision: Array
     recall: Array
     average_precisions: Array
+    precision_at_recall: Array
 
     @property
     def f1(self) -> Array:
@@ -34,16 +38,19 @@ def class_curves(correct_KT: Array, confidence_K: Array, labels: int) -> ClassCu
     """
     thresholds = correct_KT.shape[1]
     if not len(correct_KT):
-        return ClassCurves(np.zeros_like(CONFIDENCES), np.zeros_like(CONFIDENCES), np.zeros(thresholds))
+        nothing = np.zeros_like(CONFIDENCES)
+        return ClassCurves(nothing, nothing, np.zeros(thresholds), np.zeros_like(RECALLS))
     true_positives_KT = correct_KT.cumsum(axis=0)
     precision_KT = true_positives_KT / np.arange(1, len(correct_KT) + 1)[:, None]
     recall_KT = true_positives_KT / labels
     # np.interp wants rising abscissae, hence the minus signs; above the highest confidence nothing is detected.
     rising_K = -confidence_K.astype(np.float64)
+    envelopes = [_precision_at_recall(recall_KT[:, t], precision_KT[:, t]) for t in range(thresholds)]
     return ClassCurves(
         precision=np.interp(-CONFIDENCES, rising_K, precision_KT[:, 0], left=1),
         recall=np.interp(-CONFIDENCES, rising_K, recall_KT[:, 0], left=0),
-        average_precisions=np.array([_area(recall_KT[:, t], precision_KT[:, t]) for t in range(thresholds)]),
+        average_precisions=np.array([np.trapezoid(envelope, RECALLS) for envelope in envelopes]),
+        precision_at_recall=envelopes[0],
     )
 
 
@@ -55,9 +62,9 @@ def best_f1_index(f1_C1000: Array) -> int:
     return int(smooth_1000.argmax())
 
 
-def _area(recall_K: Array, precision_K: Array) -> float:
-    """Area under the monotone envelope of the precision-recall curve, by trapezoids between 101 recalls."""
+def _precision_at_recall(recall_K: Array, precision_K: Array) -> Array:
+    """The monotone envelope of the precision-recall curve at 101 recalls; trapezoids between them make the area."""
     recall = np.concatenate(([0.0], recall_K, [1.0]))
     precision = np.concatenate(([1.0], precision_K, [0.0]))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.trapezoid(np.interp(RECALLS, recall, envelope), RECALLS))
+    return np.interp(RECALLS, recall, envelope)

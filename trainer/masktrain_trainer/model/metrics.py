@@ -159,6 +159,13 @@ class DetectionMetrics:
         return 0.1 * self.map50 + 0.9 * self.map50_95
 
 
+def curves_by_class(statistics: DetectionStatistics) -> dict[int, ClassCurves]:
+    """The curves of every class that has labels, by rising class index."""
+    true_classes_C, labels_C = np.unique(statistics.true_class, return_counts=True)
+    counts = zip(true_classes_C.tolist(), labels_C.tolist(), strict=True)
+    return {index: _curves_of(index, labels, statistics) for index, labels in counts}
+
+
 def _curves_of(class_index: int, labels: int, statistics: DetectionStatistics) -> ClassCurves:
     of_class_K = statistics.predicted_class == class_index
     correct_KT, confidence_K = statistics.correct[of_class_K], statistics.confidence[of_class_K]

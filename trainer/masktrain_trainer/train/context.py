@@ -1,6 +1,7 @@
 """What stays the same through a training and every part of it needs."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from .run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Context:
-    """`format` is what forward passes compute in; `spool` is where checkpoints are handed over."""
+    """`format` is what forward passes compute in; `spool` is where checkpoints are handed over; `started` is monotonic
+    seconds.
+    """
 
     config: RunConfig
     prepared: PreparedDataset
@@ -24,6 +27,7 @@ class Context:
     spool: Path
     heart: Heartbeat
     format: torch.dtype
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def training(self) -> TrainingSpec:

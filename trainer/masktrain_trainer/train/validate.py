@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.geometry import scale_boxes, xywhn_to_xyxy
+from masktrain_trainer.data.prepared import Split
 from masktrain_trainer.data.validation_loader import ValBatch, val_batches
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
@@ -32,11 +33,15 @@ Observer = Callable[[int, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Validation:
-    """The same on all ranks. `losses`: box, objectness, class, per image."""
+    """The same on all ranks, but `statistics`: those of all images on rank 0, none elsewhere.
+
+    `losses`: box, objectness, class, per image.
+    """
 
     losses: tuple[float, float, float]
     metrics: DetectionMetrics
     seconds: float
+    statistics: DetectionStatistics | None = None
 
 
 class Validator:
@@ -48,24 +53,28 @@ class Validator:
         """Without gradients twice the images fit."""
 
     @torch.inference_mode()
-    def run(self, model: Yolo, observe: Observer | None = None) -> Validation | None:
-        """Validate `model`, which must be equal on all ranks. None if the pod was asked to stop meanwhile."""
+    def run(self, model: Yolo, observe: Observer | None = None, split: Split | None = None) -> Validation | None:
+        """Validate `model`, which must be equal on all ranks; on the validation split unless another is given.
+
+        None if the pod was asked to stop meanwhile.
+        """
         started = time.monotonic()
+        split = split or self._context.prepared.val
         share = _Share(self._context.ranks.device)
         fused = model.fuse()
-        for number, batch in enumerate(self._batches()):
+        for number, batch in enumerate(self._batches(split)):
             self._context.heart.beat(Activity.VALIDATING)
             self._validate_batch(fused, batch, share, observe)
-            if self._stop_is_agreed(number):
+            if self._stop_is_agreed(number, len(split.images)):
                 return None
         return self._pool(share, started)
 
-    def _batches(self) -> Iterator[ValBatch]:
+    def _batches(self, split: Split) -> Iterator[ValBatch]:
         context = self._context
         ranks = context.ranks
         return val_batches(
             context.prepared,
-            context.prepared.val,
+            split,
             image_size=context.training.image_size,
             batch_size=self._batch_size,
             rank=ranks.rank,
@@ -73,9 +82,9 @@ class Validator:
             stride=context.config.model.architecture.max_stride,
         )
 
-    def _stop_is_agreed(self, number: int) -> bool:
+    def _stop_is_agreed(self, number: int, images: int) -> bool:
         """Asked only at batches that every rank has, since some have one more."""
-        batches = math.ceil(len(self._context.prepared.val.images) / self._batch_size)
+        batches = math.ceil(images / self._batch_size)
         if number >= batches // self._context.ranks.world_size:
             return False
         return self._agreement.exchange(Wishes(stop=self._context.run.stop.exists())).stop
@@ -104,11 +113,11 @@ class Validator:
         ranks = self._context.ranks
         sums_4 = ranks.sum(share.loss_sums_4).tolist()
         parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics))
-        metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate(parts)) if ranks.leads else None
-        metrics = ranks.broadcast(metrics)
+        statistics = DetectionStatistics.concatenate(parts) if ranks.leads else None
+        metrics = ranks.broadcast(None if statistics is None else DetectionMetrics.from_statistics(statistics))
         assert metrics is not None
         box, objectness, classification = (total / max(sums_4[3], 1) for total in sums_4[:3])
-        return Validation((box, objectness, classification), metrics, time.monotonic() - started)
+        return Validation((box, objectness, classification), metrics, time.monotonic() - started, statistics)
 
 
 class _Share:
