@@ -20,6 +20,16 @@ _KEYS = (str, int, float, bytes, type(None))
 """What may be a key or a member of a set. Hashing a tuple nested a million times deep would overflow the C stack."""
 
 
+_PUSHED: Final = frozenset(
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    }
+)
+"""Opcodes whose argument is the value; `pickletools` has checked its length against the bytes that there are."""
+
+
 class Builder(Protocol):
     """What a pickle's names mean."""
 
@@ -41,12 +51,13 @@ class PickleMachine:
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._by_opcode = self._steps()
 
     def run(self, pickle: bytes) -> Any:
         """The pickled value. Raises UnusableWeights; for bytes that are no pickle too."""
         try:
             return self._run(pickle)
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
             if isinstance(error, UnusableWeights):
                 raise
             raise UnusableWeights("is damaged: its pickle makes no sense.") from error
@@ -64,9 +75,71 @@ class PickleMachine:
         raise UnusableWeights("is damaged: its pickle ends early.")
 
     def _interpret(self, name: str, argument: Any) -> None:
-        if (step := _STEPS.get(name)) is None:
+        if (step := self._by_opcode.get(name)) is None:
             raise UnusableWeights(f"has a pickle with the opcode {name}, which torch does not write.")
-        step(self, argument)
+        step(argument)
+
+    def _steps(self) -> dict[str, Callable[[Any], None]]:
+        """By opcode.
+
+        Left out on purpose: INST and OBJ (classes before Python 2.2), EXT1 to EXT4 (names from the registry of whoever
+        reads), PERSID, BYTEARRAY8 and the out-of-band buffers. torch writes none of them.
+        """
+        return {
+            "PROTO": self._protocol,
+            "FRAME": self._frame,
+            "NONE": self._pushing(lambda: None),
+            "NEWTRUE": self._pushing(lambda: True),
+            "NEWFALSE": self._pushing(lambda: False),
+            "EMPTY_LIST": self._pushing(list),
+            "EMPTY_TUPLE": self._pushing(tuple),
+            "EMPTY_DICT": self._pushing(dict),
+            "EMPTY_SET": self._pushing(set),
+            "LIST": self._collecting(list),
+            "TUPLE": self._collecting(tuple),
+            "DICT": self._collecting(lambda items: dict(_pairs(items))),
+            "FROZENSET": self._collecting(lambda items: frozenset(members(items))),
+            "TUPLE1": self._tuple_of(1),
+            "TUPLE2": self._tuple_of(2),
+            "TUPLE3": self._tuple_of(3),
+            "MARK": self._mark,
+            "POP": self._pop,
+            "POP_MARK": self._pop_mark,
+            "DUP": self._duplicate,
+            **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), self._put),
+            **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), self._get),
+            "MEMOIZE": self._memoize,
+            "APPEND": self._append,
+            "APPENDS": self._appends,
+            "SETITEM": self._set_item,
+            "SETITEMS": self._set_items,
+            "ADDITEMS": self._add_items,
+            "GLOBAL": self._global,
+            "STACK_GLOBAL": self._stack_global,
+            **dict.fromkeys(("REDUCE", "NEWOBJ"), self._call),
+            "NEWOBJ_EX": self._new_with_keywords,
+            "BUILD": self._build,
+            "BINPERSID": self._persistent,
+        }
+
+    def _pushing(self, make: Callable[[], Any]) -> Callable[[Any], None]:
+        return lambda _: self._stack.append(make())
+
+    def _collecting(self, make: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
+        def collect(_: Any) -> None:
+            items = self._since_mark()
+            self._stack.append(make(items))
+
+        return collect
+
+    def _tuple_of(self, length: int) -> Callable[[Any], None]:
+        def collect(_: Any) -> None:
+            start = len(self._stack) - length
+            if start < 0:
+                raise IndexError
+            self._stack[start:] = [tuple(self._stack[start:])]
+
+        return collect
 
     def _protocol(self, protocol: int) -> None:
         if protocol > HIGHEST_PROTOCOL:
@@ -103,16 +176,6 @@ class PickleMachine:
 
     def _get(self, index: int) -> None:
         self._stack.append(self._memo[index])
-
-    def _tuple_of(self, length: int) -> None:
-        if len(self._stack) < length:
-            raise IndexError
-        items = self._stack[len(self._stack) - length :]
-        self._stack[len(self._stack) - length :] = [tuple(items)]
-
-    def _collect(self, make: Callable[[list[Any]], Any]) -> None:
-        items = self._since_mark()
-        self._stack.append(make(items))
 
     def _append(self, _: Any) -> None:
         item = self._stack.pop()
@@ -201,67 +264,5 @@ def _name(module: Any, name: Any) -> Global:
     if type(module) is not str or type(name) is not str:
         raise UnusableWeights("has a pickle that names something by what is no text.")
     if not name.isidentifier() or name.startswith("__") or not all(map(str.isidentifier, module.split("."))):
-        raise UnusableWeights(f"has a pickle that names {module[:80]}.{name[:80]}, which is no plain name.")
+        raise UnusableWeights(f"has a pickle that names {ascii(f'{module[:80]}.{name[:80]}')}, which is no plain name.")
     return Global(module, name)
-
-
-_PUSHED: Final = frozenset(
-    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE
-    SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8""".split()
-)
-"""Opcodes whose argument is the value; `pickletools` has checked its length against the bytes that there are."""
-
-_Step = Callable[[PickleMachine, Any], None]
-
-
-def _pushing(make: Callable[[], Any]) -> _Step:
-    return lambda machine, _: machine._stack.append(make())  # noqa: SLF001 - a part of the class above
-
-
-def _collecting(make: Callable[[list[Any]], Any]) -> _Step:
-    return lambda machine, _: machine._collect(make)  # noqa: SLF001
-
-
-def _of_length(length: int) -> _Step:
-    return lambda machine, _: machine._tuple_of(length)  # noqa: SLF001
-
-
-_M = PickleMachine
-_STEPS: Final[dict[str, _Step]] = {
-    "PROTO": _M._protocol,
-    "FRAME": _M._frame,
-    "NONE": _pushing(lambda: None),
-    "NEWTRUE": _pushing(lambda: True),
-    "NEWFALSE": _pushing(lambda: False),
-    "EMPTY_LIST": _pushing(list),
-    "EMPTY_TUPLE": _pushing(tuple),
-    "EMPTY_DICT": _pushing(dict),
-    "EMPTY_SET": _pushing(set),
-    "LIST": _collecting(list),
-    "TUPLE": _collecting(tuple),
-    "DICT": _collecting(lambda items: dict(_pairs(items))),
-    "FROZENSET": _collecting(lambda items: frozenset(members(items))),
-    "TUPLE1": _of_length(1),
-    "TUPLE2": _of_length(2),
-    "TUPLE3": _of_length(3),
-    "MARK": _M._mark,
-    "POP": _M._pop,
-    "POP_MARK": _M._pop_mark,
-    "DUP": _M._duplicate,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _M._put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _M._get),
-    "MEMOIZE": _M._memoize,
-    "APPEND": _M._append,
-    "APPENDS": _M._appends,
-    "SETITEM": _M._set_item,
-    "SETITEMS": _M._set_items,
-    "ADDITEMS": _M._add_items,
-    "GLOBAL": _M._global,
-    "STACK_GLOBAL": _M._stack_global,
-    **dict.fromkeys(("REDUCE", "NEWOBJ"), _M._call),
-    "NEWOBJ_EX": _M._new_with_keywords,
-    "BUILD": _M._build,
-    "BINPERSID": _M._persistent,
-}
-"""Left out on purpose: INST and OBJ (classes before Python 2.2), EXT1 to EXT4 (names from the registry of whoever
-reads), PERSID, the out-of-band buffers and BYTEARRAY8. torch writes none of them."""

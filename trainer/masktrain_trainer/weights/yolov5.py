@@ -1,0 +1,155 @@
+"""From a checkpoint of YOLOv5, read as stand-ins, to named tensors."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor
+
+from .errors import UnusableWeights
+from .recognise import recognise
+from .stand_in import StandIn
+from .starting_weights import StartingWeights
+
+_DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
+_OTHER_TASKS: Final = {"SegmentationModel": "segmentation", "ClassificationModel": "classification"}
+_WRAPPERS: Final = ("DataParallel", "DistributedDataParallel")
+_MOST_MODULES: Final = 20_000
+"""yolov5x6 has 800; a graph in which every module has the next one twice has 2 to the power of its depth."""
+_DEEPEST: Final = 32
+_NOT_STORED: Final = ("anchor_grid", "stride")
+"""Buffers of the head in some versions before v7.0; both follow from the anchors."""
+
+
+@dataclass(frozen=True)
+class YoloV5Checkpoint:
+    """`averaged`: the file's EMA was taken. `epoch` counts from 0; None in a finished (stripped) file."""
+
+    weights: StartingWeights
+    strides: list[float]
+    anchors_LA2: Tensor
+    epoch: int | None
+    averaged: bool
+
+
+def read_yolov5(document: Any) -> YoloV5Checkpoint:
+    """The detector in what `read_torch_file` gave. Raises UnusableWeights for everything else."""
+    root, averaged = _find_model(document)
+    _refuse_other_models(root)
+    state_dict = _floats(dict(_Walk().tensors(root)))
+    names = _class_names(root)
+    _refuse_other_layouts(root, state_dict)
+    if (architecture := recognise(state_dict, len(names))) is None:
+        raise UnusableWeights(
+            f"is a YOLOv5 detector for {len(names)} classes whose layers are those of none of the ten sizes n to x6; "
+            "models with layers of their own cannot be trained on."
+        )
+    anchors = next(tensor for name, tensor in state_dict.items() if name.endswith(".anchors"))
+    weights = StartingWeights(architecture, names, state_dict)
+    return YoloV5Checkpoint(weights, _strides(root), anchors, _epoch(document), averaged)
+
+
+def _find_model(document: Any) -> tuple[StandIn, bool]:
+    """The averaged model if there is one: it is what YOLOv5 validates and detects with."""
+    if isinstance(document, StandIn):
+        return _unwrapped(document), False
+    if not isinstance(document, dict):
+        raise UnusableWeights(f"holds a {type(document).__name__} and no model; give a .pt of YOLOv5's train.py.")
+    for name in ("ema", "model"):
+        if isinstance(found := document.get(name), StandIn):
+            return _unwrapped(found), name == "ema"
+    if _has_tensors(document) or _has_tensors(document.get("model")) or _has_tensors(document.get("state_dict")):
+        raise UnusableWeights(
+            "is a plain state dict, which says neither the classes nor the model; give the .pt that YOLOv5 wrote."
+        )
+    raise UnusableWeights("holds no model; give a .pt of YOLOv5's train.py.")
+
+
+def _has_tensors(found: Any) -> bool:
+    return isinstance(found, dict) and any(isinstance(value, Tensor) for value in found.values())
+
+
+def _unwrapped(root: StandIn) -> StandIn:
+    """Without the wrapper that training on several GPUs puts around the model."""
+    inner = _children(root).get("module") if root.type.name in _WRAPPERS else None
+    return inner if isinstance(inner, StandIn) else root
+
+
+def _refuse_other_models(root: StandIn) -> None:
+    if (task := _OTHER_TASKS.get(root.type.name)) is not None:
+        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors can be trained: give one without -{task[:3]}.")
+    if str(root.type) not in _DETECTORS:
+        raise UnusableWeights(f"holds a {root.type}, which is no YOLOv5 detector; give a .pt of YOLOv5's train.py.")
+
+
+def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> None:
+    layers = _children(_children(root).get("model")).values()
+    if any(isinstance(layer, StandIn) and layer.type.name in ("Focus", "SPP") for layer in layers):
+        raise UnusableWeights(
+            "is from before YOLOv5 v6.0, whose models have other layers (Focus, SPP); "
+            "start from the v7.0 release with model.weights: official, or from scratch."
+        )
+    if "model.0.conv.bias" in state_dict:
+        raise UnusableWeights("was fused for inference and cannot be trained on; give the .pt as training wrote it.")
+
+
+class _Walk:
+    """Over modules, as many times as each is contained."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def tensors(self, module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers with their names in a state dict."""
+        self._seen += 1
+        if self._seen > _MOST_MODULES or depth > _DEEPEST:
+            raise UnusableWeights("has more modules, or deeper ones, than any model of YOLOv5.")
+        for name, tensor in _own_tensors(module):
+            yield f"{prefix}{name}", tensor
+        for name, child in _children(module).items():
+            if isinstance(child, StandIn):
+                yield from self.tensors(child, f"{prefix}{name}.", depth + 1)
+
+
+def _own_tensors(module: StandIn) -> Iterator[tuple[str, Tensor]]:
+    unsaved = module.attribute("_non_persistent_buffers_set") or ()
+    for group in ("_parameters", "_buffers"):
+        for name, tensor in (_dictionary(module.attribute(group))).items():
+            if isinstance(tensor, Tensor) and name not in (*unsaved, *_NOT_STORED):
+                yield name, tensor
+
+
+def _children(module: Any) -> dict[Any, Any]:
+    return _dictionary(module.attribute("_modules")) if isinstance(module, StandIn) else {}
+
+
+def _dictionary(found: Any) -> dict[Any, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """In float32, each with memory of its own."""
+    return {
+        name: tensor.float().clone() if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in tensors.items()
+    }
+
+
+def _class_names(root: StandIn) -> list[str]:
+    """A list before v7.0, then a dictionary by number."""
+    found = root.attribute("names")
+    if isinstance(found, dict) and sorted(found, key=str) == sorted(range(len(found)), key=str):
+        found = [found[number] for number in range(len(found))]
+    if not isinstance(found, list) or not found or not all(isinstance(name, (str, int)) for name in found):
+        raise UnusableWeights("is damaged: the model does not say the names of its classes.")
+    return [str(name) for name in found]
+
+
+def _strides(root: StandIn) -> list[float]:
+    stride = root.attribute("stride")
+    return [float(value) for value in stride.flatten()] if isinstance(stride, Tensor) else []
+
+
+def _epoch(document: Any) -> int | None:
+    epoch = document.get("epoch") if isinstance(document, dict) else None
+    return epoch if type(epoch) is int and epoch >= 0 else None
