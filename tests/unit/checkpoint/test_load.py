@@ -10,7 +10,7 @@ import torch
 from masktrain_trainer.checkpoint.load import load_model_file, load_state
 from masktrain_trainer.checkpoint.model_file import slim_model
 from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
-from masktrain_trainer.config import ModelSpec
+from masktrain_trainer.config import Architecture, ModelSpec
 from tests.stores.training_run import meta, state
 
 
@@ -93,8 +93,14 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
 
 
 def test_weights_come_by_uri(best: Path, tmp_path: Path) -> None:
-    model = fetch_weights(ModelSpec(weights=best.as_uri()), None, None, tmp_path / "weights.pt")
-    assert model.names == ["a", "b"]
+    spec = ModelSpec(architecture=Architecture.YOLOV5N, weights=best.as_uri())
+    model = fetch_weights(spec, None, None, tmp_path / "weights.pt")
+    assert (model.names, sorted(model.state_dict)) == (["a", "b"], ["count", "weight"])
+
+
+def test_weights_of_another_size_name_both(best: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidWeights, match=r"holds a yolov5n, but model\.architecture is yolov5s; set"):
+        fetch_weights(ModelSpec(weights=best.as_uri()), None, None, tmp_path / "weights.pt")
 
 
 def test_unusable_weights_name_their_uri(best: Path, tmp_path: Path) -> None:
@@ -105,5 +111,5 @@ def test_unusable_weights_name_their_uri(best: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidWeights, match=f"but model.sha256 asks for {'0' * 64}; it was replaced or damaged"):
         fetch_weights(ModelSpec(weights=best.as_uri(), sha256="0" * 64), None, None, local)
     best.write_bytes(b"something else")
-    with pytest.raises(InvalidWeights, match=f"^{best.as_uri()} is not a file that MaskTrain wrote"):
+    with pytest.raises(InvalidWeights, match=f"^{best.as_uri()} is not a file that torch.save writes"):
         fetch_weights(ModelSpec(weights=best.as_uri()), None, None, local)

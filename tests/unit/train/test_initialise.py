@@ -22,7 +22,7 @@ def test_weights_with_other_classes_lose_only_the_head() -> None:
     torch.manual_seed(0)
     source, target = build_yolo(Architecture.YOLOV5N, 80), build_yolo(Architecture.YOLOV5N, 3)
     sentence = transfer(target, {name: tensor.half() for name, tensor in source.state_dict().items()})
-    assert sentence == "343 of 349 tensors taken over from the given weights"
+    assert sentence == "343 of 349 tensors taken over; new head for 3 classes"
     assert torch.equal(
         target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"].half().float()
     )

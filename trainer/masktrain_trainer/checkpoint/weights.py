@@ -2,35 +2,60 @@
 
 from pathlib import Path
 
-from masktrain_trainer.config import ModelSpec, StoreSpec
-from masktrain_trainer.stores import open_object
-from masktrain_trainer.stores.errors import ObjectMissing
+from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.weights.errors import UnusableWeights
+from masktrain_trainer.weights.sources import download_weights, weights_uri
+from masktrain_trainer.weights.starting_weights import StartingWeights
+from masktrain_trainer.weights.unpickler import read_torch_file
+from masktrain_trainer.weights.yolov5 import read_yolov5
 
 from .fetch import file_sha256
-from .load import ModelFile, load_model_file
+from .load import load_model_file
 
 
 class InvalidWeights(Exception):
     """`model.weights` cannot be used; the text is one sentence for a person."""
 
 
-def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> ModelFile:
+def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> StartingWeights:
     """Download `model.weights` to `path`, compare its SHA-256 with the one asked for, if any, and read it.
 
     `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
     """
-    origin, key = open_object(model.weights, store, credentials)
+    shown = weights_uri(model).partition("?")[0]  # a signed address carries its secret there
     try:
-        origin.download(key, path)
-    except ObjectMissing:
-        raise InvalidWeights(f"{model.weights} does not exist; upload it, or correct model.weights.") from None
+        download_weights(model, store, credentials, path)
+        _compare_sha256(model, path)
+        weights = read_weights(path)
+        _compare_architecture(weights.architecture, model.architecture)
+    except UnusableWeights as error:
+        raise InvalidWeights(f"{shown} {error}") from None
+    return weights
+
+
+def read_weights(path: Path) -> StartingWeights:
+    """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
+    document = read_torch_file(path)
+    if not (isinstance(document, dict) and "format" in document):
+        return read_yolov5(document).weights
+    try:
+        own = load_model_file(path)
+    except ValueError as error:
+        raise UnusableWeights(str(error).removeprefix(f"{path} ")) from None
+    return StartingWeights(own.architecture, own.names, own.state_dict)
+
+
+def _compare_sha256(model: ModelSpec, path: Path) -> None:
     found = file_sha256(path)
     if model.sha256 not in (None, found):
-        raise InvalidWeights(
-            f"{model.weights} has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; "
-            "it was replaced or damaged."
+        raise UnusableWeights(
+            f"has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; it was replaced or damaged."
         )
-    try:
-        return load_model_file(path)
-    except ValueError as error:
-        raise InvalidWeights(str(error).replace(str(path), model.weights)) from None
+
+
+def _compare_architecture(found: Architecture, wanted: Architecture) -> None:
+    if found != wanted:
+        raise UnusableWeights(
+            f"holds a {found.value}, but model.architecture is {wanted.value}; "
+            f"set model.architecture to {found.value}, or choose weights of a {wanted.value}."
+        )

@@ -94,10 +94,11 @@ class ModelSpec(Contract):
     architecture: Architecture = Field(default=Architecture.YOLOV5S, description="Size of the YOLOv5 detector.")
     weights: str = Field(
         default="scratch",
-        pattern=r"^(scratch|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|file:///.+)$",
+        pattern=r"^(scratch|official|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|https://[^\s/@]+/\S+|file:///.+)$",
         max_length=1024,
-        description="Where training starts: 'scratch', or the URI of a best.pt that MaskTrain wrote "
-        "(read with checkpoint.store).",
+        description="Where training starts: 'scratch'; 'official', the file of YOLOv5's v7.0 release for the "
+        "architecture; or the https://, s3:// (read with checkpoint.store) or file:// URI of a .pt that "
+        "YOLOv5 or MaskTrain wrote.",
     )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the weights file.")
 

@@ -12,7 +12,8 @@ from masktrain_trainer.data.summary import MOST_WARNINGS
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.advice import advice_on_run
 from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.initialise import SCRATCH, transfer
+from masktrain_trainer.train.initialise import transfer
+from masktrain_trainer.weights.sources import SCRATCH
 
 from .job import LocalJob, Request, plan_job
 from .scratch import scratch_folder

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from masktrain_trainer.config import Architecture
+from masktrain_trainer.weights.sources import RELEASE, official_url
 
-RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
+__all__ = ["PUBLISHED", "RELEASE", "PublishedCheckpoint"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PublishedCheckpoint:
 
     @property
     def url(self) -> str:
-        return f"{RELEASE}/{self.architecture.value}.pt"
+        return official_url(self.architecture)
 
 
 PUBLISHED = (

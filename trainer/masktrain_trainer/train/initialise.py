@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from masktrain_trainer.checkpoint.load import ModelFile, load_state
+from masktrain_trainer.checkpoint.load import load_state
 from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.stores.errors import StoreDenied
+from masktrain_trainer.weights.sources import SCRATCH
+from masktrain_trainer.weights.starting_weights import StartingWeights
 
 from .anchors import suit_anchors
 from .context import Context
@@ -30,7 +32,7 @@ from .stage_result import RestoreResult
 from .state import TrainingState, restore_state
 
 log = logging.getLogger(__name__)
-SCRATCH = "scratch"
+_HEAD_BIAS = "model.{}.m.0.bias"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
             "None of the given weights fits the model: model.architecture must be the one that they were trained with.",
         )
     model.load_state_dict(fitting, strict=False)
-    return f"{len(fitting)} of {len(own)} tensors taken over from the given weights"
+    taken = f"{len(fitting)} of {len(own)} tensors taken over"
+    return taken if _HEAD_BIAS.format(len(model.model) - 1) in fitting else f"{taken}; new head for {_classes(model)}"
+
+
+def _classes(model: Yolo) -> str:
+    return "1 class" if model.num_classes == 1 else f"{model.num_classes} classes"
 
 
 def _fresh_state(context: Context, model: Yolo) -> TrainingState:
@@ -119,10 +126,10 @@ def _find_start(context: Context) -> _Start:
     return _Start(weights=_read_weights(context).state_dict)
 
 
-def _read_weights(context: Context) -> ModelFile:
-    """Raises UserError if the given weights cannot be used."""
+def _read_weights(context: Context) -> StartingWeights:
+    """By way of the workspace: the rest of a pod is read-only. Raises UserError if the given weights cannot be used."""
     config = context.config
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=context.run.root) as folder:
         try:
             credentials = Path(CHECKPOINT_CREDENTIALS)
             return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")

@@ -264,5 +264,6 @@ def _name(module: Any, name: Any) -> Global:
     if type(module) is not str or type(name) is not str:
         raise UnusableWeights("has a pickle that names something by what is no text.")
     if not name.isidentifier() or name.startswith("__") or not all(map(str.isidentifier, module.split("."))):
-        raise UnusableWeights(f"has a pickle that names {ascii(f'{module[:80]}.{name[:80]}')}, which is no plain name.")
+        shown = f"{module[:80]}.{name[:80]}"
+        raise UnusableWeights(f"has a pickle that names {shown!a}, which is no plain name; torch writes none.")
     return Global(module, name)

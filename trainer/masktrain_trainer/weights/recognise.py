@@ -25,7 +25,7 @@ def _may_be(shapes: dict[str, torch.Size], size: Size) -> bool:
     """Two names decide so far that only one model has to be built for comparison."""
     first = shapes.get(_FIRST)
     anchors = f"model.{len(size.graph.layers)}.anchors"
-    return first is not None and first[0] == size.channels(_FIRST_CHANNELS) and anchors in shapes
+    return first is not None and first[:1] == (size.channels(_FIRST_CHANNELS),) and anchors in shapes
 
 
 def _shapes(architecture: Architecture, classes: int) -> dict[str, torch.Size]:

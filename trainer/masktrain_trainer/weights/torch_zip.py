@@ -83,7 +83,7 @@ class TorchZip:
     def _find_prefix(self) -> str:
         """All members lie in one folder, named as the file was."""
         prefixes = [name.removesuffix(_PICKLE) for name in self._members if name.count("/") == 1 and _PICKLE in name]
-        if len(prefixes) != 1 or not f"{prefixes[0]}{_PICKLE}" in self._members:
+        if len(prefixes) != 1 or f"{prefixes[0]}{_PICKLE}" not in self._members:
             raise UnusableWeights("is a zip without the one data.pkl that torch.save writes; give a .pt file.")
         if f"{prefixes[0]}/constants.pkl" in self._members:
             raise UnusableWeights("is a TorchScript program, which cannot be trained; give the .pt it was made from.")

@@ -12,7 +12,7 @@ from .stand_in import StandIn
 from .starting_weights import StartingWeights
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
-_OTHER_TASKS: Final = {"SegmentationModel": "segmentation", "ClassificationModel": "classification"}
+_OTHER_TASKS: Final = {"SegmentationModel": ("segmentation", "seg"), "ClassificationModel": ("classification", "cls")}
 _WRAPPERS: Final = ("DataParallel", "DistributedDataParallel")
 _MOST_MODULES: Final = 20_000
 """yolov5x6 has 800; a graph in which every module has the next one twice has 2 to the power of its depth."""
@@ -36,7 +36,7 @@ def read_yolov5(document: Any) -> YoloV5Checkpoint:
     """The detector in what `read_torch_file` gave. Raises UnusableWeights for everything else."""
     root, averaged = _find_model(document)
     _refuse_other_models(root)
-    state_dict = _floats(dict(_Walk().tensors(root)))
+    state_dict = dict(_Walk().tensors(root))
     names = _class_names(root)
     _refuse_other_layouts(root, state_dict)
     if (architecture := recognise(state_dict, len(names))) is None:
@@ -45,7 +45,7 @@ def read_yolov5(document: Any) -> YoloV5Checkpoint:
             "models with layers of their own cannot be trained on."
         )
     anchors = next(tensor for name, tensor in state_dict.items() if name.endswith(".anchors"))
-    weights = StartingWeights(architecture, names, state_dict)
+    weights = StartingWeights(architecture, names, _floats(state_dict))
     return YoloV5Checkpoint(weights, _strides(root), anchors, _epoch(document), averaged)
 
 
@@ -76,8 +76,9 @@ def _unwrapped(root: StandIn) -> StandIn:
 
 
 def _refuse_other_models(root: StandIn) -> None:
-    if (task := _OTHER_TASKS.get(root.type.name)) is not None:
-        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors can be trained: give one without -{task[:3]}.")
+    if (other := _OTHER_TASKS.get(root.type.name)) is not None:
+        task, suffix = other
+        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors can be trained: give one without -{suffix}.")
     if str(root.type) not in _DETECTORS:
         raise UnusableWeights(f"holds a {root.type}, which is no YOLOv5 detector; give a .pt of YOLOv5's train.py.")
 

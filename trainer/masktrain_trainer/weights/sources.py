@@ -1,0 +1,100 @@
+"""From `model.weights` to a local file."""
+
+import ssl
+import urllib.request
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import urllib3
+
+from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores.errors import ObjectMissing, StoreUnavailable
+
+from .errors import UnusableWeights
+
+SCRATCH: Final = "scratch"
+OFFICIAL: Final = "official"
+RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
+LARGEST_DOWNLOAD: Final = 8 << 30
+_CHUNK = 1 << 20
+_RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+_TIMEOUT = urllib3.Timeout(connect=20, read=60)
+
+
+def official_url(architecture: Architecture) -> str:
+    """Of the file that YOLOv5's v7.0 release has for this size."""
+    return f"{RELEASE}/{architecture.value}.pt"
+
+
+def weights_uri(model: ModelSpec) -> str:
+    """Where `model.weights` lie, unless they are `scratch`."""
+    return official_url(model.architecture) if model.weights == OFFICIAL else model.weights
+
+
+def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
+    """Write the file that `model.weights` names to `path`.
+
+    Raises UnusableWeights if there is none, StoreError if its store or server fails.
+    """
+    uri = weights_uri(model)
+    if uri.startswith("https://"):
+        _download(uri, path)
+        return
+    origin, key = open_object(uri, store, credentials)
+    try:
+        origin.download(key, path)
+    except ObjectMissing:
+        raise UnusableWeights("does not exist; upload it, or correct model.weights.") from None
+
+
+def _download(url: str, path: Path) -> None:
+    try:
+        with _client(url) as client:
+            response = client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
+            with path.open("wb") as file:
+                for chunk in _checked(response).stream(_CHUNK):
+                    file.write(chunk)
+                    _refuse_size(file.tell())
+    except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
+        raise StoreUnavailable(f"{_shown(url)} cannot be downloaded: {_cause(error)}.") from error
+
+
+def _client(url: str) -> urllib3.PoolManager:
+    """Through the proxy that HTTPS_PROXY and NO_PROXY ask for: many clusters reach the internet only so."""
+    host = urlsplit(url).hostname or ""
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
+    return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+
+
+def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+    """A response that is the file. Its length is compared by urllib3 itself."""
+    hops = response.retries.history if response.retries is not None else ()
+    if any((hop.redirect_location or "").startswith("http://") for hop in hops):
+        raise UnusableWeights("is redirected to an address without TLS, which is not followed.")
+    if response.status in (404, 410):
+        raise UnusableWeights("does not exist on its server; correct model.weights.")
+    if response.status != 200:
+        raise UnusableWeights(
+            f"was refused by its server with status {response.status}; give an address without login."
+        )
+    _refuse_size(int(response.headers.get("Content-Length", 0)))
+    return response
+
+
+def _refuse_size(size: int) -> None:
+    if size > LARGEST_DOWNLOAD:
+        raise UnusableWeights(f"is larger than {LARGEST_DOWNLOAD:,} bytes, which no weights are.")
+
+
+def _shown(url: str) -> str:
+    """Without the query, in which signed addresses carry their secret."""
+    return url.partition("?")[0]
+
+
+def _cause(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, ssl.SSLError):
+        return f"TLS failed ({reason.reason})"
+    return str(reason) if isinstance(reason, urllib3.exceptions.ResponseError) else type(reason).__name__
