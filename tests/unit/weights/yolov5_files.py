@@ -51,7 +51,7 @@ def _path(source: nn.Module) -> str | None:
     return None
 
 
-def model(source: Yolo, path: str = "models.yolo.DetectionModel", names: Any = None) -> nn.Module:
+def model(source: Yolo, path: str = "models.yolo.DetectionModel", names: Any = None) -> Any:
     """The original has a Sequential where ours has a ModuleList."""
     root: Any = class_named(path)()
     root.model = nn.Sequential(*map(layer, source.model))
