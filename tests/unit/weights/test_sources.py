@@ -114,12 +114,16 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     ],
 )
 def test_failures_are_one_sentence(
-    server: Server, answer: tuple[int, dict[str, str], bytes], sentence: str, tmp_path: Path
+    server: Server,
+    answer: tuple[int, dict[str, str], bytes],
+    sentence: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server.answers = {"/w.pt": answer}
     with pytest.raises((UnusableWeights, StoreUnavailable), match=sentence) as caught:
         fetch(f"{server.url}/w.pt?signature=secret", tmp_path)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) + caplog.text
     assert "\n" not in str(caught.value)
 
 

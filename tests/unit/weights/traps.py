@@ -4,6 +4,7 @@ import pickle
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
     system, path = named("os", "system"), called(named("pathlib", "Path"), text(str(target)))
     run = called(system, command)
     name, opcode, plain = r"^names ", r"^has a pickle with the opcode ", "which is no plain name"
-    bodies = {
+    bodies: dict[str, tuple[Any, ...]] = {
         "os.system": (run, f"{name}os.system,"),
         "posix.system": (called(named("posix", "system"), command), f"{name}posix.system"),
         "subprocess": (called(named("subprocess", "getoutput"), command), f"{name}subprocess.getoutput"),
@@ -194,7 +195,7 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
         ),
         "one list copied over and over": (
             kept(listed(number(1) * 100_000), 1) + kept(named("builtins", "set"), 2)
-            + b"".join(called(recalled(2), recalled(1)) for _ in range(700)),
+            + b"".join(called(recalled(2), recalled(1)) for _ in range(100)),
             "again and again",
             False,
         ),

@@ -1,7 +1,10 @@
 """From `model.weights` to a local file."""
 
+import contextlib
+import logging
 import ssl
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -51,7 +54,7 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
 
 def _download(url: str, path: Path) -> None:
     try:
-        with _client(url) as client:
+        with _quiet_about_queries(), _client(url) as client:
             response = client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
             with path.open("wb") as file:
                 for chunk in _checked(response).stream(_CHUNK):
@@ -59,6 +62,21 @@ def _download(url: str, path: Path) -> None:
                     _refuse_size(file.tell())
     except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
         raise StoreUnavailable(f"{_shown(url)} cannot be downloaded: {_cause(error)}.") from error
+
+
+@contextlib.contextmanager
+def _quiet_about_queries() -> Iterator[None]:
+    """urllib3 logs the address of each retry, and a signed one carries its secret in the query."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(_has_no_query)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_has_no_query)
+
+
+def _has_no_query(record: logging.LogRecord) -> bool:
+    return "?" not in record.getMessage()
 
 
 def _client(url: str) -> urllib3.PoolManager:
@@ -95,6 +113,7 @@ def _shown(url: str) -> str:
 
 def _cause(error: Exception) -> str:
     reason = getattr(error, "reason", None) or error
-    if isinstance(reason, ssl.SSLError):
-        return f"TLS failed ({reason.reason})"
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        inner = reason.args[0]
+        return f"TLS failed ({getattr(inner, 'reason', None) or inner})"
     return str(reason) if isinstance(reason, urllib3.exceptions.ResponseError) else type(reason).__name__

@@ -35,7 +35,7 @@ _TORCH_TAGS: Final = frozenset(
 _NUMPY_NAMES: Final = frozenset({"scalar", "dtype", "ndarray", "_reconstruct"})
 _INERT_PACKAGES: Final = ("models", "utils", "torch.nn", "pathlib", "argparse", "datetime")
 _MOST_DIMENSIONS: Final = 8
-_MOST_COPIED: Final = 64 << 20
+_MOST_COPIED: Final = 8 << 20
 """Items and characters that calls may copy in all: a pickle can ask for a copy of one long list again and again."""
 
 
