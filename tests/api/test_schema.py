@@ -20,6 +20,8 @@ CLAIM = {"claimName": "data", "mountPath": "/data"}
 GOOD: dict[str, dict[str, Any]] = {
     "least": {},
     "longest name": {"name": "a" * 50},
+    "weights of the release": {"model__weights": "official"},
+    "weights from the web": {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
     "environment and resources": {
@@ -70,6 +72,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"compute__resources": {"limits": {"nvidia.com/gpu": 1}}},
         "compute.gpusPerNode says how many",
     ),
+    "weights without TLS": ({"model__weights": "http://example.com/yolov5s.pt"}, "spec.model.weights"),
+    "weights with a password": ({"model__weights": "https://me:word@example.com/yolov5s.pt"}, "spec.model.weights"),
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
     "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
     "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),

@@ -21,14 +21,16 @@ from masktrain_trainer.train.state import TrainingState
 CPU = torch.device("cpu")
 
 
-def context(folder: Path, training: dict[str, Any] | None = None, world_size: int = 1) -> Context:
+def context(
+    folder: Path, training: dict[str, Any] | None = None, world_size: int = 1, weights: str = "scratch"
+) -> Context:
     config = RunConfig.model_validate(
         {
             "namespace": "team",
             "name": "tiny",
             "uid": "uid-1",
             "attempt": 0,
-            "model": {"architecture": "yolov5n"},
+            "model": {"architecture": "yolov5n", "weights": weights},
             "dataset": {"uri": "file:///unused.zip"},
             "training": {"imageSize": 64, **(training or {})},
             "checkpoint": {"uri": "file:///unused"},

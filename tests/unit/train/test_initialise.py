@@ -1,5 +1,7 @@
 """Where a training starts, and that rank 0's answer is everybody's."""
 
+import logging
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,7 @@ from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
 from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.initialise import agreed, initial_state, transfer
+from tests.unit.weights import yolov5_files
 
 from .contexts import context
 
@@ -26,6 +29,28 @@ def test_weights_with_other_classes_lose_only_the_head() -> None:
     assert torch.equal(
         target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"].half().float()
     )
+
+
+def test_the_sentence_tells_of_a_new_head_only_if_there_is_one() -> None:
+    source = build_yolo(Architecture.YOLOV5N, 1).state_dict()
+    assert transfer(build_yolo(Architecture.YOLOV5N, 1), source) == "349 of 349 tensors taken over"
+    other = build_yolo(Architecture.YOLOV5N, 2).state_dict()
+    assert transfer(build_yolo(Architecture.YOLOV5N, 1), other) == "343 of 349 tensors taken over; new head for 1 class"
+
+
+def test_a_training_starts_from_a_file_of_yolov5_by_way_of_the_workspace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = yolov5_files.source()
+    path = yolov5_files.save(yolov5_files.stripped(yolov5_files.model(trained)), tmp_path / "yolov5n.pt")
+    caplog.set_level(logging.INFO)
+    wanted = context(tmp_path, {"autoAnchor": False}, weights=path.as_uri())
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    state = initial_state(wanted)
+    assert "343 of 349 tensors taken over; new head for 2 classes" in caplog.text
+    name = "model.0.conv.weight"
+    assert torch.allclose(state.model.state_dict()[name], trained.state_dict()[name])
+    assert not list(wanted.run.root.glob("tmp*"))
 
 
 def test_frozen_layers_are_not_the_optimizers(tmp_path: Path) -> None:

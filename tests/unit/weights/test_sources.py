@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     with ThreadingHTTPServer(("localhost", 0), _handler(found)) as http:
         http.socket = context.wrap_socket(http.socket, server_side=True)
         found.url = f"https://localhost:{http.server_port}"
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         yield found
         http.shutdown()
 
@@ -138,7 +138,7 @@ def test_a_way_without_tls_is_not_taken(server: Server, tmp_path: Path) -> None:
     other = Server()
     other.answers = {"/w.pt": (200, {}, b"tampered")}
     with ThreadingHTTPServer(("localhost", 0), _handler(other)) as plain:
-        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        threading.Thread(target=plain.serve_forever, args=(0.01,), daemon=True).start()
         server.answers = {"/w.pt": (302, {"Location": f"http://localhost:{plain.server_port}/w.pt"}, b"")}
         with pytest.raises(UnusableWeights, match="without TLS"):
             fetch(f"{server.url}/w.pt", tmp_path)

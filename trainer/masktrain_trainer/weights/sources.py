@@ -54,12 +54,10 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
 
 def _download(url: str, path: Path) -> None:
     try:
-        with _quiet_about_queries(), _client(url) as client:
-            response = client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
-            with path.open("wb") as file:
-                for chunk in _checked(response).stream(_CHUNK):
-                    file.write(chunk)
-                    _refuse_size(file.tell())
+        with _quiet_about_queries(), _client(url) as client, _get(client, url) as response, path.open("wb") as file:
+            for chunk in _checked(response).stream(_CHUNK):
+                file.write(chunk)
+                _refuse_size(file.tell())
     except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
         raise StoreUnavailable(f"{_shown(url)} cannot be downloaded: {_cause(error)}.") from error
 
@@ -84,6 +82,10 @@ def _client(url: str) -> urllib3.PoolManager:
     host = urlsplit(url).hostname or ""
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
     return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+
+
+def _get(client: urllib3.PoolManager, url: str) -> urllib3.BaseHTTPResponse:
+    return client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
 
 
 def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
