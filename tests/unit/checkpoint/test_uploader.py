@@ -186,3 +186,35 @@ def test_completing_without_any_model_gives_up(up: Uploader, tmp_path: Path) -> 
     assert run(up, Script(up, COMPLETE), tmp_path) == 1
     assert "nothing that best.pt could be made of" in (status(up).store_error or "")
     assert not status(up).finished
+
+
+def draw_pictures(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in ("labels.png", "train_batch0.jpg", "results.csv"):
+        (folder / name).write_text(name)
+
+
+def test_pictures_of_the_data_are_stored_as_soon_as_they_are_drawn(up: Uploader, tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts"
+    seen: list[list[str]] = []
+
+    def look() -> None:
+        seen.append([name for name in objects(up.store) if name.endswith((".png", ".jpg", ".csv"))])
+
+    assert run(up, Script(up, lambda: draw_pictures(folder), None, look, DRAIN), folder) == 0
+    assert seen == [[KEYS.root + "labels.png", KEYS.root + "train_batch0.jpg"]]
+
+
+def test_a_store_that_takes_no_picture_costs_nothing_else(up: Uploader, store: Failing, tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "artifacts")
+    store.failures = 2
+    assert run(up, Script(up, DRAIN), tmp_path / "artifacts") == 0
+    assert status(up).store_error is None
+
+
+def test_a_complete_job_has_its_pictures_beside_the_model_only(up: Uploader, tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts"
+    draw_pictures(folder)
+    offer(up, 20)
+    assert run(up, Script(up, COMPLETE), folder) == 0
+    assert [name for name in objects(up.store) if "labels" in name] == [KEYS.output("labels.png")]

@@ -4,6 +4,7 @@
                         /ckpt/<attempt>.<run>-<epoch>-<step>-<sha12>/   state.pt, model.pt, manifest.json
                         /pointers/last.json, best.json              a cache of what the manifests say
                         /best.pt                                    the best model so far
+                        /labels.png, train_batch0.jpg, …            what the data looks like, until the job is complete
 <namespace>/<name>/best.pt, results.csv, …, result.json             what a complete job leaves
 """
 
@@ -15,6 +16,8 @@ MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
 BEST_FILE = "best.pt"
 RESULT_FILE = "result.json"
+DATA_PICTURES = ("labels.png", "train_batch*.jpg")
+"""Patterns of the artifacts that are there before anything is trained."""
 
 
 @dataclass(frozen=True, order=True)
@@ -70,6 +73,10 @@ class JobKeys:
     @property
     def best(self) -> str:
         return f"{self.root}{BEST_FILE}"
+
+    def picture(self, name: str) -> str:
+        """A picture of the data while the job is not complete: what a failed one leaves."""
+        return f"{self.root}{name}"
 
     @property
     def pointers(self) -> str:

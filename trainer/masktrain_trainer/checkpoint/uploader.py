@@ -25,12 +25,12 @@ from masktrain_trainer.stores.errors import StoreDenied, StoreError
 from .atomic_file import replace_text
 from .complete import NothingToPublish, complete
 from .journal import read_journal
-from .keys import MODEL_FILE, STATE_FILE, Fence, JobKeys
+from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .local_file import LocalFile
 from .manifest import Manifest, best
 from .model_file import slim_model
 from .pointers import Pointers
-from .publish import Fenced, publish
+from .publish import Fenced, publish, refuse_if_fenced
 from .restore import open_checkpoint_store
 from .retention import discard_unfinished
 from .serialise import save
@@ -64,6 +64,7 @@ class Uploader:
     uploaded: int = 0
     error: str | None = None
     _known: list[Manifest] = field(default_factory=list)
+    _pictures: set[str] = field(default_factory=set)
     _settled: bool = False
     _pointers: Pointers = field(init=False)
 
@@ -105,6 +106,18 @@ class Uploader:
         self.recover()
         self.report()
         return True
+
+    def store_pictures(self, artifacts: Path) -> None:
+        """Store those pictures of the data that are drawn by now. Never worth an error: at the end they go again."""
+        drawn = [path for pattern in DATA_PICTURES for path in sorted(artifacts.glob(pattern))]
+        for path in drawn:
+            if path.name not in self._pictures:
+                self._pictures.add(path.name)
+                try:
+                    refuse_if_fenced(self.store, self.keys, self.fence)
+                    self.store.put(self.keys.picture(path.name), path)
+                except StoreError as error:
+                    log.warning("%s is not stored yet: %s", path.name, error)
 
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `complete`."""
@@ -167,6 +180,8 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
             stored = uploader.store_waiting()
             if not stored and order == COMPLETE:
                 uploader.finish(artifacts)
+            elif not stored:
+                uploader.store_pictures(artifacts)
             if failures:
                 failures, uploader.error = 0, None
                 uploader.report()

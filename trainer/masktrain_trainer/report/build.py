@@ -2,54 +2,79 @@
 
 import argparse
 import logging
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from masktrain_trainer.checkpoint.keys import DATA_PICTURES
 from masktrain_trainer.train.results_csv import parse
 from masktrain_trainer.train.run_directory import RunDirectory, read_document
 
+from .confusion_plot import draw_confusion
+from .curve_plots import draw_curves
 from .evaluation import Evaluation
 from .html import render_report
-from .pictures import draw_grid
-from .plots import draw_confusion, draw_results
+from .illustration import Illustration, describe
+from .names import figure_names
+from .per_class import write_per_class
+from .pictures import GRID, draw_grid, evaluated_tiles
+from .results_plot import draw_results
 
 log = logging.getLogger(__name__)
 
 
 def build_report(run: RunDirectory) -> list[Path]:
-    """Write every figure the run has material for, and report.html around them; returns the figures."""
+    """Write every figure the run has material for, and report.html around them and around those that show the data;
+    returns the files.
+    """
     evaluation = read_document(run.evaluation, Evaluation)
+    figures = list(_draw_results(run, evaluation))
+    if evaluation is None:
+        return figures
+    figures += _draw_evaluation(evaluation, run.artifacts)
+    table = run.artifacts / "per_class.csv"
+    write_per_class(evaluation, table)
+    report = run.artifacts / "report.html"
+    report.write_text(render_report(evaluation, _illustrations(run.artifacts, figures)), encoding="utf-8")
+    return [*figures, table, report]
+
+
+def _draw_results(run: RunDirectory, evaluation: Evaluation | None) -> Iterator[Path]:
     results = run.artifacts / "results.csv"
-    figures: list[tuple[str, Path]] = []
     if results.exists():
-        figures.append(("Training", run.artifacts / "results.png"))
-        draw_results(parse(results.read_text(encoding="utf-8")), figures[-1][1])
-    if evaluation is not None:
-        figures += _draw_evaluation(evaluation, run.artifacts)
-        report = render_report(evaluation, figures)
-        (run.artifacts / "report.html").write_text(report, encoding="utf-8")
-    return [path for _, path in figures]
+        figure = run.artifacts / "results.png"
+        draw_results(parse(results.read_text(encoding="utf-8")), figure, evaluation.epoch if evaluation else None)
+        yield figure
 
 
-def _draw_evaluation(evaluation: Evaluation, folder: Path) -> list[tuple[str, Path]]:
-    names = [scores.name for scores in evaluation.classes]
-    figures = []
+def _draw_evaluation(evaluation: Evaluation, folder: Path) -> Iterator[Path]:
+    names = figure_names([scores.name for scores in evaluation.classes])
     if evaluation.confusion:
-        figures.append(("Confusion matrix", folder / "confusion_matrix.png"))
-        draw_confusion(evaluation.confusion, names, figures[-1][1])
-    if evaluation.pictures:
-        truth, found = folder / "val_labels.jpg", folder / "val_predictions.jpg"
-        draw_grid(evaluation.pictures, names, truth, labels=True)
-        draw_grid(evaluation.pictures, names, found, labels=False)
-        figures += [("Validation pictures: labels", truth), ("Validation pictures: predictions", found)]
-    return figures
+        yield folder / "confusion_matrix.png"
+        draw_confusion(evaluation.confusion, names, folder / "confusion_matrix.png")
+    yield from draw_curves(evaluation, names, folder)
+    for batch, first in enumerate(range(0, len(evaluation.pictures), GRID)):
+        tiles = evaluated_tiles(evaluation.pictures[first : first + GRID], names)
+        if tiles:
+            labels, found = (folder / f"val_batch{batch}_{kind}.jpg" for kind in ("labels", "pred"))
+            draw_grid([pair[0] for pair in tiles], labels)
+            draw_grid([pair[1] for pair in tiles], found)
+            yield from (labels, found)
+
+
+def _illustrations(folder: Path, figures: list[Path]) -> list[Illustration]:
+    data = [path for pattern in DATA_PICTURES for path in sorted(folder.glob(pattern))]
+    return [describe(path) for path in (*figures, *data)]
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-directory", type=Path, required=True)
-    figures = build_report(RunDirectory(parser.parse_args().run_directory))
-    log.info("report: %s", ", ".join(path.name for path in figures) or "nothing to draw")
+    started = time.monotonic()
+    files = build_report(RunDirectory(parser.parse_args().run_directory))
+    names = ", ".join(path.name for path in files) or "nothing to draw"
+    log.info("report in %.1f s: %s", time.monotonic() - started, names)
 
 
 if __name__ == "__main__":

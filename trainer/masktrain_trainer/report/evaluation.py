@@ -17,6 +17,22 @@ class ClassScores(Contract):
     map50_95: float
 
 
+class SplitScores(Contract):
+    overall: ClassScores
+    classes: list[ClassScores]
+
+
+class ClassCurve(Contract):
+    """One class at IoU 0.5: precision and recall at `Evaluation.confidences`, and the curve of both at recalls from 0
+    to 1 in equal steps.
+    """
+
+    class_index: int
+    precision: list[float]
+    recall: list[float]
+    precision_at_recall: list[float]
+
+
 class PictureBox(Contract):
     """`xyxy` in pixels of the original picture; labels have no confidence."""
 
@@ -32,8 +48,18 @@ class EvaluatedPicture(Contract):
     predictions: list[PictureBox]
 
 
+class Fact(Contract):
+    """One line of what was trained, on what, and how long."""
+
+    name: str
+    value: str
+
+
 class Evaluation(Contract):
-    """`confusion[predicted][true]` counts; the last row and column are the background. `advice`: a sentence each."""
+    """`confusion[predicted][true]` counts; the last row and column are the background. `advice`: a sentence each.
+
+    `confidence` is the threshold with the best mean F1; `settings` are all in force, by their dotted names.
+    """
 
     title: str
     architecture: str
@@ -43,6 +69,12 @@ class Evaluation(Contract):
     stopped_early: bool
     overall: ClassScores
     classes: list[ClassScores]
+    test: SplitScores | None = None
+    confidence: float = 0.0
+    confidences: list[float] = Field(default=[])
+    curves: list[ClassCurve] = Field(default=[])
     confusion: list[list[float]] = Field(default=[])
     pictures: list[EvaluatedPicture] = Field(default=[])
     advice: list[str] = Field(default=[])
+    facts: list[Fact] = Field(default=[])
+    settings: dict[str, str] = Field(default={})

@@ -1,50 +1,94 @@
-"""Validation pictures side by side: what is labelled and what the model found."""
+"""Pictures in a grid with their boxes: what is labelled, what the model found, and what training shows it."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from masktrain_trainer.detect.draw import LabelledBox, draw_boxes
 
 from .evaluation import EvaluatedPicture, PictureBox
+from .figures import save_jpeg
+from .names import FIGURE_FONT, figure_text, shortened
 
-TILE = 480
+TILE = 400
 """Side of one picture in the grid, in pixels."""
-_COLUMNS = 4
-_BACKGROUND = 245
+GRID = 16
+"""Most pictures of one grid, in rows of four."""
+_BACKGROUND = (245, 245, 245)
+_LONGEST_LABEL = 16
+_LONGEST_CAPTION = 44
 
 
-def draw_grid(pictures: Sequence[EvaluatedPicture], names: Sequence[str], path: Path, *, labels: bool) -> None:
-    """A JPEG with up to 16 pictures, in rows of four; `labels` shows the truth, else the predictions."""
-    tiles = [_tile(picture, names, labels=labels) for picture in pictures[: _COLUMNS * 4]]
-    rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
-    columns = len(rows[0])
-    grid = np.full((len(rows) * TILE, columns * TILE, 3), _BACKGROUND, dtype=np.uint8)
-    for row, line in enumerate(rows):
-        for column, tile in enumerate(line):
-            grid[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE] = tile
-    Image.fromarray(grid).save(path, quality=88)
+@dataclass(frozen=True)
+class Tile:
+    """A picture RGB with boxes in its own pixels, already shrunk to fit into a tile."""
+
+    pixels: NDArray[np.uint8]
+    boxes: Sequence[LabelledBox]
+    caption: str
 
 
-def _tile(picture: EvaluatedPicture, names: Sequence[str], *, labels: bool) -> NDArray[np.uint8]:
-    """(TILE, TILE, 3), the picture centred; boxes are drawn after shrinking so that lines stay equally thick."""
-    with Image.open(picture.path) as file:
+def draw_grid(tiles: Sequence[Tile], path: Path) -> None:
+    """A JPEG with up to `GRID` pictures, as square as their number allows."""
+    shown = tiles[:GRID]
+    columns = math.ceil(math.sqrt(len(shown)))
+    grid = Image.new("RGB", (columns * TILE, math.ceil(len(shown) / columns) * TILE), _BACKGROUND)
+    for position, tile in enumerate(shown):
+        row, column = divmod(position, columns)
+        picture = Image.fromarray(draw_boxes(tile.pixels, tile.boxes))
+        left, top = column * TILE + (TILE - picture.width) // 2, row * TILE + (TILE - picture.height) // 2
+        grid.paste(picture, (left, top))
+        _write_caption(grid, tile.caption, column * TILE, (row + 1) * TILE)
+    save_jpeg(grid, path)
+
+
+def evaluated_tiles(pictures: Sequence[EvaluatedPicture], names: Sequence[str]) -> list[tuple[Tile, Tile]]:
+    """Each picture twice, with its labels and with what was found; read once, and none that cannot be read any more."""
+    return [_tiles(picture, names) for picture in pictures if Path(picture.path).exists()]
+
+
+def labelled(
+    class_index: int, xyxy: Sequence[float], names: Sequence[str], ratio: float, confidence: float | None = None
+) -> LabelledBox:
+    x1, y1, x2, y2 = (coordinate * ratio for coordinate in xyxy)
+    text = shortened(names[class_index], _LONGEST_LABEL)
+    return LabelledBox((x1, y1, x2, y2), class_index, text if confidence is None else f"{text} {confidence:.2f}")
+
+
+def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]:
+    pixels, ratio = _shrunk(Path(picture.path))
+    caption = Path(picture.name).name
+
+    def tile(boxes: Sequence[PictureBox]) -> Tile:
+        return Tile(
+            pixels, [labelled(box.class_index, box.xyxy, names, ratio, box.confidence) for box in boxes], caption
+        )
+
+    return tile(picture.labels), tile(picture.predictions)
+
+
+def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:
+    """Pixels that fit into a tile, upright, and their scale; JPEGs are decoded no larger than needed."""
+    with Image.open(path) as file:
+        full = max(file.size)
+        file.draft("RGB", (2 * TILE, 2 * TILE))
         upright = ImageOps.exif_transpose(file).convert("RGB")
-    ratio = TILE / max(upright.size)
-    size = (max(1, round(upright.width * ratio)), max(1, round(upright.height * ratio)))
-    chosen = picture.labels if labels else picture.predictions
-    boxes = [_scaled(box, names, ratio) for box in chosen]
-    drawn = draw_boxes(np.asarray(upright.resize(size)), boxes)
-    tile = np.full((TILE, TILE, 3), _BACKGROUND, dtype=np.uint8)
-    top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2
-    tile[top : top + size[1], left : left + size[0]] = drawn
-    return tile
+    ratio = TILE / full
+    scale = TILE / max(upright.size)
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR)), ratio
 
 
-def _scaled(box: PictureBox, names: Sequence[str], ratio: float) -> LabelledBox:
-    x1, y1, x2, y2 = (coordinate * ratio for coordinate in box.xyxy)
-    confidence = "" if box.confidence is None else f" {box.confidence:.2f}"
-    return LabelledBox((x1, y1, x2, y2), box.class_index, names[box.class_index] + confidence)
+def _write_caption(grid: Image.Image, caption: str, left: int, bottom: int) -> None:
+    """The file's name along the tile's lower edge, where labels seldom are."""
+    text = figure_text(caption, _LONGEST_CAPTION)
+    font = ImageFont.truetype(str(FIGURE_FONT), 11)
+    canvas = ImageDraw.Draw(grid, "RGBA")
+    width = canvas.textlength(text, font=font)
+    canvas.rectangle((left, bottom - 17, left + width + 8, bottom), fill=(0, 0, 0, 150))
+    canvas.text((left + 4, bottom - 15), text, fill=(255, 255, 255, 255), font=font)

@@ -1,28 +1,45 @@
 """The last word on the best weights: all classes, the confusion matrix and a few pictures, left for the report."""
 
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from masktrain_trainer.data.cache import CachedImages
+from masktrain_trainer.data.prepared import Split
+from masktrain_trainer.model.average_precision import CONFIDENCES, ClassCurves
 from masktrain_trainer.model.confusion import confusion_matrix
-from masktrain_trainer.model.metrics import ClassMetrics
+from masktrain_trainer.model.metrics import ClassMetrics, DetectionMetrics, curves_by_class
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.report.evaluation import ClassScores, EvaluatedPicture, Evaluation, PictureBox
+from masktrain_trainer.report.evaluation import (
+    ClassCurve,
+    ClassScores,
+    EvaluatedPicture,
+    Evaluation,
+    Fact,
+    PictureBox,
+    SplitScores,
+)
 
 from .advice import advice_on_run
 from .context import Context
-from .run_directory import write_atomically
+from .run_directory import read_document, write_atomically
+from .stage_result import RestoreResult
 from .state import TrainingState
 from .validate import Validation, Validator
 
 log = logging.getLogger(__name__)
 
-PICTURES = 16
+PICTURES = 48
+"""Three grids of sixteen."""
 DRAWN_CONFIDENCE = 0.25
+CURVE_STEP = 3
+"""Every third of the thousand confidences, the first and the last among them, draws the same line."""
 
 
 @dataclass
@@ -49,30 +66,25 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     context.ranks.broadcast_tensors([*model.parameters(), *model.buffers()])
     validation = validator.run(model, observations.observe)
     shares = context.ranks.gather_to_leader(observations)
+    test = _validate_test(context, model, validator) if validation is not None else None
     if not context.ranks.leads:
         return
     (context.run.artifacts / "results.csv").write_text(state.results_csv, encoding="utf-8")
     if validation is not None:
-        evaluation = describe(context, state, validation, shares)
+        evaluation = describe(context, state, validation, shares, test)
         write_atomically(context.run.evaluation, evaluation.to_json())
-        for scores in (evaluation.overall, *evaluation.classes):
-            log.info("%s", table_row(scores))
+        _log_scores(evaluation)
 
 
-def describe(context: Context, state: TrainingState, validation: Validation, shares: list[Observations]) -> Evaluation:
-    config, names = context.config, context.prepared.names
-    images_C = _images_per_class(context)
-    by_class = {row.class_index: row for row in validation.metrics.classes}
-    metrics = validation.metrics
-    overall = ClassScores(
-        name="all",
-        images=len(context.prepared.val.images),
-        labels=metrics.labels,
-        precision=metrics.precision,
-        recall=metrics.recall,
-        map50=metrics.map50,
-        map50_95=metrics.map50_95,
-    )
+def describe(
+    context: Context,
+    state: TrainingState,
+    validation: Validation,
+    shares: list[Observations],
+    test: Validation | None = None,
+) -> Evaluation:
+    config, prepared = context.config, context.prepared
+    scores = split_scores(prepared.names, prepared.val, validation.metrics)
     confusion = torch.stack([share.confusion for share in shares]).sum(dim=0)
     pictures = {index: boxes for share in shares for index, boxes in share.pictures.items()}
     return Evaluation(
@@ -82,12 +94,35 @@ def describe(context: Context, state: TrainingState, validation: Validation, sha
         epoch=state.early_stopping.best_epoch,
         epochs_trained=state.position.epoch,
         stopped_early=state.stopped_early,
-        overall=overall,
-        classes=[_class_scores(name, images_C[index], by_class.get(index)) for index, name in enumerate(names)],
+        overall=scores.overall,
+        classes=scores.classes,
+        test=split_scores(prepared.names, prepared.test, test.metrics) if prepared.test and test else None,
+        confidence=validation.metrics.confidence,
+        confidences=_rounded(CONFIDENCES[::CURVE_STEP]),
+        curves=_curves(validation),
         confusion=confusion.tolist(),
         pictures=[_picture(context, index, *pictures[index]) for index in sorted(pictures)],
-        advice=advice_on_run(config, context.prepared, context.ranks.world_size),
+        advice=advice_on_run(config, prepared, context.ranks.world_size),
+        facts=_facts(context, state, scores),
+        settings=dict(_settings(config.training.resolved())),
     )
+
+
+def split_scores(names: list[str], split: Split, metrics: DetectionMetrics) -> SplitScores:
+    """The mean over the classes, and every class of the data set, also those without labels in this split."""
+    images_C = _images_per_class(split, len(names))
+    by_class = {row.class_index: row for row in metrics.classes}
+    overall = ClassScores(
+        name="all",
+        images=len(split.images),
+        labels=metrics.labels,
+        precision=metrics.precision,
+        recall=metrics.recall,
+        map50=metrics.map50,
+        map50_95=metrics.map50_95,
+    )
+    classes = [_class_scores(name, images_C[index], by_class.get(index)) for index, name in enumerate(names)]
+    return SplitScores(overall=overall, classes=classes)
 
 
 def table_row(scores: ClassScores) -> str:
@@ -97,17 +132,89 @@ def table_row(scores: ClassScores) -> str:
     return f"{scores.name:>20} {counts}  " + "  ".join(f"{name} {number:.3f}" for name, number in named)
 
 
+def _validate_test(context: Context, model: Yolo, validator: Validator) -> Validation | None:
+    """On the test split, which no decision of this training has seen; None if there is none."""
+    test = context.prepared.test
+    return validator.run(model, split=test) if test is not None and test.images else None
+
+
+def _log_scores(evaluation: Evaluation) -> None:
+    for scores in (evaluation.overall, *evaluation.classes):
+        log.info("%s", table_row(scores))
+    if evaluation.test is not None:
+        log.info("%s", table_row(evaluation.test.overall.model_copy(update={"name": "all of the test split"})))
+
+
+def _curves(validation: Validation) -> list[ClassCurve]:
+    assert validation.statistics is not None, "only rank 0 describes a validation"
+    return [_curve(index, curves) for index, curves in curves_by_class(validation.statistics).items()]
+
+
+def _curve(class_index: int, curves: ClassCurves) -> ClassCurve:
+    return ClassCurve(
+        class_index=class_index,
+        precision=_rounded(curves.precision[::CURVE_STEP]),
+        recall=_rounded(curves.recall[::CURVE_STEP]),
+        precision_at_recall=_rounded(curves.precision_at_recall),
+    )
+
+
+def _rounded(values: Any) -> list[float]:
+    """Finer than a figure can show."""
+    rounded: list[float] = np.round(values, 4).tolist()
+    return rounded
+
+
+def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[Fact]:
+    """What was trained, on what, and how long: a line each."""
+    config, prepared, ranks = context.config, context.prepared, context.ranks
+    images = CachedImages(prepared.train.labels, prepared.train.cache)
+    boxes = sum(len(images.targets(index)) for index in range(len(images)))
+    device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "CPU"
+    known = {
+        "model": f"{config.model.architecture.value} from {config.model.weights}",
+        "data set": config.dataset.uri,
+        "classes": f"{len(prepared.names)}",
+        "training split": f"{len(prepared.train.images):,} images, {boxes:,} boxes",
+        "validation split": f"{len(prepared.val.images):,} images, {scores.overall.labels:,} boxes",
+        "test split": f"{len(prepared.test.images):,} images" if prepared.test else "none",
+        "epochs": f"{state.position.epoch} of at most {config.training.epochs}; the best is epoch "
+        f"{state.early_stopping.best_epoch}, counted from 0",
+        "time": _time(context),
+        "hardware": f"{ranks.world_size} × {device}, {str(context.format).removeprefix('torch.')}",
+    }
+    return [Fact(name=name, value=value) for name, value in known.items()]
+
+
+def _time(context: Context) -> str:
+    """Of this process; what earlier attempts took, it does not know."""
+    minutes, seconds = divmod(round(time.monotonic() - context.started), 60)
+    hours, minutes = divmod(minutes, 60)
+    words = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    restored = read_document(context.run.restore_result, RestoreResult)
+    if restored is None or restored.restored is None:
+        return words
+    return f"{words} since it went on from a checkpoint of epoch {restored.restored.epoch}"
+
+
+def _settings(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _pictures_to_draw(context: Context) -> frozenset[int]:
     """Spread evenly over the split."""
     count = len(context.prepared.val.images)
     return frozenset(round(step * (count - 1) / max(1, PICTURES - 1)) for step in range(min(PICTURES, count)))
 
 
-def _images_per_class(context: Context) -> list[int]:
-    split = context.prepared.val
+def _images_per_class(split: Split, classes: int) -> list[int]:
     images = CachedImages(split.labels, split.cache)
     shown = [set(images.targets(index)[:, 0].astype(int).tolist()) for index in range(len(images))]
-    return [sum(class_index in classes for classes in shown) for class_index in range(len(context.prepared.names))]
+    return [sum(class_index in found for found in shown) for class_index in range(classes)]
 
 
 def _class_scores(name: str, images: int, row: ClassMetrics | None) -> ClassScores:

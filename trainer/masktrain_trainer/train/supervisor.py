@@ -106,9 +106,12 @@ class Supervisor:
 
     async def _lead(self, restored: RestoreResult) -> Outcome:
         uploader = UploaderProcess(self._uploader_command(restored.run), self._environment)
+        pictures = asyncio.create_task(self._draw_data_pictures())
         outcome = await self._train()
         if outcome.kind is OutcomeKind.COMPLETE:
+            await pictures
             return await self._complete(uploader, outcome)
+        pictures.cancel()
         self._board.enter(Phase.DRAINING, "storing the last checkpoint")
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
@@ -128,17 +131,26 @@ class Supervisor:
         await uploader.abandon()
         return crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
 
+    async def _draw_data_pictures(self) -> None:
+        """While training starts, so that they are there even if it fails."""
+        await self._draw("pictures of the data", "masktrain_trainer.report.data_pictures", "--data", self._paths.data)
+
     async def _draw_report(self) -> None:
-        """A report that fails costs a picture, never a training."""
-        options = ("--run-directory", str(self._run.root))
-        command = [sys.executable, "-m", "masktrain_trainer.report.build", *options]
-        child = await ChildProcess.start("report", command, self._environment)
+        await self._draw("report", "masktrain_trainer.report.build")
+
+    async def _draw(self, name: str, module: str, *options: str | Path) -> None:
+        """What fails here costs a picture, never a training."""
+        command = [sys.executable, "-m", module, "--run-directory", str(self._run.root), *map(str, options)]
+        child = await ChildProcess.start(name, command, self._environment)
         try:
             code = await asyncio.wait_for(child.wait(), REPORT_LIMIT_SECONDS)
         except TimeoutError:
             code = await child.end(_STAGE_PATIENCE_SECONDS)
+        finally:
+            if not child.ended:
+                child.kill()
         if code != 0:
-            log.warning("the report could not be drawn; the training's results are not affected")
+            log.warning("the %s could not be drawn; the training's results are not affected", name)
 
     async def _train(self) -> Outcome:
         self._board.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
