@@ -60,6 +60,7 @@ VARIANTS: dict[str, Make] = {
     "stripped, float": lambda: stripped(model(source())),
     "names as a list": lambda: stripped(model(source(), names=NAMES).half()),
     "before v6.2": lambda: stripped(model(source(), "models.yolo.Model", NAMES).half()),
+    "installed from PyPI": lambda: stripped(model(source(), "yolov5.models.yolo.DetectionModel").half()),
     "old buffers": lambda: stripped(_with_old_buffers().half()),
     "unstripped": _unstripped,
     "on several GPUs": lambda: stripped(_wrapped()),

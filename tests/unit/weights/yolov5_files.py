@@ -18,6 +18,7 @@ from masktrain_trainer.model import blocks
 from masktrain_trainer.model.detect import Detect
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 
+_FOREIGN = ("models", "utils", "yolov5", "ultralytics", "other")
 NAMES = ["mask", "incorrect", "no mask"]
 
 
@@ -110,7 +111,7 @@ def _importable(document: Any) -> Iterator[None]:
         yield
     finally:
         for name in set(sys.modules) - set(before):
-            if name.partition(".")[0] in ("models", "utils", "ultralytics", "other"):
+            if name.partition(".")[0] in _FOREIGN:
                 del sys.modules[name]
 
 
@@ -122,8 +123,7 @@ def _modules(document: Any) -> Iterator[nn.Module]:
 
 
 def _classes(document: Any) -> set[type[nn.Module]]:
-    foreign = ("models", "utils", "ultralytics", "other")
-    return {type(module) for module in _modules(document) if type(module).__module__.partition(".")[0] in foreign}
+    return {type(module) for module in _modules(document) if type(module).__module__.partition(".")[0] in _FOREIGN}
 
 
 def _share(found: type[nn.Module], document: Any) -> None:

@@ -33,7 +33,11 @@ _TORCH_TAGS: Final = frozenset(
     }
 )
 _NUMPY_NAMES: Final = frozenset({"scalar", "dtype", "ndarray", "_reconstruct"})
-_INERT_PACKAGES: Final = ("models", "utils", "torch.nn", "pathlib", "argparse", "datetime")
+_INERT_PACKAGES: Final = (
+    *("models", "utils", "yolov5.models", "yolov5.utils"),
+    *("torch.nn", "pathlib", "argparse", "datetime"),
+)
+"""YOLOv5 installed from PyPI writes its own names below `yolov5`."""
 _MOST_DIMENSIONS: Final = 8
 _MOST_COPIED: Final = 8 << 20
 """Items and characters that calls may copy in all: a pickle can ask for a copy of one long list again and again."""

@@ -12,6 +12,7 @@ from .stand_in import StandIn
 from .starting_weights import StartingWeights
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
+_PYPI_PACKAGE: Final = "yolov5."
 _OTHER_TASKS: Final = {"SegmentationModel": ("segmentation", "seg"), "ClassificationModel": ("classification", "cls")}
 _WRAPPERS: Final = ("DataParallel", "DistributedDataParallel")
 _MOST_MODULES: Final = 20_000
@@ -79,7 +80,7 @@ def _refuse_other_models(root: StandIn) -> None:
     if (other := _OTHER_TASKS.get(root.type.name)) is not None:
         task, suffix = other
         raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors can be trained: give one without -{suffix}.")
-    if str(root.type) not in _DETECTORS:
+    if str(root.type).removeprefix(_PYPI_PACKAGE) not in _DETECTORS:
         raise UnusableWeights(f"holds a {root.type}, which is no YOLOv5 detector; give a .pt of YOLOv5's train.py.")
 
 
