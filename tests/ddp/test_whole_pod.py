@@ -51,6 +51,8 @@ def test_a_pod_trains_stores_its_results_and_ends_with_0(start: StartPod, tmp_pa
     assert {"team/tiny/best.pt", "team/tiny/result.json", "team/tiny/results.csv", "team/tiny/report.html"} <= set(
         files
     )
+    drawn = ("labels.png", "train_batch0.jpg", "PR_curve.png", "val_batch0_pred.jpg", "per_class.csv")
+    assert {f"team/tiny/{name}" for name in drawn} <= set(files)
     assert not [name for name in files if "/ckpt/" in name]
     model = load_model_file(tmp_path / "store/team/tiny/best.pt")
     assert (model.names, model.image_size) == (NAMES, 64)

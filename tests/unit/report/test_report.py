@@ -188,6 +188,13 @@ def test_pictures_that_are_gone_are_left_out(tmp_path: Path) -> None:
     assert len(evaluated_tiles([gone, left], class_names(3))) == 1
 
 
+def test_the_surest_prediction_hides_the_others_and_not_the_reverse(tmp_path: Path) -> None:
+    shown = source(finished_run(tmp_path, ["mask"], pictures=1)).pictures[0]
+    boxes = [shown.labels[0].model_copy(update={"confidence": confidence}) for confidence in (0.9, 0.3, 0.6)]
+    [(_, found)] = evaluated_tiles([shown.model_copy(update={"predictions": boxes})], ["mask"])
+    assert [box.text for box in found.boxes] == ["mask 0.30", "mask 0.60", "mask 0.90"]
+
+
 def test_a_run_without_results_has_an_empty_report(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create()

@@ -24,7 +24,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def save_jpeg(image: Image.Image, path: Path) -> None:
     unfinished = _unfinished(path)
-    image.save(unfinished, format="JPEG", quality=85)
+    image.save(unfinished, format="JPEG", quality=80)
     unfinished.replace(path)
 
 

@@ -69,7 +69,8 @@ def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]
             pixels, [labelled(box.class_index, box.xyxy, names, ratio, box.confidence) for box in boxes], caption
         )
 
-    return tile(picture.labels), tile(picture.predictions)
+    surest_on_top = sorted(picture.predictions, key=lambda box: box.confidence or 0.0)
+    return tile(picture.labels), tile(surest_on_top)
 
 
 def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:

@@ -206,9 +206,10 @@ def _settings(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _pictures_to_draw(context: Context) -> frozenset[int]:
-    """Spread evenly over the split."""
+    """Spread evenly over the split; all of a small one."""
     count = len(context.prepared.val.images)
-    return frozenset(round(step * (count - 1) / max(1, PICTURES - 1)) for step in range(min(PICTURES, count)))
+    drawn = min(PICTURES, count)
+    return frozenset(round(step * (count - 1) / max(1, drawn - 1)) for step in range(drawn))
 
 
 def _images_per_class(split: Split, classes: int) -> list[int]:
