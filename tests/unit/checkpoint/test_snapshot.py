@@ -35,7 +35,7 @@ def tensors(draw: st.DrawFn) -> Tensor:
         lambda: values.transpose(0, -1) if values.dim() > 1 else values,
         lambda: values[::2] if values.dim() else values,
         lambda: values.unsqueeze(0).expand(3, *values.shape),
-        (values if values.is_complex() else values.float()).requires_grad_,
+        lambda: (values if values.is_complex() else values.float()).clone().requires_grad_(),
     ]
     return draw(st.sampled_from(changes))()
 
