@@ -63,13 +63,15 @@ def warp_matrix(warp: Warp, source: Size, output: Size) -> Matrix:
 
 
 def warp_image(image_HWC: Image, matrix: Matrix, output: Size) -> Image:
-    """Carry an image through `matrix`, bilinearly, grey outside."""
-    border = (BORDER, BORDER, BORDER)
+    """Carry an image (H, W, 3) through `matrix`, bilinearly, grey outside."""
+    border = (BORDER,) * 4
+    # OpenCV warps four channels in less than half the time of three, to the same pixels.
+    image_HW4 = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2RGBA)
     if np.any(matrix[2, :2]):
-        warped = cv2.warpPerspective(image_HWC, matrix, output[::-1], borderValue=border)
+        warped_HW4 = cv2.warpPerspective(image_HW4, matrix, output[::-1], borderValue=border)
     else:
-        warped = cv2.warpAffine(image_HWC, matrix[:2], output[::-1], borderValue=border)
-    return np.asarray(warped, np.uint8)
+        warped_HW4 = cv2.warpAffine(image_HW4, matrix[:2], output[::-1], borderValue=border)
+    return np.asarray(cv2.cvtColor(warped_HW4, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 def warp_boxes(boxes_N4: Boxes, matrix: Matrix, output: Size) -> Boxes:
