@@ -53,7 +53,7 @@ class Optimizer(StrEnum):
 
 
 class Precision(StrEnum):
-    """Auto takes what the device does well: bfloat16 from Ampere on, float16 on older GPUs, float32 on CPU."""
+    """Auto takes what the device does well: bfloat16 on newer GPUs and CPUs, float16 on older GPUs, else float32."""
 
     AUTO = "Auto"
     FLOAT32 = "Float32"

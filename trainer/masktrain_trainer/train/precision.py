@@ -11,15 +11,26 @@ _FORMATS = {
     Precision.FLOAT16: torch.float16,
     Precision.BFLOAT16: torch.bfloat16,
 }
+_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
 def choose_format(precision: Precision, device: torch.device) -> torch.dtype:
-    """Auto: bfloat16 where the GPU has tensor cores for it (Ampere on), float16 on older GPUs, float32 on CPUs."""
+    """Auto: bfloat16 where the device multiplies it in hardware, else float16 on GPUs and float32 on CPUs.
+
+    GPUs do from Ampere on, CPUs with AVX-512 BF16 or AMX.
+    """
     if precision is not Precision.AUTO:
         return _FORMATS[precision]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch do not tell
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in _BFLOAT16_INSTRUCTIONS)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
