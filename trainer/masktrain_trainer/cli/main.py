@@ -10,7 +10,7 @@ import click
 
 from .plugins import PluginGroup
 
-COMMANDS = ("data", "detect", "models", "preflight", "supervise", "train", "val")
+COMMANDS = ("data", "detect", "export", "models", "preflight", "supervise", "train", "val")
 """Modules of this package; each has a click command of the same name."""
 
 
