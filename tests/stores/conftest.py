@@ -1,4 +1,4 @@
-"""A real S3 server and a folder, so that one suite runs against both."""
+"""A real S3 server, a folder, and Oracle's SDK on the wire, so that one suite runs against all."""
 
 import os
 import secrets
@@ -14,6 +14,9 @@ from masktrain_trainer.stores import Store, open_store
 from tests.devcluster import binaries
 from tests.devcluster.layout import cache
 from tests.devcluster.waiting import wait_until
+from tests.fakes.oci.credentials import Credentials
+from tests.fakes.oci.object_storage import Bucket
+from tests.fakes.oci.object_storage_server import NAMESPACE, FakeObjectStorage, serving_object_storage
 
 ACCESS_KEY = "AKTESTTESTTEST"
 BUCKET = "checkpoints"
@@ -47,11 +50,43 @@ def s3_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StoreSpe
         server.kill()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="session")
+def api_key() -> Credentials:
+    return Credentials.create()
+
+
+@pytest.fixture
+def object_storage(api_key: Credentials) -> Iterator[FakeObjectStorage]:
+    """Oracle's Object Storage with one bucket."""
+    with serving_object_storage(FakeObjectStorage(api_key, {BUCKET: Bucket()})) as storage:
+        yield storage
+
+
+@pytest.fixture
+def oci_spec(object_storage: FakeObjectStorage, tmp_path: Path) -> tuple[StoreSpec, Path]:
+    """How to reach it, and the folder of a mounted Secret with the API key."""
+    folder = tmp_path / "api-key"
+    write_secret(object_storage.credentials, folder)
+    secret = SecretRef(name="store-credentials")
+    region = object_storage.credentials.region
+    return StoreSpec(endpoint=object_storage.endpoint, region=region, credentials_secret_ref=secret), folder
+
+
+def write_secret(key: Credentials, folder: Path) -> None:
+    """One file for each key of the Secret, as kubelet mounts it."""
+    folder.mkdir()
+    content = {"tenancy": key.tenancy, "user": key.user, "fingerprint": key.fingerprint, "key": key.key_content}
+    for name, value in content.items():
+        (folder / name).write_text(f"{value}\n")
+
+
+@pytest.fixture(params=["folder", "s3", "oci"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
     if request.param == "folder":
         return open_store((tmp_path / "a store").as_uri(), None, None)
+    if request.param == "oci":
+        return open_store(f"oci://{BUCKET}@{NAMESPACE}/{tmp_path.name}", *request.getfixturevalue("oci_spec"))
     spec, credentials = request.getfixturevalue("s3_spec")
     return open_store(f"s3://{BUCKET}/{tmp_path.name}", spec, credentials)
 

@@ -59,12 +59,13 @@ def running(
     cloud = FakeCloud(pools, clock, machines)
     if isinstance(clock, FakeClock):
         clock.on_advance(cloud.settle)
-    with _serving(application(cloud, SignatureCheck(credentials))) as endpoint:
+    with serving(application(cloud, SignatureCheck(credentials))) as endpoint:
         yield FakeOci(endpoint, credentials, cloud, clock)
 
 
 @contextmanager
-def _serving(app: web.Application) -> Iterator[str]:
+def serving(app: web.Application) -> Iterator[str]:
+    """Serve any application in a thread until left; its address."""
     loop, endpoint = asyncio.new_event_loop(), Future[str]()
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="fake-oci")
 

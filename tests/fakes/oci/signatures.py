@@ -27,12 +27,16 @@ METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """A request as it came over the wire. `target` is the path with its query, still encoded."""
+    """A request as it came over the wire. `target` is the path with its query, still encoded.
+
+    `streamed`: its body is an object or a part of one, which clients do not read twice to sign it.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    streamed: bool = False
 
 
 class SignatureCheck:
@@ -46,9 +50,10 @@ class SignatureCheck:
         """Raises ServiceError 401 unless one of the known users signed this very request a moment ago."""
         fields = _authorization(request.headers.get("authorization", ""))
         signed = fields["headers"].split(" ")
-        _require_headers(request.method, signed)
+        signs_body = request.method in METHODS_WITH_BODY and not request.streamed
+        _require_headers(signed, with_body=signs_body)
         _require_fresh(request.headers.get("date", ""))
-        if request.method in METHODS_WITH_BODY:
+        if signs_body:
             _require_body(request)
         key = self._keys.get(fields["keyId"])
         if key is None:
@@ -65,8 +70,8 @@ def _authorization(header: str) -> dict[str, str]:
     return fields
 
 
-def _require_headers(method: str, signed: list[str]) -> None:
-    needed = ALWAYS_SIGNED | (SIGNED_WITH_BODY if method in METHODS_WITH_BODY else frozenset())
+def _require_headers(signed: list[str], *, with_body: bool) -> None:
+    needed = ALWAYS_SIGNED | (SIGNED_WITH_BODY if with_body else frozenset())
     if missing := needed - set(signed):
         raise not_authenticated(f"the signature does not cover {', '.join(sorted(missing))}")
 

@@ -15,7 +15,7 @@ def data() -> None:
 @data.command()
 @click.argument("source", metavar="DIR_OR_ZIP", type=click.Path(path_type=Path))
 @click.argument("uri")
-@click.option("--endpoint", help="URL of the S3 endpoint of an s3:// URI [default: AWS].")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
 @click.option("--replace", is_flag=True, help="Overwrite another data set of that name.")
 def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None:
     """Check a data set, upload it as a zip to URI, and print the dataset block of a job with its SHA-256.

@@ -9,7 +9,7 @@ from masktrain_trainer.config import ExitCode
 
 
 @click.command()
-@click.option("--weights", required=True, help="A best.pt that MaskTrain wrote: a file or an s3:// URI.")
+@click.option("--weights", required=True, help="A best.pt that MaskTrain wrote: a file, or an s3:// or oci:// URI.")
 @click.option("--source", required=True, type=click.Path(path_type=Path), help="An image, or a folder of images.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pictures with boxes.")
 @click.option("--confidence", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Least confidence.")
@@ -17,7 +17,7 @@ from masktrain_trainer.config import ExitCode
     "--iou", default=0.45, show_default=True, type=click.FloatRange(0, 1), help="IoU at which NMS drops a box."
 )
 @click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
-@click.option("--endpoint", help="URL of the S3 endpoint of an s3:// URI [default: AWS].")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
 def detect(
     *,
     weights: str,

@@ -14,7 +14,7 @@ from .refusal import refusals
 @click.option("--image-size", type=click.IntRange(min=1), help="onnx: side in pixels [default: as trained].")
 @click.option("--half", is_flag=True, help="onnx: float16 weights and input; yolov5 files always are.")
 @click.option("--dynamic", is_flag=True, help="onnx: any number of images, of any size that suits the stride.")
-@click.option("--endpoint", help="URL of the S3 endpoint of an s3:// URI [default: AWS].")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
 def export(
     *,
     weights: str,
@@ -25,7 +25,7 @@ def export(
     dynamic: bool,
     endpoint: str | None,
 ) -> None:
-    """Write WEIGHTS, a best.pt (a file or an s3:// URI), as a file of YOLOv5 or ONNX."""
+    """Write WEIGHTS, a best.pt (a file, or an s3:// or oci:// URI), as a file of YOLOv5 or ONNX."""
     from masktrain_trainer.export.command import run_export  # noqa: PLC0415
     from masktrain_trainer.export.onnx import OnnxOptions  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from .refusal import refusals
 @click.option(
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Like training.imageSize=320; repeatable."
 )
-@click.option("--endpoint", help="URL of the S3 endpoint [default: the manifest's, else AWS].")
+@click.option("--endpoint", help="URL of the store [default: the manifest's, else the cloud's own].")
 def preflight(*, manifest: Path, data: str | None, assignments: tuple[str, ...], endpoint: str | None) -> None:
     """Check a job's data set and weights, and comment on its settings, without training."""
     from masktrain_trainer.local.job import Request  # noqa: PLC0415

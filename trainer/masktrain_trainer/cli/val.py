@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--weights", required=True, help="A best.pt: a file or an s3:// URI.")
+@click.option("--weights", required=True, help="A best.pt: a file, or an s3:// or oci:// URI.")
 @click.option("--data", required=True, help="The data set: a folder, a zip, or a URI.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1))
-@click.option("--endpoint", help="URL of the S3 endpoint of s3:// URIs [default: AWS].")
+@click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def val(
     *,

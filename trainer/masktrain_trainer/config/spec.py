@@ -13,12 +13,9 @@ from .base import Contract
 from .hyperparameters import HyperparameterOverrides, Hyperparameters, Preset
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
-Uri = Annotated[
-    str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?|file:///.+)$", min_length=8, max_length=1024)
-]
-ObjectUri = Annotated[
-    str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|file:///.+)$", min_length=8, max_length=1024)
-]
+_BUCKET = r"(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]|oci://[A-Za-z0-9._\-]{1,256}@[A-Za-z0-9._\-]{1,128})"
+Uri = Annotated[str, Field(pattern=rf"^({_BUCKET}(/.*)?|file:///.+)$", min_length=8, max_length=1024)]
+ObjectUri = Annotated[str, Field(pattern=rf"^({_BUCKET}/.+|file:///.+)$", min_length=8, max_length=1024)]
 
 
 class Architecture(StrEnum):
@@ -72,21 +69,26 @@ class SecretRef(Contract):
 
 
 class StoreSpec(Contract):
-    """How to reach the object store behind an s3:// URI."""
+    """How to reach the object store behind an s3:// or oci:// URI."""
 
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
         max_length=512,
-        description="URL of the S3 endpoint; unset means AWS.",
+        description="URL of the store; unset means AWS for s3:// and the region's Object Storage for oci://.",
     )
-    region: str = Field(
-        default="us-east-1", min_length=1, max_length=64, description="Region that requests are signed for."
+    region: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Region of the bucket; unset means us-east-1 for s3://, and the config file's or the node's for "
+        "oci://, where an API key needs it.",
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-        "(and AWS_SESSION_TOKEN if needed).",
+        description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if "
+        "needed) for s3://, or tenancy, user, fingerprint and key (and passphrase if needed) of an API key for "
+        "oci://; unset, the pods sign as their node.",
     )
 
 
@@ -94,11 +96,11 @@ class ModelSpec(Contract):
     architecture: Architecture = Field(default=Architecture.YOLOV5S, description="Size of the YOLOv5 detector.")
     weights: str = Field(
         default="scratch",
-        pattern=r"^(scratch|official|s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/.+|https://[^\s/@]+/\S+|file:///.+)$",
+        pattern=rf"^(scratch|official|{_BUCKET}/.+|https://[^\s/@]+/\S+|file:///.+)$",
         max_length=1024,
         description="Where training starts: 'scratch'; 'official', the file of YOLOv5's v7.0 release for the "
-        "architecture; or the https://, s3:// (read with checkpoint.store) or file:// URI of a .pt that "
-        "YOLOv5 or MaskTrain wrote.",
+        "architecture; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a "
+        ".pt that YOLOv5 or MaskTrain wrote.",
     )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the weights file.")
 
@@ -106,7 +108,7 @@ class ModelSpec(Contract):
 class DatasetSpec(Contract):
     uri: ObjectUri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the zip.")
-    store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// URI.")
+    store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// or oci:// URI.")
 
 
 class TrainingSpec(Contract):
@@ -193,7 +195,7 @@ class TrainingSpec(Contract):
 
 class CheckpointSpec(Contract):
     uri: Uri = Field(description="Prefix under which checkpoints, best.pt and results are written.")
-    store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// URI.")
+    store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// or oci:// URI.")
     interval_seconds: int = Field(
         default=300, ge=5, le=86_400, description="Longest time between two checkpoints while training."
     )

@@ -40,7 +40,7 @@ def run_detection(
 
 
 def load_weights(weights: str, endpoint: str | None) -> ModelFile:
-    """A local file or an object; credentials of an s3:// URI come from the usual AWS_* variables."""
+    """A local file or an object; credentials come from the usual AWS_* variables, or from Oracle's config file."""
     try:
         if "://" not in weights:
             return load_model_file(Path(weights))

@@ -86,5 +86,6 @@ def _described(uri: str, endpoint: str | None) -> DatasetSpec:
     except ValueError:
         raise UserError(
             FailureReason.INVALID_CONFIGURATION,
-            f"{uri} is no place for a data set; give s3://bucket/key.zip or file:///folder/name.zip.",
+            f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
+            "file:///folder/name.zip.",
         ) from None

@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Question:
-    """Which weights on which data; `image_size` None means as trained, `endpoint` is that of s3:// URIs."""
+    """Which weights on which data; `image_size` None means as trained, `endpoint` is that of s3:// and oci:// URIs."""
 
     weights: str
     data: str

@@ -9,10 +9,10 @@ from .base import Store
 
 
 def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> Store:
-    """The store whose keys are relative to `uri` (`s3://bucket/prefix` or `file:///folder`).
+    """The store whose keys are relative to `uri` (`oci://bucket@namespace/prefix`, `s3://bucket/prefix` or `file:///folder`).
 
     `credentials` is the folder of the mounted Secret, one file a key. Raises StoreDenied if a Secret was asked for and
-    lacks the needed keys, ValueError for another scheme.
+    lacks the needed keys, ValueError for another scheme, StoreUnavailable if Oracle lets nobody sign in just now.
     """
     scheme, _, rest = uri.partition("://")  # not urlsplit: `#` and `?` are ordinary characters of a key
     if scheme == "s3":
@@ -20,11 +20,17 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
 
         bucket, _, prefix = rest.partition("/")
         return open_s3(bucket, prefix.strip("/"), spec or StoreSpec(), credentials)
+    if scheme == "oci":
+        from .oci_object_storage import open_oci  # noqa: PLC0415 - nor Oracle's SDK, which takes as long
+
+        place, _, prefix = rest.partition("/")
+        bucket, _, namespace = place.partition("@")
+        return open_oci(bucket, namespace, prefix.strip("/"), spec or StoreSpec(), credentials)
     if scheme == "file" and rest.startswith("/"):
         from .folder import FolderStore  # noqa: PLC0415
 
         return FolderStore(Path(unquote(rest)))
-    raise ValueError(f"{uri} must start with s3:// or file:///.")
+    raise ValueError(f"{uri} must start with oci://, s3:// or file:///.")
 
 
 def open_object(uri: str, spec: StoreSpec | None, credentials: Path | None) -> tuple[Store, str]:

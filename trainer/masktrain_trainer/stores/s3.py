@@ -21,6 +21,7 @@ from masktrain_trainer.config import StoreSpec
 
 from .base import ObjectInfo
 from .credentials import Credentials, read_credentials
+from .digest import sha256_of
 from .errors import ObjectMissing, StoreError, StoreUnavailable
 from .probe import conditional_writes_work
 from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MIB: Final = 1 << 20
+_REGION: Final = "us-east-1"
+"""What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
 _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=60,
@@ -49,7 +52,7 @@ def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None)
     try:
         client = _client(spec, keys)
     except FAILURES as error:
-        target = Target(spec.endpoint or "AWS", spec.region, bucket, f"s3://{bucket}/{prefix}")
+        target = Target(spec.endpoint or "AWS", spec.region or _REGION, bucket, f"s3://{bucket}/{prefix}")
         raise explain(error, target) from error
     return S3Store(client, bucket, prefix)
 
@@ -76,7 +79,7 @@ class S3Store:
         if isinstance(body, Path) and conditions:
             raise ValueError("conditions go with bytes only")
         with self._failures(key, conditional=bool(conditions)):
-            metadata = {"sha256": sha256 or _sha256(body)}
+            metadata = {"sha256": sha256 or sha256_of(body)}
             if isinstance(body, Path) and body.stat().st_size >= _TRANSFER.multipart_threshold:
                 extra = {"Metadata": metadata}
                 self._client.upload_file(str(body), self._bucket, self._full(key), ExtraArgs=extra, Config=_TRANSFER)
@@ -196,7 +199,7 @@ def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
     return boto3.client(
         "s3",
         endpoint_url=spec.endpoint,
-        region_name=spec.region,
+        region_name=spec.region or _REGION,
         aws_access_key_id=keys.access_key,
         aws_secret_access_key=keys.secret_key,
         aws_session_token=keys.session_token,
@@ -206,10 +209,3 @@ def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
 
 def _conditions(if_absent: bool, if_match: str | None) -> dict[str, str]:
     return ({"IfNoneMatch": "*"} if if_absent else {}) | ({"IfMatch": if_match} if if_match is not None else {})
-
-
-def _sha256(body: bytes | Path) -> str:
-    if isinstance(body, bytes):
-        return hashlib.sha256(body).hexdigest()
-    with body.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
