@@ -95,7 +95,7 @@ def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path:
         ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
         ({"weights": "nothing.pt"}, "nothing.pt does not exist."),
         ({"weights": "pictures/broken.jpg"}, "is not a file that MaskTrain wrote"),
-        ({"weights": "ftp://host/best.pt"}, "must start with s3:// or file:///"),
+        ({"weights": "ftp://host/best.pt"}, "must start with oci://, s3:// or file:///"),
     ],
 )
 @pytest.mark.usefixtures("pictures")
