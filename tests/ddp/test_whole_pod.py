@@ -1,5 +1,6 @@
 """A trainer pod from start to exit code, without a cluster: real supervisor, torchrun, uploader and store."""
 
+import csv
 import json
 import re
 import signal
@@ -44,6 +45,12 @@ def stored(store: Path) -> list[str]:
     return sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
 
 
+def read_scores(table: Path) -> dict[str, str]:
+    """The row of all classes on the validation split."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return next(row for row in csv.DictReader(file) if (row["split"], row["name"]) == ("val", "all"))
+
+
 def test_a_pod_trains_stores_its_results_and_ends_with_0(start: StartPod, tmp_path: Path) -> None:
     pod = start()
     assert pod.wait() == 0, pod.log
@@ -63,6 +70,17 @@ def test_a_pod_trains_stores_its_results_and_ends_with_0(start: StartPod, tmp_pa
     assert words.best is not None
     assert words.best.uri.endswith("best.pt")
     assert len((tmp_path / "store/team/tiny/results.csv").read_text().splitlines()) == 3
+
+
+def test_the_last_word_is_about_best_pt_not_about_the_last_epoch(start: StartPod, tmp_path: Path) -> None:
+    hyperparameters = {"learningRate": 0.003, "warmupMinIterations": 5, "nominalBatchSize": 4, "emaRampSteps": 20}
+    training = {"epochs": 30, "optimizer": "AdamW", "hyperparameters": hyperparameters}
+    pod = start(training=training)
+    assert pod.wait() == 0, pod.log
+    words, overall = pod.last_words, read_scores(tmp_path / "store/team/tiny/per_class.csv")
+    assert words.map50 == pytest.approx(float(overall["mAP50"]), abs=1e-5)
+    assert words.map50_95 == pytest.approx(float(overall["mAP50-95"]), abs=1e-5)
+    assert words.losses is not None
 
 
 def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_path: Path) -> None:

@@ -105,8 +105,12 @@ class StatusProgress(StatusModel):
     images_per_second: Decimal | None = Field(default=None, description="Training images per second over all ranks.")
     eta_seconds: int | None = Field(default=None, description="Estimated time to the end.")
     losses: StatusLosses | None = Field(default=None, description="Mean losses of the epoch in work.")
-    map50: Decimal | None = Field(default=None, alias="mAP50", description="mAP50 of the last validation.")
-    map50_95: Decimal | None = Field(default=None, alias="mAP50_95", description="mAP50-95 of the last validation.")
+    map50: Decimal | None = Field(
+        default=None, alias="mAP50", description="mAP50 of the last validation; of best.pt once complete."
+    )
+    map50_95: Decimal | None = Field(
+        default=None, alias="mAP50_95", description="mAP50-95 of the last validation; of best.pt once complete."
+    )
     updated_at: Time | None = Field(default=None, description="When the trainer said so.")
 
 

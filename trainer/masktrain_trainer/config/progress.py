@@ -70,7 +70,8 @@ class Outcome(Contract):
 class Progress(Contract):
     """The state of one attempt as its rank-0 pod sees it. Epochs count from 0; `epoch` is the one in work.
 
-    `map50` and `map50_95` are those of the last finished validation, of the averaged weights.
+    `map50` and `map50_95` are those of the last finished validation: of the averaged weights while training, and at the
+    end of best.pt.
     """
 
     attempt: int

@@ -148,6 +148,10 @@ class DetectionMetrics:
     def map50_95(self) -> float:
         return _mean([row.ap50_95 for row in self.classes])
 
+    def named(self) -> dict[str, float]:
+        """The means by the names that checkpoints and results give them."""
+        return {"precision": self.precision, "recall": self.recall, "mAP50": self.map50, "mAP50_95": self.map50_95}
+
     def class_map(self, num_classes: int) -> list[float]:
         """mAP50-95 of every class; one without labels counts as the mean."""
         by_class = {row.class_index: row.ap50_95 for row in self.classes}

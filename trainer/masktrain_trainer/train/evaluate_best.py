@@ -56,8 +56,11 @@ class Observations:
             self.pictures[index] = (found_K6[found_K6[:, 4] >= DRAWN_CONFIDENCE], labels_L5)
 
 
-def evaluate_best(context: Context, state: TrainingState, validator: Validator) -> None:
-    """Validate the best weights once more on all ranks; rank 0 writes results.csv and the report's source."""
+def evaluate_best(context: Context, state: TrainingState, validator: Validator) -> Validation | None:
+    """Validate the best weights once more on all ranks; rank 0 writes results.csv and the report's source.
+
+    None if the pod was asked to stop meanwhile.
+    """
     classes = len(context.prepared.names)
     observations = Observations(torch.zeros(classes + 1, classes + 1, dtype=torch.int64), _pictures_to_draw(context))
     model = cast("Yolo", state.ema.module)
@@ -68,12 +71,13 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     shares = context.ranks.gather_to_leader(observations)
     test = _validate_test(context, model, validator) if validation is not None else None
     if not context.ranks.leads:
-        return
+        return validation
     (context.run.artifacts / "results.csv").write_text(state.results_csv, encoding="utf-8")
     if validation is not None:
         evaluation = describe(context, state, validation, shares, test)
         write_atomically(context.run.evaluation, evaluation.to_json())
         _log_scores(evaluation)
+    return validation
 
 
 def describe(

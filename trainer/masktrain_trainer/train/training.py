@@ -72,6 +72,7 @@ class Training:
         self._watch = LossWatch([image.name for image in context.prepared.train.images])
         self._pace = Pace(spec.batch_size, loader.batches_per_epoch, spec.epochs)
         self._progress = ProgressWriter(context.run)
+        self._epoch_losses: Sequence[float] | None = None
 
     def run(self) -> Outcome:
         """Train what is left. Raises UserError if the loss is no longer a number; all ranks end alike."""
@@ -82,7 +83,9 @@ class Training:
             if interruption is Interruption.STOP:
                 return self._stop()
         self._context.heart.beat(Activity.SAVING)
-        evaluate_best(self._context, self._state, self._validator)
+        if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
+            self._state.metrics = validation.metrics.named()
+            self._report(Phase.VALIDATING, self._epoch_losses)
         return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=self._closing_sentence())
 
     def _train_epoch(self) -> Interruption | None:
@@ -137,7 +140,7 @@ class Training:
             return Interruption.DIVERGENCE
         if self._agreement.settle().stop:
             return Interruption.STOP
-        losses = self._mean_train_losses()
+        losses = self._epoch_losses = self._mean_train_losses()
         self._report(Phase.VALIDATING, losses)
         validation = self._validator.run(self._averaged_model())
         if validation is None:
@@ -169,12 +172,7 @@ class Training:
             learning_rates=[group["lr"] for group in state.optimizer.param_groups],
         )
         state.results_csv = results_csv.append(state.results_csv, result)
-        state.metrics = {
-            "precision": metrics.precision,
-            "recall": metrics.recall,
-            "mAP50": metrics.map50,
-            "mAP50_95": metrics.map50_95,
-        }
+        state.metrics = metrics.named()
         state.class_map = metrics.class_map(len(self._context.prepared.names))
         is_best = state.early_stopping.record(epoch, metrics.fitness)
         if is_best and self._context.ranks.leads:
@@ -248,7 +246,7 @@ class Training:
         means: list[float] = (self._state.loss_sums_3 / max(1, self._state.position.batch)).tolist()
         return means
 
-    def _report(self, phase: Phase, losses: Sequence[float]) -> None:
+    def _report(self, phase: Phase, losses: Sequence[float] | None) -> None:
         if not self._context.ranks.leads:
             return
         spec, state = self._context.training, self._state
@@ -263,7 +261,7 @@ class Training:
                 step=position.step,
                 images_per_second=self._pace.images_per_second,
                 eta_seconds=0 if state.ended else self._pace.eta_seconds(position.epoch, position.batch),
-                losses=as_losses(losses),
+                losses=as_losses(losses) if losses is not None else None,
                 map50=state.metrics.get("mAP50"),
                 map50_95=state.metrics.get("mAP50_95"),
                 stopped_early=state.stopped_early,
