@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import learning, levers, step_profile, surrounding_levers, throughput
+from . import learning, levers, rank_levers, step_profile, surrounding_levers, throughput
 from .workload import Workload, draw_dataset
 
 CPU_SIZES = ("yolov5n:16", "yolov5s:16")
@@ -44,6 +44,7 @@ def _profile(options: argparse.Namespace, folder: Path) -> None:
 def _levers(options: argparse.Namespace, folder: Path) -> None:
     for workload in _workloads(options)[:1]:
         levers.compare(workload, options.levers, rounds=options.rounds)
+        rank_levers.compare(workload, precision=options.precision, rounds=options.rounds)
         dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
         for lever in surrounding_levers.WITHOUT:
             surrounding_levers.compare_trainings(lever, workload, dataset, folder, rounds=options.rounds)

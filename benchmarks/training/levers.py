@@ -13,11 +13,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from masktrain_trainer.config import Architecture, Hyperparameters
+from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.ema import ModelEma
 from masktrain_trainer.train.optimizer import build_optimizer
+from masktrain_trainer.train.precision import choose_format
 from masktrain_trainer.train.train_step import MAX_GRADIENT_NORM
 
 from .report import compared, emit
@@ -30,7 +31,7 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Recipe:
-    """The levers of one step; the defaults are what the trainer does on a CPU."""
+    """The levers of one step; the defaults are what the trainer does where bfloat16 is not multiplied in hardware."""
 
     channels_last: bool = True
     fused_optimizer: bool = True
@@ -48,7 +49,7 @@ RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {
     "bfloat16 autocast": (Recipe(bfloat16=True), Recipe()),
     "torch.compile": (Recipe(compiled=True), Recipe()),
 }
-"""With and without. The last two are switches that are off by default on CPUs."""
+"""With and without. The trainer turns bfloat16 on by itself where the device multiplies it; compiling is on request."""
 
 
 def compare(workload: Workload, names: list[str], *, rounds: int) -> None:
@@ -57,8 +58,12 @@ def compare(workload: Workload, names: list[str], *, rounds: int) -> None:
         emit(
             f"lever/{name}/{workload}",
             **_measure(workload, with_it, without, rounds),
-            default=with_it == Recipe(),
+            default=with_it in (Recipe(), Recipe(bfloat16=_chosen_format(workload) is torch.bfloat16)),
         )
+
+
+def _chosen_format(workload: Workload) -> torch.dtype:
+    return choose_format(Precision.AUTO, torch.device(workload.device))
 
 
 def _measure(workload: Workload, with_it: Recipe, without: Recipe, rounds: int) -> dict[str, Any]:

@@ -4,10 +4,11 @@ On a GPU the host only queues work, so its parts say what the queueing costs; be
 in which no kernel ran.
 """
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,7 +53,8 @@ class Stopwatch:
 
 def measure(workload: Workload, dataset: DrawnDataset, folder: Path, *, precision: str) -> None:
     data = folder / "data"
-    prepare(ours.run_config(workload, dataset, folder, {}), data, processes=cpu_limit())
+    with redirect_stdout(sys.stderr):
+        prepare(ours.run_config(workload, dataset, folder, {}), data, processes=cpu_limit())
     parts = build_parts(workload, precision)
     with _open_loader(data, workload) as loader:
         batches = _endless(loader)

@@ -1,13 +1,16 @@
 """Images per second and seconds per epoch, ours and v7.0's, in turns on the same data; and ours by the bare model's."""
 
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from . import ours, ours_on_peer_torch, yolov5
 from .bare_model import bare_images_per_second
 from .environments import PEER_TORCH
-from .epochs import mean_images_per_second, mean_wall_seconds, steady
-from .report import compared, emit
+from .epochs import Epoch, mean_images_per_second, mean_wall_seconds, steady
+from .gpu_utilisation import watch_gpu
+from .report import compared, emit, median, spread
 from .workload import DrawnDataset, Workload
 
 GOALS = {"cpu": {"speed": 1.5, "epoch": 1.6, "bare": 0.90}, "cuda": {"speed": 2.0, "epoch": 2.0, "bare": 0.95}}
@@ -22,9 +25,10 @@ def compare(
     """
     speeds: dict[str, list[float]] = defaultdict(list)
     walls: dict[str, list[float]] = defaultdict(list)
+    busy: list[float] = []
     for number in range(rounds):
         trained = {
-            "ours": steady(ours.train(workload, dataset, folder / f"ours-{number}", options={"precision": precision})),
+            "ours": _ours(workload, dataset, folder / f"ours-{number}", precision, busy),
             "yolov5": steady(yolov5.train(workload, dataset, folder / f"yolov5-{number}")),
         }
         if on_peer_torch:
@@ -34,12 +38,25 @@ def compare(
             speeds[name].append(mean_images_per_second(epochs))
             walls[name].append(mean_wall_seconds(epochs))
     _print(workload, speeds, walls)
+    if busy:
+        emit(f"gpu-utilisation/{workload}", value=median(busy), unit="%", spread=spread(busy), rounds=len(busy))
     if on_peer_torch:
         old = speeds["ours on its torch"]
         emit(
             f"training-images-per-second-on-torch-{PEER_TORCH}/{workload}",
             **compared(old, speeds["yolov5"], peer_name=yolov5.NAME, unit="images/s"),
         )
+
+
+def _ours(
+    workload: Workload, dataset: DrawnDataset, folder: Path, precision: str, busy: list[float]
+) -> Sequence[Epoch]:
+    """The GPU's utilisation, if there is one, is added to `busy`."""
+    with watch_gpu() if workload.device == "cuda" else nullcontext() as utilisation:
+        epochs = ours.train(workload, dataset, folder, options={"precision": precision})
+    if utilisation and (percent := utilisation.median_of_busy()) is not None:
+        busy.append(percent)
+    return steady(epochs)
 
 
 def _print(workload: Workload, speeds: dict[str, list[float]], walls: dict[str, list[float]]) -> None:
