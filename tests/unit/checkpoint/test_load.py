@@ -9,8 +9,9 @@ import torch
 
 from masktrain_trainer.checkpoint.load import load_model_file, load_state
 from masktrain_trainer.checkpoint.model_file import slim_model
-from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
+from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights, read_weights
 from masktrain_trainer.config import Architecture, ModelSpec
+from masktrain_trainer.weights.errors import UnusableWeights
 from tests.stores.training_run import meta, state
 
 
@@ -38,6 +39,14 @@ def test_a_model_file_holds_what_running_it_needs(best: Path) -> None:
         "weight": "torch.float16",
         "count": "torch.int64",
     }
+
+
+def test_weights_that_are_no_numbers_are_refused_to_start_from(best: Path) -> None:
+    document = torch.load(best, weights_only=True)
+    document["state_dict"]["weight"][0] = torch.inf
+    torch.save(document, best)
+    with pytest.raises(UnusableWeights, match=r"holds NaN or infinity in weight: .* choose an earlier checkpoint\.$"):
+        read_weights(best)
 
 
 def test_a_pickle_is_refused_without_being_run(tmp_path: Path) -> None:

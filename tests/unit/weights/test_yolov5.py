@@ -45,6 +45,13 @@ def _without_batch_norm() -> Any:
     return root
 
 
+def _diverged() -> Any:
+    root = model(source())
+    with torch.no_grad():
+        root.get_submodule("model.0.conv").weight[0, 0, 0, 0] = torch.nan
+    return root
+
+
 def _with_a_layer_of_its_own() -> Any:
     root = model(source())
     root.get_submodule("model.3").add_module("attention", nn.Linear(2, 2))
@@ -111,6 +118,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a dictionary": (lambda: {"epoch": 3}, "holds no model"),
     "fused": (lambda: stripped(_without_batch_norm()), "was fused for inference"),
     "own layers": (lambda: stripped(_with_a_layer_of_its_own()), "none of the ten sizes"),
+    "not a number": (lambda: stripped(_diverged()), r"holds NaN or infinity in model\.0\.conv\.weight.*diverged"),
     "no names": (lambda: stripped(model(source(), names=[])), "does not say the names of its classes"),
     "MaskTrain's checkpoint": (lambda: {"format": "masktrain-state-v1"}, "is a checkpoint of MaskTrain, not a best"),
 }

@@ -36,13 +36,26 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
 def read_weights(path: Path) -> StartingWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
     document = read_torch_file(path)
-    if not (isinstance(document, dict) and "format" in document):
-        return read_yolov5(document).weights
+    own = isinstance(document, dict) and "format" in document
+    weights = _read_own(path) if own else read_yolov5(document).weights
+    _refuse_numbers_that_are_none(weights)
+    return weights
+
+
+def _read_own(path: Path) -> StartingWeights:
     try:
         own = load_model_file(path)
     except ValueError as error:
         raise UnusableWeights(str(error).removeprefix(f"{path} ")) from None
     return StartingWeights(own.architecture, own.names, own.state_dict)
+
+
+def _refuse_numbers_that_are_none(weights: StartingWeights) -> None:
+    for name, tensor in weights.state_dict.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UnusableWeights(
+                f"holds NaN or infinity in {name}: the training that wrote it diverged; choose an earlier checkpoint."
+            )
 
 
 def _compare_sha256(model: ModelSpec, path: Path) -> None:
