@@ -46,9 +46,10 @@ def _levers(options: argparse.Namespace, folder: Path) -> None:
         levers.compare(workload, options.levers, rounds=options.rounds)
         rank_levers.compare(workload, precision=options.precision, rounds=options.rounds)
         dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
-        for lever in surrounding_levers.WITHOUT:
-            surrounding_levers.compare_trainings(lever, workload, dataset, folder, rounds=options.rounds)
-        surrounding_levers.compare_cache(next(folder.glob("*/workspace/data")), rounds=options.rounds)
+        surrounding_levers.compare_trainings(workload, dataset, folder, rounds=options.rounds)
+        prepared = next(folder.glob("*/workspace/data"))
+        surrounding_levers.compare_cache(prepared, rounds=options.rounds)
+        surrounding_levers.compare_loading(prepared, rounds=options.rounds)
 
 
 def _learning(options: argparse.Namespace, folder: Path) -> None:

@@ -92,7 +92,7 @@ def _open_loader(data: Path, workload: Workload) -> TrainLoader:
         dataset,
         batch_size=workload.batch_size,
         workers=loader_workers(1, cpu_limit()),
-        pin_memory=workload.device == "cuda",
+        device=torch.device(workload.device),
     )
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from masktrain_trainer.data.affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
 from masktrain_trainer.data.color import apply_gains
+from masktrain_trainer.data.device_finish import recolour
 from masktrain_trainer.data.geometry import clip_boxes, scale_boxes, xywhn_to_xyxy, xyxy_to_xywh, xyxy_to_xywhn
 from masktrain_trainer.data.outlines import SMALLEST_AREA_SHARE, warp_outlines
 
@@ -49,6 +51,17 @@ def test_hsv(case: int) -> None:
     image = np.ascontiguousarray(REFERENCE["hsv_in"][..., ::-1])
     gained = apply_gains(image, REFERENCE["hsv_gains"][case])[..., ::-1]
     assert np.abs(gained.astype(int) - REFERENCE[f"hsv_out_{case}"]).max() <= 1
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_hsv_on_a_gpu(case: int) -> None:
+    """A tie that is rounded the other way is a half degree of hue, some 256 / 30 levels."""
+    image = torch.from_numpy(np.ascontiguousarray(REFERENCE["hsv_in"][..., ::-1])).permute(2, 0, 1)[None].float()
+    gains = torch.from_numpy(REFERENCE["hsv_gains"][case][None]).float()
+    gained = recolour(image, gains)[0].permute(1, 2, 0).numpy()[..., ::-1]
+    found = np.abs(gained - REFERENCE[f"hsv_out_{case}"])
+    assert np.mean(found > 1) < 0.02
+    assert found.max() <= 9
 
 
 @pytest.mark.parametrize("name", WARPS)

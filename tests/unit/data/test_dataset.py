@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.affine import Warp, warp_image, warp_matrix
-from masktrain_trainer.data.dataset import TrainDataset, blend
+from masktrain_trainer.data.dataset import TrainDataset
+from masktrain_trainer.data.draft import blend
 from masktrain_trainer.data.mosaic import Region, lay_tiles, paint, seen_region
 from masktrain_trainer.data.prepared import PreparedDataset
 

@@ -43,8 +43,10 @@ def assert_equal(batches: list[Batch], others: list[Batch]) -> None:
             assert torch.equal(one, two)
 
 
-def epochs(dataset: TrainDataset, count: int, *, batch_size: int = 4, workers: int = 0) -> list[Batch]:
-    with TrainLoader(dataset, batch_size=batch_size, workers=workers) as loader:
+def epochs(
+    dataset: TrainDataset, count: int, *, batch_size: int = 4, workers: int = 0, finish_on_device: bool = False
+) -> list[Batch]:
+    with TrainLoader(dataset, batch_size=batch_size, workers=workers, finish_on_device=finish_on_device) as loader:
         return [batch for epoch in range(count) for batch in loader.batches(epoch)]
 
 
@@ -56,9 +58,19 @@ def test_shapes_and_types(dataset: TrainDataset) -> None:
     assert batch.images_BCHW.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("finish_on_device", [False, True])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_change_nothing(dataset: TrainDataset, workers: int) -> None:
-    assert_equal(epochs(dataset, 3, workers=workers), epochs(dataset, 3))
+def test_workers_change_nothing(dataset: TrainDataset, workers: int, finish_on_device: bool) -> None:
+    alone = epochs(dataset, 3, finish_on_device=finish_on_device)
+    assert_equal(epochs(dataset, 3, workers=workers, finish_on_device=finish_on_device), alone)
+
+
+def test_who_finishes_the_images_changes_no_box_and_hardly_a_pixel(dataset: TrainDataset) -> None:
+    for here, there in zip(epochs(dataset, 2), epochs(dataset, 2, workers=1, finish_on_device=True), strict=True):
+        assert torch.equal(here.targets_M6, there.targets_M6)
+        assert torch.equal(here.indices_B, there.indices_B)
+        assert there.images_BCHW.is_contiguous(memory_format=torch.channels_last)
+        assert (here.images_BCHW.int() - there.images_BCHW).abs().float().mean() < 1
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

@@ -168,6 +168,11 @@ class TrainingSpec(Contract):
     save_period: int = Field(
         default=0, ge=0, le=10_000, description="Keep the checkpoint of every so many epochs for good; 0 means none."
     )
+    gpu_augmentation: bool = Field(
+        default=False,
+        description="Warp, blend and recolour training images on the GPU instead of in the loader processes, where few "
+        "CPU cores feed a fast GPU; on CPUs it has no effect.",
+    )
     compile: bool = Field(
         default=False, description="Compile the model with torch.compile: minutes at the start, faster steps after."
     )

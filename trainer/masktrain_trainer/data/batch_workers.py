@@ -16,10 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 from multiprocessing import Pipe
 
-import numpy as np
-
-from .batch_worker import Request, Samples, map_slots
-from .dataset import TrainDataset
+from .batch_maker import BatchMaker, Made, Pixels, Request
+from .batch_worker import map_slots
 
 BATCHES_AHEAD = 2
 """Batches that every worker makes in advance, besides the one it hands over."""
@@ -32,13 +30,15 @@ class LoaderDied(RuntimeError):
 class BatchWorkers:
     """Worker processes that answer requests in order, a few batches ahead."""
 
-    def __init__(self, dataset: TrainDataset, *, workers: int, batch_images: int) -> None:
-        shape = (BATCHES_AHEAD + 1, batch_images, 3, dataset.image_size, dataset.image_size)
-        self._workers = [_Worker(dataset, shape) for _ in range(workers)]
+    def __init__(self, maker: BatchMaker, *, workers: int, batch_images: int) -> None:
+        size = maker.bytes_for(batch_images)
+        self._workers = [_Worker(maker, BATCHES_AHEAD + 1, size) for _ in range(workers)]
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
-    def answers(self, requests: Iterator[Request]) -> Iterator[Samples]:
-        """The batches that are asked for; pixels are valid until the next one is. One stream at a time, to its end."""
+    def answers(self, requests: Iterator[Request]) -> Iterator[tuple[Pixels, Made]]:
+        """The batches that are asked for, each after the pixels that it uses, which are valid until the next is asked
+        for. One stream at a time, to its end.
+        """
         places = [(worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers]
         asked = deque[tuple[_Worker, int]]()
         for (worker, slot), request in zip(places, requests, strict=False):
@@ -59,10 +59,10 @@ class BatchWorkers:
 class _Worker:
     """One process, the trainer's end of its pipe, and the memory shared with it."""
 
-    def __init__(self, dataset: TrainDataset, shape: tuple[int, ...]) -> None:
+    def __init__(self, maker: BatchMaker, slots: int, size: int) -> None:
         self._pipe, remote = Pipe()
         memory = os.memfd_create("masktrain-batches")
-        os.truncate(memory, int(np.prod(shape)))
+        os.truncate(memory, slots * size)
         command = [sys.executable, "-m", "masktrain_trainer.data.batch_worker", str(remote.fileno()), str(memory)]
         self._process = subprocess.Popen(
             command,
@@ -70,10 +70,10 @@ class _Worker:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C is for the trainer
         )
-        self._slots = map_slots(memory, shape)
+        self._slots = map_slots(memory, slots, size)
         os.close(memory)
         remote.close()
-        self._pipe.send((dataset, shape))
+        self._pipe.send((maker, slots, size))
 
     def ask(self, request: Request, slot: int) -> None:
         try:
@@ -81,14 +81,14 @@ class _Worker:
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
 
-    def answer(self, slot: int) -> Samples:
+    def answer(self, slot: int) -> tuple[Pixels, Made]:
         try:
             answer = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             raise self._died() from None
         if isinstance(answer, Exception):
             raise answer
-        return Samples(self._slots[slot], *answer)
+        return self._slots[slot][: answer.used], answer
 
     def hang_up(self) -> None:
         self._pipe.close()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from masktrain_trainer.config import Hyperparameters
 
-from .affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
+from .affine import Warp, warp_boxes, warp_matrix, worth_keeping
 from .arrays import Boxes, Image, Size, Targets
 from .cache import CachedImages
-from .color import apply_gains, draw_gains
-from .flip import flip
+from .color import draw_gains
+from .draft import Canvas, Draft, finish
+from .flip import flip_targets
 from .geometry import CLIP_EPSILON, xywhn_to_xyxy, xyxy_to_xywhn
 from .letterbox import letterbox, plan_letterbox
 from .mosaic import draw_centre, lay_tiles, mosaic_boxes, paint, seen_region
@@ -42,56 +42,72 @@ class TrainDataset:
         """Augmented image (3, H, W) uint8 RGB, channels last in memory, and its targets (N, 5): class, normalised
         centre box.
         """
+        draft = self.draft(epoch, index)
+        return finish(draft, self.output).transpose(2, 0, 1), draft.targets_N5
+
+    @property
+    def output(self) -> Size:
+        return self.image_size, self.image_size
+
+    @property
+    def most_canvases(self) -> int:
+        """How many a draft has at most."""
+        return 2 if self._hyperparameters.mixup else 1
+
+    def draft(self, epoch: int, index: int) -> Draft:
+        """The same sample before the work on its pixels."""
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
-        image, targets = self._mixed(rng, index) if rng.random() < h.mosaic else self._single(rng, index)
-        if h.hsv_hue or h.hsv_saturation or h.hsv_value:
-            image = apply_gains(image, draw_gains(rng, h))
-        vertical, horizontal = rng.random(2) < (h.flip_vertical, h.flip_horizontal)
-        image, targets = flip(image, targets, vertical=bool(vertical), horizontal=bool(horizontal))
-        return image.transpose(2, 0, 1), targets
+        if rng.random() < h.mosaic:
+            canvases, share, targets = self._mixed(rng, index)
+        else:
+            (canvas, targets), share = self._single(rng, index), 1.0
+            canvases = (canvas,)
+        gains_3 = draw_gains(rng, h) if h.hsv_hue or h.hsv_saturation or h.hsv_value else None
+        vertical, horizontal = (rng.random(2) < (h.flip_vertical, h.flip_horizontal)).tolist()
+        targets = flip_targets(targets, vertical=vertical, horizontal=horizontal)
+        return Draft(canvases, share, gains_3, vertical, horizontal, targets)
 
-    def _mixed(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
+    def _mixed(self, rng: np.random.Generator, index: int) -> tuple[tuple[Canvas, ...], float, Targets]:
         """A mosaic, now and then with a second one shining through."""
-        image, targets = self._mosaic(rng, index)
+        canvas, targets = self._mosaic(rng, index)
         chance = self._hyperparameters.mixup
         if not chance or rng.random() >= chance:
-            return image, targets
+            return (canvas,), 1.0, targets
         other, more_targets = self._mosaic(rng, int(rng.integers(len(self))))
-        return blend(image, other, rng.beta(MIXUP_BETA, MIXUP_BETA)), np.concatenate([targets, more_targets])
+        return (canvas, other), rng.beta(MIXUP_BETA, MIXUP_BETA), np.concatenate([targets, more_targets])
 
-    def _mosaic(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
-        """Four images, this one among them, on a canvas of twice the size, warped to the training size."""
+    def _mosaic(self, rng: np.random.Generator, index: int) -> tuple[Canvas, Targets]:
+        """Four images, this one among them, on a canvas of twice the size, to be warped to the training size."""
         size = self.image_size
         centre = draw_centre(rng, size)
         chosen = rng.permutation([index, *rng.integers(len(self), size=3)]).tolist()
         sizes = [self._images.size(image) for image in chosen]
         tiles = lay_tiles(sizes, centre, size)
         boxes = mosaic_boxes([self._images.targets(image) for image in chosen], sizes, tiles, size)
-        warp, canvas, output = Warp.draw(rng, self._hyperparameters), (2 * size, 2 * size), (size, size)
-        matrix = warp_matrix(warp, canvas, output)
-        seen = seen_region(matrix, output, canvas)
+        warp, whole = Warp.draw(rng, self._hyperparameters), (2 * size, 2 * size)
+        matrix = warp_matrix(warp, whole, self.output)
+        seen = seen_region(matrix, self.output, whole)
         part = paint([self._images.image(image) for image in chosen], tiles, seen)
-        to_canvas = np.array([[1, 0, seen.left], [0, 1, seen.top], [0, 0, 1]], np.float64)
+        to_whole = np.array([[1, 0, seen.left], [0, 1, seen.top], [0, 0, 1]], np.float64)
         outlines = [
             outline
             for image, (height, width), tile in zip(chosen, sizes, tiles, strict=True)
             for outline in self._outlines(image, width=width, height=height, pad_x=tile.x, pad_y=tile.y)
         ]
-        return warp_image(part, matrix @ to_canvas, output), warped_targets(boxes, matrix, warp.scale, output, outlines)
+        return Canvas(part, matrix @ to_whole), warped_targets(boxes, matrix, warp.scale, self.output, outlines)
 
-    def _single(self, rng: np.random.Generator, index: int) -> tuple[Image, Targets]:
-        """One image, letterboxed and warped."""
-        output = (self.image_size, self.image_size)
-        plan = plan_letterbox(self._images.size(index), output)
+    def _single(self, rng: np.random.Generator, index: int) -> tuple[Canvas, Targets]:
+        """One image, letterboxed and to be warped."""
+        plan = plan_letterbox(self._images.size(index), self.output)
         rows = self._images.targets(index)
         pixels = xywhn_to_xyxy(rows[:, 1:], width=plan.width, height=plan.height, pad_x=plan.pad_x, pad_y=plan.pad_y)
         warp = Warp.draw(rng, self._hyperparameters)
-        matrix = warp_matrix(warp, output, output)
-        image = warp_image(letterbox(self._images.image(index), plan), matrix, output)
+        matrix = warp_matrix(warp, self.output, self.output)
+        canvas = Canvas(letterbox(self._images.image(index), plan), matrix)
         boxes = np.column_stack([rows[:, 0], pixels])
         outlines = self._outlines(index, width=plan.width, height=plan.height, pad_x=plan.pad_x, pad_y=plan.pad_y)
-        return image, warped_targets(boxes, matrix, warp.scale, output, outlines)
+        return canvas, warped_targets(boxes, matrix, warp.scale, self.output, outlines)
 
     def _outlines(self, index: int, *, width: float, height: float, pad_x: float, pad_y: float) -> list[Outline]:
         """In pixels of where the image lies; nothing if the whole split is labelled with boxes."""
@@ -115,8 +131,3 @@ def warped_targets(
         kept[outlined] = worth_keeping(boxes_N5[outlined, 1:], warped[outlined], scale, SMALLEST_AREA_SHARE)
     normalised = xyxy_to_xywhn(warped[kept], width=output[1], height=output[0], clip_epsilon=CLIP_EPSILON)
     return np.column_stack([boxes_N5[kept, 0], normalised]).astype(np.float32)
-
-
-def blend(image_HWC: Image, other_HWC: Image, share: float) -> Image:
-    """`share` of the first image, the rest of the other: mixup, arXiv 1710.09412."""
-    return np.asarray(cv2.addWeighted(image_HWC, share, other_HWC, 1 - share, 0), np.uint8)

@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .batch_worker import Request, Samples, make_samples
+from .batch_maker import BatchMaker, Made, Pixels, Request
 from .batch_workers import BatchWorkers
 from .dataset import TrainDataset
+from .device_finish import finish_on
 from .sampler import Shards
+
+CPU = torch.device("cpu")
 
 
 class Batch(NamedTuple):
@@ -32,8 +35,9 @@ class Batch(NamedTuple):
 class TrainLoader:
     """Training batches of one rank, epoch after epoch.
 
-    With `workers` 0 samples are made in the calling process. If `weighted`, every epoch follows what `weigh` was told
-    last. Close it, or use it as a context manager, to end the workers.
+    With `workers` 0 samples are made in the calling process. For a CUDA `device` images lie in pinned memory; with
+    `finish_on_device` that device warps and recolours them, and there they stay. If `weighted`, every epoch follows
+    what `weigh` was told last. Close it, or use it as a context manager, to end the workers.
     """
 
     def __init__(
@@ -44,16 +48,17 @@ class TrainLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 0,
-        pin_memory: bool = False,
+        device: torch.device = CPU,
+        finish_on_device: bool = False,
         weighted: bool = False,
     ) -> None:
         self._weighted = weighted
         self._weights_N: npt.NDArray[np.float64] | None = None
-        self._dataset = dataset
+        self._maker = BatchMaker(dataset, finish=not finish_on_device)
         self._shards = Shards(len(dataset), dataset.seed, batch_size, rank, world_size)
-        self._worker_count, self._pin_memory = workers, pin_memory
+        self._worker_count, self._device = workers, device
         self._workers: BatchWorkers | None = None
-        self._stream: Iterator[Samples] | None = None
+        self._stream: Iterator[tuple[Pixels, Made]] | None = None
         self._position = (0, 0)
 
     @property
@@ -72,13 +77,13 @@ class TrainLoader:
     def _open(self, epoch: int, first_batch: int) -> None:
         self._position = (epoch, first_batch)
         requests = self._requests(epoch, first_batch)
+        batch_images = self._shards.batch_size // self._shards.world_size
         if self._worker_count:
-            batch_images = self._shards.batch_size // self._shards.world_size
             if self._workers is None:
-                self._workers = BatchWorkers(self._dataset, workers=self._worker_count, batch_images=batch_images)
+                self._workers = BatchWorkers(self._maker, workers=self._worker_count, batch_images=batch_images)
             self._stream = self._workers.answers(requests)
         else:
-            self._stream = (make_samples(self._dataset, request) for request in requests)
+            self._stream = _make_here(self._maker, requests, batch_images)
 
     def batches(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `first_batch` on; any other than the next one in line costs a new start."""
@@ -91,10 +96,10 @@ class TrainLoader:
         for batch in range(first_batch, self.batches_per_epoch):
             last = batch + 1 == self.batches_per_epoch
             self._position = (epoch + 1, 0) if last else (epoch, batch + 1)
-            made = self._tensors(next(stream))
+            tensors = self._tensors(*next(stream))
             if last and self._weighted:
                 self._stream = None
-            yield made
+            yield tensors
 
     def close(self) -> None:
         """End the worker processes."""
@@ -116,11 +121,24 @@ class TrainLoader:
             for batch in indices[first_batch if following == epoch else 0 :]:
                 yield following, batch
 
-    def _tensors(self, samples: Samples) -> Batch:
-        """Copy out of the shared memory, straight into pinned memory if a GPU reads it."""
-        shared_BCHW = torch.from_numpy(samples.images_BCHW)
-        images_BCHW = shared_BCHW.pin_memory() if self._pin_memory else shared_BCHW.clone()
-        return Batch(images_BCHW, torch.from_numpy(samples.targets_M6), torch.from_numpy(samples.indices_B))
+    def _tensors(self, pixels: Pixels, made: Made) -> Batch:
+        """Copy out of the memory that the next batch will take, straight into pinned memory if a GPU reads it."""
+        lent = torch.from_numpy(pixels)
+        copy = lent.pin_memory() if self._device.type == "cuda" else lent.clone()
+        side = self._maker.dataset.image_size
+        if made.unfinished is None:
+            images_BCHW = copy.view(-1, side, side, 3).permute(0, 3, 1, 2)
+        else:
+            images_BCHW = finish_on(self._device, copy, made.unfinished, side)
+        return Batch(images_BCHW, torch.from_numpy(made.targets_M6), torch.from_numpy(made.indices_B))
+
+
+def _make_here(maker: BatchMaker, requests: Iterator[Request], images: int) -> Iterator[tuple[Pixels, Made]]:
+    """As `BatchWorkers.answers`, in this process."""
+    pixels = np.empty(maker.bytes_for(images), np.uint8)
+    for request in requests:
+        made = maker.make(request, pixels)
+        yield pixels[: made.used], made
 
 
 def train_batches(

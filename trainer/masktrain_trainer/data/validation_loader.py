@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .batch_worker import stack_targets
+from .batch_maker import stack_targets
 from .cache import CachedImages
 from .letterbox import letterbox, plan_letterbox
 from .prepared import PreparedDataset, Split

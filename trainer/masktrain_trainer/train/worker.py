@@ -111,13 +111,17 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
 def _open_loader(context: Context) -> TrainLoader:
     spec, ranks = context.training, context.ranks
     workers = spec.workers if spec.workers is not None else loader_workers(ranks.local_world_size, cpu_limit())
+    on_gpu = ranks.device.type == "cuda"
+    if spec.gpu_augmentation and not on_gpu:
+        log.info("training.gpuAugmentation has no effect on CPUs: the loader processes augment")
     return TrainLoader(
         TrainDataset(context.prepared, spec.image_size, context.hyperparameters, spec.seed),
         batch_size=spec.batch_size,
         rank=ranks.rank,
         world_size=ranks.world_size,
         workers=workers,
-        pin_memory=ranks.device.type == "cuda",
+        device=ranks.device,
+        finish_on_device=spec.gpu_augmentation and on_gpu,
         weighted=spec.image_weights,
     )
 
