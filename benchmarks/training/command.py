@@ -5,12 +5,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import learning, levers, rank_levers, step_profile, surrounding_levers, throughput
+from . import learning, loading_levers, rank_levers, step_levers, step_profile, throughput, training_levers
 from .workload import Workload, draw_dataset
 
 CPU_SIZES = ("yolov5n:16", "yolov5s:16")
 GPU_SIZES = ("yolov5s:64", "yolov5x:32")
 LEARNING_EPOCHS = 300
+LEVERS = ("step", "ranks", "trainings", "loading")
 
 Measure = Callable[[argparse.Namespace, Path], None]
 
@@ -42,14 +43,16 @@ def _profile(options: argparse.Namespace, folder: Path) -> None:
 
 
 def _levers(options: argparse.Namespace, folder: Path) -> None:
-    for workload in _workloads(options)[:1]:
-        levers.compare(workload, options.levers, rounds=options.rounds)
-        rank_levers.compare(workload, precision=options.precision, rounds=options.rounds)
-        dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
-        surrounding_levers.compare_trainings(workload, dataset, folder, rounds=options.rounds)
-        prepared = next(folder.glob("*/workspace/data"))
-        surrounding_levers.compare_cache(prepared, rounds=options.rounds)
-        surrounding_levers.compare_loading(prepared, rounds=options.rounds)
+    (workload, *_), rounds = _workloads(options), options.rounds
+    dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+    kinds: dict[str, Callable[[], None]] = {
+        "step": lambda: step_levers.compare(workload, rounds=rounds),
+        "ranks": lambda: rank_levers.compare(workload, precision=options.precision, rounds=rounds),
+        "trainings": lambda: training_levers.compare(workload, dataset, folder, rounds=rounds),
+        "loading": lambda: loading_levers.compare(workload, dataset, folder, rounds=rounds),
+    }
+    for kind in options.only:
+        kinds[kind]()
 
 
 def _learning(options: argparse.Namespace, folder: Path) -> None:
@@ -75,7 +78,7 @@ def _options() -> argparse.Namespace:
     compared.add_argument("--newest-torch-only", action="store_true", help="without ours on v7.0's version of torch")
     single = _benchmark(benchmarks, "levers", _levers, "each lever with and without")
     single.add_argument("--rounds", type=int, default=5)
-    single.add_argument("--levers", nargs="*", choices=list(levers.RECIPES), default=list(levers.RECIPES))
+    single.add_argument("--only", nargs="+", choices=LEVERS, default=LEVERS, help="kinds of levers")
     _benchmark(benchmarks, "profile", _profile, "where the time of a batch goes")
     learnt = _benchmark(benchmarks, "learning", _learning, "mAP50 over time against v7.0 (30 minutes)", images=400)
     learnt.add_argument("--seeds", type=int, default=3)

@@ -52,9 +52,8 @@ RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {
 """With and without. The trainer turns bfloat16 on by itself where the device multiplies it; compiling is on request."""
 
 
-def compare(workload: Workload, names: list[str], *, rounds: int) -> None:
-    for name in names:
-        with_it, without = RECIPES[name]
+def compare(workload: Workload, *, rounds: int) -> None:
+    for name, (with_it, without) in RECIPES.items():
         emit(
             f"lever/{name}/{workload}",
             **_measure(workload, with_it, without, rounds),
