@@ -53,7 +53,16 @@ def test_a_stopped_training_goes_on_and_a_complete_one_is_not_repeated(workplace
 
     scored = workplace.run("val", "--weights", str(results / "best.pt"), "--data", "tiny", "--json")
     assert scored.returncode == 0, scored.stderr
-    assert json.loads(scored.stdout)["overall"]["images"] == 4
+    scores = json.loads(scored.stdout)
+    assert scores["overall"]["images"] == 4
+
+    assert (
+        workplace.run("export", str(results / "best.pt"), "--format", "yolov5", "--output", "theirs.pt").returncode == 0
+    )
+    theirs = workplace.run(
+        "val", "--weights", "theirs.pt", "--data", "tiny", "--image-size", str(scores["imageSize"]), "--json"
+    )
+    assert json.loads(theirs.stdout)["classes"] == scores["classes"]
 
 
 def test_a_failure_of_a_stage_is_one_sentence_and_64(workplace: Workplace) -> None:

@@ -8,16 +8,17 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.checkpoint.model_file import slim_model
 from masktrain_trainer.checkpoint.snapshot import SnapshotMeta
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
-from masktrain_trainer.detect.command import DetectionError, DetectionOptions, run_detection, summarise
+from masktrain_trainer.detect.command import DetectionError, DetectionOptions, load_weights, run_detection, summarise
 from masktrain_trainer.detect.predict import Detection, Detector
 from masktrain_trainer.detect.sources import UnreadableSource, list_images, read_image
+from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.detect import Detect
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 NAMES = ["mask", "no mask"]
 
@@ -59,15 +60,15 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def model_file(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> ModelFile:
+def detector_weights(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> DetectorWeights:
     model = build_yolo(Architecture.YOLOV5N, len(names))
-    return ModelFile(Architecture.YOLOV5N, list(names), image_size, 0, 0, None, {}, {}, model.state_dict())
+    return DetectorWeights(Architecture.YOLOV5N, list(names), image_size, model.state_dict())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40)])
 def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    detector = Detector(model_file(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
+    detector = Detector(detector_weights(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
     found = detector(np.full((*size, 3), 90, np.uint8))
     assert found
     assert [d.confidence for d in found] == sorted((d.confidence for d in found), reverse=True)
@@ -87,14 +88,26 @@ def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path:
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1
 
 
+def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    """Without an image size of its own, it takes that of its architecture."""
+    theirs = tmp_path / "yolov5.pt"
+    write_yolov5(load_weights(str(weights), None), theirs)
+    assert load_weights(str(theirs), None).image_size == 640
+    options = DetectionOptions(image_size=64)
+    one, other = (Detector(load_weights(str(path), None), options) for path in (weights, theirs))
+    picture = read_image(pictures / "-a b.jpg")
+    assert one(picture) == other(picture) != []
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
         ({"source": "nothing.jpg"}, "nothing.jpg does not exist."),
         ({"source": "pictures/sub folder/none"}, "none does not exist."),
         ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
-        ({"weights": "nothing.pt"}, "nothing.pt does not exist."),
-        ({"weights": "pictures/broken.jpg"}, "is not a file that MaskTrain wrote"),
+        ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
+        ({"weights": "pictures"}, "pictures cannot be read: Is a directory"),
+        ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
         ({"weights": "ftp://host/best.pt"}, "must start with oci://, s3:// or file:///"),
     ],
 )

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from masktrain_trainer.checkpoint.load import ModelFile, load_model_file
 from masktrain_trainer.checkpoint.model_file import slim_model
 from masktrain_trainer.checkpoint.snapshot import SnapshotMeta
+from masktrain_trainer.checkpoint.weights import read_weights
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.detect import Detect
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 NAMES = ["mask", 'it\'s "off"', "no mask"]
 IMAGE_SIZE = 64
@@ -51,5 +52,5 @@ def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model_file(best: Path) -> ModelFile:
-    return load_model_file(best)
+def detector(best: Path) -> DetectorWeights:
+    return read_weights(best)

@@ -49,8 +49,10 @@ def test_the_weights_are_not_overwritten(best: Path) -> None:
 
 def test_what_is_no_best_pt_is_one_sentence(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "other.pt")
-    refused(export(tmp_path / "other.pt", "--format", "onnx"), "is not a best.pt of MaskTrain")
-    refused(export(tmp_path / "none.pt", "--format", "onnx"), "none.pt does not exist.")
+    refused(
+        export(tmp_path / "other.pt", "--format", "onnx"), "other.pt holds no model; give a best.pt, or a .pt of YOLOv5"
+    )
+    refused(export(tmp_path / "none.pt", "--format", "onnx"), "none.pt do not exist.")
 
 
 def test_missing_packages_are_named_with_their_extra(best: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.detect.predict import load_yolo
 from masktrain_trainer.export.onnx import OnnxOptions, write_onnx
 from masktrain_trainer.model.nms import non_max_suppression
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 from .conftest import IMAGE_SIZE, NAMES
 
@@ -30,7 +30,7 @@ def run(session: onnxruntime.InferenceSession, images_BCHW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(file: ModelFile, images_BCHW: Tensor) -> Tensor:
+def predict(file: DetectorWeights, images_BCHW: Tensor) -> Tensor:
     model = load_yolo(file).eval()
     return model.decode(model(images_BCHW))
 
@@ -40,17 +40,17 @@ def pictures(*shape: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def session(model_file: ModelFile, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+def session(detector: DetectorWeights, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
     path = tmp_path_factory.mktemp("onnx") / "best.onnx"
-    assert write_onnx(model_file, path, OnnxOptions()) == IMAGE_SIZE
+    assert write_onnx(detector, path, OnnxOptions()) == IMAGE_SIZE
     return open_session(path)
 
 
 def test_onnxruntime_predicts_the_same_and_finds_equal_boxes(
-    session: onnxruntime.InferenceSession, model_file: ModelFile
+    session: onnxruntime.InferenceSession, detector: DetectorWeights
 ) -> None:
     images_BCHW = pictures(1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    ours, theirs = predict(model_file, images_BCHW), run(session, images_BCHW)
+    ours, theirs = predict(detector, images_BCHW), run(session, images_BCHW)
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
     (our_boxes,), (their_boxes,) = non_max_suppression(ours), non_max_suppression(theirs)
     assert 0 < len(our_boxes) == len(their_boxes) < ours.shape[1]
@@ -69,19 +69,19 @@ def test_names_shapes_and_metadata_are_those_of_yolov5s_export(session: onnxrunt
     assert ast.literal_eval(metadata["names"]) == dict(enumerate(NAMES))
 
 
-def test_a_dynamic_file_takes_any_number_of_images_of_any_fitting_size(model_file: ModelFile, tmp_path: Path) -> None:
-    write_onnx(model_file, tmp_path / "any.onnx", OnnxOptions(dynamic=True))
+def test_a_dynamic_file_takes_images_of_any_number_and_fitting_size(detector: DetectorWeights, tmp_path: Path) -> None:
+    write_onnx(detector, tmp_path / "any.onnx", OnnxOptions(dynamic=True))
     session = open_session(tmp_path / "any.onnx")
     for shape in [(1, 3, 64, 64), (3, 3, 32, 96)]:
         images_BCHW = pictures(*shape)
-        torch.testing.assert_close(run(session, images_BCHW), predict(model_file, images_BCHW), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(run(session, images_BCHW), predict(detector, images_BCHW), rtol=1e-4, atol=1e-4)
 
 
-def test_half_precision_keeps_boxes_within_a_pixel(model_file: ModelFile, tmp_path: Path) -> None:
-    write_onnx(model_file, tmp_path / "half.onnx", OnnxOptions(half=True))
+def test_half_precision_keeps_boxes_within_a_pixel(detector: DetectorWeights, tmp_path: Path) -> None:
+    write_onnx(detector, tmp_path / "half.onnx", OnnxOptions(half=True))
     session = open_session(tmp_path / "half.onnx")
     assert session.get_inputs()[0].type == "tensor(float16)"
     images_BCHW = pictures(1, 3, IMAGE_SIZE, IMAGE_SIZE)
     found = run(session, images_BCHW.half())
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, predict(model_file, images_BCHW), rtol=0.02, atol=1)
+    torch.testing.assert_close(found, predict(detector, images_BCHW), rtol=0.02, atol=1)

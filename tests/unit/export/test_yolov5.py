@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from masktrain_trainer.checkpoint.load import ModelFile, load_model_file
+from masktrain_trainer.checkpoint.weights import read_weights
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.export.yolov5 import write_yolov5
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 from masktrain_trainer.weights.unpickler import read_torch_file
 from masktrain_trainer.weights.yolov5 import read_yolov5
 
@@ -21,8 +22,8 @@ CLASSES = {"models.yolo": ["DetectionModel", "Detect"], "models.common": ["Conv"
 
 
 @pytest.fixture
-def exported(model_file: ModelFile, tmp_path: Path) -> Path:
-    write_yolov5(model_file, tmp_path / "exported.pt")
+def exported(detector: DetectorWeights, tmp_path: Path) -> Path:
+    write_yolov5(detector, tmp_path / "exported.pt")
     return tmp_path / "exported.pt"
 
 
@@ -42,7 +43,7 @@ def document(exported: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("architecture", [Architecture.YOLOV5N, Architecture.YOLOV5N6])
 def test_our_reader_gets_equal_tensors_back(architecture: Architecture, tmp_path: Path) -> None:
-    file = load_model_file(write_best(tmp_path / "best.pt", architecture))
+    file = read_weights(write_best(tmp_path / "best.pt", architecture))
     write_yolov5(file, tmp_path / "exported.pt")
     found = read_yolov5(read_torch_file(tmp_path / "exported.pt"))
     assert (found.weights.architecture, found.weights.names) == (architecture, NAMES)
@@ -52,10 +53,10 @@ def test_our_reader_gets_equal_tensors_back(architecture: Architecture, tmp_path
         assert torch.equal(found.weights.state_dict[name].to(tensor.dtype), tensor), name
 
 
-def test_a_module_tree_with_an_equal_state_dict_is_rebuilt(document: dict[str, Any], model_file: ModelFile) -> None:
+def test_a_module_tree_with_an_equal_state_dict_is_rebuilt(document: dict[str, Any], detector: DetectorWeights) -> None:
     rebuilt = document["model"].state_dict()
-    assert list(rebuilt) == list(model_file.state_dict)
-    for name, tensor in model_file.state_dict.items():
+    assert list(rebuilt) == list(detector.state_dict)
+    for name, tensor in detector.state_dict.items():
         assert rebuilt[name].dtype == tensor.dtype, name
         assert torch.equal(rebuilt[name], tensor), name
 
@@ -108,10 +109,10 @@ def test_the_model_is_described_as_in_yolov5s_model_files(document: dict[str, An
 
 
 def test_no_module_of_that_name_stays_and_one_that_was_there_does(
-    model_file: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    detector: DetectorWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = ModuleType("models")
     monkeypatch.setitem(sys.modules, "models", own)
-    write_yolov5(model_file, tmp_path / "exported.pt")
+    write_yolov5(detector, tmp_path / "exported.pt")
     assert sys.modules["models"] is own
     assert not {"models.yolo", "models.common"} & sys.modules.keys()

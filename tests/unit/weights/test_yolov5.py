@@ -141,7 +141,7 @@ def test_torchscript_is_told_apart(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file:
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             file.writestr(f"yolov5n/{name}", b"\x80\x02}.")
-    _assert_refused(path, "is a TorchScript program")
+    _assert_refused(path, "is TorchScript")
 
 
 def test_a_file_cut_off_anywhere_gives_one_sentence(tmp_path: Path) -> None:

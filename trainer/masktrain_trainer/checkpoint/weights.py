@@ -1,11 +1,11 @@
-"""The weights that a training starts from, by URI."""
+"""Weights by URI or path, of YOLOv5 or our own."""
 
 from pathlib import Path
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 from masktrain_trainer.weights.errors import UnusableWeights
 from masktrain_trainer.weights.sources import download_weights, weights_uri
-from masktrain_trainer.weights.starting_weights import StartingWeights
 from masktrain_trainer.weights.unpickler import read_torch_file
 from masktrain_trainer.weights.yolov5 import read_yolov5
 
@@ -17,7 +17,7 @@ class InvalidWeights(Exception):
     """`model.weights` cannot be used; the text is one sentence for a person."""
 
 
-def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> StartingWeights:
+def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:
     """Download `model.weights` to `path`, compare its SHA-256 with the one asked for, if any, and read it.
 
     `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
@@ -33,7 +33,7 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
     return weights
 
 
-def read_weights(path: Path) -> StartingWeights:
+def read_weights(path: Path) -> DetectorWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
     document = read_torch_file(path)
     own = isinstance(document, dict) and "format" in document
@@ -42,15 +42,15 @@ def read_weights(path: Path) -> StartingWeights:
     return weights
 
 
-def _read_own(path: Path) -> StartingWeights:
+def _read_own(path: Path) -> DetectorWeights:
     try:
         own = load_model_file(path)
     except ValueError as error:
         raise UnusableWeights(str(error).removeprefix(f"{path} ")) from None
-    return StartingWeights(own.architecture, own.names, own.state_dict)
+    return DetectorWeights(own.architecture, own.names, own.image_size, own.state_dict)
 
 
-def _refuse_numbers_that_are_none(weights: StartingWeights) -> None:
+def _refuse_numbers_that_are_none(weights: DetectorWeights) -> None:
     for name, tensor in weights.state_dict.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UnusableWeights(

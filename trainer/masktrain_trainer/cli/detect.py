@@ -1,4 +1,4 @@
-"""`masktrain detect`: pictures with boxes from a best.pt."""
+"""`masktrain detect`: pictures with boxes."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from masktrain_trainer.config import ExitCode
 
 
 @click.command()
-@click.option("--weights", required=True, help="A best.pt that MaskTrain wrote: a file, or an s3:// or oci:// URI.")
+@click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
 @click.option("--source", required=True, type=click.Path(path_type=Path), help="An image, or a folder of images.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pictures with boxes.")
 @click.option("--confidence", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Least confidence.")

@@ -25,7 +25,7 @@ def export(
     dynamic: bool,
     endpoint: str | None,
 ) -> None:
-    """Write WEIGHTS, a best.pt (a file, or an s3:// or oci:// URI), as a file of YOLOv5 or ONNX."""
+    """Write WEIGHTS, a best.pt or a .pt of YOLOv5 (a file, or an s3:// or oci:// URI), as a file of YOLOv5 or ONNX."""
     from masktrain_trainer.export.command import run_export  # noqa: PLC0415
     from masktrain_trainer.export.onnx import OnnxOptions  # noqa: PLC0415
 

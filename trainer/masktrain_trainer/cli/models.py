@@ -1,7 +1,6 @@
 """`masktrain models`: what there is to choose from."""
 
 import json
-from dataclasses import asdict
 
 import click
 
@@ -19,13 +18,12 @@ def models(*, as_json: bool) -> None:
 
 
 def _document(checkpoint: PublishedCheckpoint) -> dict[str, object]:
-    values = asdict(checkpoint)
     return {
-        "architecture": values["architecture"].value,
-        "parameters": values["parameters"],
-        "imageSize": values["image_size"],
-        "mAP50": values["map50"],
-        "mAP50_95": values["map50_95"],
+        "architecture": checkpoint.architecture.value,
+        "parameters": checkpoint.parameters,
+        "imageSize": checkpoint.image_size,
+        "mAP50": checkpoint.map50,
+        "mAP50_95": checkpoint.map50_95,
         "weights": checkpoint.url,
     }
 
@@ -40,6 +38,11 @@ def _print_table() -> None:
         table.add_column(name, justify="right")
     table.add_column("weights")
     for row in PUBLISHED:
-        numbers = (f"{row.parameters:,}", str(row.image_size), f"{row.map50:.1f}", f"{row.map50_95:.1f}")
+        numbers = (
+            f"{row.parameters:,}",
+            str(row.image_size),
+            f"{row.map50:.1f}",
+            f"{row.map50_95:.1f}",
+        )
         table.add_row(row.architecture.value, *numbers, row.url.removeprefix(f"{RELEASE}/"))
     Console().print(table)

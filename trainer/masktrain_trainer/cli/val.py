@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--weights", required=True, help="A best.pt: a file, or an s3:// or oci:// URI.")
+@click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
 @click.option("--data", required=True, help="The data set: a folder, a zip, or a URI.")
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")

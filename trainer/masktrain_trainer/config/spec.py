@@ -37,6 +37,11 @@ class Architecture(StrEnum):
         """Largest stride of the head, in pixels: image sizes must be a multiple of it."""
         return 64 if self.value.endswith("6") else 32
 
+    @property
+    def native_image_size(self) -> int:
+        """Side in pixels that it is made for: YOLOv5's table of models."""
+        return 1280 if self.value.endswith("6") else 640
+
 
 class Schedule(StrEnum):
     LINEAR = "Linear"

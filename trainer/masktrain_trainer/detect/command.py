@@ -7,10 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from masktrain_trainer.checkpoint.load import ModelFile, load_model_file
+from masktrain_trainer.checkpoint.weights import read_weights
 from masktrain_trainer.config import StoreSpec
 from masktrain_trainer.stores import open_object
 from masktrain_trainer.stores.errors import StoreError
+from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.weights.errors import UnusableWeights
 
 from .draw import LabelledBox, draw_boxes
 from .predict import Detection, DetectionOptions, Detector
@@ -39,18 +41,25 @@ def run_detection(
         yield _detect_one(detector, image, output / name, skip_unreadable=source.is_dir())
 
 
-def load_weights(weights: str, endpoint: str | None) -> ModelFile:
-    """A local file or an object; credentials come from the usual AWS_* variables, or from Oracle's config file."""
+def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
+    """A best.pt or a .pt of YOLOv5, a local file or an object. Raises DetectionError.
+
+    Credentials come from the usual AWS_* variables, or from Oracle's config file.
+    """
     try:
         if "://" not in weights:
-            return load_model_file(Path(weights))
+            return read_weights(Path(weights))
         store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "weights.pt"
             store.download(key, local)
-            return load_model_file(local)
+            return read_weights(local)
     except FileNotFoundError as error:
         raise DetectionError(f"The weights {weights} do not exist.") from error
+    except OSError as error:
+        raise DetectionError(f"The weights {weights} cannot be read: {error.strerror}.") from error
+    except UnusableWeights as error:
+        raise DetectionError(f"{weights} {error}") from error
     except (StoreError, ValueError) as error:
         raise DetectionError(str(error)) from error
 

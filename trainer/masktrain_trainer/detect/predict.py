@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.data.geometry import scale_boxes
 from masktrain_trainer.data.letterbox import letterbox, plan_letterbox
 from masktrain_trainer.model.nms import non_max_suppression
 from masktrain_trainer.model.yolo import Yolo, build_yolo
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 MAX_DETECTIONS = 1000
 
@@ -37,7 +37,7 @@ class Detection:
 class Detector:
     """A model ready to detect: batch norms folded, evaluation mode, on the given device."""
 
-    def __init__(self, file: ModelFile, options: DetectionOptions, device: torch.device | None = None) -> None:
+    def __init__(self, file: DetectorWeights, options: DetectionOptions, device: torch.device | None = None) -> None:
         self._names = file.names
         self._options = options
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +66,7 @@ class Detector:
         return Detection(index, self._names[index], float(row_6[4]), (x1, y1, x2, y2))
 
 
-def load_yolo(file: ModelFile) -> Yolo:
+def load_yolo(file: DetectorWeights) -> Yolo:
     """The float32 model of a file, on the CPU."""
     model = build_yolo(file.architecture, len(file.names))
     model.load_state_dict({name: _as_float32(tensor) for name, tensor in file.state_dict.items()})

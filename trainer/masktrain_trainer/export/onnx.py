@@ -12,11 +12,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.config import FailureReason
 from masktrain_trainer.detect.predict import load_yolo, round_up
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 from .unfinished import finished_whole
 
@@ -47,7 +47,7 @@ class _Decoded(nn.Module):
         return self.model.decode(self.model(images))
 
 
-def write_onnx(file: ModelFile, path: Path, options: OnnxOptions) -> int:
+def write_onnx(file: DetectorWeights, path: Path, options: OnnxOptions) -> int:
     """Write `file` with its batch norms folded; returns the side in pixels. Replaces `path` as a whole.
 
     Raises UserError if the packages are missing or the image size does not suit the model.

@@ -19,12 +19,12 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.detect.predict import load_yolo
 from masktrain_trainer.model import blocks, detect, graph
 from masktrain_trainer.model.graph import Graph
 from masktrain_trainer.model.sizes import SIZES, Size
 from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 from .unfinished import finished_whole
 
@@ -44,7 +44,7 @@ _PREVIOUS: Final = -1
 """How YOLOv5 writes the layer before."""
 
 
-def write_yolov5(file: ModelFile, path: Path) -> None:
+def write_yolov5(file: DetectorWeights, path: Path) -> None:
     """Write `file` as YOLOv5 v7.0 leaves a finished best.pt: float16, without optimizer. Replaces `path` as a whole."""
     document = {
         "epoch": -1,
@@ -56,7 +56,7 @@ def write_yolov5(file: ModelFile, path: Path) -> None:
         torch.save(document, unfinished)
 
 
-def detection_model(file: ModelFile) -> nn.Module:
+def detection_model(file: DetectorWeights) -> nn.Module:
     """The module tree of YOLOv5 with the file's weights, in float16 and evaluation mode."""
     source, size = load_yolo(file), SIZES[file.architecture]
     names = dict(enumerate(file.names))

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.checkpoint.load import ModelFile
 from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason, Precision
 from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.data.errors import InvalidDataset
@@ -31,6 +30,7 @@ from masktrain_trainer.train.validate import (
     MAX_DETECTIONS,
     in_original_pixels,
 )
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 
 from .dataset_folder import CheckedDataset, check_dataset, open_dataset
 from .scratch import scratch_folder
@@ -97,14 +97,14 @@ def evaluate(question: Question, say: Say) -> Scores:
         return _score(file, split, image_size, question.batch_size, checked.skipped)
 
 
-def _read_weights(question: Question) -> ModelFile:
+def _read_weights(question: Question) -> DetectorWeights:
     try:
         return load_weights(question.weights, question.endpoint)
     except DetectionError as error:
         raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
 
 
-def _compare_names(file: ModelFile, checked: CheckedDataset, say: Say) -> None:
+def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> None:
     known, found = ", ".join(file.names), ", ".join(checked.names)
     if len(file.names) != len(checked.names):
         raise UserError(
@@ -130,7 +130,7 @@ class _Stopwatch:
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
 
 
-def _score(file: ModelFile, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
+def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
     device = _device()
     watch = _Stopwatch(device)
     model = load_yolo(file).fuse().to(device).to(memory_format=torch.channels_last)

@@ -25,8 +25,8 @@ TINY_PIXELS = 8
 """One cell of the finest grid (stride 8): a smaller box covers less than one value of any feature map."""
 TINY_SHARE = 0.1
 """Of the boxes: fewer can cost at most a tenth of the recall."""
-P5_IMAGE_SIZE = 640
-"""What the architectures without a 6 were made for; those with a 6 were made for 1280 (YOLOv5's table of models)."""
+P5_IMAGE_SIZE = Architecture.YOLOV5S.native_image_size
+"""What the architectures without a 6 are made for."""
 FAR_SIZE = 2
 """Halving the sides throws three quarters of the pixels away; doubling them costs four times as much for no detail."""
 SMALL_BATCH = 16
@@ -111,16 +111,16 @@ def _size_for_tiny_boxes(stride: int, image_size: int, statistics: TrainingStati
 
 
 def _architecture(architecture: Architecture, training: TrainingSpec) -> Iterator[str]:
-    name, size = architecture.value, training.image_size
+    name, native, size = architecture.value, architecture.native_image_size, training.image_size
     has_p6 = architecture.max_stride == 64
     if size > P5_IMAGE_SIZE and not has_p6:
         yield (
-            f"{name} is made for {P5_IMAGE_SIZE} px and trains at {size} px: large objects may outgrow its coarsest "
+            f"{name} is made for {native} px and trains at {size} px: large objects may outgrow its coarsest "
             f"grid; {name}6 has one more for them."
         )
     if size <= P5_IMAGE_SIZE and has_p6:
         yield (
-            f"{name} is made for {2 * P5_IMAGE_SIZE} px and trains at {size} px: its fourth head finds little to do; "
+            f"{name} is made for {native} px and trains at {size} px: its fourth head finds little to do; "
             f"{name.removesuffix('6')} is smaller and faster."
         )
 

@@ -15,8 +15,8 @@ from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.stores.errors import StoreDenied
+from masktrain_trainer.weights.detector_weights import DetectorWeights
 from masktrain_trainer.weights.sources import SCRATCH
-from masktrain_trainer.weights.starting_weights import StartingWeights
 
 from .anchors import suit_anchors
 from .context import Context
@@ -126,7 +126,7 @@ def _find_start(context: Context) -> _Start:
     return _Start(weights=_read_weights(context).state_dict)
 
 
-def _read_weights(context: Context) -> StartingWeights:
+def _read_weights(context: Context) -> DetectorWeights:
     """By way of the workspace: the rest of a pod is read-only. Raises UserError if the given weights cannot be used."""
     config = context.config
     with tempfile.TemporaryDirectory(dir=context.run.root) as folder:

@@ -86,7 +86,7 @@ class TorchZip:
         if len(prefixes) != 1 or f"{prefixes[0]}{_PICKLE}" not in self._members:
             raise UnusableWeights("is a zip without the one data.pkl that torch.save writes; give a .pt file.")
         if f"{prefixes[0]}/constants.pkl" in self._members:
-            raise UnusableWeights("is a TorchScript program, which cannot be trained; give the .pt it was made from.")
+            raise UnusableWeights("is TorchScript, whose weights are not read; give the .pt it was made from.")
         if self._order(prefixes[0]) == b"big":
             raise UnusableWeights("was written on a big-endian machine; save it again on a usual one.")
         return prefixes[0]

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from .detector_weights import DetectorWeights
 from .errors import UnusableWeights
 from .recognise import recognise
 from .stand_in import StandIn
-from .starting_weights import StartingWeights
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
 _PYPI_PACKAGE: Final = "yolov5."
@@ -26,7 +26,7 @@ _NOT_STORED: Final = ("anchor_grid", "stride")
 class YoloV5Checkpoint:
     """`averaged`: the file's EMA was taken. `epoch` counts from 0; None in a finished (stripped) file."""
 
-    weights: StartingWeights
+    weights: DetectorWeights
     strides: list[float]
     anchors_LA2: Tensor
     epoch: int | None
@@ -43,10 +43,10 @@ def read_yolov5(document: Any) -> YoloV5Checkpoint:
     if (architecture := recognise(state_dict, len(names))) is None:
         raise UnusableWeights(
             f"is a YOLOv5 detector for {len(names)} classes whose layers are those of none of the ten sizes n to x6; "
-            "models with layers of their own cannot be trained on."
+            "models with layers of their own are not known here."
         )
     anchors = next(tensor for name, tensor in state_dict.items() if name.endswith(".anchors"))
-    weights = StartingWeights(architecture, names, _floats(state_dict))
+    weights = DetectorWeights(architecture, names, architecture.native_image_size, _floats(state_dict))
     return YoloV5Checkpoint(weights, _strides(root), anchors, _epoch(document), averaged)
 
 
@@ -55,7 +55,9 @@ def _find_model(document: Any) -> tuple[StandIn, bool]:
     if isinstance(document, StandIn):
         return _unwrapped(document), False
     if not isinstance(document, dict):
-        raise UnusableWeights(f"holds a {type(document).__name__} and no model; give a .pt of YOLOv5's train.py.")
+        raise UnusableWeights(
+            f"holds a {type(document).__name__} and no model; give a best.pt, or a .pt of YOLOv5's train.py."
+        )
     for name in ("ema", "model"):
         if isinstance(found := document.get(name), StandIn):
             return _unwrapped(found), name == "ema"
@@ -63,7 +65,7 @@ def _find_model(document: Any) -> tuple[StandIn, bool]:
         raise UnusableWeights(
             "is a plain state dict, which says neither the classes nor the model; give the .pt that YOLOv5 wrote."
         )
-    raise UnusableWeights("holds no model; give a .pt of YOLOv5's train.py.")
+    raise UnusableWeights("holds no model; give a best.pt, or a .pt of YOLOv5's train.py.")
 
 
 def _has_tensors(found: Any) -> bool:
@@ -79,9 +81,11 @@ def _unwrapped(root: StandIn) -> StandIn:
 def _refuse_other_models(root: StandIn) -> None:
     if (other := _OTHER_TASKS.get(root.type.name)) is not None:
         task, suffix = other
-        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors can be trained: give one without -{suffix}.")
+        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors are taken: give one without -{suffix}.")
     if str(root.type).removeprefix(_PYPI_PACKAGE) not in _DETECTORS:
-        raise UnusableWeights(f"holds a {root.type}, which is no YOLOv5 detector; give a .pt of YOLOv5's train.py.")
+        raise UnusableWeights(
+            f"holds a {root.type}, which is no YOLOv5 detector; give a best.pt, or a .pt of YOLOv5's train.py."
+        )
 
 
 def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> None:
@@ -92,7 +96,7 @@ def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> No
             "start from the v7.0 release with model.weights: official, or from scratch."
         )
     if "model.0.conv.bias" in state_dict:
-        raise UnusableWeights("was fused for inference and cannot be trained on; give the .pt as training wrote it.")
+        raise UnusableWeights("was fused for inference; give the .pt as training wrote it.")
 
 
 class _Walk:
