@@ -26,7 +26,8 @@ def run_export(weights: str, to: str, output: Path | None, options: OnnxOptions,
         file = load_weights(weights, endpoint)
     except DetectionError as error:
         raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
-    model = f"{file.architecture.value}, {len(file.names)} classes"
+    classes = len(file.names)
+    model = f"{file.architecture.value}, {classes} class{'' if classes == 1 else 'es'}"
     if to == "yolov5":
         write_yolov5(file, path)
         return f"{path}: {model}, float16, for YOLOv5 v7.0"
