@@ -7,6 +7,8 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
+
 from masktrain_trainer.config import ExitCode
 from tests.local.workplace import Workplace
 
@@ -63,6 +65,20 @@ def test_a_stopped_training_goes_on_and_a_complete_one_is_not_repeated(workplace
         "val", "--weights", "theirs.pt", "--data", "tiny", "--image-size", str(scores["imageSize"]), "--json"
     )
     assert json.loads(theirs.stdout)["classes"] == scores["classes"]
+
+
+@pytest.mark.timeout(300)
+def test_no_rank_outlives_a_killed_command(workplace: Workplace) -> None:
+    """All its processes inherited the pipe, which ends with the last of them; the training would take hours."""
+    read, write = os.pipe()
+    process = workplace.start(*COMMAND, "--set", "training.epochs=10000", output=write)
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        assert any(b"epoch 1/9999" in line for line in output), "it trains"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        while output.readline():
+            pass
 
 
 def test_a_failure_of_a_stage_is_one_sentence_and_64(workplace: Workplace) -> None:

@@ -1,5 +1,6 @@
 """How this pod takes part in the gang, read once from its environment."""
 
+import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,12 +58,13 @@ class Launch:
 
 
 def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
-    """Torchrun with a static rendezvous: the gang is complete or it does not train (no elastic restarts).
+    """Torchrun, supervised by this process, with a static rendezvous: the gang is complete or it does not train (no
+    elastic restarts).
 
     Its own FQDN look-up would wait for reverse DNS, so the local address is given.
     """
     return [
-        *(sys.executable, "-m", "torch.distributed.run"),
+        *(sys.executable, "-m", "masktrain_trainer.train.torchrun", str(os.getpid())),
         f"--nnodes={launch.nodes}",
         f"--nproc-per-node={launch.ranks_per_node}",
         f"--node-rank={launch.node_rank}",
