@@ -63,7 +63,7 @@ def test_a_pickle_is_refused_without_being_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({}, "is not a best.pt of MaskTrain; weights of other programs cannot be read"),
+        ({}, "is not a best.pt of MaskTrain.$"),
         ([1], "is not a best.pt of MaskTrain"),
         ({"format": "masktrain-state-v1"}, "is a checkpoint of MaskTrain, not a best.pt of MaskTrain"),
         ({"format": "masktrain-v1"}, "it lacks architecture, names"),

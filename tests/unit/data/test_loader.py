@@ -73,6 +73,15 @@ def test_who_finishes_the_images_changes_no_box_and_hardly_a_pixel(dataset: Trai
         assert (here.images_BCHW.int() - there.images_BCHW).abs().float().mean() < 1
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finishes_what_a_cpu_does(dataset: TrainDataset) -> None:
+    with TrainLoader(dataset, batch_size=4, workers=1, device=torch.device("cuda"), finish_on_device=True) as loader:
+        for there, here in zip(loader.batches(0), epochs(dataset, 1, finish_on_device=True), strict=True):
+            assert there.images_BCHW.is_cuda
+            assert torch.equal(there.targets_M6, here.targets_M6)
+            assert (there.images_BCHW.cpu().int() - here.images_BCHW).abs().float().mean() < 0.1
+
+
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_together_are_the_single_process_batch(dataset: TrainDataset, world_size: int) -> None:
     whole = epochs(dataset, 1)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,7 @@ def test_the_operators_variables_reach_torchrun(tmp_path: Path) -> None:
     )
     command = torchrun_command(launch, Paths(workspace=tmp_path))
     assert not launch.leads
+    assert command[1:4] == ["-m", "masktrain_trainer.train.torchrun", str(os.getpid())]
     assert {"--nnodes=2", "--nproc-per-node=4", "--node-rank=1", "--master-addr=masks-3-0.masks"} <= set(command)
     assert "--master-port=29500" in command
 
@@ -120,3 +123,11 @@ def test_without_a_quota_all_cpus_of_the_affinity_mask_count(tmp_path: Path, fil
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert cpu_limit(tmp_path) == len(os.sched_getaffinity(0))
+
+
+def test_torchrun_without_its_supervisor_does_not_begin() -> None:
+    nobody = subprocess.Popen([sys.executable, "-c", ""])
+    nobody.wait()
+    command = [sys.executable, "-m", "masktrain_trainer.train.torchrun", str(nobody.pid), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, f"the supervisor, process {nobody.pid}, is gone\n")

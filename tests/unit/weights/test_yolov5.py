@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def _with_a_layer_of_its_own() -> Any:
     return root
 
 
+def _with_another_activation() -> Any:
+    root = model(source())
+    for module in root.modules():
+        if hasattr(module, "act"):
+            module.act = nn.LeakyReLU(0.1)
+    return root
+
+
 def _wrapped() -> nn.Module:
     return nn.DataParallel(model(source()))
 
@@ -100,6 +109,15 @@ def test_the_average_is_preferred_and_described(tmp_path: Path) -> None:
     assert found.anchors_LA2[0, 0].tolist() == [10 / 8, 13 / 8]
 
 
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({"imgsz": 320}, 320), (Namespace(imgsz=416), 416), ({"imgsz": "big"}, 640), ({"imgsz": 0}, 640), (None, 640)],
+)
+def test_the_image_size_is_that_of_the_training_if_the_file_says_it(options: Any, size: int, tmp_path: Path) -> None:
+    path = save(stripped(model(source())) | {"opt": options}, tmp_path / "file.pt")
+    assert read_weights(path).image_size == size
+
+
 def test_a_finished_file_has_no_epoch(tmp_path: Path) -> None:
     found = read_yolov5(read_torch_file(save(stripped(model(source())), tmp_path / "best.pt")))
     assert (found.averaged, found.epoch) == (False, None)
@@ -118,6 +136,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a dictionary": (lambda: {"epoch": 3}, "holds no model"),
     "fused": (lambda: stripped(_without_batch_norm()), "was fused for inference"),
     "own layers": (lambda: stripped(_with_a_layer_of_its_own()), "none of the ten sizes"),
+    "another activation": (lambda: stripped(_with_another_activation()), "computes with LeakyReLU where"),
     "not a number": (lambda: stripped(_diverged()), r"holds NaN or infinity in model\.0\.conv\.weight.*diverged"),
     "no names": (lambda: stripped(model(source(), names=[])), "does not say the names of its classes"),
     "MaskTrain's checkpoint": (lambda: {"format": "masktrain-state-v1"}, "is a checkpoint of MaskTrain, not a best"),

@@ -58,7 +58,7 @@ def _load(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
         return document
     if found in _KINDS:
         raise ValueError(f"{path} is a {_KINDS[found]}, not a {_KINDS[expected]}.")
-    raise ValueError(f"{path} is not a {_KINDS[expected]}; weights of other programs cannot be read.")
+    raise ValueError(f"{path} is not a {_KINDS[expected]}.")
 
 
 def _load_plain(path: Path, mapped: bool) -> Any:

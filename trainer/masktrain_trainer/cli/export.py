@@ -11,7 +11,11 @@ from .refusal import refusals
 @click.argument("weights")
 @click.option("--format", "to", required=True, metavar="[yolov5|onnx]", help="The kind of file.")
 @click.option("--output", type=click.Path(path_type=Path), help="The file [default: named after the weights, here].")
-@click.option("--image-size", type=click.IntRange(min=1), help="onnx: side in pixels [default: as trained].")
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    help="onnx: side in pixels [default: as trained].",
+)
 @click.option("--half", is_flag=True, help="onnx: float16 weights and input; yolov5 files always are.")
 @click.option("--dynamic", is_flag=True, help="onnx: any number of images, of any size that suits the stride.")
 @click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")

@@ -109,7 +109,7 @@ def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> 
     if len(file.names) != len(checked.names):
         raise UserError(
             FailureReason.INVALID_WEIGHTS,
-            f"The weights know {len(file.names)} classes ({known}), the data set has {len(checked.names)} ({found}); "
+            f"The weights know other classes ({known}) than the data set has ({found}); "
             "evaluate on data with the classes of the training.",
         )
     if file.names != checked.names:

@@ -15,6 +15,8 @@ _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
 _PYPI_PACKAGE: Final = "yolov5."
 _OTHER_TASKS: Final = {"SegmentationModel": ("segmentation", "seg"), "ClassificationModel": ("classification", "cls")}
 _WRAPPERS: Final = ("DataParallel", "DistributedDataParallel")
+_ACTIVATION: Final = "SiLU"
+_IMAGE_SIZES: Final = range(32, 8192 + 1)
 _MOST_MODULES: Final = 20_000
 """yolov5x6 has 800; a graph in which every module has the next one twice has 2 to the power of its depth."""
 _DEEPEST: Final = 32
@@ -37,16 +39,19 @@ def read_yolov5(document: Any) -> YoloV5Checkpoint:
     """The detector in what `read_torch_file` gave. Raises UnusableWeights for everything else."""
     root, averaged = _find_model(document)
     _refuse_other_models(root)
-    state_dict = dict(_Walk().tensors(root))
+    walk = _Walk()
+    state_dict = dict(walk.tensors(root))
     names = _class_names(root)
     _refuse_other_layouts(root, state_dict)
+    _refuse_other_activations(walk.activations)
     if (architecture := recognise(state_dict, len(names))) is None:
         raise UnusableWeights(
-            f"is a YOLOv5 detector for {len(names)} classes whose layers are those of none of the ten sizes n to x6; "
+            "is a YOLOv5 detector whose layers are those of none of the ten sizes n to x6; "
             "models with layers of their own are not known here."
         )
     anchors = next(tensor for name, tensor in state_dict.items() if name.endswith(".anchors"))
-    weights = DetectorWeights(architecture, names, architecture.native_image_size, _floats(state_dict))
+    image_size = _image_size(document) or architecture.native_image_size
+    weights = DetectorWeights(architecture, names, image_size, _floats(state_dict))
     return YoloV5Checkpoint(weights, _strides(root), anchors, _epoch(document), averaged)
 
 
@@ -92,11 +97,18 @@ def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> No
     layers = _children(_children(root).get("model")).values()
     if any(isinstance(layer, StandIn) and layer.type.name in ("Focus", "SPP") for layer in layers):
         raise UnusableWeights(
-            "is from before YOLOv5 v6.0, whose models have other layers (Focus, SPP); "
-            "start from the v7.0 release with model.weights: official, or from scratch."
+            "is from before YOLOv5 v6.0, whose models have other layers (Focus, SPP); files from v6.0 on are read."
         )
     if "model.0.conv.bias" in state_dict:
         raise UnusableWeights("was fused for inference; give the .pt as training wrote it.")
+
+
+def _refuse_other_activations(found: set[str]) -> None:
+    """They have no tensors, so a model with another one looks the same by its weights."""
+    if others := found - {_ACTIVATION}:
+        raise UnusableWeights(
+            f"computes with {', '.join(sorted(others))} where YOLOv5's ten models have {_ACTIVATION}."
+        )
 
 
 class _Walk:
@@ -104,6 +116,8 @@ class _Walk:
 
     def __init__(self) -> None:
         self._seen = 0
+        self.activations: set[str] = set()
+        """Names of their classes."""
 
     def tensors(self, module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers with their names in a state dict."""
@@ -114,6 +128,8 @@ class _Walk:
             yield f"{prefix}{name}", tensor
         for name, child in _children(module).items():
             if isinstance(child, StandIn):
+                if name == "act":
+                    self.activations.add(child.type.name)
                 yield from self.tensors(child, f"{prefix}{name}.", depth + 1)
 
 
@@ -154,6 +170,13 @@ def _class_names(root: StandIn) -> list[str]:
 def _strides(root: StandIn) -> list[float]:
     stride = root.attribute("stride")
     return [float(value) for value in stride.flatten()] if isinstance(stride, Tensor) else []
+
+
+def _image_size(document: Any) -> int | None:
+    """Of the options that train.py was called with; the release's files have none."""
+    options = document.get("opt") if isinstance(document, dict) else None
+    size = options.attribute("imgsz") if isinstance(options, StandIn) else _dictionary(options).get("imgsz")
+    return size if type(size) is int and size in _IMAGE_SIZES else None
 
 
 def _epoch(document: Any) -> int | None:
