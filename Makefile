@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-SOURCES := operator trainer tests examples benchmarks
+SOURCES := operator trainer devcluster tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
@@ -61,7 +61,7 @@ bench-train-learning: setup ## Its last part alone: mAP50 over time from scratch
 	@$(BIN)/python -m benchmarks.training learning $(if $(DEVICE),--device $(DEVICE))
 
 binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once (about 12 minutes, cached)
-	@$(BIN)/python -m tests.devcluster binaries
+	@$(BIN)/python -m devcluster binaries
 
 demo: setup ## The whole product on a cluster of this machine: apply a job, watch it train, get best.pt (Linux and root)
 	@$(BIN)/python -m examples.demo up $(if $(EPOCHS),--epochs $(EPOCHS))

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.checkpoint.snapshot import SnapshotMeta, write_snapshot
+from masktrain_trainer.checkpoint.snapshot import write_snapshot
+from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
 from masktrain_trainer.checkpoint.spool import Spool
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is measured lies there

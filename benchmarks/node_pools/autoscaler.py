@@ -8,12 +8,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from masktrain_operator.core.pools.rooms import Packing, PoolRooms, Room
-from tests.simulation.cluster import Cluster
-from tests.simulation.machines import Machine
-from tests.simulation.oke_cloud import CloudPool
-from tests.simulation.timeline import Timeline
-from tests.simulation.workload import ANY_POOL, TrainingJob
+from devcluster.simulation.cluster import Cluster
+from devcluster.simulation.oke import CloudPool, Machine
+from devcluster.simulation.timeline import Timeline
+from devcluster.simulation.workload import ANY_POOL, TrainingJob
+from masktrain_operator.core.pools.packing import NodeSlot, Packing, PoolSlots
 
 
 class Autoscaler(ABC):
@@ -99,19 +98,19 @@ class Autoscaler(ABC):
     def _simulate_scheduling(self) -> tuple[frozenset[str], int]:
         """Nodes that pending pods will run on, and how many nodes more they need."""
         gpus = self._cloud.settings.gpus
-        packing = Packing(PoolRooms(self._cloud.name, gpus, tuple(self._rooms())))
+        packing = Packing(PoolSlots(self._cloud.name, gpus, tuple(self._rooms())))
         names = {name for job in self._pending() for name in packing.settle(job.gang())}
         grown = {name for name in names if name.startswith("+")}
         return frozenset(names - grown), min(len(grown), max(0, self._max_nodes - self._cloud.size))
 
-    def _rooms(self) -> Iterator[Room]:
+    def _rooms(self) -> Iterator[NodeSlot]:
         for machine in self._coming_last():
             if machine.joined is None:
-                yield Room(machine.name, self._cloud.settings.gpus, present=False)
+                yield NodeSlot(machine.name, self._cloud.settings.gpus, present=False)
             elif self._cluster.is_open(machine):
-                yield Room(machine.name, self._cluster.free_gpus(machine))
+                yield NodeSlot(machine.name, self._cluster.free_gpus(machine))
         for number in range(self._cloud.view().coming):
-            yield Room(f"coming-{number}", self._cloud.settings.gpus, present=False)
+            yield NodeSlot(f"coming-{number}", self._cloud.settings.gpus, present=False)
 
     def _coming_last(self) -> list[Machine]:
         found = [machine for machine in self._cloud.machines if machine.counts and machine.error is None]

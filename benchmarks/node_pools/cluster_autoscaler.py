@@ -6,7 +6,7 @@ Rules and values: https://github.com/kubernetes/autoscaler/blob/master/cluster-a
 import math
 from collections.abc import Iterator
 
-from tests.simulation.machines import Machine
+from devcluster.simulation.oke import Machine
 
 from .autoscaler import Autoscaler
 

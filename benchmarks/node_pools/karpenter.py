@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tests.simulation.machines import Machine
+from devcluster.simulation.oke import Machine
 
 from .autoscaler import Autoscaler
 

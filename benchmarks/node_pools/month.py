@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.simulation.oke_cloud import CloudSettings
+from devcluster.simulation.oke import CloudSettings
 
 from .policies import POOL, Policy
 from .shapes import Shape

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from devcluster.simulation.oke import CloudSettings
+from devcluster.simulation.world import OperatedWorld, Scaler, World, node_pool
 from masktrain_operator.api.pool_spec import GPUNodePoolSpec
-from tests.simulation.oke_cloud import CloudSettings
-from tests.simulation.world import OperatedWorld, Scaler, World, node_pool
 
 from .cluster_autoscaler import ClusterAutoscaler
 from .karpenter import Karpenter

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Callable, Iterator
 from random import Random
 
-from tests.simulation.cluster import Cluster
-from tests.simulation.timeline import Timeline
-from tests.simulation.workload import TrainingJob
+from devcluster.simulation.cluster import Cluster
+from devcluster.simulation.timeline import Timeline
+from devcluster.simulation.workload import TrainingJob
 
 from .shapes import Shape
 

@@ -6,8 +6,8 @@ Everything is drawn for points in time, not for whoever asks first, so that all 
 from collections import Counter
 from random import Random
 
-from tests.simulation.oke_cloud import OUT_OF_CAPACITY, CloudPool
-from tests.simulation.timeline import Timeline
+from devcluster.simulation.oke import OUT_OF_CAPACITY, CloudPool
+from devcluster.simulation.timeline import Timeline
 
 from .shapes import MAX_NODES
 from .traces import DAY, HOUR, MINUTE, MONTH

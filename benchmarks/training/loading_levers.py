@@ -10,13 +10,11 @@ import cv2
 import numpy as np
 
 from masktrain_trainer.config import Hyperparameters
-from masktrain_trainer.data.arrays import Image
-from masktrain_trainer.data.batch_maker import BatchMaker
-from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.data.dataset import TrainDataset
+from masktrain_trainer.data.dataset import Collator, TrainDataset
+from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.data.prepare import prepare
-from masktrain_trainer.data.prepared import PreparedDataset, load_prepared
+from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, load_prepared
 
 from . import ours
 from .report import compared, emit
@@ -57,7 +55,7 @@ def _compare_finishing(dataset: TrainDataset, *, rounds: int) -> None:
     speeds: dict[bool, list[float]] = {False: [], True: []}
     for epoch in range(rounds):
         for finish, values in speeds.items():
-            values.append(_batched_samples_per_second(BatchMaker(dataset, finish=finish), epoch))
+            values.append(_batched_samples_per_second(Collator(dataset, finish=finish), epoch))
     emit(
         f"lever/loading for augmentation on the GPU/{dataset.image_size}px",
         **compared(
@@ -91,7 +89,7 @@ def _samples_per_second(dataset: TrainDataset, epoch: int) -> float:
     return SAMPLES_PER_ROUND / (time.perf_counter() - started)
 
 
-def _batched_samples_per_second(maker: BatchMaker, epoch: int) -> float:
+def _batched_samples_per_second(maker: Collator, epoch: int) -> float:
     pixels = np.zeros(maker.bytes_for(BATCH_OF_A_ROUND), np.uint8)
     batches = SAMPLES_PER_ROUND // BATCH_OF_A_ROUND
     started = time.perf_counter()

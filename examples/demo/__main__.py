@@ -11,9 +11,9 @@ import time
 
 import click
 
-from tests.devcluster import lifecycle
-from tests.devcluster.cluster import ClusterError
-from tests.devcluster.machine import objection
+from devcluster import lifecycle
+from devcluster.cluster import ClusterError
+from devcluster.lifecycle import objection
 
 from .ending import detect, show_bill, show_ending, show_where_to_look
 from .screen import is_true, watch

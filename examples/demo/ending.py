@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.install import s3_client
-from tests.devcluster.progress import step
+from devcluster.cluster import Cluster
+from devcluster.install import s3_client
+from devcluster.progress import step
 
 from .screen import watch_nodes_go
 from .stage import NAMESPACE, POOL, REPOSITORY, RESULTS, Example, console

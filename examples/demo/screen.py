@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from tests.devcluster.cluster import Cluster, ClusterError
+from devcluster.cluster import Cluster, ClusterError
 
 from .stage import NAMESPACE, POOL, console
 

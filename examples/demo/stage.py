@@ -8,14 +8,14 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from devcluster import lifecycle
+from devcluster.cloud import Cloud, CloudSettings, is_cloudy, start_cloud
+from devcluster.cluster import Cluster, ClusterSettings
+from devcluster.install import install_operator, provide_oracle_key, provide_store
+from devcluster.oracle.pools import PoolSettings
+from devcluster.progress import step
 from examples.masks.build import build_dataset as draw_masks
 from examples.trees.build import build_dataset as cut_trees
-from tests.devcluster import lifecycle
-from tests.devcluster.cloud import Cloud, CloudSettings, is_cloudy, start_cloud
-from tests.devcluster.cluster import Cluster, ClusterSettings
-from tests.devcluster.install import install_operator, provide_oracle_key, provide_store
-from tests.devcluster.progress import step
-from tests.fakes.oci.pool_state import PoolSettings
 
 FOLDER = Path(__file__).parents[1]
 REPOSITORY = FOLDER.parent

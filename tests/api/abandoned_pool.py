@@ -5,13 +5,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from devcluster.oracle.clock import SystemClock
+from devcluster.oracle.pools import Node, PoolSettings
+from devcluster.oracle.running import FakeOci
 from masktrain_operator.api import labels
-from masktrain_operator.core.pools.kube_node import format_time
+from masktrain_operator.core.pools.nodes import format_time
 from masktrain_operator.shell.lease import lease_manifest
 from tests.api.namespace import ApiNamespace
-from tests.fakes.oci.clock import SystemClock
-from tests.fakes.oci.in_process import FakeOci
-from tests.fakes.oci.pool_state import Node, PoolSettings
 from tests.unit.chart.rendering import OPERATOR_NAMESPACE
 
 GPU = "nvidia.com/gpu"

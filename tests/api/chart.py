@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from devcluster.cluster import Cluster
 from masktrain_operator.api.labels import CRD_NAME, POOL_CRD_NAME
-from tests.devcluster.cluster import Cluster
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE, render
 
 

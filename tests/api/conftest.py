@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.cluster import Cluster
+from devcluster.waiting import wait_until
 from tests.api import chart
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
 from tests.api.training_jobs import training_job
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.waiting import wait_until
 from tests.unit.chart.rendering import NAME, render
 
 CRD = "customresourcedefinition/masktrainingjobs.masktrain.dev"

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.devcluster.cluster import Cluster, ClusterError
+from devcluster.cluster import Cluster, ClusterError
 
 WAIT_SECONDS = 30
 

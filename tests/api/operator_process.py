@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.devcluster.waiting import wait_until
+from devcluster.waiting import wait_until
 
 READY_SECONDS = 60
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from devcluster.cluster import ClusterError
+from devcluster.layout import REPOSITORY
 from tests.api.namespace import ApiNamespace
-from tests.devcluster.cluster import ClusterError
-from tests.devcluster.layout import REPOSITORY
 
 pytestmark = pytest.mark.api
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from devcluster.cluster import Cluster, ClusterError
 from tests.api.namespace import ApiNamespace
-from tests.devcluster.cluster import Cluster, ClusterError
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE
 
 pytestmark = pytest.mark.api

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from devcluster.cluster import ClusterError
+from devcluster.layout import REPOSITORY
 from masktrain_operator.api.rules import IMMUTABLE_COMPUTE, IMMUTABLE_SECTIONS, object_rules, spec_rules
 from tests.api.namespace import ApiNamespace
 from tests.api.training_jobs import change, training_job
-from tests.devcluster.cluster import ClusterError
-from tests.devcluster.layout import REPOSITORY
 
 pytestmark = pytest.mark.api
 

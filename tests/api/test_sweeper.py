@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.cluster import Cluster
+from devcluster.oracle.clock import SystemClock
+from devcluster.oracle.running import FakeOci, running
+from devcluster.oracle.signing import Credentials
+from devcluster.waiting import wait_until
 from tests.api import chart
 from tests.api.abandoned_pool import QUICK, AbandonedPool
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.waiting import wait_until
-from tests.fakes.oci.clock import SystemClock
-from tests.fakes.oci.credentials import Credentials
-from tests.fakes.oci.fixtures import oci_credentials
-from tests.fakes.oci.in_process import FakeOci, running
+from tests.devcluster.fixtures import oci_credentials
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE
 
 __all__ = ["oci_credentials"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from masktrain_trainer.checkpoint.load import load_model_file
 from masktrain_trainer.config import OutcomeKind, Phase
+from masktrain_trainer.weights.load import load_model_file
 from tests.ddp.pod import Pod, is_training
 from tests.ddp.tiny_dataset import NAMES, write_dataset
 

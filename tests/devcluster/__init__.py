@@ -1,5 +1,1 @@
-"""A real Kubernetes cluster on one Linux machine, without a container engine.
-
-Real: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, one kubelet per node, CoreDNS, versitygw, kubectl
-and helm. Ours: the container runtime under the kubelets, which starts local processes in namespaces of their own.
-"""
+"""Tests of the dev cluster itself, and the fixtures that offer it to all others."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.devcluster.cluster import Cluster
+from devcluster.cluster import Cluster
 
 _numbers = itertools.count()
 TOLERATE_GPU = [{"key": "nvidia.com/gpu", "operator": "Exists"}]

@@ -7,10 +7,10 @@ from typing import Any
 import oci
 import pytest
 
-from tests.devcluster.cloud import Cloud, CloudSettings, start_cloud
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.waiting import wait_until
-from tests.fakes.oci.pool_state import PoolSettings
+from devcluster.cloud import Cloud, CloudSettings, start_cloud
+from devcluster.cluster import Cluster
+from devcluster.oracle.pools import PoolSettings
+from devcluster.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.devcluster.container.credentials import DEFAULT_CAPABILITIES, bounding_set
-from tests.devcluster.go_toolchain import required_version
-from tests.devcluster.images import Image, ImageError, Registry, python_image, repository
+from devcluster.images import Image, ImageError, Registry, python_image, repository
+from devcluster.node.container.confinement import DEFAULT_CAPABILITIES, bounding_set
+from devcluster.programs.build import required_version
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.devcluster.cluster import Cluster, ClusterError, ClusterSettings
+from devcluster.cluster import Cluster, ClusterError, ClusterSettings
+from devcluster.layout import REPOSITORY, ClusterLayout
+from devcluster.lifecycle import down, remove_abandoned, up
+from devcluster.nodes import NodeSpec
+from devcluster.processes.kernel import ProcessIdentity
+from devcluster.waiting import wait_until
 from tests.devcluster.fixtures import require_machine
-from tests.devcluster.layout import REPOSITORY, ClusterLayout
-from tests.devcluster.lifecycle import down, remove_abandoned, up
-from tests.devcluster.nodes import NodeSpec
-from tests.devcluster.process_identity import ProcessIdentity
-from tests.devcluster.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 API_ONLY = ClusterSettings(control_plane_only=True, owner=os.getpid())
@@ -124,7 +124,7 @@ def _kill_first_process(name: str) -> None:
 
 
 def _command_line(*arguments: str) -> str:
-    return _output(sys.executable, "-m", "tests.devcluster", *arguments)
+    return _output(sys.executable, "-m", "devcluster", *arguments)
 
 
 def _output(*command: str) -> str:

@@ -6,8 +6,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from tests.devcluster.cli import commands
-from tests.devcluster.machine import objection
+from devcluster.__main__ import commands
+from devcluster.lifecycle import objection
 
 
 def test_other_systems_and_users_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

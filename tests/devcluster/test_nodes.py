@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.devcluster.cluster import Cluster, ClusterError
+from devcluster.cluster import Cluster, ClusterError
+from devcluster.nodes import NodeSpec
+from devcluster.waiting import wait_until
 from tests.devcluster.conftest import TOLERATE_GPU, Namespace, shell_pod
-from tests.devcluster.nodes import NodeSpec
-from tests.devcluster.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 

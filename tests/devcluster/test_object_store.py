@@ -8,8 +8,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 from mypy_boto3_s3 import S3Client
 
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.waiting import wait_until
+from devcluster.cluster import Cluster
+from devcluster.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 

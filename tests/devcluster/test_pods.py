@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.devcluster.cluster import ClusterError
+from devcluster.cluster import ClusterError
+from devcluster.images import python_image
 from tests.devcluster.conftest import RESTRICTED_CONTAINER, RESTRICTED_POD, TOLERATE_GPU, Namespace, shell_pod
-from tests.devcluster.images import python_image
 
 pytestmark = pytest.mark.cluster
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from devcluster.cloud import CLOUD_ENDPOINT
+from devcluster.cluster import Cluster
+from devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
 from examples.masks.build import build_dataset
-from tests.devcluster.cloud import IN_CLUSTER_ENDPOINT
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
 
 NAMESPACE = "e2e"
 CPU_ONLY = [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}, {"name": "OMP_NUM_THREADS", "value": "1"}]
@@ -100,7 +100,7 @@ def broken_datasets(tmp_path_factory: pytest.TempPathFactory, small_dataset: Pat
 @pytest.fixture(scope="session")
 def jobs(cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path]) -> Iterator[Jobs]:
     """The installed product."""
-    install_operator(cluster, **{"oci.endpoint": IN_CLUSTER_ENDPOINT})
+    install_operator(cluster, **{"oci.endpoint": CLOUD_ENDPOINT})
     provide_store(cluster, NAMESPACE, {"small.zip": small_dataset} | broken_datasets)
     yield Jobs(cluster)
     cluster.kubectl("delete", "mtj", "--all", "--namespace", NAMESPACE, "--cascade=foreground")

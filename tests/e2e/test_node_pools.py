@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.devcluster.cloud import Cloud, CloudSettings, start_cloud
-from tests.devcluster.cluster import Cluster
+from devcluster.cloud import Cloud, CloudSettings, start_cloud
+from devcluster.cluster import Cluster
+from devcluster.install import ORACLE_KEY_SECRET, apply, provide_oracle_key
+from devcluster.oracle.pools import PoolSettings
+from devcluster.waiting import wait_until
 from tests.devcluster.conftest import shell_pod
-from tests.devcluster.install import ORACLE_KEY_SECRET, apply, provide_oracle_key
-from tests.devcluster.waiting import wait_until
 from tests.e2e.conftest import CPU_ONLY, Jobs
-from tests.fakes.oci.pool_state import PoolSettings
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.devcluster.install import OPERATOR_NAMESPACE
+from devcluster.install import OPERATOR_NAMESPACE
 from tests.e2e.conftest import CPU_ONLY, NAMESPACE, Jobs
 
 pytestmark = pytest.mark.e2e

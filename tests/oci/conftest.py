@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from masktrain_operator.api.pool_auth import PoolAuth
+from devcluster.oracle.clock import FakeClock
+from devcluster.oracle.running import FakeOci
+from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.pools.oke import OkeNode
 from masktrain_operator.shell.oci.access import OciAccess
 from masktrain_operator.shell.oci.client import NodePools
-from tests.fakes.oci.clock import FakeClock
-from tests.fakes.oci.fixtures import POOL, fake_oci, oci_credentials
-from tests.fakes.oci.in_process import FakeOci
+from tests.devcluster.fixtures import POOL, fake_oci, oci_credentials
 
 __all__ = ["fake_oci", "oci_credentials"]
 

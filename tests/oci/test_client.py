@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from masktrain_operator.api.pool_auth import PoolAuth
-from masktrain_operator.shell.oci.access import OciAccess
+from devcluster.oracle.clock import FakeClock
+from devcluster.oracle.running import FakeOci
+from masktrain_operator.api.pool_spec import PoolAuth
+from masktrain_operator.shell.oci.access import OciAccess, OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
-from tests.fakes.oci.clock import FakeClock
-from tests.fakes.oci.fixtures import POOL
-from tests.fakes.oci.in_process import FakeOci
+from tests.devcluster.fixtures import POOL
 from tests.oci.conftest import Pool, access_to
 
 Fake = FakeOci[FakeClock]

@@ -19,15 +19,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
 
-from masktrain_operator.api.pool_auth import PoolAuth
-from masktrain_operator.shell.oci.access import OciAccess
+from devcluster.oracle.clock import FakeClock
+from devcluster.oracle.cloud import FakeCloud
+from devcluster.oracle.server import application
+from devcluster.oracle.signing import SignatureCheck
+from masktrain_operator.api.pool_spec import PoolAuth
+from masktrain_operator.shell.oci.access import OciAccess, OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
-from tests.fakes.oci.clock import FakeClock
-from tests.fakes.oci.cloud import FakeCloud
-from tests.fakes.oci.fixtures import POOL
-from tests.fakes.oci.server import application
-from tests.fakes.oci.signatures import SignatureCheck
+from tests.devcluster.fixtures import POOL
 
 REGION = "us-ashburn-1"
 NOBODY_LISTENS = "http://127.0.0.1:9"

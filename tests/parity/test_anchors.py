@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from masktrain_trainer.model.anchor_fit import box_sides, measure
+from masktrain_trainer.model.autoanchor import box_sides, measure
 from masktrain_trainer.model.graph import P5, P6
 
 from .reference_data import arrays

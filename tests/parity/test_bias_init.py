@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from masktrain_trainer.config import Architecture
-from masktrain_trainer.model.detect import Detect
-from masktrain_trainer.model.sizes import SIZES
+from masktrain_trainer.model.blocks import Detect
+from masktrain_trainer.model.graph import SIZES
 
 from .reference_data import arrays
 

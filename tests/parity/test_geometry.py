@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from masktrain_trainer.data.affine import Warp, warp_boxes, warp_image, warp_matrix, worth_keeping
-from masktrain_trainer.data.color import apply_gains
-from masktrain_trainer.data.device_finish import recolour
+from masktrain_trainer.data.augmentation import (
+    SMALLEST_OUTLINE_SHARE,
+    Warp,
+    apply_gains,
+    warp_boxes,
+    warp_image,
+    warp_matrix,
+    warp_outlines,
+    worth_keeping,
+)
 from masktrain_trainer.data.geometry import clip_boxes, scale_boxes, xywhn_to_xyxy, xyxy_to_xywh, xyxy_to_xywhn
-from masktrain_trainer.data.outlines import SMALLEST_AREA_SHARE, warp_outlines
+from masktrain_trainer.data.gpu_augmentation import recolour
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "geometry.npz")
 WARPS = [str(name) for name in REFERENCE["warp_names"]]
@@ -87,7 +94,7 @@ def test_warp_of_polygons() -> None:
     outlines = [REFERENCE[f"warp_polygon_{index}"] for index in range(3)]
     boxes = warp_outlines(outlines, warp_matrix(warp, output, output), output)
     np.testing.assert_allclose(boxes, REFERENCE["warp_polygon_boxes"], rtol=RTOL, atol=1e-9)
-    kept = worth_keeping(targets[:, 1:], boxes, warp.scale, SMALLEST_AREA_SHARE)
+    kept = worth_keeping(targets[:, 1:], boxes, warp.scale, SMALLEST_OUTLINE_SHARE)
     np.testing.assert_array_equal(kept, REFERENCE["warp_polygon_keep"])
     result = np.column_stack([targets[:, :1], boxes])[kept]
     np.testing.assert_allclose(result, REFERENCE["warp_polygon_targets"], rtol=RTOL, atol=1e-9)

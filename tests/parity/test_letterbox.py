@@ -6,9 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from masktrain_trainer.data.arrays import Size
-from masktrain_trainer.data.letterbox import Letterbox, fit_long_side, letterbox, plan_letterbox
-from masktrain_trainer.data.rectangular import letterboxed_targets, plan_rectangular
+from masktrain_trainer.data.geometry import (
+    Letterbox,
+    Size,
+    fit_long_side,
+    letterbox,
+    letterboxed_targets,
+    plan_letterbox,
+    plan_rectangular,
+)
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "letterbox.npz")
 RECT_CASES = sorted(key.removesuffix("_items") for key in REFERENCE.files if key.endswith("_items"))

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Hyperparameters
-from masktrain_trainer.model.assign import Candidates, candidates, last_match
 from masktrain_trainer.model.boxes import ciou
 from masktrain_trainer.model.graph import P5, P6
-from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.loss import Candidates, DetectionLoss, candidates, last_match
 from masktrain_trainer.model.yolo import anchors_in_strides
 
 from .reference_data import arrays, tensor

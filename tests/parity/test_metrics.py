@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from masktrain_trainer.model.boxes import pairwise_iou
-from masktrain_trainer.model.confusion import confusion_matrix
-from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics, match_detections
+from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics, confusion_matrix, match_detections
 
 from .reference_data import arrays, tensor
 

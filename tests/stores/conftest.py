@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.layout import cache
+from devcluster.oracle.object_storage import NAMESPACE, Bucket, FakeObjectStorage, serving_object_storage
+from devcluster.oracle.signing import Credentials
+from devcluster.programs import build
+from devcluster.waiting import wait_until
 from masktrain_trainer.config import SecretRef, StoreSpec
 from masktrain_trainer.stores import Store, open_store
-from tests.devcluster import binaries
-from tests.devcluster.layout import cache
-from tests.devcluster.waiting import wait_until
-from tests.fakes.oci.credentials import Credentials
-from tests.fakes.oci.object_storage import Bucket
-from tests.fakes.oci.object_storage_server import NAMESPACE, FakeObjectStorage, serving_object_storage
 
 ACCESS_KEY = "AKTESTTESTTEST"
 BUCKET = "checkpoints"
@@ -93,9 +92,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def versitygw() -> Path:
     """The built server; without it the tests are skipped, where nobody can overlook that."""
-    program = cache() / "bin" / binaries._build_key() / "versitygw"
+    program = cache() / "bin" / build._build_key() / "versitygw"
     if not program.exists():
-        sentence = "The S3 server is not built: run `python -m tests.devcluster binaries` (about 12 minutes, once)."
+        sentence = "The S3 server is not built: run `python -m devcluster binaries` (about 12 minutes, once)."
         pytest.fail(sentence) if os.environ.get("CI") == "true" else pytest.skip(sentence)
     return program
 

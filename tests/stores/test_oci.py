@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.oracle.failures import ServiceError
+from devcluster.oracle.object_storage import NAMESPACE, FakeObjectStorage, Upload
+from devcluster.oracle.signing import Credentials
 from masktrain_trainer.config import SecretRef, StoreSpec
 from masktrain_trainer.stores import Store, open_object, open_store
 from masktrain_trainer.stores.errors import StoreDenied, StoreError, StoreUnavailable
-from tests.fakes.oci.credentials import Credentials
-from tests.fakes.oci.errors import ServiceError
-from tests.fakes.oci.object_storage import Upload
-from tests.fakes.oci.object_storage_server import NAMESPACE, FakeObjectStorage
 
 from .conftest import BUCKET, write_secret
 

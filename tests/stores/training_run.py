@@ -7,7 +7,8 @@ import torch
 
 from masktrain_trainer.checkpoint.journal import read_manifests
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
-from masktrain_trainer.checkpoint.snapshot import SnapshotMeta, write_snapshot
+from masktrain_trainer.checkpoint.snapshot import write_snapshot
+from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
 from masktrain_trainer.checkpoint.spool import Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
 from masktrain_trainer.config import Keep, RunConfig

@@ -1,12 +1,20 @@
 """The spec of a GPUNodePool: one OKE node pool that the operator may grow and shrink."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from masktrain_trainer.config import Contract
 
-from .pool_auth import PoolAuth
+
+class PoolAuth(StrEnum):
+    """`InstancePrincipal`: the node it runs on; `WorkloadIdentity`: its ServiceAccount; `ConfigSecret`: an API key."""
+
+    INSTANCE_PRINCIPAL = "InstancePrincipal"
+    WORKLOAD_IDENTITY = "WorkloadIdentity"
+    CONFIG_SECRET = "ConfigSecret"  # noqa: S105 (the name of a type)
+
 
 MAX_NODES = 200
 DECIMAL_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"

@@ -1,4 +1,4 @@
-"""The MaskTrainingJob resource, version v1alpha1."""
+"""The resources MaskTrainingJob and GPUNodePool, version v1alpha1, as the API server holds them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,6 +7,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from .pool_spec import GPUNodePoolSpec
+from .pool_status import GPUNodePoolStatus
 from .spec import MaskTrainingJobSpec
 from .status import MaskTrainingJobStatus
 
@@ -37,6 +39,19 @@ class MaskTrainingJob(BaseModel):
     metadata: Metadata
     spec: MaskTrainingJobSpec
     status: MaskTrainingJobStatus = MaskTrainingJobStatus()
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """From the JSON of the API server. Raises pydantic.ValidationError if the object does not fit this version."""
+        return cls.model_validate(dict(body))
+
+
+class GPUNodePool(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    metadata: ObjectMetadata
+    spec: GPUNodePoolSpec
+    status: GPUNodePoolStatus = GPUNodePoolStatus()
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:

@@ -1,12 +1,17 @@
-"""Which attempt is the current one, and how far its gang is.
+"""Which attempt is the current one, how far its gang is, and what its rank 0 said last.
 
 The number is the highest seen anywhere: a Job that was created without the status being written counts, and so does a
-status whose Job is gone.
+status whose Job is gone. Rank 0 speaks for its attempt: it answers `/progress`, and its termination message is a
+`Progress` as JSON. That message is a hint only: it vanishes with the pod, and after a crash it is the end of the log.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_trainer.config import Progress
 
 from . import jobs, pods
 from .types import Manifest, Observed
@@ -56,3 +61,34 @@ def pods_of_attempt(observed: Observed, number: int) -> tuple[Manifest, ...]:
 def gang_is_gone(observed: Observed) -> bool:
     """Whether a new gang may start: no Job can start a pod any more, and no pod can still write or hold a GPU."""
     return all(map(jobs.is_finished, observed.jobs)) and all(map(pods.is_terminal, observed.pods))
+
+
+def rank_zero_pod(observed: Observed) -> Manifest | None:
+    """Rank 0's pod of the newest attempt that has pods; a live one before a terminal one of the same attempt."""
+    newest = max(map(jobs.attempt_number, (*observed.jobs, *observed.pods)), default=-1)
+    return newest_rank_zero(pod for pod in observed.pods if jobs.attempt_number(pod) == newest)
+
+
+def newest_rank_zero(candidates: Iterable[Manifest]) -> Manifest | None:
+    """Among pods of one attempt there can be two when its Job was deleted and made again."""
+    of_rank_zero = [pod for pod in candidates if pods.node_rank(pod) == 0]
+    return max(of_rank_zero, key=_liveliness, default=None)
+
+
+def _liveliness(pod: Manifest) -> tuple[bool, str, str]:
+    return not pods.is_terminal(pod), pod["metadata"].get("creationTimestamp", ""), pods.name(pod)
+
+
+def parse_final_progress(message: str) -> Progress | None:
+    try:
+        return Progress.model_validate_json(message)
+    except ValidationError:
+        return None
+
+
+def newest_progress(attempt: Attempt, observed: Observed) -> Progress | None:
+    """What rank 0 of the attempt said last: in its termination message, else in its last answer."""
+    pod = newest_rank_zero(attempt.pods)
+    ended = pods.termination(pod) if pod else None
+    said = [parse_final_progress(ended.message) if ended else None, observed.progress]
+    return next((progress for progress in said if progress and progress.attempt == attempt.number), None)

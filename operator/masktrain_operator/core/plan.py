@@ -11,20 +11,18 @@ from datetime import datetime
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.lifecycle import cleanup
+from masktrain_operator.core.lifecycle.ending import cause_of_end, end_at_limit, end_attempt
+from masktrain_operator.core.lifecycle.launch import Decision, launch
+from masktrain_operator.core.manifests.metadata import is_controlled_by
+from masktrain_operator.core.manifests.service import covers, service_manifest
+from masktrain_operator.core.status import transitions as statuses
+from masktrain_operator.core.status.conditions import is_finished
+from masktrain_operator.core.status.events import events_between
 
-from . import cleanup
-from . import status as statuses
 from .attempts import Attempt
-from .conditions import is_finished
-from .ending import cause_of_end, end_at_limit, end_attempt
-from .launch import LOOK_AGAIN_SECONDS, Decision, launch
-from .limits import broken_limit
-from .metadata import is_controlled_by
-from .requeue import requeue_after
-from .service_manifest import covers, service_manifest
-from .situation import Situation
-from .story import story
-from .ttl import has_expired
+from .context import Context
+from .deadlines import LOOK_AGAIN_SECONDS, broken_limit, has_expired, requeue_after
 from .types import Manifest, Observed, Plan, PlanSettings
 
 
@@ -32,19 +30,19 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     """What to do for `job` now. A job that is being deleted needs nothing: the garbage collector takes what it owns."""
     if job.metadata.deletion_timestamp is not None:
         return Plan()
-    situation = Situation(job, observed, now.replace(microsecond=0), settings)
+    situation = Context(job, observed, now.replace(microsecond=0), settings)
     decided, status = _decide(situation)
     timed = replace(decided, requeue_after=_earlier(decided.requeue_after, requeue_after(situation, status)))
     if status == situation.status:
         return timed
-    return replace(timed, status=status.to_manifest(), events=story(situation, status))
+    return replace(timed, status=status.to_manifest(), events=events_between(situation, status))
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:
     return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
-def _decide(situation: Situation) -> Decision:
+def _decide(situation: Context) -> Decision:
     if is_finished(situation.status):
         return _tidy_up(situation), statuses.observed_generation(situation)
     if _service_is_not_ours(situation):
@@ -54,7 +52,7 @@ def _decide(situation: Situation) -> Decision:
     return replace(decided, apply=_service(situation), delete=tuple(deletions)), status
 
 
-def _advance(situation: Situation, status: MaskTrainingJobStatus) -> Decision:
+def _advance(situation: Context, status: MaskTrainingJobStatus) -> Decision:
     """The attempt's next step."""
     attempt = situation.attempt
     if attempt is not None and attempt.is_complete:
@@ -69,7 +67,7 @@ def _advance(situation: Situation, status: MaskTrainingJobStatus) -> Decision:
     return _go_on(situation, status, attempt)
 
 
-def _go_on(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt) -> Decision:
+def _go_on(situation: Context, status: MaskTrainingJobStatus, attempt: Attempt) -> Decision:
     """An attempt that has not ended. If its Job is gone, someone deleted it: it is made again, under its own name."""
     if attempt.job is None:
         return launch(situation, status, attempt.number)
@@ -77,7 +75,7 @@ def _go_on(situation: Situation, status: MaskTrainingJobStatus, attempt: Attempt
     return Plan(delete=old), statuses.starting_or_running(situation, status, attempt)
 
 
-def _tidy_up(situation: Situation) -> Plan:
+def _tidy_up(situation: Context) -> Plan:
     """After the end: nothing may go on, and after a while nothing is left."""
     if has_expired(situation.job, situation.status, situation.now):
         deletions = (*cleanup.everything(situation), *cleanup.stuck_pods(situation))
@@ -86,12 +84,12 @@ def _tidy_up(situation: Situation) -> Plan:
     return Plan(delete=tuple(dict.fromkeys(deletions)))
 
 
-def _service_is_not_ours(situation: Situation) -> bool:
+def _service_is_not_ours(situation: Context) -> bool:
     service = situation.observed.service
     return service is not None and not is_controlled_by(service, situation.job.metadata.uid)
 
 
-def _blocked_by_service(situation: Situation) -> Decision:
+def _blocked_by_service(situation: Context) -> Decision:
     """Without the Service the pods would have no names; taking over someone else's would break theirs."""
     message = (
         f"A Service called {situation.job.metadata.name} stands in the way and is not this job's: "
@@ -101,7 +99,7 @@ def _blocked_by_service(situation: Situation) -> Decision:
     return Plan(requeue_after=LOOK_AGAIN_SECONDS), status
 
 
-def _service(situation: Situation) -> tuple[Manifest, ...]:
+def _service(situation: Context) -> tuple[Manifest, ...]:
     wanted = service_manifest(situation.job)
     live = situation.observed.service
     return () if live is not None and covers(live, wanted) else (wanted,)

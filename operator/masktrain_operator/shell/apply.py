@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
+from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.types import Deletion, Manifest, Plan
 
-from .client import KubernetesClient
-from .known_objects import KnownObjects
-from .ownership import controller_uid
-from .resources import BY_NAME, JOBS
+from .caches import KnownObjects
+from .client import BY_NAME, JOBS, KubernetesClient
 from .work_queue import RetryAfter
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The connection to the API server: credentials, retries, and plain dictionaries in and out.
+"""The connection to the API server: the kinds it is asked for, credentials, retries, and plain dictionaries in and out.
 
 The dynamic client is given the few kinds it needs instead of discovering all of them, so that it starts with no
 requests and keeps no cache file.
@@ -6,18 +6,61 @@ requests and keeps no cache file.
 
 import os
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
+import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
 from kubernetes.aio.dynamic import DynamicClient, Resource
 from kubernetes.aio.dynamic.exceptions import DynamicApiError, NotFoundError
 from kubernetes.aio.utils import retry
 
-from masktrain_operator.api.labels import FIELD_MANAGER
+from masktrain_operator.api import labels
+from masktrain_operator.api.labels import CRD_NAME, FIELD_MANAGER, POOL_CRD_NAME
 from masktrain_operator.core.types import Deletion, Manifest
 
-from .resources import BY_NAME, PODS, ResourceKind
+
+@dataclass(frozen=True)
+class ResourceKind:
+    """One kind. `selector` limits what is listed and watched to objects of ours."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    selector: str = ""
+    subresources: tuple[str, ...] = ()
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+OWNED: Final = labels.JOB_UID_LABEL
+TRAINING_JOBS: Final = ResourceKind(labels.GROUP, labels.VERSION, labels.KIND, labels.PLURAL, subresources=("status",))
+JOBS: Final = ResourceKind("batch", "v1", "Job", "jobs", OWNED)
+PODS: Final = ResourceKind("", "v1", "Pod", "pods", OWNED)
+SERVICES: Final = ResourceKind("", "v1", "Service", "services", OWNED)
+EVENTS: Final = ResourceKind("", "v1", "Event", "events")
+
+LEASES: Final = ResourceKind("coordination.k8s.io", "v1", "Lease", "leases")
+SECRETS: Final = ResourceKind("", "v1", "Secret", "secrets")
+NODE_POOLS: Final = ResourceKind(
+    labels.GROUP, labels.VERSION, labels.POOL_KIND, labels.POOL_PLURAL, subresources=("status",), namespaced=False
+)
+NODES: Final = ResourceKind("", "v1", "Node", "nodes", namespaced=False)
+PRIORITY_CLASSES: Final = ResourceKind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False)
+
+WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
+WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES)
+"""Cluster-wide; only an operator that may manage node pools may read them."""
+BY_NAME: Final = {
+    (kind.api_version, kind.kind): kind for kind in (*WATCHED, *WATCHED_FOR_POOLS, EVENTS, LEASES, SECRETS)
+}
+
 
 REQUEST_TIMEOUT_SECONDS = 30
 CONNECTIONS = 32
@@ -134,3 +177,16 @@ def _resource(client: DynamicClient, kind: ResourceKind) -> Resource:
 
 def _plain(_: object, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
+
+
+CONNECTION_ERRORS: Final = (ApiError, ConfigException, aiohttp.ClientError, TimeoutError, OSError)
+
+
+def refusal_sentence(error: Exception) -> str:
+    match error:
+        case NotFoundError():
+            return f"The cluster lacks CustomResourceDefinition {CRD_NAME} or {POOL_CRD_NAME}; install the chart's."
+        case ApiError():
+            return f"The API server refused: {api_message(error)}"
+        case _:
+            return f"The API server cannot be reached: {str(error) or type(error).__name__}"

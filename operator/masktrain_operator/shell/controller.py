@@ -12,27 +12,33 @@ from typing import Any
 import aiohttp
 
 from masktrain_operator.core.types import Manifest
+from masktrain_operator.shell.oci.client import PoolClients
+from masktrain_operator.shell.pools.pool_cache import PoolCache
 
 from .apply import Applier
-from .client import ApiError, KubernetesClient, connect
+from .caches import KnownObjects, owner_uid
+from .client import (
+    CONNECTION_ERRORS,
+    NODE_POOLS,
+    WATCHED_FOR_POOLS,
+    ApiError,
+    KubernetesClient,
+    ResourceKind,
+    connect,
+    refusal_sentence,
+)
 from .events import EventRecorder
-from .known_objects import KnownObjects, owner_uid
 from .lease import renew_for_ever
 from .metrics import ClusterCollector, Metrics, serve_metrics
 from .observe import Observer
 from .pools.apply_pool import PoolApplier
-from .pools.board import PoolBoard
-from .pools.clients import PoolClients
 from .pools.observe_pool import PoolObserver
 from .pools.reconcile_pool import PoolReconciler
 from .progress import ProgressReader
 from .reconcile import Reconciler
-from .refusals import REFUSALS, sentence
-from .resources import NODE_POOLS, WATCHED_FOR_POOLS, ResourceKind
 from .settings import Settings
-from .status_writer import StatusWriter
+from .status_writer import StatusWriter, WriteRate
 from .work_queue import WorkQueue
-from .write_rate import WriteRate
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +61,7 @@ class Controller:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known = KnownObjects(with_pools=settings.node_pools)
-        self._board = PoolBoard(self._known, lambda: datetime.now(UTC))
+        self._board = PoolCache(self._known, lambda: datetime.now(UTC))
         self._metrics = Metrics()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = AsyncExitStack()
@@ -64,9 +70,9 @@ class Controller:
         """Fill the caches, then start working. Raises CannotStart with a sentence; it may be called again then."""
         try:
             await self._start()
-        except REFUSALS as error:
+        except CONNECTION_ERRORS as error:
             await self.stop()
-            raise CannotStart(sentence(error)) from None
+            raise CannotStart(refusal_sentence(error)) from None
 
     async def _start(self) -> None:
         self._tasks.clear()
@@ -169,7 +175,7 @@ class Controller:
             try:
                 await self._resync()
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                logger.warning("The periodic listing failed and will be repeated. %s", sentence(error))
+                logger.warning("The periodic listing failed and will be repeated. %s", refusal_sentence(error))
 
     async def _resync(self) -> None:
         """Correct the caches and look at every job anew: the repair of whatever a watch missed."""

@@ -1,4 +1,4 @@
-"""Tells the story of a job or a node pool as Kubernetes Events, the part of it that `kubectl describe` shows."""
+"""Writes the events of a job or a node pool as Kubernetes Events, which `kubectl describe` shows."""
 
 import hashlib
 import logging
@@ -9,8 +9,7 @@ from kubernetes.aio.dynamic.exceptions import ConflictError
 from masktrain_operator.api.labels import FIELD_MANAGER
 from masktrain_operator.core.types import Event, Manifest
 
-from .client import ApiError, KubernetesClient, api_message
-from .resources import EVENTS
+from .client import EVENTS, ApiError, KubernetesClient, api_message
 
 logger = logging.getLogger(__name__)
 

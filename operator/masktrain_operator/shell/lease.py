@@ -12,8 +12,7 @@ import aiohttp
 
 from masktrain_operator.core.types import Manifest
 
-from .client import ApiError, KubernetesClient, api_message
-from .resources import LEASES
+from .client import LEASES, ApiError, KubernetesClient, api_message
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from masktrain_operator.core.types import Manifest
 
-from .known_objects import KnownObjects
+from .caches import KnownObjects
 from .work_queue import Reconcile, RetryAfter, WorkQueue
 
 PREFIX = "masktrain_operator"

@@ -3,24 +3,23 @@
 from collections import defaultdict
 from dataclasses import replace
 
+from masktrain_operator.core.attempts import rank_zero_pod
 from masktrain_operator.core.jobs import is_finished
+from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.pods import node_name
-from masktrain_operator.core.rank_zero import rank_zero_pod
 from masktrain_operator.core.types import Manifest, Observed
+from masktrain_operator.shell.pools.pool_cache import PoolCache
 
-from .client import KubernetesClient
-from .known_objects import KnownObjects
-from .ownership import controller_uid
-from .pools.board import PoolBoard
+from .caches import KnownObjects
+from .client import JOBS, SERVICES, KubernetesClient
 from .progress import ProgressReader
-from .resources import JOBS, SERVICES
 
 
 class Observer:
     """Reads the caches; asks the API server only for what no watch of ours shows: objects of others."""
 
     def __init__(
-        self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader, board: PoolBoard
+        self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader, board: PoolCache
     ) -> None:
         self._board = board
         self._known = known

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from masktrain_operator.api.conditions import ConditionType
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.types import Event, Manifest, Plan, PlanSettings
 
 from .apply import Applier
+from .caches import KnownObjects
 from .client import ApiError, api_message
 from .events import EventRecorder
-from .known_objects import KnownObjects
 from .observe import Observer
 from .status_writer import StatusWriter
-from .unparsable import REASON, sentence, stalled_status
 from .work_queue import ReconcileError, RetryAfter
 
 
@@ -98,7 +98,7 @@ class Reconciler:
 
     async def _report_unparsable(self, training_job: Manifest, error: ValidationError) -> None:
         if await self._status.write(training_job, stalled_status(training_job, error, self._now())):
-            await self._events.record(training_job, Event("Warning", REASON, sentence(error)))
+            await self._events.record(training_job, Event("Warning", INVALID_SPEC, unreadable_sentence(error)))
 
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)
@@ -111,3 +111,35 @@ def _condition_states(status: Manifest) -> set[tuple[str, str]]:
 
 def _display_name(training_job: Manifest) -> str:
     return f"{training_job['metadata']['namespace']}/{training_job['metadata']['name']}"
+
+
+INVALID_SPEC = "InvalidSpec"
+
+
+def stalled_status(training_job: Manifest, error: ValidationError, now: datetime) -> Manifest:
+    """The resource's status with a Stalled condition that says in one sentence which field is wrong.
+
+    Everything else is left as it is: a job that an older operator started goes on under its own Job.
+    """
+    status = training_job.get("status", {})
+    conditions = status.get("conditions", [])
+    before: Manifest = next((condition for condition in conditions if condition["type"] == ConditionType.STALLED), {})
+    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stalled = {
+        "type": ConditionType.STALLED.value,
+        "status": "True",
+        "reason": INVALID_SPEC,
+        "message": unreadable_sentence(error),
+        "observedGeneration": training_job["metadata"].get("generation", 1),
+        "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == "True" else moment,
+    }
+    others = [condition for condition in conditions if condition["type"] != ConditionType.STALLED]
+    return {**status, "conditions": [*others, stalled]}
+
+
+def unreadable_sentence(error: ValidationError) -> str:
+    """The first finding, and how many there are."""
+    first, *more = error.errors(include_url=False, include_input=False)
+    field = ".".join(str(part) for part in first["loc"])
+    rest = f" ({len(more)} more findings)" if more else ""
+    return f"The operator cannot work with {field}: {first['msg']}{rest}; correct it, or use an operator that knows it."

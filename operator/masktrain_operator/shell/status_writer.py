@@ -1,17 +1,55 @@
-"""Writes the status of one kind of object: once per change, on the object that the plan was made from."""
+"""Writes the status of one kind of object: once per change, on the object that the plan was made from.
 
-from collections.abc import Callable
+What is written is the smallest merge patch, and writes that only report progress are capped over all jobs.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
 from masktrain_operator.core.types import Manifest
 
-from .client import KubernetesClient
-from .known_objects import KnownObjects
-from .merge_patch import merge_patch
-from .resources import TRAINING_JOBS, ResourceKind
+from .caches import KnownObjects
+from .client import TRAINING_JOBS, KubernetesClient, ResourceKind
 from .work_queue import RetryAfter
-from .write_rate import WriteRate
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys to set, and None for keys to remove. Empty if both are equal. Lists are replaced whole."""
+    removed = {key: None for key in old if key not in new}
+    changed = {key: _change(old.get(key), value) for key, value in new.items() if key not in old or old[key] != value}
+    return removed | changed
+
+
+def _change(old: Any, new: Any) -> Any:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return merge_patch(old, new)
+    return new
+
+
+class WriteRate:
+    """Hands out evenly spaced slots. A key that was told to wait keeps its slot, so that none is starved."""
+
+    def __init__(self, per_second: float) -> None:
+        self._spacing = 1.0 / per_second
+        self._next_slot = 0.0
+        self._slots: dict[str, float] = {}
+
+    def wait_seconds(self, key: str, now: float) -> float:
+        """0 if the key may write now; else the seconds after which it should ask again."""
+        slot = self._slots.pop(key, None)
+        if slot is None:
+            slot = max(now, self._next_slot)
+            self._next_slot = slot + self._spacing
+        if slot <= now:
+            return 0.0
+        self._slots[key] = slot
+        return slot - now
+
+    def forget(self, key: str) -> None:
+        self._slots.pop(key, None)
+
 
 PROGRESS_FIELDS = frozenset({"progress"})
 """Parts of the status that may be late; a change of anything else is written at once."""

@@ -12,19 +12,19 @@ import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from devcluster.cluster import Cluster
+from devcluster.layout import REPOSITORY
+from devcluster.oracle.clock import FakeClock
+from devcluster.oracle.pools import PoolSettings
+from devcluster.oracle.running import running
+from devcluster.oracle.signing import Credentials
 from tests.api import chart
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.kills import Kills
 from tests.api.pools.machines import Machines
 from tests.api.pools.operator_life import Client
 from tests.api.pools.world import PoolWorld
-from tests.devcluster.cluster import Cluster
-from tests.devcluster.layout import REPOSITORY
-from tests.fakes.oci.clock import FakeClock
-from tests.fakes.oci.credentials import Credentials
-from tests.fakes.oci.fixtures import oci_credentials
-from tests.fakes.oci.in_process import running
-from tests.fakes.oci.pool_state import PoolSettings
+from tests.devcluster.fixtures import oci_credentials
 
 __all__ = ["oci_credentials"]
 

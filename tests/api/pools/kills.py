@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-from masktrain_operator.api.gpu_node_pool import GPUNodePool
+from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.shell.client import KubernetesClient
-from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
-from masktrain_operator.shell.pools.clients import PoolClients
+from masktrain_operator.shell.oci.access import OciError, OciErrorKind
+from masktrain_operator.shell.oci.client import NodePools, PoolClients
 
 CHANGES = ("resize", "delete_node")
 READS_KILLED = 5

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from devcluster.oracle.clock import Clock, rfc3339
+from devcluster.oracle.pools import Node
 from masktrain_operator.api import labels
 from tests.api.pools.api_server import ApiServer
-from tests.fakes.oci.clock import Clock, rfc3339
-from tests.fakes.oci.pool_state import Node
 
 NODES = "/api/v1/nodes"
 GPU = "nvidia.com/gpu"

@@ -4,16 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from masktrain_operator.core.types import Manifest
-from masktrain_operator.shell.client import KubernetesClient
+from masktrain_operator.shell.caches import KnownObjects
+from masktrain_operator.shell.client import NODE_POOLS, NODES, KubernetesClient, ResourceKind
 from masktrain_operator.shell.events import EventRecorder
-from masktrain_operator.shell.known_objects import KnownObjects
 from masktrain_operator.shell.pools.apply_pool import PoolApplier
-from masktrain_operator.shell.pools.board import PoolBoard
 from masktrain_operator.shell.pools.observe_pool import PoolObserver
+from masktrain_operator.shell.pools.pool_cache import PoolCache
 from masktrain_operator.shell.pools.reconcile_pool import PoolReconciler
-from masktrain_operator.shell.resources import NODE_POOLS, NODES, ResourceKind
-from masktrain_operator.shell.status_writer import StatusWriter
-from masktrain_operator.shell.write_rate import WriteRate
+from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
 from tests.api.pools.kills import Executioner, MortalClients
 
 
@@ -45,7 +43,7 @@ class OperatorLife:
 
         self._client, self._namespace = client, namespace
         self.known = KnownObjects()
-        self.board = PoolBoard(self.known, now)
+        self.board = PoolCache(self.known, now)
         self._clients = MortalClients(client, namespace, endpoint, executioner)
         self.reconcile = PoolReconciler(
             client=client,

@@ -6,10 +6,10 @@ from typing import Any
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.job_manifest import job_manifest
+from masktrain_operator.core.manifests.job import job_manifest
 from masktrain_operator.core.pools.admission import Placement
 from masktrain_operator.core.types import PlanSettings
-from masktrain_operator.shell.pools.board import PoolBoard
+from masktrain_operator.shell.pools.pool_cache import PoolCache
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.machines import GPU, NODES
 from tests.api.training_jobs import training_job
@@ -61,7 +61,7 @@ class Workload:
             self._api.merge(f"{self._core}/pods/{pod}/status", {"status": {"phase": "Succeeded"}})
         self._api.delete(f"{self._training_jobs}/{name}")
 
-    def start(self, board: PoolBoard) -> None:
+    def start(self, board: PoolCache) -> None:
         """Make the batch Jobs of gangs whose nodes are all there, and bind what can be bound."""
         placements = board.admissions().placements
         for job in self.jobs.values():

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from devcluster.oracle.clock import FakeClock
+from devcluster.oracle.pools import Node, Pool
+from devcluster.oracle.running import FakeOci
 from masktrain_operator.api import labels
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
 from tests.api.pools.api_server import ApiServer
@@ -13,9 +16,6 @@ from tests.api.pools.kills import Executioner, Killed, Kills
 from tests.api.pools.machines import NODES, Machines
 from tests.api.pools.operator_life import Client, OperatorLife
 from tests.api.pools.workload import RunningJob, Workload
-from tests.fakes.oci.clock import FakeClock
-from tests.fakes.oci.in_process import FakeOci
-from tests.fakes.oci.pool_state import Node, Pool
 
 POOLS = f"/apis/{labels.API_VERSION}/{labels.POOL_PLURAL}"
 SECRET = "oci-api-key"

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from tests.devcluster.binaries import program_paths
-from tests.devcluster.layout import REPOSITORY
+from devcluster.layout import REPOSITORY
+from devcluster.programs.build import program_paths
 
 NAME = "masktrain-operator"
 CHART = REPOSITORY / "charts" / NAME

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from devcluster.layout import REPOSITORY
 from masktrain_operator.api.labels import CRD_NAME, NODE_POOL_LABEL, POOL_CRD_NAME
 from masktrain_operator.shell.settings import Settings
-from tests.devcluster.layout import REPOSITORY
 from tests.unit.chart.rendering import CHART, NAME, OPERATOR_NAMESPACE, helm, one, render, template
 
 

@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.capacity import Capacity, NodeRate
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pods import is_terminal
-from masktrain_operator.core.types import Deletion, Event, Manifest, Observed, Plan
+from masktrain_operator.core.types import Capacity, Deletion, Event, Manifest, NodeRate, Observed, Plan
 from masktrain_trainer.config import Progress
 from tests.unit.operator.manifests import NOW, SETTINGS, ended_pod, job_body, pod
 

@@ -12,10 +12,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from masktrain_trainer.config import TrainingSpec
-from masktrain_trainer.data.cache import create_cache, save_index, store_image
-from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split
-from masktrain_trainer.model.average_precision import CONFIDENCES
-from masktrain_trainer.model.metrics import IOU_THRESHOLDS, DetectionMetrics, DetectionStatistics, curves_by_class
+from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, create_cache, save_index, store_image
+from masktrain_trainer.model.metrics import (
+    CONFIDENCES,
+    IOU_THRESHOLDS,
+    DetectionMetrics,
+    DetectionStatistics,
+    curves_by_class,
+)
 from masktrain_trainer.report.build import build_report
 from masktrain_trainer.report.data_pictures import draw_data_pictures
 from masktrain_trainer.report.evaluation import (

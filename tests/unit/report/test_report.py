@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masktrain_trainer.detect.draw import LabelledBox, class_colour, draw_boxes
+from masktrain_trainer.predict.drawing import LabelledBox, class_colour, draw_boxes
 from masktrain_trainer.report.build import build_report
 from masktrain_trainer.report.evaluation import Evaluation
 from masktrain_trainer.report.html import render_report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from masktrain_trainer.config import Architecture, TrainingSpec
-from masktrain_trainer.data.summary import TrainingStatistics
+from masktrain_trainer.data.prepared import TrainingStatistics
 from masktrain_trainer.report.evaluation import ClassScores, Evaluation
 from masktrain_trainer.report.html import render_report
 from masktrain_trainer.train.advice import advice

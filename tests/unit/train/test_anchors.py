@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from masktrain_trainer.config import Architecture, TrainingSpec
-from masktrain_trainer.data.cache import save_index
-from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split
+from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, save_index
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.anchors import suit_anchors, training_sides
 from masktrain_trainer.train.distributed import Ranks

@@ -14,7 +14,7 @@ from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
 from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.initialise import agreed, initial_state, transfer
-from tests.unit.weights import yolov5_files
+from tests.unit.trainer.weights import yolov5_files
 
 from .contexts import context
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Keep
 from masktrain_trainer.stores import Store
+from masktrain_trainer.weights.load import load_model_file
 
 from .fetch import fetch_problem
 from .journal import read_manifests
 from .keys import BEST_FILE, MODEL_FILE, RESULT_FILE, Fence, JobKeys
-from .load import load_model_file
 from .manifest import Manifest, models_best_first
 from .publish import reference, refuse_if_fenced
 from .result import Result, read_result

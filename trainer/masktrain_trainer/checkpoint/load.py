@@ -32,7 +32,7 @@ class ModelFile:
 
 def load_model_file(path: Path) -> ModelFile:
     """Read a best.pt. Raises ValueError with one sentence if it is not one."""
-    document = _load(path, MODEL_FORMAT)
+    document = load_document(path, MODEL_FORMAT)
     missing = [field.name for field in fields(ModelFile) if field.name not in document]
     if missing:
         raise ValueError(f"{path} is an incomplete best.pt of MaskTrain: it lacks {', '.join(missing)}.")
@@ -47,10 +47,10 @@ def load_state(path: Path, *, mapped: bool = False) -> dict[str, Any]:
 
     Raises ValueError with one sentence if it is not one.
     """
-    return _load(path, STATE_FORMAT, mapped=mapped)
+    return load_document(path, STATE_FORMAT, mapped=mapped)
 
 
-def _load(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
+def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
     loaded = _load_plain(path, mapped)
     document: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
     found = document.get("format")

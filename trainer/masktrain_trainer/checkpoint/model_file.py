@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .load import MODEL_FORMAT
+from masktrain_trainer.weights.load import MODEL_FORMAT
+
 from .snapshot import UnusableSnapshot
 from .snapshot_meta import SnapshotMeta
 

@@ -35,7 +35,8 @@ from .restore import open_checkpoint_store
 from .retention import discard_unfinished
 from .serialise import save
 from .settle import Standing, settle
-from .snapshot import SnapshotMeta, UnusableSnapshot, read_snapshot
+from .snapshot import UnusableSnapshot, read_snapshot
+from .snapshot_meta import SnapshotMeta
 from .spool import Spool
 from .status import UploaderStatus
 

@@ -1,10 +1,16 @@
-"""`masktrain models`: what there is to choose from."""
+"""Commands on models: `models`, `val`, `detect` and `export`."""
 
 import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from masktrain_trainer.local.published import PUBLISHED, RELEASE, PublishedCheckpoint
+from masktrain_trainer.config import ExitCode
+from masktrain_trainer.weights.sources import PUBLISHED, RELEASE, PublishedCheckpoint
+
+from .exit_codes import exit_on_error
 
 
 @click.command()
@@ -14,7 +20,7 @@ def models(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_document(checkpoint) for checkpoint in PUBLISHED], indent=2))
         return
-    _print_table()
+    _print_models()
 
 
 def _document(checkpoint: PublishedCheckpoint) -> dict[str, object]:
@@ -28,7 +34,7 @@ def _document(checkpoint: PublishedCheckpoint) -> dict[str, object]:
     }
 
 
-def _print_table() -> None:
+def _print_models() -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -46,3 +52,122 @@ def _print_table() -> None:
         )
         table.add_row(row.architecture.value, *numbers, row.url.removeprefix(f"{RELEASE}/"))
     Console().print(table)
+
+
+if TYPE_CHECKING:
+    from masktrain_trainer.local.evaluate import Scores
+
+
+@click.command()
+@click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
+@click.option("--data", required=True, help="The data set: a folder, a zip, or a URI.")
+@click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def val(
+    *,
+    weights: str,
+    data: str,
+    split: str,
+    image_size: int | None,
+    batch_size: int,
+    endpoint: str | None,
+    as_json: bool,
+) -> None:
+    """Evaluate a checkpoint: precision, recall and mAP of every class, and the speed."""
+    from masktrain_trainer.local.evaluate import EvaluationOptions, evaluate  # noqa: PLC0415
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    with exit_on_error("val"):
+        scores = evaluate(EvaluationOptions(weights, data, split, image_size, batch_size, endpoint), say)
+        for sentence in scores.skipped:
+            say(sentence)
+        if as_json:
+            click.echo(json.dumps(scores.document(), indent=2))
+        else:
+            _print_scores(scores)
+
+
+def _print_scores(scores: "Scores") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table()
+    table.add_column("class")
+    for name in ("images", "labels", "P", "R", "mAP50", "mAP50-95"):
+        table.add_column(name, justify="right")
+    for row in (scores.overall, *scores.classes):
+        numbers = (row.precision, row.recall, row.map50, row.map50_95)
+        table.add_row(Text(row.name), str(row.images), str(row.labels), *(f"{number:.3f}" for number in numbers))
+    console = Console()
+    console.print(table)
+    speed = ", ".join(f"{part} {milliseconds:.1f} ms" for part, milliseconds in scores.milliseconds.items())
+    console.print(f"{speed} per image at {scores.image_size} px on {scores.device}", highlight=False)
+
+
+@click.command()
+@click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="An image, or a folder of images.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pictures with boxes.")
+@click.option("--confidence", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Least confidence.")
+@click.option(
+    "--iou", default=0.45, show_default=True, type=click.FloatRange(0, 1), help="IoU at which NMS drops a box."
+)
+@click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
+def detect(
+    *,
+    weights: str,
+    source: Path,
+    output: Path,
+    confidence: float,
+    iou: float,
+    image_size: int | None,
+    endpoint: str | None,
+) -> None:
+    """Find objects in images and draw boxes around them."""
+    from masktrain_trainer.detect.command import DetectionError, run_detection  # noqa: PLC0415
+    from masktrain_trainer.predict.predictor import DetectionOptions  # noqa: PLC0415
+
+    options = DetectionOptions(confidence=confidence, iou=iou, image_size=image_size)
+    try:
+        for line in run_detection(weights, source, output, options, endpoint):
+            click.echo(line)
+    except DetectionError as error:
+        click.echo(f"masktrain detect: {error}", err=True)
+        sys.exit(ExitCode.USER_ERROR)
+
+
+@click.command()
+@click.argument("weights")
+@click.option("--format", "to", required=True, metavar="[yolov5|onnx]", help="The kind of file.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file [default: named after the weights, here].")
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    help="onnx: side in pixels [default: as trained].",
+)
+@click.option("--half", is_flag=True, help="onnx: float16 weights and input; yolov5 files always are.")
+@click.option("--dynamic", is_flag=True, help="onnx: any number of images, of any size that suits the stride.")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
+def export(
+    *,
+    weights: str,
+    to: str,
+    output: Path | None,
+    image_size: int | None,
+    half: bool,
+    dynamic: bool,
+    endpoint: str | None,
+) -> None:
+    """Write WEIGHTS, a best.pt or a .pt of YOLOv5 (a file, or an s3:// or oci:// URI), as a file of YOLOv5 or ONNX."""
+    from masktrain_trainer.export.command import run_export  # noqa: PLC0415
+    from masktrain_trainer.export.onnx import OnnxOptions  # noqa: PLC0415
+
+    with exit_on_error("export"):
+        click.echo(run_export(weights, to, output, OnnxOptions(image_size, half, dynamic), endpoint))

@@ -1,23 +1,69 @@
-"""The trainer's side of the processes that make batches.
+"""Processes that make training batches: the trainer's side, and the program that they run.
 
-They are started afresh, not forked: forking a process that runs CUDA or communication threads is not safe, and `spawn`
-would load torch into each. Their memory is anonymous, so the size of /dev/shm does not limit it. They end when the
-trainer does, however it does.
+    python -m masktrain_trainer.data.batch_workers PIPE MEMORY
+
+PIPE and MEMORY are inherited file descriptors: pixels go back through MEMORY, the rest through PIPE, whose end also
+ends the process. It never imports torch, so it starts in a fraction of a second and stays small. Workers are started
+afresh, not forked: forking a process that runs CUDA or communication threads is not safe, and `spawn` would load torch
+into each. Their memory is anonymous, so the size of /dev/shm does not limit it.
 """
 
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
+import signal
 import subprocess
 import sys
 import weakref
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
-from .batch_maker import BatchMaker, Made, Pixels, Request
-from .batch_worker import map_slots
+import cv2
+import numpy as np
+
+from .dataset import BatchRequest, CollatedBatch, Collator, Pixels
+
+
+def map_slots(memory: int, slots: int, size: int) -> list[Pixels]:
+    """The shared memory behind a file descriptor as `slots` arrays of `size` bytes."""
+    flat = np.frombuffer(mmap.mmap(memory, slots * size), np.uint8)
+    return list(flat.reshape(slots, size))
+
+
+def serve(pipe: Connection, memory: int) -> None:
+    """Receive (maker, slots, bytes of a slot), then answer (request, slot) until the other end is closed.
+
+    An answer is the batch without its pixels, which are in the slot, or the exception that prevented it.
+    """
+    try:
+        maker, count, size = pipe.recv()
+        slots = map_slots(memory, count, size)
+        while True:
+            request, slot = pipe.recv()
+            pipe.send(_answer(maker, request, slots[slot]))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _answer(maker: Collator, request: BatchRequest, pixels: Pixels) -> CollatedBatch | Exception:
+    try:
+        return maker.make(request, pixels)
+    except Exception as error:
+        return error
+
+
+def main() -> None:
+    """Signals are for the trainer, which ends its workers itself."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    pipe, memory = map(int, sys.argv[1:])
+    serve(Connection(pipe), memory)
+
 
 BATCHES_AHEAD = 2
 """Batches that every worker makes in advance, besides the one it hands over."""
@@ -30,12 +76,12 @@ class LoaderDied(RuntimeError):
 class BatchWorkers:
     """Worker processes that answer requests in order, a few batches ahead."""
 
-    def __init__(self, maker: BatchMaker, *, workers: int, batch_images: int) -> None:
+    def __init__(self, maker: Collator, *, workers: int, batch_images: int) -> None:
         size = maker.bytes_for(batch_images)
         self._workers = [_Worker(maker, BATCHES_AHEAD + 1, size) for _ in range(workers)]
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
-    def answers(self, requests: Iterator[Request]) -> Iterator[tuple[Pixels, Made]]:
+    def answers(self, requests: Iterator[BatchRequest]) -> Iterator[tuple[Pixels, CollatedBatch]]:
         """The batches that are asked for, each after the pixels that it uses, which are valid until the next is asked
         for. One stream at a time, to its end.
         """
@@ -59,11 +105,11 @@ class BatchWorkers:
 class _Worker:
     """One process, the trainer's end of its pipe, and the memory shared with it."""
 
-    def __init__(self, maker: BatchMaker, slots: int, size: int) -> None:
+    def __init__(self, maker: Collator, slots: int, size: int) -> None:
         self._pipe, remote = Pipe()
         memory = os.memfd_create("masktrain-batches")
         os.truncate(memory, slots * size)
-        command = [sys.executable, "-m", "masktrain_trainer.data.batch_worker", str(remote.fileno()), str(memory)]
+        command = [sys.executable, "-m", "masktrain_trainer.data.batch_workers", str(remote.fileno()), str(memory)]
         self._process = subprocess.Popen(
             command,
             pass_fds=(remote.fileno(), memory),
@@ -75,13 +121,13 @@ class _Worker:
         remote.close()
         self._pipe.send((maker, slots, size))
 
-    def ask(self, request: Request, slot: int) -> None:
+    def ask(self, request: BatchRequest, slot: int) -> None:
         try:
             self._pipe.send((request, slot))
         except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
 
-    def answer(self, slot: int) -> tuple[Pixels, Made]:
+    def answer(self, slot: int) -> tuple[Pixels, CollatedBatch]:
         try:
             answer = self._pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -108,3 +154,7 @@ def _stop_all(workers: list[_Worker]) -> None:
         worker.hang_up()
     for worker in workers:
         worker.wait()
+
+
+if __name__ == "__main__":
+    main()

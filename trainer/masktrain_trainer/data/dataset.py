@@ -1,24 +1,41 @@
-"""Training samples: the same (seed, epoch, index) gives the same pixels and boxes, wherever it is asked."""
+"""Training samples and their collation: the same (seed, epoch, index) gives the same pixels and boxes wherever it is
+asked, and a batch is bytes, finished images or the canvases that a GPU renders them from.
+
+No torch in here: loader processes start in a fraction of a second because they never import it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from masktrain_trainer.config import Hyperparameters
 
-from .affine import Warp, warp_boxes, warp_matrix, worth_keeping
-from .arrays import Boxes, Image, Size, Targets
-from .cache import CachedImages
-from .color import draw_gains
-from .draft import Canvas, Draft, finish
-from .flip import flip_targets
-from .geometry import CLIP_EPSILON, xywhn_to_xyxy, xyxy_to_xywhn
-from .letterbox import letterbox, plan_letterbox
-from .mosaic import draw_centre, lay_tiles, mosaic_boxes, paint, seen_region
-from .outlines import SMALLEST_AREA_SHARE, Outline, place, warp_outlines
-from .prepared import PreparedDataset
+from .augmentation import (
+    SMALLEST_OUTLINE_SHARE,
+    Canvas,
+    LazySample,
+    Outline,
+    Warp,
+    draw_centre,
+    draw_gains,
+    finish,
+    flip_targets,
+    lay_tiles,
+    mosaic_boxes,
+    paint_mosaic,
+    place_outlines,
+    seen_region,
+    warp_boxes,
+    warp_matrix,
+    warp_outlines,
+    worth_keeping,
+)
+from .geometry import CLIP_EPSILON, Boxes, Image, Size, Targets, letterbox, plan_letterbox, xywhn_to_xyxy, xyxy_to_xywhn
+from .prepared import CachedImages, PreparedDataset
 
 MIXUP_BETA = 32.0
 """Of YOLOv5's Beta(32, 32): both images show, at about half strength."""
@@ -54,7 +71,7 @@ class TrainDataset:
         """How many a draft has at most."""
         return 2 if self._hyperparameters.mixup else 1
 
-    def draft(self, epoch: int, index: int) -> Draft:
+    def draft(self, epoch: int, index: int) -> LazySample:
         """The same sample before the work on its pixels."""
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
@@ -66,7 +83,7 @@ class TrainDataset:
         gains_3 = draw_gains(rng, h) if h.hsv_hue or h.hsv_saturation or h.hsv_value else None
         vertical, horizontal = (rng.random(2) < (h.flip_vertical, h.flip_horizontal)).tolist()
         targets = flip_targets(targets, vertical=vertical, horizontal=horizontal)
-        return Draft(canvases, share, gains_3, vertical, horizontal, targets)
+        return LazySample(canvases, share, gains_3, vertical, horizontal, targets)
 
     def _mixed(self, rng: np.random.Generator, index: int) -> tuple[tuple[Canvas, ...], float, Targets]:
         """A mosaic, now and then with a second one shining through."""
@@ -88,7 +105,7 @@ class TrainDataset:
         warp, whole = Warp.draw(rng, self._hyperparameters), (2 * size, 2 * size)
         matrix = warp_matrix(warp, whole, self.output)
         seen = seen_region(matrix, self.output, whole)
-        part = paint([self._images.image(image) for image in chosen], tiles, seen)
+        part = paint_mosaic([self._images.image(image) for image in chosen], tiles, seen)
         to_whole = np.array([[1, 0, seen.left], [0, 1, seen.top], [0, 0, 1]], np.float64)
         outlines = [
             outline
@@ -113,7 +130,7 @@ class TrainDataset:
         """In pixels of where the image lies; nothing if the whole split is labelled with boxes."""
         if not self._images.has_outlines:
             return []
-        return place(self._images.outlines(index), width=width, height=height, pad_x=pad_x, pad_y=pad_y)
+        return place_outlines(self._images.outlines(index), width=width, height=height, pad_x=pad_x, pad_y=pad_y)
 
 
 def warped_targets(
@@ -128,6 +145,112 @@ def warped_targets(
     outlined = np.array([index for index, outline in enumerate(outlines) if len(outline)], np.int64)
     if len(outlined):
         warped[outlined] = warp_outlines([outlines[index] for index in outlined], matrix, output)
-        kept[outlined] = worth_keeping(boxes_N5[outlined, 1:], warped[outlined], scale, SMALLEST_AREA_SHARE)
+        kept[outlined] = worth_keeping(boxes_N5[outlined, 1:], warped[outlined], scale, SMALLEST_OUTLINE_SHARE)
     normalised = xyxy_to_xywhn(warped[kept], width=output[1], height=output[0], clip_epsilon=CLIP_EPSILON)
     return np.column_stack([boxes_N5[kept, 0], normalised]).astype(np.float32)
+
+
+BatchRequest = tuple[int, npt.NDArray[np.int64]]
+"""Epoch, and the indices of the images of one rank's batch."""
+Pixels = npt.NDArray[np.uint8]
+"""Bytes in a row."""
+
+
+@dataclass(frozen=True)
+class PendingAugmentation:
+    """What is left to do for the V canvases of the B images of a batch. The canvases' pixels lie one after another."""
+
+    sizes_V2: npt.NDArray[np.int64]
+    """Height, width."""
+    matrices_V33: npt.NDArray[np.float64]
+    """From the canvas to the image, mirrored where the image is."""
+    shares_V: npt.NDArray[np.float64]
+    """How much of its image a canvas is; those of an image add up to 1."""
+    images_V: npt.NDArray[np.int64]
+    """The image in the batch that a canvas belongs to, in order."""
+    gains_B3: npt.NDArray[np.float64] | None
+    """Factors for hue, saturation and value."""
+
+
+@dataclass(frozen=True)
+class CollatedBatch:
+    """A batch without its pixels."""
+
+    targets_M6: Targets
+    """Position of the image in this batch, class, normalised centre box."""
+    indices_B: npt.NDArray[np.int64]
+    used: int
+    """Bytes of pixels."""
+    unfinished: PendingAugmentation | None
+    """None if the pixels are those of finished images (B, H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes batches of samples, or with `finish` False of drafts."""
+
+    dataset: TrainDataset
+    finish: bool = True
+
+    def bytes_for(self, images: int) -> int:
+        """The most that the pixels of a batch can take: a canvas has up to twice the image's side."""
+        of_image = 3 * self.dataset.image_size**2
+        return images * of_image * (1 if self.finish else 4 * self.dataset.most_canvases)
+
+    def make(self, request: BatchRequest, pixels: Pixels) -> CollatedBatch:
+        """Write a batch's pixels to the beginning of `pixels` and return the rest."""
+        epoch, indices = request
+        drafts = [self.dataset.draft(epoch, index) for index in indices.tolist()]
+        used, unfinished = (
+            self._finish(drafts, pixels) if self.finish else _collate_canvases(drafts, self.dataset, pixels)
+        )
+        return CollatedBatch(collate_targets([draft.targets_N5 for draft in drafts]), indices, used, unfinished)
+
+    def _finish(self, drafts: list[LazySample], pixels: Pixels) -> tuple[int, None]:
+        height, width = self.dataset.output
+        used = len(drafts) * height * width * 3
+        images_BHWC = pixels[:used].reshape(len(drafts), height, width, 3)
+        for image_HWC, draft in zip(images_BHWC, drafts, strict=True):
+            image_HWC[:] = finish(draft, (height, width))
+        return used, None
+
+
+def collate_targets(targets: list[Targets]) -> Targets:
+    """(M, 6) from the (N, 5) targets of each image: every row begins with its image's position."""
+    positions = np.repeat(np.arange(len(targets), dtype=np.float32), [len(rows) for rows in targets])
+    return np.column_stack([positions, np.concatenate(targets)])
+
+
+def _collate_canvases(
+    drafts: list[LazySample], dataset: TrainDataset, pixels: Pixels
+) -> tuple[int, PendingAugmentation]:
+    canvases = [(image, canvas) for image, draft in enumerate(drafts) for canvas in draft.canvases]
+    used = 0
+    for _, canvas in canvases:
+        end = used + canvas.pixels_HWC.size
+        pixels[used:end] = canvas.pixels_HWC.reshape(-1)
+        used = end
+    mirrors = [_mirror(draft, dataset) for draft in drafts]
+    gains = [draft.gains_3 for draft in drafts if draft.gains_3 is not None]
+    return used, PendingAugmentation(
+        sizes_V2=np.array([canvas.pixels_HWC.shape[:2] for _, canvas in canvases]),
+        matrices_V33=np.stack([mirrors[image] @ canvas.matrix for image, canvas in canvases]),
+        shares_V=np.concatenate([_shares(draft) for draft in drafts]),
+        images_V=np.array([image for image, _ in canvases]),
+        gains_B3=np.stack(gains) if gains else None,
+    )
+
+
+def _mirror(draft: LazySample, dataset: TrainDataset) -> npt.NDArray[np.float64]:
+    """The draft's flips as a matrix."""
+    height, width = dataset.output
+    matrix = np.eye(3)
+    if draft.left_right:
+        matrix[0, 0], matrix[0, 2] = -1, width - 1
+    if draft.upside_down:
+        matrix[1, 1], matrix[1, 2] = -1, height - 1
+    return matrix
+
+
+def _shares(draft: LazySample) -> list[float]:
+    return [1.0] if len(draft.canvases) == 1 else [draft.share, 1 - draft.share]

@@ -1,23 +1,28 @@
-"""Training batches as tensors, from worker processes that live as long as the training.
+"""Training and validation batches as tensors.
 
-One endless stream of (epoch, batch) feeds the workers, so they already work on the next epoch while the model is being
-validated. With image weights, which follow from the validation, there is a stream for each epoch.
+Training: one endless stream of (epoch, batch) feeds the worker processes, so they already work on the next epoch while
+the model is being validated. With image weights, which follow from the validation, there is a stream for each epoch.
+
+Validation: every image exactly once over all ranks, in rectangular shapes. The pixels lie decoded and scaled in the
+cache, so that a batch is little more than a copy: one thread that works one batch ahead keeps up with any model.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .batch_maker import BatchMaker, Made, Pixels, Request
 from .batch_workers import BatchWorkers
-from .dataset import TrainDataset
-from .device_finish import finish_on
+from .dataset import BatchRequest, CollatedBatch, Collator, Pixels, TrainDataset, collate_targets
+from .geometry import letterbox, letterboxed_targets, plan_letterbox, plan_rectangular
+from .gpu_augmentation import render_on_device
+from .prepared import CachedImages, PreparedDataset, Split
 from .sampler import Shards
 
 CPU = torch.device("cpu")
@@ -54,11 +59,11 @@ class TrainLoader:
     ) -> None:
         self._weighted = weighted
         self._weights_N: npt.NDArray[np.float64] | None = None
-        self._maker = BatchMaker(dataset, finish=not finish_on_device)
+        self._maker = Collator(dataset, finish=not finish_on_device)
         self._shards = Shards(len(dataset), dataset.seed, batch_size, rank, world_size)
         self._worker_count, self._device = workers, device
         self._workers: BatchWorkers | None = None
-        self._stream: Iterator[tuple[Pixels, Made]] | None = None
+        self._stream: Iterator[tuple[Pixels, CollatedBatch]] | None = None
         self._position = (0, 0)
 
     @property
@@ -114,14 +119,14 @@ class TrainLoader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _requests(self, epoch: int, first_batch: int) -> Iterator[Request]:
+    def _requests(self, epoch: int, first_batch: int) -> Iterator[BatchRequest]:
         """All of this rank's batches from there on: without end, or of one epoch if weights change with the next."""
         for following in (epoch,) if self._weighted else itertools.count(epoch):
             indices = self._shards.batches(following, self._weights_N)
             for batch in indices[first_batch if following == epoch else 0 :]:
                 yield following, batch
 
-    def _tensors(self, pixels: Pixels, made: Made) -> Batch:
+    def _tensors(self, pixels: Pixels, made: CollatedBatch) -> Batch:
         """Copy out of the memory that the next batch will take, straight into pinned memory if a GPU reads it."""
         lent = torch.from_numpy(pixels)
         copy = lent.pin_memory() if self._device.type == "cuda" else lent.clone()
@@ -129,11 +134,13 @@ class TrainLoader:
         if made.unfinished is None:
             images_BCHW = copy.view(-1, side, side, 3).permute(0, 3, 1, 2)
         else:
-            images_BCHW = finish_on(self._device, copy, made.unfinished, side)
+            images_BCHW = render_on_device(self._device, copy, made.unfinished, side)
         return Batch(images_BCHW, torch.from_numpy(made.targets_M6), torch.from_numpy(made.indices_B))
 
 
-def _make_here(maker: BatchMaker, requests: Iterator[Request], images: int) -> Iterator[tuple[Pixels, Made]]:
+def _make_here(
+    maker: Collator, requests: Iterator[BatchRequest], images: int
+) -> Iterator[tuple[Pixels, CollatedBatch]]:
     """As `BatchWorkers.answers`, in this process."""
     pixels = np.empty(maker.bytes_for(images), np.uint8)
     for request in requests:
@@ -154,3 +161,77 @@ def train_batches(
     """The batches of a single epoch; `batch_size` is global. Several epochs want one `TrainLoader`."""
     with TrainLoader(dataset, batch_size=batch_size, rank=rank, world_size=world_size, workers=workers) as loader:
         yield from loader.batches(epoch, first_batch)
+
+
+STRIDE = 32
+
+
+class ValBatch(NamedTuple):
+    images_BCHW: torch.Tensor
+    """uint8, red green blue."""
+    targets_M6: torch.Tensor
+    """float32: position of the image in this batch, class, normalised centre box in the letterboxed image."""
+    original_sizes_B2: npt.NDArray[np.int64]
+    """Height and width of the original images."""
+    ratio_pads_B3: npt.NDArray[np.float64]
+    """Scale from the original image to the batch's, pad x, pad y: what `geometry.scale_boxes` takes."""
+    indices_B: npt.NDArray[np.int64]
+    """Images' indices in the split."""
+
+
+def val_batches(
+    prepared: PreparedDataset,
+    split: Split,
+    *,
+    image_size: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    stride: int = STRIDE,
+    rectangular: bool = True,
+) -> Iterator[ValBatch]:
+    """Batches r, r + W, … of the split for rank r of W; `batch_size` is that of one rank's batch.
+
+    The batches do not depend on the world size. Square batches instead of rectangular ones have `image_size` a side.
+    """
+    if prepared.image_size != image_size:
+        raise ValueError(f"the data set is prepared for {prepared.image_size} px, not for {image_size} px")
+    images = CachedImages(split.labels, split.cache)
+    originals = np.array([(record.height, record.width) for record in split.images], np.int64)
+    plan = plan_rectangular(originals, image_size=image_size, batch_size=batch_size, stride=stride)
+    shapes = plan.batch_shapes if rectangular else np.full_like(plan.batch_shapes, image_size)
+    mine = range(rank, len(shapes), world_size)
+
+    def make(batch: int) -> ValBatch:
+        height, width = shapes[batch]
+        indices = plan.order[batch * batch_size : (batch + 1) * batch_size]
+        return _batch(images, originals, indices, (int(height), int(width)))
+
+    with ThreadPoolExecutor(1, "validation-batches") as ahead:
+        pending = None
+        for batch in mine:
+            following = ahead.submit(make, batch)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
+
+
+def _batch(
+    images: CachedImages, originals_N2: npt.NDArray[np.int64], indices_B: npt.NDArray[np.int64], shape: tuple[int, int]
+) -> ValBatch:
+    pixels, targets, ratio_pads = [], [], []
+    for index in indices_B.tolist():
+        plan = plan_letterbox(images.size(index), shape, enlarge=False)
+        pixels.append(letterbox(images.image(index), plan))
+        targets.append(letterboxed_targets(images.targets(index), plan))
+        ratio = images.size(index)[0] / originals_N2[index, 0] * plan.ratio
+        ratio_pads.append((ratio, plan.pad_x, plan.pad_y))
+    return ValBatch(
+        torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
+        torch.from_numpy(collate_targets(targets)),
+        originals_N2[indices_B],
+        np.array(ratio_pads, np.float64),
+        indices_B,
+    )

@@ -14,9 +14,13 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from masktrain_trainer.config import (
     CONFIG_VARIABLE,
@@ -29,14 +33,12 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
-from .archive import extract
+from .archive import extract, fetch
 from .cpu_limit import cpu_limit
-from .data_yaml import DataYaml, read_data_yaml
 from .errors import InvalidDataset
-from .fetch import fetch
-from .prepared import PreparedDataset, save_prepared
-from .summary import print_classes, summarise
+from .prepared import PreparedDataset, class_counts, save_prepared
 from .verify import VerifiedSplit, verify_split
+from .yolo_format import DataYaml, read_data_yaml
 
 SINGLE_CLASS = "item"
 """YOLOv5's name of what all classes become with training.singleClass."""
@@ -155,6 +157,56 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for the prepared data set")
     parser.add_argument("--result", type=Path, required=True, help="JSON file for the summary or the failure")
     return parser.parse_args(arguments)
+
+
+MOST_WARNINGS = 10
+TABLE_WIDTH = 100
+
+
+def summarise(names: list[str], splits: Mapping[str, VerifiedSplit]) -> DatasetSummary:
+    train, val = splits["train"], splits["val"]
+    return DatasetSummary(
+        classes=names,
+        images=len(train.targets),
+        boxes=sum(map(len, train.targets)),
+        validation_images=len(val.targets),
+        validation_boxes=sum(map(len, val.targets)),
+        skipped_images=sum(len(split.skipped) for split in splits.values()),
+        warnings=_warnings(names, splits)[:MOST_WARNINGS],
+    )
+
+
+def print_classes(names: list[str], splits: Mapping[str, VerifiedSplit], console: Console | None = None) -> None:
+    """Print one row per class with its number of boxes and of images that show it, per split."""
+    table = Table(title="Classes, numbered as in data.yaml", title_justify="left")
+    table.add_column("class", justify="right")
+    table.add_column("name")
+    for split in splits:
+        table.add_column(f"{split} boxes", justify="right")
+        table.add_column(f"{split} images", justify="right")
+    counts = [class_counts(verified.targets, len(names)) for verified in splits.values()]
+    for label, name in enumerate(names):
+        cells = [str(count) for per_class in counts for count in per_class[label]]
+        table.add_row(str(label), Text(name), *cells)
+    totals = [str(t) for v in splits.values() for t in (sum(map(len, v.targets)), len(v.targets))]
+    table.add_section()
+    table.add_row("", "all", *totals)
+    (console or Console(width=TABLE_WIDTH)).print(table)
+
+
+def _warnings(names: list[str], splits: Mapping[str, VerifiedSplit]) -> list[str]:
+    """Oddities first: they are few, and they matter for the whole training."""
+    unseen = [
+        name
+        for name, (boxes, _) in zip(names, class_counts(splits["train"].targets, len(names)), strict=True)
+        if not boxes
+    ]
+    duplicates = sum(split.duplicates for split in splits.values())
+    return [
+        *(f"No training image shows the class {name!r}." for name in unseen),
+        *([f"{duplicates} label rows were there twice and are left out."] if duplicates else []),
+        *(sentence for split in splits.values() for sentence in split.skipped),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,23 @@
-"""The prepared data set: what `prepare` leaves behind for every rank of the pod."""
+"""The prepared data set, which every rank of the pod reads: its description, the index of boxes, and decoded pixels.
+
+The pixels lie in one file that all ranks map into memory, so that the kernel keeps one copy of its pages. Every image
+has a slot of the largest size it can have; the file is sparse, so an unused rest of a slot takes no space.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+
+from .augmentation import Outline
+from .geometry import Image, Size, Targets
 
 FILE_NAME = "prepared.json"
 
@@ -44,3 +57,147 @@ def load_prepared(directory: Path) -> PreparedDataset:
 
 def save_prepared(directory: Path, prepared: PreparedDataset) -> None:
     (directory / FILE_NAME).write_text(prepared.model_dump_json(), encoding="utf-8")
+
+
+PAGE = 4096
+_NO_CORNERS = np.zeros((0, 2), np.float32)
+
+
+def slot_bytes(image_size: int) -> int:
+    return -(-3 * image_size * image_size // PAGE) * PAGE
+
+
+def create_cache(path: Path, slots: int, image_size: int) -> None:
+    """Make a sparse file with room for `slots` images whose long side is `image_size`."""
+    with path.open("wb") as file:
+        file.truncate(slots * slot_bytes(image_size))
+
+
+def store_image(path: Path, slot: int, image_HWC: Image, image_size: int) -> None:
+    """Write one image into its slot; processes may do so at the same time."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(slot * slot_bytes(image_size))
+        file.write(np.ascontiguousarray(image_HWC).data)
+
+
+def save_index(
+    path: Path,
+    *,
+    slots_N: npt.NDArray[np.int64],
+    sizes_N2: npt.NDArray[np.int64],
+    targets: list[Targets],
+    outlines: list[list[Outline]] | None = None,
+    image_size: int,
+) -> None:
+    """Write the index of a cache: slot and size of each image, all boxes with the row each image starts at, and the
+    corners of all outlines with the row each box's start at.
+    """
+    rows = np.concatenate([np.zeros((0, 5), np.float32), *targets])
+    starts = np.cumsum([0, *(len(target) for target in targets)])
+    of_boxes = [outline for of_image in outlines or [] for outline in of_image] or [_NO_CORNERS] * len(rows)
+    corners = np.concatenate([_NO_CORNERS, *of_boxes])
+    corner_starts = np.cumsum([0, *map(len, of_boxes)])
+    np.savez(
+        path,
+        slots=slots_N,
+        sizes=sizes_N2,
+        targets=rows,
+        starts=starts,
+        corners=corners,
+        corner_starts=corner_starts,
+        image_size=image_size,
+    )
+
+
+class CachedImages:
+    """Read access to a cache. Pickles as two paths, so worker processes map the file themselves."""
+
+    def __init__(self, labels: Path, cache: Path) -> None:
+        self._labels = labels
+        self._cache = cache
+        with np.load(labels) as index:
+            self.image_size = int(index["image_size"])
+            self._offsets = index["slots"] * slot_bytes(self.image_size)
+            self.sizes_N2: npt.NDArray[np.int64] = index["sizes"]
+            self._targets: Targets = index["targets"]
+            self._starts = index["starts"]
+            self._corners: Outline = index["corners"]
+            self._corner_starts = index["corner_starts"]
+
+    def __reduce__(self) -> tuple[type[CachedImages], tuple[Path, Path]]:
+        return CachedImages, (self._labels, self._cache)
+
+    def __len__(self) -> int:
+        return len(self.sizes_N2)
+
+    def size(self, index: int) -> Size:
+        height, width = self.sizes_N2[index]
+        return int(height), int(width)
+
+    def image(self, index: int) -> Image:
+        """Read-only view (H, W, 3), the long side `image_size`."""
+        height, width = self.size(index)
+        start = int(self._offsets[index])
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def targets(self, index: int) -> Targets:
+        """(N, 5) class and normalised centre box."""
+        return self._targets[self._starts[index] : self._starts[index + 1]]
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether any box came as a polygon."""
+        return len(self._corners) > 0
+
+    def outlines(self, index: int) -> list[Outline]:
+        """The normalised outline of each target."""
+        starts = self._corner_starts[self._starts[index] : self._starts[index + 1] + 1]
+        return [self._corners[start:end] for start, end in pairwise(starts)]
+
+    @cached_property
+    def _pixels(self) -> npt.NDArray[np.uint8]:
+        return np.memmap(self._cache, np.uint8, mode="r")
+
+
+@dataclass(frozen=True)
+class TrainingStatistics:
+    """`relative_sides_M`: the square root of each box's area as a fraction of its picture's longer side, so that times
+    the image size it is in pixels of the training image. `mean_longer_side` is in pixels of the original pictures.
+    """
+
+    names: tuple[str, ...]
+    boxes_per_class: tuple[int, ...]
+    relative_sides_M: npt.NDArray[np.float64]
+    mean_longer_side: float
+
+    def share_below(self, pixels: float, image_size: int) -> float:
+        """Share of the boxes that are smaller than that at an image size."""
+        return float(np.mean(self.relative_sides_M * image_size < pixels)) if len(self.relative_sides_M) else 0.0
+
+
+def training_statistics(prepared: PreparedDataset) -> TrainingStatistics:
+    """From the index of the prepared training split; no pixel is read."""
+    images = CachedImages(prepared.train.labels, prepared.train.cache)
+    targets = [images.targets(index) for index in range(len(images))]
+    return TrainingStatistics(
+        names=tuple(prepared.names),
+        boxes_per_class=tuple(boxes for boxes, _ in class_counts(targets, len(prepared.names))),
+        relative_sides_M=np.concatenate(
+            [_relative_sides(*found) for found in zip(targets, images.sizes_N2, strict=True)]
+        ),
+        mean_longer_side=float(np.mean([max(image.height, image.width) for image in prepared.train.images])),
+    )
+
+
+def _relative_sides(targets_N5: Targets, size_2: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    height, width = size_2 / size_2.max()
+    areas: npt.NDArray[np.float64] = targets_N5[:, 3] * width * targets_N5[:, 4] * height
+    return np.sqrt(areas)
+
+
+def class_counts(targets: Sequence[Targets], classes: int) -> list[tuple[int, int]]:
+    """Boxes and images per class."""
+    labels = [target[:, 0].astype(int) for target in targets]
+    boxes = sum((np.bincount(label, minlength=classes) for label in labels), np.zeros(classes, int))
+    images = sum((np.bincount(np.unique(label), minlength=classes) for label in labels), np.zeros(classes, int))
+    return [(int(b), int(i)) for b, i in zip(boxes, images, strict=True)]

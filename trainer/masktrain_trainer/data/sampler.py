@@ -1,11 +1,17 @@
-"""Which images make which batch: pure functions of (seed, epoch), the same on every rank."""
+"""Which images make which batch: pure functions of (seed, epoch), the same on every rank.
+
+With image weights, images of rare and of badly detected classes are drawn more often.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from .prepared import CachedImages, Split
 
 ORDER_STREAM = 0x5EED
 """Separates the random numbers of the order from those of the augmentation."""
@@ -52,3 +58,28 @@ class Shards:
         order = epoch_order(self.images, seed=self.seed, epoch=epoch, weights_N=weights_N)
         full = np.resize(order, self.batches_per_epoch * self.batch_size)
         return full.reshape(-1, self.batch_size)[:, self.rank :: self.world_size]
+
+
+Counts = npt.NDArray[np.int64]
+"""(images, classes) boxes of each class in each image."""
+Weights = npt.NDArray[np.float64]
+
+
+def count_boxes(split: Split, classes: int) -> Counts:
+    images = CachedImages(split.labels, split.cache)
+    labels = (images.targets(index)[:, 0].astype(np.int64) for index in range(len(images)))
+    return np.stack([np.bincount(classes_of_image, minlength=classes) for classes_of_image in labels])
+
+
+def image_weights(counts_NC: Counts, map_C: Sequence[float]) -> Weights:
+    """Probabilities (images,) of being shown.
+
+    A box weighs the inverse of its class's number of boxes, times (1 - mAP50-95)² of its class in the last validation;
+    an image weighs what its boxes do. An image without boxes is therefore never shown, as in YOLOv5. If nothing weighs
+    anything, all images are alike.
+    """
+    class_weights_C = (1 - np.asarray(map_C, np.float64)) ** 2 / np.maximum(counts_NC.sum(axis=0), 1)
+    weights_N = counts_NC @ class_weights_C
+    total = float(weights_N.sum())
+    uniform_N: Weights = np.full(len(counts_NC), 1 / len(counts_NC))
+    return weights_N / total if total > 0 else uniform_N

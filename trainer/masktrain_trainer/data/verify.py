@@ -1,29 +1,84 @@
-"""Look at every image and its labels once, in parallel, and keep the decoded pixels of the good ones.
+"""Decode and check every image and its labels once, in parallel, and keep the decoded pixels of the good ones.
 
 An image with any violation is left out, counted and named; a split without a usable image cannot be trained on.
+OpenCV's decoders write their complaints to the process's standard error, without the file's name; they are caught here,
+since "premature end of data" is the only sign of a damaged JPEG that still decodes.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 
-from .arrays import Size, Targets
-from .cache import create_cache, save_index, store_image
-from .decode import UnreadableImage, decode_image
+from .augmentation import Outline
 from .errors import InvalidDataset
-from .labels import LabelViolation, label_path, read_labels
-from .letterbox import fit_long_side
-from .outlines import Outline
-from .prepared import ImageRecord, Split
+from .geometry import Image, Size, Targets, fit_long_side
+from .prepared import ImageRecord, Split, create_cache, save_index, store_image
+from .yolo_format import LabelViolation, label_path, read_labels
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+SIGNS_OF_DAMAGE = ("premature end", "bad huffman code", "unsupported marker")
+SMALLEST_SIDE = 10
+"""Pixels; smaller images are taken for mistakes, as in YOLOv5."""
+
+
+class UnreadableImage(ValueError):
+    """`str()` says what is wrong with an image, as the rest of a sentence that began with its name."""
+
+
+def decode_image(data: bytes) -> Image:
+    """Pixels (H, W, 3) with the EXIF orientation applied; raises UnreadableImage."""
+    if not data:
+        raise UnreadableImage("it is an empty file")
+    with _decoder_messages() as messages:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        except cv2.error:
+            image = None
+        complaints = messages().lower()
+    if image is None and data.startswith(JPEG_START) and JPEG_END not in data[-64:]:
+        raise UnreadableImage("it is a truncated JPEG: its end is missing")
+    if image is None:
+        raise UnreadableImage("it cannot be decoded as an image")
+    if any(sign in complaints for sign in SIGNS_OF_DAMAGE):
+        raise UnreadableImage("its image data is corrupt")
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST_SIDE:
+        raise UnreadableImage(f"it measures {width} x {height} pixels, less than {SMALLEST_SIDE} a side")
+    return np.asarray(image, np.uint8)
+
+
+@contextmanager
+def _decoder_messages() -> Iterator[Callable[[], str]]:
+    """Collect what C code writes to standard error; yields a function that returns it."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield lambda: _read_all(caught)
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def _read_all(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
 
 IMAGES_PER_TASK = 16
 SECONDS_BETWEEN_LINES = 5.0

@@ -5,20 +5,52 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from masktrain_trainer.checkpoint.weights import read_weights
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.predictor import Detection, DetectionOptions, Detector
 from masktrain_trainer.stores import open_object
 from masktrain_trainer.stores.errors import StoreError
-from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.errors import UnusableWeights
+from masktrain_trainer.weights.load import read_weights
 
-from .draw import LabelledBox, draw_boxes
-from .predict import Detection, DetectionOptions, Detector
-from .sources import UnreadableSource, list_images, output_names, read_image
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-__all__ = ["DetectionError", "DetectionOptions", "run_detection"]
+
+class UnreadableSource(Exception):
+    """`str()` says which source cannot be used and why."""
+
+
+def list_images(source: Path) -> list[Path]:
+    """The image itself, or a folder's images at any depth, by name. Raises UnreadableSource if there are none."""
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise UnreadableSource(f"{source} does not exist.")
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UnreadableSource(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, upright as its EXIF orientation says. Raises UnreadableSource."""
+    try:
+        with Image.open(path) as file:
+            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise UnreadableSource(f"{path} is not a readable image: {error}.") from error
+
+
+def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image with the relative path of its picture; the sub-folders of a source folder are kept."""
+    root = source if source.is_dir() else source.parent
+    for image in images:
+        yield image, image.relative_to(root)
 
 
 class DetectionError(Exception):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.config import FailureReason
-from masktrain_trainer.detect.predict import load_yolo, round_up
 from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.predict.predictor import load_yolo, round_up
 from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.weights.detector import DetectorWeights
 
-from .unfinished import finished_whole
+from .yolov5 import finished_whole
 
 OPSET: Final = 18
 """The oldest that PyTorch's exporter writes without conversion."""

@@ -19,14 +19,24 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from masktrain_trainer.detect.predict import load_yolo
-from masktrain_trainer.model import blocks, detect, graph
-from masktrain_trainer.model.graph import Graph
-from masktrain_trainer.model.sizes import SIZES, Size
+from masktrain_trainer.model import blocks, graph
+from masktrain_trainer.model.graph import SIZES, Graph, Size
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.predict.predictor import load_yolo
+from masktrain_trainer.weights.detector import DetectorWeights
 
-from .unfinished import finished_whole
+
+@contextmanager
+def finished_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it replaces `path` at the end, or is gone after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
 
 _MODEL: Final = "models.yolo.DetectionModel"
 _CLASS_PATHS: Final = MappingProxyType(
@@ -36,7 +46,7 @@ _CLASS_PATHS: Final = MappingProxyType(
         blocks.C3: "models.common.C3",
         blocks.SPPF: "models.common.SPPF",
         blocks.Concat: "models.common.Concat",
-        detect.Detect: "models.yolo.Detect",
+        blocks.Detect: "models.yolo.Detect",
     }
 )
 """Where YOLOv5 keeps what we call the same."""
@@ -146,7 +156,7 @@ def _head_attributes(source: Yolo, stride: torch.Tensor) -> dict[str, Any]:
     levels, anchors, _ = source.anchors.shape
     return {
         "nc": source.num_classes,
-        "no": source.num_classes + detect.BOX_AND_OBJECTNESS,
+        "no": source.num_classes + blocks.BOX_AND_OBJECTNESS,
         "nl": levels,
         "na": anchors,
         "stride": stride,

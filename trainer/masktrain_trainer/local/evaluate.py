@@ -10,16 +10,15 @@ from typing import Any
 import torch
 
 from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason, Precision
-from masktrain_trainer.data.cache import CachedImages
 from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
-from masktrain_trainer.data.prepared import PreparedDataset, Split
-from masktrain_trainer.data.validation_loader import ValBatch, val_batches
+from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
 from masktrain_trainer.detect.command import DetectionError, load_weights
-from masktrain_trainer.detect.predict import load_yolo, round_up
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.nms import non_max_suppression
 from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.predict.predictor import load_yolo, round_up
 from masktrain_trainer.report.evaluation import ClassScores
 from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.precision import autocast, choose_format
@@ -30,16 +29,15 @@ from masktrain_trainer.train.validate import (
     MAX_DETECTIONS,
     in_original_pixels,
 )
-from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.weights.detector import DetectorWeights
 
-from .dataset_folder import CheckedDataset, check_dataset, open_dataset
-from .scratch import scratch_folder
+from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationOptions:
     """Which weights on which data; `image_size` None means as trained, `endpoint` is that of s3:// and oci:// URIs."""
 
     weights: str
@@ -79,7 +77,7 @@ def _document(row: ClassScores) -> dict[str, Any]:
     return counts | scores
 
 
-def evaluate(question: Question, say: Say) -> Scores:
+def evaluate(question: EvaluationOptions, say: Say) -> Scores:
     """Raises UserError, InvalidDataset or StoreError."""
     file = _read_weights(question)
     image_size = round_up(question.image_size or file.image_size, file.architecture.max_stride)
@@ -97,7 +95,7 @@ def evaluate(question: Question, say: Say) -> Scores:
         return _score(file, split, image_size, question.batch_size, checked.skipped)
 
 
-def _read_weights(question: Question) -> DetectorWeights:
+def _read_weights(question: EvaluationOptions) -> DetectorWeights:
     try:
         return load_weights(question.weights, question.endpoint)
     except DetectionError as error:

@@ -3,25 +3,24 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
 from masktrain_trainer.config import FailureReason, RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.data.prepare import SKIPPED, prepare
+from masktrain_trainer.data.prepare import MOST_WARNINGS, SKIPPED, prepare
 from masktrain_trainer.data.prepared import load_prepared
-from masktrain_trainer.data.summary import MOST_WARNINGS
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.advice import advice_on_run
 from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.initialise import transfer
+from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
 
-from .job import LocalJob, Request, plan_job
-from .scratch import scratch_folder
+from .datasets import scratch_folder
+from .job import JobOptions, LocalJob, plan_job
 
 Say = Callable[[str], None]
 
 
-def check_job(request: Request, say: Say) -> None:
+def check_job(request: JobOptions, say: Say) -> None:
     """Fetch and check data and weights as a pod would, and comment on the settings.
 
     Raises UserError, InvalidDataset or StoreError.

@@ -1,10 +1,14 @@
-"""Which block follows which: the two layer tables of YOLOv5, before they are scaled to a size.
+"""Which block follows which: the two layer tables of YOLOv5, and the ten sizes that scale them in depth and width.
 
 P5 detectors look at strides 8, 16 and 32; P6 detectors add stride 64. Channels and repeats are those of width and depth
-1.0; `sizes.py` scales them. A layer reads the one before it; `Concat` adds the output of an earlier layer.
+1.0. A layer reads the one before it; `Concat` adds the output of an earlier layer.
 """
 
+import math
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from masktrain_trainer.config import Architecture
 
 AnchorsPx = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Width and height in pixels of the three anchors of one level."""
@@ -136,4 +140,34 @@ P6 = Graph(
         ((140, 301), (303, 264), (238, 542)),
         ((436, 615), (739, 380), (925, 792)),
     ),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    depth: float
+    width: float
+    graph: Graph
+
+    def channels(self, base: int) -> int:
+        """Scaled channel count, rounded up to a multiple of 8 (tensor cores and SIMD want that)."""
+        return math.ceil(base * self.width / 8) * 8
+
+    def repeats(self, base: int) -> int:
+        return max(round(base * self.depth), 1)
+
+
+SIZES = MappingProxyType(
+    {
+        Architecture.YOLOV5N: Size(depth=0.33, width=0.25, graph=P5),
+        Architecture.YOLOV5S: Size(depth=0.33, width=0.50, graph=P5),
+        Architecture.YOLOV5M: Size(depth=0.67, width=0.75, graph=P5),
+        Architecture.YOLOV5L: Size(depth=1.00, width=1.00, graph=P5),
+        Architecture.YOLOV5X: Size(depth=1.33, width=1.25, graph=P5),
+        Architecture.YOLOV5N6: Size(depth=0.33, width=0.25, graph=P6),
+        Architecture.YOLOV5S6: Size(depth=0.33, width=0.50, graph=P6),
+        Architecture.YOLOV5M6: Size(depth=0.67, width=0.75, graph=P6),
+        Architecture.YOLOV5L6: Size(depth=1.00, width=1.00, graph=P6),
+        Architecture.YOLOV5X6: Size(depth=1.33, width=1.25, graph=P6),
+    }
 )

@@ -1,4 +1,4 @@
-"""From detections and labels to mAP: matching, statistics that ranks can pool, and the numbers people compare.
+"""From detections and labels to mAP: matching, statistics that ranks can pool, curves, and the confusion matrix.
 
 Every image gives a `DetectionStatistics`; those of all images and ranks are concatenated and become `DetectionMetrics`.
 """
@@ -12,10 +12,71 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .average_precision import CONFIDENCES, ClassCurves, best_f1_index, class_curves
 from .boxes import pairwise_iou
 
+CONFIDENCES = np.linspace(0, 1, 1000)
+"""Where precision and recall are tabulated."""
+RECALLS = np.linspace(0, 1, 101)
+"""Where precision is interpolated for the area, as in COCO."""
+
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """(1000,) at `CONFIDENCES`, matched at the lowest IoU threshold; and (T,) areas, one for each IoU threshold.
+
+    `precision_at_recall`: (101,) at `RECALLS`, the monotone curve whose area is the first of the areas.
+    """
+
+    precision: Array
+    recall: Array
+    average_precisions: Array
+    precision_at_recall: Array
+
+    @property
+    def f1(self) -> Array:
+        return 2 * self.precision * self.recall / (self.precision + self.recall + 1e-16)
+
+
+def class_curves(correct_KT: Array, confidence_K: Array, labels: int) -> ClassCurves:
+    """Curves of a class with `labels` > 0 ground-truth boxes.
+
+    correct_KT: whether each detection is right at each IoU threshold. Detections come by falling confidence.
+    """
+    thresholds = correct_KT.shape[1]
+    if not len(correct_KT):
+        nothing = np.zeros_like(CONFIDENCES)
+        return ClassCurves(nothing, nothing, np.zeros(thresholds), np.zeros_like(RECALLS))
+    true_positives_KT = correct_KT.cumsum(axis=0)
+    precision_KT = true_positives_KT / np.arange(1, len(correct_KT) + 1)[:, None]
+    recall_KT = true_positives_KT / labels
+    # np.interp wants rising abscissae, hence the minus signs; above the highest confidence nothing is detected.
+    rising_K = -confidence_K.astype(np.float64)
+    envelopes = [_precision_at_recall(recall_KT[:, t], precision_KT[:, t]) for t in range(thresholds)]
+    return ClassCurves(
+        precision=np.interp(-CONFIDENCES, rising_K, precision_KT[:, 0], left=1),
+        recall=np.interp(-CONFIDENCES, rising_K, recall_KT[:, 0], left=0),
+        average_precisions=np.array([np.trapezoid(envelope, RECALLS) for envelope in envelopes]),
+        precision_at_recall=envelopes[0],
+    )
+
+
+def best_f1_index(f1_C1000: Array) -> int:
+    """Where in `CONFIDENCES` the mean F1 over classes is highest, after smoothing by a box of a tenth of the axis."""
+    mean_1000 = f1_C1000.mean(axis=0)
+    width = round(0.2 * len(mean_1000)) // 2 + 1
+    smooth_1000 = np.convolve(np.pad(mean_1000, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
+    return int(smooth_1000.argmax())
+
+
+def _precision_at_recall(recall_K: Array, precision_K: Array) -> Array:
+    """The monotone envelope of the precision-recall curve at 101 recalls; trapezoids between them make the area."""
+    recall = np.concatenate(([0.0], recall_K, [1.0]))
+    precision = np.concatenate(([1.0], precision_K, [0.0]))
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return np.interp(RECALLS, recall, envelope)
+
 
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """COCO's ten."""
@@ -190,3 +251,53 @@ def _class_metrics(class_index: int, labels: int, curves: ClassCurves, best: int
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else 0.0
+
+
+def confusion_matrix(
+    detections_K6: Tensor,
+    labels_L5: Tensor,
+    num_classes: int,
+    confidence_threshold: float = 0.25,
+    iou_threshold: float = 0.45,
+) -> Tensor:
+    """Counts (classes + 1, classes + 1) of one image: row predicted, column true, last of both the background.
+
+    detections_K6: xyxy, confidence, class; labels_L5: class, xyxy. Boxes match whatever their class, the highest IoU
+    first. As in YOLOv5, images without labels and the detections of an image without any match are left out, so that
+    unlabelled images do not fill the background column.
+    """
+    detections_K6 = detections_K6[detections_K6[:, 4] > confidence_threshold]
+    matched_detection_P, matched_label_P = _matches(detections_K6, labels_L5, iou_threshold)
+    predicted_K, true_L = detections_K6[:, 5].long(), labels_L5[:, 0].long()
+    counts = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64, device=labels_L5.device)
+
+    _count(counts, predicted_K[matched_detection_P], true_L[matched_label_P])
+    missed_M = _except(true_L, matched_label_P)
+    _count(counts, torch.full_like(missed_M, num_classes), missed_M)
+    if len(matched_label_P):
+        invented_F = _except(predicted_K, matched_detection_P)
+        _count(counts, invented_F, torch.full_like(invented_F, num_classes))
+    return counts
+
+
+def _matches(detections_K6: Tensor, labels_L5: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    """Indices (P,) of detections and their labels: every detection takes its best label, the label its best taker."""
+    if not len(detections_K6) or not len(labels_L5):
+        none = torch.zeros(0, dtype=torch.int64, device=labels_L5.device)
+        return none, none
+    iou_KL = pairwise_iou(detections_K6[:, :4], labels_L5[:, 1:])
+    best_label_K1 = iou_KL.argmax(dim=1, keepdim=True)
+    claimed_KL = torch.zeros_like(iou_KL).scatter_(1, best_label_K1, iou_KL.gather(1, best_label_K1))
+    best_iou_L, best_detection_L = claimed_KL.max(dim=0)
+    matched_label_P = torch.where(best_iou_L > iou_threshold)[0]
+    return best_detection_L[matched_label_P], matched_label_P
+
+
+def _except(classes_N: Tensor, indices: Tensor) -> Tensor:
+    rest_N = torch.ones_like(classes_N, dtype=torch.bool)
+    rest_N[indices] = False
+    return classes_N[rest_N]
+
+
+def _count(counts: Tensor, rows: Tensor, columns: Tensor) -> None:
+    counts.index_put_((rows, columns), torch.ones_like(rows), accumulate=True)

@@ -1,4 +1,4 @@
-"""From thousands of overlapping predictions of an image to its detections."""
+"""Non-maximum suppression: from thousands of overlapping predictions of an image to its detections."""
 
 import torch
 from torch import Tensor

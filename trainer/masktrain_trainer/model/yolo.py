@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from masktrain_trainer.config import Architecture
 
 from . import graph
-from .blocks import C3, SPPF, Concat, Conv
-from .detect import Detect, decode_level
-from .graph import Graph
-from .sizes import SIZES, Size
+from .blocks import C3, SPPF, Concat, Conv, Detect, decode_level
+from .graph import SIZES, Graph, Size
 
 
 class Yolo(nn.Module):

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from masktrain_trainer.config import CONFIG_VARIABLE, RunConfig, TrainingSpec
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.geometry import xywhn_to_xyxy
-from masktrain_trainer.data.image_weights import count_boxes, image_weights
 from masktrain_trainer.data.prepared import PreparedDataset, load_prepared
-from masktrain_trainer.data.sampler import Shards
+from masktrain_trainer.data.sampler import Shards, count_boxes, image_weights
 from masktrain_trainer.train.run_directory import RunDirectory
 
 from .labels_plot import box_statistics, draw_labels

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from masktrain_trainer.data.cache import CachedImages
-from masktrain_trainer.data.prepared import Split
+from masktrain_trainer.data.prepared import CachedImages, Split
 
 from .figures import BLUE, GREY, ORANGE, name_classes, save_figure, tick_size
 

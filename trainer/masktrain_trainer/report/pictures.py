@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from masktrain_trainer.detect.draw import LabelledBox, draw_boxes
+from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 
 from .evaluation import EvaluatedPicture, PictureBox
 from .figures import save_jpeg

@@ -7,8 +7,7 @@ import math
 from collections.abc import Iterator
 
 from masktrain_trainer.config import Architecture, RunConfig, Schedule, TrainingSpec
-from masktrain_trainer.data.prepared import PreparedDataset
-from masktrain_trainer.data.summary import TrainingStatistics, training_statistics
+from masktrain_trainer.data.prepared import PreparedDataset, TrainingStatistics, training_statistics
 
 from .schedule import TrainingSchedule
 

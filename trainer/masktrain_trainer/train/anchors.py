@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from masktrain_trainer.config import TrainingSpec
-from masktrain_trainer.data.cache import CachedImages
-from masktrain_trainer.data.prepared import PreparedDataset
-from masktrain_trainer.model.anchor_fit import AnchorFit, Sides, box_sides, fit_anchors, jittered, measure
+from masktrain_trainer.data.prepared import CachedImages, PreparedDataset
+from masktrain_trainer.model.autoanchor import AnchorFit, Sides, box_sides, fit_anchors, jittered, measure
 from masktrain_trainer.model.yolo import Yolo
 
 from .distributed import Ranks

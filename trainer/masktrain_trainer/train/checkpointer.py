@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from masktrain_trainer.checkpoint.snapshot import SnapshotMeta, write_snapshot
+from masktrain_trainer.checkpoint.snapshot import write_snapshot
+from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
 
 log = logging.getLogger(__name__)
 

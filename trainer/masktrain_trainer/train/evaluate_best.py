@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masktrain_trainer.data.cache import CachedImages
-from masktrain_trainer.data.prepared import Split
-from masktrain_trainer.model.average_precision import CONFIDENCES, ClassCurves
-from masktrain_trainer.model.confusion import confusion_matrix
-from masktrain_trainer.model.metrics import ClassMetrics, DetectionMetrics, curves_by_class
+from masktrain_trainer.data.prepared import CachedImages, Split
+from masktrain_trainer.model.metrics import (
+    CONFIDENCES,
+    ClassCurves,
+    ClassMetrics,
+    DetectionMetrics,
+    confusion_matrix,
+    curves_by_class,
+)
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.report.evaluation import (
     ClassCurve,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.checkpoint.load import load_state
-from masktrain_trainer.checkpoint.weights import InvalidWeights, fetch_weights
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.stores.errors import StoreDenied
-from masktrain_trainer.weights.detector_weights import DetectorWeights
+from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
 
 from .anchors import suit_anchors

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.geometry import scale_boxes, xywhn_to_xyxy
+from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepared import Split
-from masktrain_trainer.data.validation_loader import ValBatch, val_batches
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.nms import non_max_suppression

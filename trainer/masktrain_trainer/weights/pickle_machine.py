@@ -2,16 +2,50 @@
 
 The standard library's unpickler looks names up by importing them and calls what it found; an allow-list on top of it
 has to foresee every way round. Here no opcode imports, calls or sets an attribute at all: `pickletools` splits the
-bytes into opcodes, and the opcodes that torch writes are interpreted below. Others are refused by name.
+bytes into opcodes, and the opcodes that torch writes are interpreted below. Others are refused by name. A YOLOv5 file
+is a pickle of whole modules; its layers, paths and settings become records (`StandIn`) without behaviour.
 """
 
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from .errors import UnusableWeights
-from .stand_in import Global, StandIn
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name of the pickle: `module.name`."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class StandIn:
+    """An object of the pickle: what it was made of, and its state as the pickle gives it."""
+
+    type: Global
+    arguments: tuple[Any, ...]
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+
+    def attribute(self, name: str) -> Any:
+        """Of the state, if that is a dictionary; None if there is no such attribute."""
+        return self.state.get(name) if isinstance(self.state, dict) else None
+
+
+@dataclass(frozen=True)
+class StorageType:
+    """A tag such as torch.HalfStorage; `dtype` is torch's name of the element type."""
+
+    dtype: str
+
 
 MOST_OPCODES: Final = 4_000_000
 """An unstripped yolov5x6.pt, optimizer included, has some hundred thousand."""

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from .detector_weights import DetectorWeights
+from .detector import DetectorWeights, recognise
 from .errors import UnusableWeights
-from .recognise import recognise
-from .stand_in import StandIn
+from .pickle_machine import StandIn
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
 _PYPI_PACKAGE: Final = "yolov5."

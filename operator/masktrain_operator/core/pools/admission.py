@@ -1,4 +1,4 @@
-"""Who may start: gangs are admitted whole, by priority and then by age, and never hold half of what they need.
+"""Which gangs may start: admitted whole, by priority and then by age; none ever holds half of what it needs.
 
 A gang that has to wait keeps the younger ones of the same pools waiting too: they would take, node by node, what it
 waits for.
@@ -10,8 +10,7 @@ from decimal import Decimal
 
 from masktrain_operator.api.conditions import Reason
 
-from .gangs import Gang
-from .rooms import Packing, PoolRooms
+from .packing import Gang, Packing, PoolSlots
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Admissions:
         return sum(pool in refusal.pools for refusal in self.refusals.values())
 
 
-def admit(gangs: Iterable[Gang], pools: Sequence[PoolRooms]) -> Admissions:
+def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
     """Gangs of which no pool is named and that no pool suits are in neither answer: they are not for pools."""
     packings = {pool.name: Packing(pool) for pool in pools}
     queue = sorted(gangs, key=lambda gang: gang.turn)
     placements = {
-        gang.job_uid: _settle(gang, gang.admitted_to, packings[gang.admitted_to])
+        gang.job_uid: _keep(gang, gang.admitted_to, packings[gang.admitted_to])
         for gang in queue
         if gang.admitted_to in packings
     }
@@ -71,12 +70,12 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolRooms]) -> Admissions:
     return Admissions(placements, refusals)
 
 
-def _settle(gang: Gang, pool: str, packing: Packing) -> Placement:
+def _keep(gang: Gang, pool: str, packing: Packing) -> Placement:
     return _placement(gang, pool, packing.settle(gang), packing)
 
 
 def _serve(
-    gang: Gang, pools: Sequence[PoolRooms], packings: Mapping[str, Packing], held_up: Mapping[str, Gang]
+    gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing], held_up: Mapping[str, Gang]
 ) -> Placement | Refusal | None:
     suitable = sorted((pool for pool in pools if pool.suits(gang)), key=_cheapest_first)
     if not suitable:
@@ -96,7 +95,7 @@ def _placement(gang: Gang, pool: str, rooms: tuple[str, ...], packing: Packing) 
     return Placement(gang, pool, rooms, all(map(packing.is_present, rooms)))
 
 
-def _cheapest_first(pool: PoolRooms) -> tuple[Decimal, str]:
+def _cheapest_first(pool: PoolSlots) -> tuple[Decimal, str]:
     """What is there or coming is used before anything grows; a pool without a price comes last."""
     return (Decimal("Infinity") if pool.hourly_rate is None else pool.hourly_rate, pool.name)
 
@@ -108,7 +107,7 @@ def _no_pool(gang: Gang) -> Refusal | None:
     return Refusal(gang, Reason.POOL_NOT_FOUND, message)
 
 
-def _too_small(gang: Gang, pools: Sequence[PoolRooms]) -> Refusal:
+def _too_small(gang: Gang, pools: Sequence[PoolSlots]) -> Refusal:
     largest = max(pools, key=lambda pool: (pool.gpus_per_node >= gang.gpus_per_node, pool.limit))
     message = (
         f"The job needs {gang.nodes} nodes with {gang.gpus_per_node} GPUs; GPUNodePool {largest.name} has at most "
@@ -117,14 +116,14 @@ def _too_small(gang: Gang, pools: Sequence[PoolRooms]) -> Refusal:
     return Refusal(gang, Reason.POOL_TOO_SMALL, message)
 
 
-def _wait(gang: Gang, pools: Sequence[PoolRooms], held_up: Mapping[str, Gang]) -> Refusal:
+def _wait(gang: Gang, pools: Sequence[PoolSlots], held_up: Mapping[str, Gang]) -> Refusal:
     names = tuple(pool.name for pool in pools)
     why = "; ".join(_why(pool, held_up.get(pool.name)) for pool in pools)
     message = f"Waiting for {gang.nodes} nodes with {gang.gpus_per_node} GPUs: {why}."
     return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names)
 
 
-def _why(pool: PoolRooms, ahead: Gang | None) -> str:
+def _why(pool: PoolSlots, ahead: Gang | None) -> str:
     if ahead is not None:
         return f"{pool.name} serves {ahead.title} first"
     return f"{pool.name}: {pool.obstacle}" if pool.obstacle else f"{pool.name} is full"

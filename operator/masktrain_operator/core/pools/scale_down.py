@@ -1,21 +1,22 @@
-"""Shrinking: a node nobody needs is cordoned, looked at once more, and only then terminated, one instance at a time.
+"""Shrinking a pool: an idle node is cordoned, looked at once more, and only then terminated, one instance at a time.
 
 Busy nodes, nodes that people added or asked to keep, and nodes that waiting gangs will run on are never taken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus, PoolReason
+from masktrain_operator.core.types import Manifest
 
-from .backoff import back_off
-from .kube_node import KubeNode, format_time
-from .ledger import paid_until
-from .types import NodePatch, PoolPlan, PoolSituation, Removal
+from .billing import paid_until
+from .nodes import KubeNode, format_time, gpu_pod, instance_of, kube_node
+from .scale_up import back_off
+from .types import NodePatch, PoolContext, PoolPlan, Removal
 
-CORDON_SETTLES = timedelta(seconds=5)
+CORDON_TAKES_EFFECT = timedelta(seconds=5)
 """So long a scheduler that has not seen the cordon may still bind a pod there."""
 BEFORE_PAID_HOUR_ENDS = timedelta(seconds=180)
 """A node that is paid for anyway is given back this long before its minimum is over."""
@@ -23,7 +24,7 @@ BUDGET_WINDOW = timedelta(minutes=1)
 WORKING = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
 
 
-def scale_down(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
+def scale_down(situation: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     """Marks on Nodes, and the removals whose time has come."""
     patches = tuple(_marks(situation, status))
     status = _forget_old_removals(status, situation.now)
@@ -42,12 +43,12 @@ def scale_down(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
     return plan
 
 
-def needed_nodes(situation: PoolSituation) -> frozenset[str]:
+def needed_nodes(situation: PoolContext) -> frozenset[str]:
     """Names of Nodes, or of instances not yet joined, that gangs run on or will."""
     return frozenset(room for placement in situation.observed.placements for room in placement.rooms)
 
 
-def is_removable(situation: PoolSituation, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
+def is_removable(situation: PoolContext, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
     """Whether it is time to take the node down, as far as is known without asking the API server again."""
     node = situation.kube_node_of(entry)
     if not entry.added_by_operator or entry.state in (NodeState.BUSY, NodeState.DELETING):
@@ -63,7 +64,7 @@ def is_removable(situation: PoolSituation, entry: PoolNodeStatus, needed: frozen
     return removal_time(situation, entry) <= situation.now
 
 
-def removal_time(situation: PoolSituation, entry: PoolNodeStatus) -> datetime:
+def removal_time(situation: PoolContext, entry: PoolNodeStatus) -> datetime:
     """When an idle node goes: after the idle time, and not while its minimum is paid for and may still be of use."""
     idle_since = entry.idle_since or situation.now
     if situation.is_deleting:
@@ -72,13 +73,13 @@ def removal_time(situation: PoolSituation, entry: PoolNodeStatus) -> datetime:
     return max(idle_enough, paid_until(entry, situation.tariff) - _head_start(situation))
 
 
-def is_overdue(situation: PoolSituation, entry: PoolNodeStatus) -> bool:
+def is_overdue(situation: PoolContext, entry: PoolNodeStatus) -> bool:
     """Whether a node has not joined within the provisioning timeout."""
     waited = (situation.now - entry.created_time).total_seconds()
     return entry.joined_time is None and waited > situation.pool.spec.provisioning_timeout_seconds
 
 
-def learn_from_overdue(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def learn_from_overdue(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """A pool whose nodes do not come up is not asked for more at once."""
     overdue = [entry for entry in status.nodes if entry.added_by_operator and is_overdue(situation, entry)]
     for entry in overdue:
@@ -88,7 +89,7 @@ def learn_from_overdue(situation: PoolSituation, status: GPUNodePoolStatus) -> G
     return status
 
 
-def seconds_held_up(situation: PoolSituation, status: GPUNodePoolStatus) -> float | None:
+def seconds_held_up(situation: PoolContext, status: GPUNodePoolStatus) -> float | None:
     """Until another removal may begin; None while the pool keeps all it has."""
     if not _may_shrink(situation) or _above_minimum(situation, status) <= 0:
         return None
@@ -97,27 +98,27 @@ def seconds_held_up(situation: PoolSituation, status: GPUNodePoolStatus) -> floa
     return (min(status.recent_removals) + BUDGET_WINDOW - situation.now).total_seconds()
 
 
-def _may_shrink(situation: PoolSituation) -> bool:
+def _may_shrink(situation: PoolContext) -> bool:
     return not situation.is_paused and (situation.pool.spec.scale_down.enabled or situation.is_deleting)
 
 
-def _head_start(situation: PoolSituation) -> timedelta:
+def _head_start(situation: PoolContext) -> timedelta:
     """Nothing for minimums so short that no node is ever young."""
     return min(BEFORE_PAID_HOUR_ENDS, timedelta(seconds=situation.tariff.minimum_seconds / 2))
 
 
-def _budget(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
+def _budget(situation: PoolContext, status: GPUNodePoolStatus) -> int:
     """Removals that may begin in this minute."""
     return situation.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
 
 
-def _above_minimum(situation: PoolSituation, status: GPUNodePoolStatus) -> int:
+def _above_minimum(situation: PoolContext, status: GPUNodePoolStatus) -> int:
     """How many nodes that work may go: one that boots may never come, a broken one does nothing for the minimum."""
     working = sum(entry.state in WORKING for entry in status.nodes)
     return working - (0 if situation.is_deleting else situation.pool.spec.min_nodes)
 
 
-def _by_urgency(situation: PoolSituation, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
+def _by_urgency(situation: PoolContext, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
     """Those that were cordoned already first, so that a removal is finished before another one begins."""
 
     def rank(entry: PoolNodeStatus) -> tuple[bool, datetime, str]:
@@ -127,13 +128,13 @@ def _by_urgency(situation: PoolSituation, status: GPUNodePoolStatus) -> list[Poo
 
 
 def _remove(
-    situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
+    situation: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
     if node is not None and node.removal_begun is None:
         annotations = {labels.REMOVAL_ANNOTATION: format_time(situation.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
-    if node is not None and node.removal_begun and situation.now - node.removal_begun < CORDON_SETTLES:
+    if node is not None and node.removal_begun and situation.now - node.removal_begun < CORDON_TAKES_EFFECT:
         return PoolPlan(status=status)
     removals = [*status.recent_removals, situation.now]
     drain = 0 if node is None else situation.pool.spec.scale_down.drain_seconds
@@ -150,7 +151,7 @@ def _keep(entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatu
     return PoolPlan(patches=(uncordon(node),), status=status)
 
 
-def _uncordon_all(situation: PoolSituation, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+def _uncordon_all(situation: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
     for entry in status.nodes:
         yield from _keep(entry, situation.kube_node_of(entry), status).patches
 
@@ -164,7 +165,7 @@ def _patch(node: KubeNode, annotations: dict[str, Any], *, cordon: bool) -> Node
     return NodePatch(node.name, node.uid, body, node.resource_version)
 
 
-def _marks(situation: PoolSituation, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+def _marks(situation: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
     """What Nodes are to say of themselves: their pool, whose they are, since when they are idle."""
     for entry in status.nodes:
         node = situation.kube_node_of(entry)
@@ -178,7 +179,7 @@ def _marks(situation: PoolSituation, status: GPUNodePoolStatus) -> Iterator[Node
             yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
 
 
-def _wanted_annotations(situation: PoolSituation, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
+def _wanted_annotations(situation: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
         since = format_time(node.idle_since or situation.now)
@@ -189,3 +190,20 @@ def _wanted_annotations(situation: PoolSituation, entry: PoolNodeStatus, node: K
 def _forget_old_removals(status: GPUNodePoolStatus, now: datetime) -> GPUNodePoolStatus:
     recent = [moment for moment in status.recent_removals if now - moment < BUDGET_WINDOW]
     return status.model_copy(update={"recent_removals": recent})
+
+
+def objection(removal: Removal, node: Manifest | None, pods: Iterable[Manifest]) -> str | None:
+    """Why the node must stay after all; None if it may go. `pods`: everybody's that are bound to it."""
+    if removal.node is None:
+        return None if node is None else f"instance {removal.instance_id} has joined as {node['metadata']['name']}"
+    if node is None:
+        return None
+    name = removal.node.name
+    if node["metadata"]["uid"] != removal.node.uid or instance_of(node) != removal.instance_id:
+        return f"{name} is another machine by now"
+    if kube_node(node, ()).removal_begun is None or not node.get("spec", {}).get("unschedulable"):
+        return f"{name} was made schedulable again"
+    holders = [found for found in map(gpu_pod, pods) if found is not None]
+    if holders:
+        return f"pod {holders[0].namespace}/{holders[0].name} has come to {name} and asks for a GPU"
+    return None

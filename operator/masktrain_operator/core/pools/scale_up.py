@@ -1,18 +1,85 @@
-"""Growing: what is asked for is written into the status first, so that a killed operator asks for nothing twice."""
+"""Growing a pool, and waiting after Oracle could not give what was asked for.
 
+What is asked for is written into the status first, so that a killed operator asks for nothing twice. The wait after a
+refusal doubles, with a jitter that differs from pool to pool.
+"""
+
+import hashlib
 from datetime import datetime, timedelta
 
-from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolReason, ScaleUp
+from masktrain_operator.api.pool_status import Backoff, GPUNodePoolStatus, LastError, PoolReason, ScaleUp
 
-from .backoff import back_off, capacity_error, is_backing_off, last_error
-from .oke import OkePool
-from .types import PoolPlan, PoolSituation, Resize
+from .oke import OkeError, OkeNode, OkePool
+from .types import PoolContext, PoolPlan, Resize
+
+FIRST_SECONDS = 60.0
+LIMIT_SECONDS = 900.0
+JITTER = 0.2
+LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
+CAPACITY_WORDS = "out of host capacity"
+"""There is no code for it: Oracle words it so, below the code InternalError."""
+
+
+def is_backing_off(status: GPUNodePoolStatus, now: datetime) -> bool:
+    return status.backoff is not None and status.backoff.until > now
+
+
+def back_off(
+    status: GPUNodePoolStatus, pool_uid: str, reason: PoolReason, message: str, now: datetime
+) -> GPUNodePoolStatus:
+    """One more failure in a row; while one is waited for, others change nothing."""
+    if is_backing_off(status, now):
+        return status
+    failures = status.backoff.failures + 1 if status.backoff else 1
+    until = now + timedelta(seconds=backoff_seconds(failures, pool_uid))
+    return status.model_copy(
+        update={"backoff": Backoff(failures=failures, until=until, reason=reason, message=message)}
+    )
+
+
+def backoff_seconds(failures: int, pool_uid: str) -> float:
+    """The jitter is a function of the pool and the count, so that the plan stays one."""
+    exact = min(LIMIT_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
+    digest = hashlib.sha256(f"{pool_uid}/{failures}".encode()).digest()
+    return exact * (1 + JITTER * (digest[0] / 127.5 - 1))
+
+
+def capacity_error(oke: OkePool) -> tuple[PoolReason, str, OkeError] | None:
+    """Why nodes that were asked for will not come, with the availability domain; None if they may."""
+    for node in oke.nodes:
+        if node.is_phantom and node.error is not None:
+            return _reason(node.error), _sentence(node, node.error), node.error
+    request = oke.failed_request
+    if request is None or oke.phantoms == 0:
+        return None
+    error = request.errors[0] if request.errors else OkeError("Unknown", f"Work request {request.id} failed.")
+    return _reason(error), f"Oracle gave up: {_ended(error.message)}", error
+
+
+def last_error(error: OkeError, now: datetime) -> LastError:
+    return LastError(code=error.code, message=error.message, request_id=error.request_id, time=now)
+
+
+def _reason(error: OkeError) -> PoolReason:
+    if error.code in LIMIT_CODES:
+        return PoolReason.LIMIT_EXCEEDED
+    out = CAPACITY_WORDS in error.message.lower()
+    return PoolReason.OUT_OF_HOST_CAPACITY if out else PoolReason.PROVISIONING_FAILED
+
+
+def _sentence(node: OkeNode, error: OkeError) -> str:
+    return f"{node.availability_domain}: {_ended(error.message)}"
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith(".") else f"{sentence}."
+
 
 LOST_REQUEST = timedelta(seconds=90)
 """A request that no answer came to may still be carried out for so long."""
 
 
-def scale_up(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
+def scale_up(situation: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     """First the intention goes into the status; once it is read back from there, Oracle is asked."""
     status = _learn_from_failure(situation, _without_done(situation, status))
     if situation.is_paused:
@@ -20,10 +87,10 @@ def scale_up(situation: PoolSituation, status: GPUNodePoolStatus) -> PoolPlan:
     if situation.observed.oke.phantoms:
         return PoolPlan(resize=_without_phantoms(situation.observed.oke), status=status)
     if situation.is_deleting:
-        return PoolPlan(status=_without_vain(situation, status))
+        return PoolPlan(status=_without_unneeded(situation, status))
     missing = 0 if is_backing_off(status, situation.now) else missing_nodes(situation)
     if missing == 0:
-        return PoolPlan(status=_without_vain(situation, status))
+        return PoolPlan(status=_without_unneeded(situation, status))
     return _ask(situation, status, missing)
 
 
@@ -34,7 +101,7 @@ def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: 
     return status.model_copy(update={"scale_up": None, "added_nodes": max(0, status.added_nodes - adds)})
 
 
-def missing_nodes(situation: PoolSituation) -> int:
+def missing_nodes(situation: PoolContext) -> int:
     """Nodes that admitted gangs or `minNodes` need beyond those that are there or coming."""
     oke, spec = situation.observed.oke, situation.pool.spec
     standing = len(oke.alive_instances) + oke.coming
@@ -44,7 +111,7 @@ def missing_nodes(situation: PoolSituation) -> int:
     return min(wanted, max(0, spec.max_nodes - standing))
 
 
-def _ask(situation: PoolSituation, status: GPUNodePoolStatus, missing: int) -> PoolPlan:
+def _ask(situation: PoolContext, status: GPUNodePoolStatus, missing: int) -> PoolPlan:
     oke = situation.observed.oke
     size = oke.size + missing
     if status.scale_up is not None and status.scale_up.size == size:
@@ -67,13 +134,13 @@ def _without_phantoms(oke: OkePool) -> Resize | None:
     return Resize(oke.size - oke.phantoms, oke.etag)
 
 
-def _without_done(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _without_done(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     if status.scale_up is None or situation.observed.oke.size < status.scale_up.size:
         return status
     return status.model_copy(update={"scale_up": None})
 
 
-def _without_vain(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _without_unneeded(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Nobody needs it any more; not dropped before a request whose answer was lost can no longer be carried out."""
     if status.scale_up is None or situation.now - status.scale_up.requested_time < LOST_REQUEST:
         return status
@@ -81,7 +148,7 @@ def _without_vain(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNod
     return status.model_copy(update={"scale_up": None, "added_nodes": added_nodes})
 
 
-def _learn_from_failure(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _learn_from_failure(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     found = capacity_error(situation.observed.oke)
     if found is None:
         return _forget_failures(situation, status)
@@ -92,7 +159,7 @@ def _learn_from_failure(situation: PoolSituation, status: GPUNodePoolStatus) -> 
     return status if known else status.model_copy(update={"last_error": last_error(error, situation.now)})
 
 
-def _forget_failures(situation: PoolSituation, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _forget_failures(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Once all that was wanted after a failure is there, or is wanted no more."""
     over = status.backoff is not None and not is_backing_off(status, situation.now)
     if over and status.scale_up is None and situation.observed.oke.coming == 0 and missing_nodes(situation) == 0:

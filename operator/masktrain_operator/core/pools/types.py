@@ -7,14 +7,14 @@ from decimal import Decimal
 from functools import cached_property
 
 from masktrain_operator.api import labels
-from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolNodeStatus
+from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core import prices
 from masktrain_operator.core.types import Event, Manifest
 
 from .admission import Placement
-from .kube_node import KubeNode, read_time
-from .ledger import Tariff
+from .billing import Tariff
+from .nodes import KubeNode, read_time
 from .oke import Instance, OkeNode, OkePool
 
 
@@ -31,7 +31,7 @@ class ObservedPool:
 
 
 @dataclass(frozen=True)
-class PoolSituation:
+class PoolContext:
     """One look at one pool."""
 
     pool: GPUNodePool

@@ -1,20 +1,48 @@
-"""How the operator signs its requests to Oracle."""
+"""How the operator signs its requests to Oracle, and how long the SDK may try them by itself."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from oci.auth.signers import InstancePrincipalsSecurityTokenSigner, get_oke_workload_identity_resource_principal_signer
+from oci.circuit_breaker import CircuitBreakerStrategy
 from oci.config import validate_config
 from oci.exceptions import InvalidConfig, InvalidPrivateKey
+from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, RetryStrategyBuilder
 from oci.signer import Signer
 
-from masktrain_operator.api.pool_auth import PoolAuth
+from masktrain_operator.api.pool_spec import PoolAuth
 
-from .access import OciAccess, require_api_key
-from .errors import OciError, OciErrorKind
-from .retries import retry_strategy
-from .translation import translate
+from .access import OciAccess, OciError, OciErrorKind, require_api_key
+from .sdk_errors import translate
+
+TIMEOUTS_SECONDS = (5.0, 20.0)
+"""Of the connection, and of each read from it."""
+ATTEMPTS = 3
+LAST_RETRY_SECONDS = 8
+FAILING_SERVICE: dict[int, list[str]] = {429: [], 500: [], 502: [], 503: [], 504: []}
+"""Unlike the SDK's default without 409: a pool that is busy for minutes says nothing about the service."""
+
+
+def retry_strategy() -> Any:
+    """Again after timeouts, lost connections, 429 and 5xx, with jitter, while less than 8 s have gone by."""
+    return RetryStrategyBuilder(
+        max_attempts=ATTEMPTS,
+        total_elapsed_time_seconds=LAST_RETRY_SECONDS,
+        service_error_retry_config={429: []},
+        service_error_retry_on_any_5xx=True,
+        retry_base_sleep_time_seconds=0.5,
+        retry_exponential_growth_factor=2,
+        retry_max_wait_between_calls_seconds=4,
+        decorrelated_jitter=1,
+        backoff_type=BACKOFF_DECORRELATED_JITTER_VALUE,
+    ).get_retry_strategy()
+
+
+def circuit_breaker() -> CircuitBreakerStrategy:
+    """Ten failures in a row keep the next calls of that client at home for half a minute."""
+    return CircuitBreakerStrategy(failure_threshold=10, recovery_timeout=30, failure_statuses_and_codes=FAILING_SERVICE)
+
 
 NAMES_IN_SECRET = {"key_file": "key", "key_content": "key"}
 

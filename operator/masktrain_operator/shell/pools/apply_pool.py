@@ -4,19 +4,17 @@ import logging
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
-from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.api.pool_status import GPUNodePoolStatus
-from masktrain_operator.core.pools.kube_node import instance_of
-from masktrain_operator.core.pools.last_look import objection
-from masktrain_operator.core.pools.removed import record_removal
-from masktrain_operator.core.pools.scale_down import uncordon
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.inventory import record_removal
+from masktrain_operator.core.pools.nodes import instance_of
+from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.types import NodePatch, PoolPlan, Removal, Resize
 from masktrain_operator.core.types import Manifest
-from masktrain_operator.shell.client import KubernetesClient
-from masktrain_operator.shell.known_objects import KnownObjects
+from masktrain_operator.shell.caches import KnownObjects
+from masktrain_operator.shell.client import NODES, KubernetesClient
+from masktrain_operator.shell.oci.access import OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
-from masktrain_operator.shell.resources import NODES
 from masktrain_operator.shell.work_queue import RetryAfter
 
 logger = logging.getLogger(__name__)

@@ -1,21 +1,31 @@
-"""Asks Oracle about one pool, and the API server about pods of others on its nodes."""
+"""What only Oracle, or the API server about pods of others, can say of a pool: asked, and kept as one observation."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.api.pool_status import PoolNodeStatus
-from masktrain_operator.core.pools.gpu_pods import GpuPod, gpu_pod
-from masktrain_operator.core.pools.kube_node import instance_of
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.inventory import end_of_removal
+from masktrain_operator.core.pools.nodes import GpuPod, gpu_pod, instance_of
 from masktrain_operator.core.pools.oke import Instance, OkePool
-from masktrain_operator.core.pools.removed import end_of_removal
+from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import KubernetesClient
-from masktrain_operator.shell.known_objects import KnownObjects
 from masktrain_operator.shell.oci.client import NodePools
 
-from .seen import Seen
+
+@dataclass(frozen=True)
+class PoolObservation:
+    """`foreign_pods`: by Node, those with GPUs that work for no MaskTrainingJob; other Nodes were not asked for."""
+
+    oke: OkePool
+    at: float
+    foreign_pods: Mapping[str, tuple[GpuPod, ...]] = field(default_factory=dict)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    ended: Mapping[str, datetime] = field(default_factory=dict)
+
 
 TERMINATED = "TERMINATED"
 STEADY = "ACTIVE"
@@ -34,7 +44,7 @@ class PoolObserver:
         self._clock = clock
         self._now = now
 
-    async def look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
+    async def look(self, pool: GPUNodePool, oracle: NodePools) -> PoolObservation:
         """Everything at this moment. Raises OciError or ApiError."""
         oke = await self._node_pool(pool, oracle)
         known = {entry.instance_id for entry in pool.status.nodes}
@@ -42,7 +52,7 @@ class PoolObserver:
         instances = await asyncio.gather(*(self._instance(oracle, instance) for instance in new))
         missing = [entry for entry in pool.status.nodes if _may_have_ended(entry, oke)]
         ends = await asyncio.gather(*(self._end(oracle, oke, entry) for entry in missing))
-        return Seen(
+        return PoolObservation(
             oke=oke,
             at=self._clock(),
             foreign_pods=await self._foreign_pods(_instances(pool, oke)),
@@ -50,7 +60,7 @@ class PoolObserver:
             ended={entry.instance_id: end for entry, end in zip(missing, ends, strict=True) if end is not None},
         )
 
-    def is_current(self, pool: GPUNodePool, seen: Seen) -> bool:
+    def is_current(self, pool: GPUNodePool, seen: PoolObservation) -> bool:
         """Whether no Node of the pool has come or gone since: why, only Oracle can say."""
         return set(self._names(_instances(pool, seen.oke))) == seen.foreign_pods.keys()
 

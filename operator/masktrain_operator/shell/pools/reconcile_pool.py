@@ -1,4 +1,4 @@
-"""One look at one node pool: ask Oracle, plan, apply, write the status, tell the events."""
+"""One reconcile of one node pool: ask Oracle, plan, apply, write the status, emit the events."""
 
 import logging
 import time
@@ -6,31 +6,27 @@ from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
-from masktrain_operator.api.gpu_node_pool import GPUNodePool
 from masktrain_operator.api.labels import POOL_FINALIZER
 from masktrain_operator.api.pool_status import GPUNodePoolStatus
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.conditions import with_refusal
+from masktrain_operator.core.pools.events import removal_events
 from masktrain_operator.core.pools.oke import OkeError
-from masktrain_operator.core.pools.plan_pool import needs_finalizer, plan_pool
-from masktrain_operator.core.pools.pool_conditions import refused
-from masktrain_operator.core.pools.pool_release import has_nodes_to_remove, is_out_of_patience
-from masktrain_operator.core.pools.pool_story import removals_told
+from masktrain_operator.core.pools.plan_pool import has_nodes_to_remove, is_out_of_patience, needs_finalizer, plan_pool
 from masktrain_operator.core.pools.scale_up import growth_refused
-from masktrain_operator.core.pools.types import PoolPlan, PoolSituation
+from masktrain_operator.core.pools.types import PoolContext, PoolPlan
 from masktrain_operator.core.types import Event, Manifest
-from masktrain_operator.shell.client import ApiError, KubernetesClient, api_message
+from masktrain_operator.shell.caches import KnownObjects
+from masktrain_operator.shell.client import NODE_POOLS, ApiError, KubernetesClient, api_message
 from masktrain_operator.shell.events import EventRecorder
-from masktrain_operator.shell.known_objects import KnownObjects
-from masktrain_operator.shell.oci.client import NodePools
-from masktrain_operator.shell.oci.errors import OciError, OciErrorKind
-from masktrain_operator.shell.resources import NODE_POOLS
+from masktrain_operator.shell.oci.access import OciError, OciErrorKind
+from masktrain_operator.shell.oci.client import NodePools, PoolClients
 from masktrain_operator.shell.status_writer import StatusWriter
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
 
 from .apply_pool import PoolApplier
-from .board import PoolBoard
-from .clients import PoolClients
-from .observe_pool import PoolObserver
-from .seen import Seen
+from .observe_pool import PoolObservation, PoolObserver
+from .pool_cache import PoolCache
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +46,7 @@ class PoolReconciler:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolBoard,
+        board: PoolCache,
         clients: PoolClients,
         observer: PoolObserver,
         applier: PoolApplier,
@@ -98,7 +94,7 @@ class PoolReconciler:
             raise RetryAfter(0)
         return await self._carry_out(body, situation, plan_pool(situation), oracle)
 
-    async def _look(self, pool: GPUNodePool, oracle: NodePools) -> Seen:
+    async def _look(self, pool: GPUNodePool, oracle: NodePools) -> PoolObservation:
         seen = self._board.seen(pool.metadata.uid)
         if seen is not None and self._clock() - seen.at <= FRESH_SECONDS and self._observer.is_current(pool, seen):
             return seen
@@ -107,7 +103,7 @@ class PoolReconciler:
         return seen
 
     async def _carry_out(
-        self, body: Manifest, situation: PoolSituation, plan: PoolPlan, oracle: NodePools
+        self, body: Manifest, situation: PoolContext, plan: PoolPlan, oracle: NodePools
     ) -> float | None:
         pool = situation.pool
         try:
@@ -118,7 +114,7 @@ class PoolReconciler:
         if plan.resize is not None or plan.removals:
             self._board.expire(pool.metadata.uid)
         await self._write(body, status)
-        for event in (*plan.events, *removals_told(plan, status)):
+        for event in (*plan.events, *removal_events(plan, status)):
             await self._events.record(body, event)
         if plan.finalize:
             await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
@@ -145,7 +141,7 @@ class PoolReconciler:
             logger.info("%s Again in %.0f s.", error.sentence, again)
             raise RetryAfter(again)
         found = OkeError(error.kind.value, error.sentence, error.request_id)
-        answer = refused(status, found, error.kind.value, self._board.now())
+        answer = with_refusal(status, found, error.kind.value, self._board.now())
         known = GPUNodePool.parse(body).status.last_error
         await self._write(body, answer)
         for event in seen:
@@ -173,7 +169,7 @@ class PoolReconciler:
         self._status.forget(uid)
 
 
-def _after_refusal(situation: PoolSituation, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
+def _after_refusal(situation: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
     """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
     status = plan.status or situation.status
     if plan.resize is not None:

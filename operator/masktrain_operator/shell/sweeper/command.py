@@ -1,4 +1,4 @@
-"""`masktrain-operator sweep`: one run of the dead man's switch, as the chart's CronJob starts it."""
+"""`masktrain-operator sweep`: one run of the sweeper, as the chart's CronJob starts it."""
 
 import argparse
 import asyncio
@@ -10,9 +10,8 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from masktrain_operator.shell.client import KubernetesClient, connect
-from masktrain_operator.shell.pools.clients import PoolClients
-from masktrain_operator.shell.refusals import REFUSALS, sentence
+from masktrain_operator.shell.client import CONNECTION_ERRORS, KubernetesClient, connect, refusal_sentence
+from masktrain_operator.shell.oci.client import PoolClients
 from masktrain_operator.shell.settings import CloudSettings, wrong_variables
 
 from .sweep import Limits, Sweep
@@ -47,8 +46,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         refusals = asyncio.run(_run(CloudSettings(), limits))
     except ValidationError as error:
         refusals = [wrong_variables(error)]
-    except REFUSALS as error:
-        refusals = [sentence(error)]
+    except CONNECTION_ERRORS as error:
+        refusals = [refusal_sentence(error)]
     print(*refusals, sep="\n", end="\n" if refusals else "", file=sys.stderr)  # noqa: T201 (what people read)
     return 1 if refusals else 0
 

@@ -1,4 +1,4 @@
-"""The run over all pools, for as long as the operator gives no sign of life."""
+"""One run of the sweeper over all pools, for as long as the operator gives no sign of life."""
 
 import asyncio
 import time
@@ -6,19 +6,98 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from masktrain_operator.core.pools.sweep import is_stale, sweepable
-from masktrain_operator.core.types import Manifest
-from masktrain_operator.shell.client import KubernetesClient
-from masktrain_operator.shell.known_objects import KnownObjects
-from masktrain_operator.shell.lease import lease_age
-from masktrain_operator.shell.pools.board import PoolBoard
-from masktrain_operator.shell.pools.clients import PoolClients
-from masktrain_operator.shell.resources import JOBS, NODE_POOLS, NODES, PODS, TRAINING_JOBS
-from masktrain_operator.shell.settings import CloudSettings
-from masktrain_operator.shell.status_writer import StatusWriter
-from masktrain_operator.shell.write_rate import WriteRate
+from pydantic import ValidationError
 
-from .pool_sweep import PoolRefused, PoolSweep
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.events import removal_events
+from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, sweep_plan, sweepable
+from masktrain_operator.core.types import Event, Manifest
+from masktrain_operator.shell.caches import KnownObjects
+from masktrain_operator.shell.client import (
+    JOBS,
+    NODE_POOLS,
+    NODES,
+    PODS,
+    TRAINING_JOBS,
+    ApiError,
+    KubernetesClient,
+    refusal_sentence,
+)
+from masktrain_operator.shell.events import EventRecorder
+from masktrain_operator.shell.lease import lease_age
+from masktrain_operator.shell.oci.access import OciError
+from masktrain_operator.shell.oci.client import PoolClients
+from masktrain_operator.shell.pools.apply_pool import PoolApplier
+from masktrain_operator.shell.pools.observe_pool import PoolObserver
+from masktrain_operator.shell.pools.pool_cache import PoolCache
+from masktrain_operator.shell.pools.reconcile_pool import PASSING
+from masktrain_operator.shell.settings import CloudSettings
+from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
+from masktrain_operator.shell.work_queue import RetryAfter
+
+
+class PoolRefused(Exception):
+    """Nothing can be done for this pool now; the message says why."""
+
+
+class PoolSweep:
+    """Called with a GPUNodePool, again and again until nothing of it is under way."""
+
+    def __init__(
+        self,
+        *,
+        client: KubernetesClient,
+        known: KnownObjects,
+        board: PoolCache,
+        clients: PoolClients,
+        status: StatusWriter,
+        tell: Callable[[str], None],
+    ) -> None:
+        """`tell` is given one line for each node whose removal Oracle has accepted."""
+        self._board = board
+        self._clients = clients
+        self._status = status
+        self._tell = tell
+        self._observer = PoolObserver(client, known)
+        self._applier = PoolApplier(client, known)
+        self._events = EventRecorder(client)
+
+    async def __call__(self, body: Manifest) -> bool:
+        """Whether the pool should be looked at again soon. Raises PoolRefused."""
+        name = body["metadata"]["name"]
+        try:
+            return await self._sweep(body, GPUNodePool.parse(body))
+        except RetryAfter:
+            return True
+        except OciError as error:
+            if error.kind in PASSING:
+                return True
+            raise PoolRefused(f"{NODE_POOLS.kind} {name}: {error.sentence}") from None
+        except ApiError as error:
+            raise PoolRefused(f"{NODE_POOLS.kind} {name}: {refusal_sentence(error)}") from None
+        except ValidationError as error:
+            raise PoolRefused(f"{NODE_POOLS.kind} {name} cannot be read: {error.errors()[0]['msg']}.") from None
+
+    async def _sweep(self, body: Manifest, pool: GPUNodePool) -> bool:
+        oracle = await self._clients.of(pool)
+        seen = await self._observer.look(pool, oracle)
+        self._board.put(pool.metadata.uid, seen)
+        situation = self._board.planned_situation(pool, seen)
+        plan = sweep_plan(situation)
+        status = await self._applier.apply(pool, plan, oracle)
+        if status is None:
+            return False
+        removed = removal_events(plan, status)
+        self._tell_all(pool, removed)
+        await self._status.write(body, status.to_manifest())
+        for event in (*plan.events, *removed):
+            await self._events.record(body, event)
+        return is_under_way(situation, plan, status)
+
+    def _tell_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
+        for event in removed:
+            self._tell(f"{NODE_POOLS.kind} {pool.metadata.name}: {event.message}")
+
 
 LOOK_AGAIN_SECONDS = 3.0
 NEEDED_KINDS = (NODE_POOLS, TRAINING_JOBS, JOBS, PODS, NODES)
@@ -53,7 +132,7 @@ class Sweep:
         self._pool_sweep = PoolSweep(
             client=client,
             known=self._known,
-            board=PoolBoard(self._known, lambda: datetime.now(UTC)),
+            board=PoolCache(self._known, lambda: datetime.now(UTC)),
             clients=clients,
             status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, NODE_POOLS),
             tell=tell,

@@ -1,0 +1,195 @@
+"""A throw-away API key, and the check of request signatures as Oracle's API gateway does it.
+
+RSA with SHA-256 over chosen headers: https://docs.oracle.com/en-us/iaas/Content/API/Concepts/signingrequests.htm
+"""
+
+import base64
+import configparser
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from .failures import not_authenticated
+
+KEY_BITS = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Credentials:
+    """One user's API key. `key_content` is the private key as PEM."""
+
+    tenancy: str
+    user: str
+    fingerprint: str
+    region: str
+    key_content: str = dataclasses.field(repr=False)
+
+    @classmethod
+    def create(cls, region: str = "us-ashburn-1") -> Self:
+        """Draw a new key."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        return cls("ocid1.tenancy.oc1..faketenancy", "ocid1.user.oc1..fakeuser", fingerprint(key), region, pem)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+    def save(self, path: Path) -> None:
+        """Store as JSON, readable by the owner only."""
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(self.sdk_config))
+
+    @property
+    def sdk_config(self) -> dict[str, str]:
+        """What the SDK's clients take as `config`."""
+        return dataclasses.asdict(self)
+
+    @property
+    def key_id(self) -> str:
+        """How a signature names its key."""
+        return f"{self.tenancy}/{self.user}/{self.fingerprint}"
+
+    @property
+    def public_key(self) -> rsa.RSAPublicKey:
+        """The half that the service keeps."""
+        return _private_key(self.key_content).public_key()
+
+    def write_config_file(self, folder: Path) -> Path:
+        """Write `config` and `key.pem` as they lie in `~/.oci`, and return the path of `config`."""
+        key_file = folder / "key.pem"
+        profile = configparser.ConfigParser()
+        profile["DEFAULT"] = {
+            "tenancy": self.tenancy,
+            "user": self.user,
+            "fingerprint": self.fingerprint,
+            "region": self.region,
+            "key_file": str(key_file),
+        }
+        text = io.StringIO()
+        profile.write(text)
+        for path, content in ((key_file, self.key_content), (folder / "config", text.getvalue())):
+            path.touch(mode=0o600)
+            path.write_text(content)
+        return folder / "config"
+
+
+def fingerprint(key: rsa.RSAPrivateKey) -> str:
+    """Oracle's name of a key: MD5 of the public half in DER, in pairs of hex digits."""
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.md5(der, usedforsecurity=False).digest().hex(":")
+
+
+def _private_key(pem: str) -> rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem.encode(), None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError("an API key is an RSA key")
+    return key
+
+
+MAX_SKEW_SECONDS = 300.0
+ALWAYS_SIGNED = frozenset({"date", "(request-target)", "host"})
+SIGNED_WITH_BODY = frozenset({"content-length", "content-type", "x-content-sha256"})
+METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """A request as it came over the wire. `target` is the path with its query, still encoded.
+
+    `streamed`: its body is an object or a part of one, which clients do not read twice to sign it.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    streamed: bool = False
+
+
+class SignatureCheck:
+    """Knows the public keys of all users."""
+
+    def __init__(self, *known: Credentials) -> None:
+        """Accept signatures of these keys."""
+        self._keys: dict[str, RSAPublicKey] = {credentials.key_id: credentials.public_key for credentials in known}
+
+    def verify(self, request: SignedRequest) -> None:
+        """Raises ServiceError 401 unless one of the known users signed this very request a moment ago."""
+        fields = _authorization(request.headers.get("authorization", ""))
+        signed = fields["headers"].split(" ")
+        signs_body = request.method in METHODS_WITH_BODY and not request.streamed
+        _require_headers(signed, with_body=signs_body)
+        _require_fresh(request.headers.get("date", ""))
+        if signs_body:
+            _require_body(request)
+        key = self._keys.get(fields["keyId"])
+        if key is None:
+            raise not_authenticated(f"no API key {fields['keyId']!r} is registered")
+        _verify(key, fields["signature"], _signing_string(request, signed))
+
+
+def _authorization(header: str) -> dict[str, str]:
+    scheme, _, rest = header.partition(" ")
+    fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    missing = {"keyId", "headers", "signature", "algorithm"} - fields.keys()
+    if scheme != "Signature" or missing or fields["algorithm"] != "rsa-sha256":
+        raise not_authenticated("the Authorization header is not an rsa-sha256 signature")
+    return fields
+
+
+def _require_headers(signed: list[str], *, with_body: bool) -> None:
+    needed = ALWAYS_SIGNED | (SIGNED_WITH_BODY if with_body else frozenset())
+    if missing := needed - set(signed):
+        raise not_authenticated(f"the signature does not cover {', '.join(sorted(missing))}")
+
+
+def _require_fresh(date: str) -> None:
+    """Against the machine's time, whatever clock the cloud runs on: the client's dates follow the machine's."""
+    try:
+        sent = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        raise not_authenticated(f"{date!r} is not a date") from None
+    if abs(time.time() - sent) > MAX_SKEW_SECONDS:
+        raise not_authenticated(f"the date {date!r} is more than {MAX_SKEW_SECONDS:.0f} s off")
+
+
+def _require_body(request: SignedRequest) -> None:
+    digest = base64.b64encode(hashlib.sha256(request.body).digest()).decode()
+    if request.headers.get("x-content-sha256") != digest:
+        raise not_authenticated("x-content-sha256 does not match the body")
+
+
+def _signing_string(request: SignedRequest, signed: list[str]) -> bytes:
+    target = f"{request.method.lower()} {request.target}"
+    values = (target if name == "(request-target)" else request.headers.get(name, "") for name in signed)
+    return "\n".join(f"{name}: {value}" for name, value in zip(signed, values, strict=True)).encode()
+
+
+def _verify(key: RSAPublicKey, signature: str, content: bytes) -> None:
+    try:
+        key.verify(base64.b64decode(signature), content, PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        raise not_authenticated("the signature does not match the request") from None

@@ -1,0 +1,266 @@
+"""The operator's loop over all its node pools: look, admit, plan, carry out, write down, as its shell does.
+
+Between two looks it remembers nothing but the GPUNodePools themselves, and those only as the API server would store
+them. So an operator that is killed after any of its actions is simply one that stops there.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.admission import Admissions, admit
+from masktrain_operator.core.pools.inventory import LOST_AFTER, REMOVAL_ANSWER, record_removal, take_inventory
+from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
+from masktrain_operator.core.pools.scale_down import BUDGET_WINDOW, objection, removal_time, uncordon
+from masktrain_operator.core.pools.scale_up import growth_refused
+from masktrain_operator.core.pools.snapshot import slots_of
+from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal
+
+from .cluster import Cluster, Conflict
+from .oke import CloudPool, Refused, Stale
+from .timeline import START, Timeline
+from .workload import pod_manifest
+
+WAKE_SECONDS = 0.5
+"""From something that a watch tells to the look that it causes."""
+AGAIN_SECONDS = 2.0
+"""After a change at Oracle."""
+STALE_SECONDS = 1.0
+REFUSED_SECONDS = 30.0
+
+
+class Killed(Exception):
+    """The operator's process ends here."""
+
+
+@dataclass(frozen=True)
+class Resized:
+    time: float
+    pool: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """`was_busy`, `was_healthy`: at the moment of the call; `healthy_left`: nodes after it that could work."""
+
+    time: float
+    pool: str
+    instance_id: str
+    by_hand: bool
+    was_busy: bool
+    was_healthy: bool
+    healthy_left: int
+
+
+@dataclass(frozen=True)
+class Avoided:
+    """A removal that the last look prevented."""
+
+    time: float
+    pool: str
+    instance_id: str
+    reason: str
+
+
+Deed = Resized | Removed | Avoided
+
+
+class PoolOperator:
+    """`actions_left`: how many calls it may make before it is killed; None for a long life."""
+
+    def __init__(
+        self, timeline: Timeline, cluster: Cluster, clouds: Mapping[str, CloudPool], pools: Mapping[str, GPUNodePool]
+    ) -> None:
+        self._timeline, self._cluster, self._clouds = timeline, cluster, clouds
+        self.pools = dict(pools)
+        self.next_look = 0.0
+        self.actions_left: int | None = None
+        self.deeds: list[Deed] = []
+        self.plans: dict[str, PoolPlan] = {}
+        self.admissions = Admissions()
+        self.looks = 0
+        self.before_last_look: Callable[[Removal], None] = lambda _: None
+        """What happens between a plan and the last look before a removal."""
+        self.longest_skip_seconds = 3600.0
+        """People may do something at Oracle that nobody has announced."""
+        self._acted = False
+        self._seen: dict[str, PoolContext] = {}
+
+    def wake(self) -> None:
+        self.next_look = min(self.next_look, self._timeline.seconds + WAKE_SECONDS)
+
+    def look(self) -> None:
+        """At all pools, once."""
+        self.looks += 1
+        self._acted = False
+        try:
+            waits = [self._serve(situation) for situation in self.situations()]
+        except Killed:
+            self.next_look = self._timeline.seconds
+            return
+        self.next_look = self._timeline.seconds + min(waits, default=math.inf)
+
+    def situations(self) -> list[PoolContext]:
+        """Of all pools at this moment; gangs whose nodes are all present get their Job."""
+        bare = [self._situation(name) for name in self.pools]
+        stocks = [take_inventory(situation) for situation in bare]
+        gangs = tuple(job.gang() for job in self._cluster.jobs.values())
+        uids = {gang.job_uid for gang in gangs}
+        rooms = tuple(slots_of(s, stock, uids) for s, stock in zip(bare, stocks, strict=True))
+        self.admissions = admit(gangs, rooms)
+        self._create_jobs()
+        return [with_admissions(situation, self.admissions) for situation in bare]
+
+    def skip_idle_looks(self) -> None:
+        """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
+        wait = self.next_look - self._timeline.seconds
+        if self._acted or wait not in (FLUX_SECONDS, CALM_SECONDS) or not all(map(_is_patient, self.plans.values())):
+            return
+        deadlines = [self._seconds(moment) for name in self.pools for moment in self._deadlines(name)]
+        ahead = [moment for moment in deadlines if moment > self._timeline.seconds]
+        latest = self._timeline.seconds + self.longest_skip_seconds
+        steps = math.ceil((min((self._timeline.next_event, latest, *ahead)) - self._timeline.seconds) / wait)
+        self.next_look = self._timeline.seconds + max(1, steps) * wait
+
+    def _situation(self, name: str) -> PoolContext:
+        pool, cloud = self.pools[name], self._clouds[name]
+        oke = cloud.view()
+        known = {entry.instance_id for entry in pool.status.nodes}
+        listed = {node.instance_id for node in oke.nodes if node.instance_id}
+        new = (cloud.instance(instance) for instance in sorted(oke.alive_instances - known))
+        observed = ObservedPool(
+            oke=oke,
+            nodes=self._cluster.kube_nodes(known | listed),
+            instances={instance.id: instance for instance in new if instance is not None},
+            ended=cloud.ended(known - listed),
+        )
+        return PoolContext(pool, observed, self._timeline.now)
+
+    def _create_jobs(self) -> None:
+        for placement in self.admissions.placements.values():
+            job = self._cluster.jobs[placement.gang.job_uid]
+            if placement.is_present and job.admitted_to is None:
+                self._act()
+                self._cluster.create_job(job, placement.pool)
+
+    def _serve(self, situation: PoolContext) -> float:
+        name = situation.pool.metadata.name
+        self._seen[name] = situation
+        plan = self.plans[name] = plan_pool(situation)
+        try:
+            status = self._carry_out(situation, plan)
+        except (Conflict, Stale):
+            return STALE_SECONDS
+        except Refused as refusal:
+            intended = {"scale_up": situation.status.scale_up}
+            status = (plan.status or situation.status).model_copy(update=intended)
+            uid = situation.pool.metadata.uid
+            self._write(name, growth_refused(status, uid, refusal.error.message, situation.now))
+            return REFUSED_SECONDS
+        if status is not None:
+            self._write(name, status)
+        if plan.resize is not None or plan.removals:
+            return AGAIN_SECONDS
+        return math.inf if plan.requeue_after is None else plan.requeue_after
+
+    def _carry_out(self, situation: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
+        for patch in plan.patches:
+            self._patch(patch)
+        cloud = self._clouds[situation.pool.metadata.name]
+        if plan.resize is not None:
+            self._act()
+            before = cloud.size
+            cloud.resize(plan.resize.size, plan.resize.etag)
+            self.deeds.append(Resized(self._timeline.seconds, cloud.name, before, cloud.size))
+        status = plan.status
+        for removal in plan.removals:
+            status = self._remove(cloud, removal, status)
+        return status
+
+    def _patch(self, patch: NodePatch) -> None:
+        self._act()
+        self._cluster.patch(patch.name, patch.uid, patch.body, patch.resource_version)
+
+    def _remove(self, cloud: CloudPool, removal: Removal, status: GPUNodePoolStatus | None) -> GPUNodePoolStatus | None:
+        self.before_last_look(removal)
+        node = self._cluster.node_of_instance(removal.instance_id)
+        pods = [pod_manifest(pod) for pod in self._cluster.pods[node["metadata"]["name"]]] if node else []
+        reason = objection(removal, node, pods)
+        if reason is not None:
+            self.deeds.append(Avoided(self._timeline.seconds, cloud.name, removal.instance_id, reason))
+            if removal.node is not None:
+                self._patch(replace(uncordon(removal.node), resource_version=None))
+            return status
+        self._act()
+        machine = cloud.past[removal.instance_id]
+        busy, healthy = self._cluster.is_busy(machine), machine.is_healthy
+        request = cloud.delete_node(removal.instance_id)
+        left = sum(other.is_healthy for other in cloud.machines)
+        deed = Removed(self._timeline.seconds, cloud.name, removal.instance_id, machine.by_hand, busy, healthy, left)
+        self.deeds.append(deed)
+        return None if status is None else record_removal(status, removal.instance_id, request)
+
+    def _write(self, name: str, status: GPUNodePoolStatus) -> None:
+        acted = self._acted or _memory(status) != _memory(self.pools[name].status)
+        self._act()
+        self._acted = acted
+        self.pools[name] = self.pools[name].model_copy(update={"status": stored(status)})
+
+    def _act(self) -> None:
+        """Raises Killed instead of the action, once no more are left."""
+        if self.actions_left is not None:
+            if self.actions_left == 0:
+                self.actions_left = None
+                raise Killed
+            self.actions_left -= 1
+        self._acted = True
+
+    def _deadlines(self, name: str) -> list[datetime]:
+        """Moments at which the planner may change its mind although nothing happens."""
+        situation = replace(self._seen[name], pool=self.pools[name])
+        status, spec = situation.status, situation.pool.spec
+        found = [status.backoff.until] if status.backoff else []
+        found += [moment + BUDGET_WINDOW for moment in status.recent_removals]
+        for entry in status.nodes:
+            if entry.state is NodeState.BOOTING:
+                found.append(entry.created_time + timedelta(seconds=spec.provisioning_timeout_seconds + 1))
+            elif entry.state is NodeState.IDLE:
+                found.append(removal_time(situation, entry))
+            if entry.removal_requested_time is not None:
+                found.append(entry.removal_requested_time + REMOVAL_ANSWER)
+        return found + [node.ready_changed + LOST_AFTER for node in situation.observed.nodes if not node.ready]
+
+    @staticmethod
+    def _seconds(moment: datetime) -> float:
+        return (moment - START).total_seconds()
+
+
+def stored(status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    """As it comes back from the API server."""
+    return GPUNodePoolStatus.model_validate(status.to_manifest())
+
+
+def with_admissions(situation: PoolContext, admissions: Admissions) -> PoolContext:
+    name = situation.pool.metadata.name
+    observed = replace(
+        situation.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name)
+    )
+    return replace(situation, observed=observed)
+
+
+def _memory(status: GPUNodePoolStatus) -> tuple[object, ...]:
+    """What of a status later plans go by: all but the money, which grows with every look."""
+    nodes = tuple((e.instance_id, e.state, e.joined_time, e.idle_since, e.removal_requested_time) for e in status.nodes)
+    return (nodes, status.size, status.added_nodes, status.scale_up, status.backoff, tuple(status.recent_removals))
+
+
+def _is_patient(plan: PoolPlan) -> bool:
+    """Whether nothing of what it remembers runs out within seconds."""
+    status = plan.status
+    hasty = (NodeState.DRAINING, NodeState.LOST)
+    return status is not None and status.scale_up is None and not any(entry.state in hasty for entry in status.nodes)

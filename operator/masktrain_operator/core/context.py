@@ -1,0 +1,40 @@
+"""The context of one plan: the job, what was observed, the time and the settings."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from masktrain_operator.api.status import MaskTrainingJobStatus
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+
+from .attempts import Attempt, current_attempt
+from .types import Observed, PlanSettings
+
+
+@dataclass(frozen=True)
+class Context:
+    job: MaskTrainingJob
+    observed: Observed
+    now: datetime
+    """In whole seconds, like every time in a status."""
+    settings: PlanSettings
+
+    @property
+    def status(self) -> MaskTrainingJobStatus:
+        """As last written."""
+        return self.job.status
+
+    @cached_property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt, None before the first."""
+        return current_attempt(self.job, self.observed)
+
+    @property
+    def attempt_is_accounted(self) -> bool:
+        """Whether the end of the newest attempt stands in the status, so that the next one may follow."""
+        failure = self.status.restarts.last_failure
+        return self.attempt is not None and failure is not None and failure.attempt >= self.attempt.number
+
+    @property
+    def all_workers_started(self) -> bool:
+        return self.attempt is not None and self.attempt.all_workers_started(self.job.spec.compute.nodes)

@@ -1,0 +1,41 @@
+"""The batch/v1 Job of one attempt."""
+
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.types import Manifest, PlanSettings
+from masktrain_trainer.config import ExitCode
+
+from .metadata import attempt_labels, attempt_name, owner_reference, pool_labels
+from .pod import CONTAINER, pod_template
+
+
+def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
+    """A whole gang: any lost pod fails the Job, and nothing is replaced in it. `pool`: where it is admitted."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": attempt_name(job.metadata.name, attempt),
+            "namespace": job.metadata.namespace,
+            "labels": attempt_labels(job, attempt) | pool_labels(pool),
+            "ownerReferences": [owner_reference(job)],
+        },
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": job.spec.compute.nodes,
+            "parallelism": job.spec.compute.nodes,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _failure_rules()},
+            "template": pod_template(job, attempt, settings, pool),
+        },
+    }
+
+
+def _failure_rules() -> list[Manifest]:
+    """`backoffLimit: 0` would fail the Job anyway; a rule that matches leaves the cause in the Job's condition."""
+    codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED)]
+    on_exit_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
+    return [
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": on_exit_codes},
+    ]

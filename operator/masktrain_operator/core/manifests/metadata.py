@@ -1,0 +1,58 @@
+"""Names, labels and ownership of everything made for a job."""
+
+from masktrain_operator.api import labels
+from masktrain_operator.api.labels import JOB_UID_LABEL
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.types import Manifest
+
+
+def attempt_name(job: str, attempt: int) -> str:
+    """Name of an attempt's Job, which is new for every attempt: no rank can join the rendezvous of a dead gang."""
+    return f"{job}-{attempt}"
+
+
+def master_address(job: str, attempt: int) -> str:
+    """Host name of rank 0's pod: an Indexed Job calls its pods `<job name>-<index>`, the Service is the subdomain."""
+    return f"{attempt_name(job, attempt)}-0.{job}"
+
+
+def job_labels(job: MaskTrainingJob) -> dict[str, str]:
+    return {labels.JOB_LABEL: job.metadata.name, labels.JOB_UID_LABEL: job.metadata.uid}
+
+
+def attempt_labels(job: MaskTrainingJob, attempt: int) -> dict[str, str]:
+    return {**job_labels(job), labels.ATTEMPT_LABEL: str(attempt)}
+
+
+def pool_labels(pool: str | None) -> dict[str, str]:
+    """What nodes of a GPUNodePool are labelled with, and what is admitted to it; nothing without one."""
+    return {labels.NODE_POOL_LABEL: pool} if pool else {}
+
+
+def owner_reference(job: MaskTrainingJob) -> Manifest:
+    """The garbage collector deletes what a deleted job owns; `controller` says who may change it."""
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.KIND,
+        "name": job.metadata.name,
+        "uid": job.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def is_controlled_by(manifest: Manifest, uid: str) -> bool:
+    references = manifest.get("metadata", {}).get("ownerReferences", [])
+    return any(reference.get("controller") and reference.get("uid") == uid for reference in references)
+
+
+def controller_uid(body: Manifest) -> str | None:
+    """The uid of the object's controller; at most one owner reference is one."""
+    owners = body["metadata"].get("ownerReferences", ())
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+
+
+def labelled_uid(body: Manifest) -> str | None:
+    """The uid of the MaskTrainingJob that an object says it was made for."""
+    uid = body["metadata"].get("labels", {}).get(JOB_UID_LABEL)
+    return None if uid is None else str(uid)

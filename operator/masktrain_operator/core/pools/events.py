@@ -1,0 +1,113 @@
+"""A pool's events: every node that came or went, why, and the money; every refusal of Oracle."""
+
+from collections.abc import Iterator
+
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
+from masktrain_operator.core.types import Event
+
+from . import billing
+from .types import PoolContext, PoolPlan
+
+
+def pool_events(situation: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
+    """What is worth telling of the step from the status last written to the plan's."""
+    assert plan.status is not None
+    before, after = situation.status, plan.status
+    return (
+        *_growth(situation, before, after),
+        *_nodes(situation, before, after),
+        *_gone(situation, before),
+        *_refusals(before, after),
+        *_abandoned(plan),
+    )
+
+
+def removal_events(plan: PoolPlan, status: GPUNodePoolStatus | None) -> list[Event]:
+    """Of those removals of the plan that Oracle has accepted, as `status` says."""
+    if plan.status is None or status is None:
+        return []
+    done = {entry.instance_id for entry in status.nodes if entry.removal_requested_time is not None}
+    before = {entry.instance_id: entry for entry in plan.status.nodes if entry.removal_requested_time is None}
+    return [
+        _removal(before[removal.instance_id], plan.status.hourly_rate)
+        for removal in plan.removals
+        if removal.instance_id in done and removal.instance_id in before
+    ]
+
+
+def _removal(entry: PoolNodeStatus, rate: str | None) -> Event:
+    why = _why(entry)
+    money = f", after {billing.for_people(entry.cost)}" if entry.cost and rate else ""
+    return Event("Normal", "NodeRemoved", f"Removed node {entry.name or entry.instance_id}: {why}{money}.")
+
+
+def _growth(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    planned = after.scale_up
+    if planned is None or planned == before.scale_up:
+        return
+    jobs = sorted({p.gang.title for p in situation.observed.placements if any(r.startswith("+") for r in p.rooms)})
+    reason = f"for {', '.join(jobs)}" if jobs else "for minNodes"
+    rate = f", {billing.for_people(after.hourly_rate)} an hour each" if after.hourly_rate else ""
+    message = f"Growing from {situation.observed.oke.size} to {planned.size} nodes {reason}{rate}."
+    yield Event("Normal", "ScalingUp", message)
+
+
+def _nodes(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    known = {entry.instance_id: entry for entry in before.nodes}
+    for entry in after.nodes:
+        old = known.get(entry.instance_id)
+        if old is None and not entry.added_by_operator:
+            message = f"Instance {entry.instance_id} was not added by the operator: it is used, and never removed."
+            yield Event("Normal", "NodeAddedByHand", message)
+        elif entry.joined_time and (old is None or old.joined_time is None):
+            seconds = round((situation.now - entry.created_time).total_seconds())
+            yield Event("Normal", "NodeAdded", f"Node {entry.name} has joined {seconds} s after its creation.")
+        if entry.state is NodeState.LOST and old is not None and old.state is not NodeState.LOST:
+            yield Event("Warning", "NodeLost", f"Kubernetes has not heard from node {entry.name} for a while.")
+        if old is not None and old.removal_requested_time and not entry.removal_requested_time:
+            message = f"Node {entry.name or entry.instance_id} still stands after its removal: it is removed again."
+            yield Event("Warning", "RemovalFailed", message)
+
+
+def _gone(situation: PoolContext, before: GPUNodePoolStatus) -> Iterator[Event]:
+    for entry in before.nodes:
+        ended = situation.observed.ended.get(entry.instance_id)
+        if ended is None:
+            continue
+        tariff = situation.tariff
+        seconds = billing.billed_seconds(entry, ended, tariff)
+        money = f" and cost {billing.for_people(tariff.price_of(seconds))}" if tariff.hourly_rate is not None else ""
+        message = f"Node {entry.name or entry.instance_id} is gone; it was billed for {seconds:.0f} s{money}."
+        if entry.removal_requested_time is None:
+            yield Event("Warning", "NodeVanished", f"{message} The operator had not removed it.")
+        else:
+            yield Event("Normal", "NodeGone", message)
+
+
+def _refusals(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    if after.backoff is not None and after.backoff != before.backoff:
+        until = f"{after.backoff.until:%H:%M:%SZ}"
+        yield Event("Warning", after.backoff.reason, f"{after.backoff.message} Trying again at {until}.")
+
+
+def _abandoned(plan: PoolPlan) -> Iterator[Event]:
+    instances = left_running(plan)
+    if instances:
+        message = f"The pool goes and leaves {len(instances)} nodes running, which cost: {', '.join(instances)}."
+        yield Event("Warning", "NodesAbandoned", message)
+
+
+def _why(entry: PoolNodeStatus) -> str:
+    match entry.state:
+        case NodeState.BOOTING:
+            return "it did not join in time"
+        case NodeState.LOST:
+            return "Kubernetes lost it"
+        case _:
+            return f"idle since {entry.idle_since:%H:%M:%SZ}" if entry.idle_since else "idle"
+
+
+def left_running(plan: PoolPlan) -> list[str]:
+    """Instances that the pool leaves behind, which go on costing."""
+    assert plan.status is not None
+    return [entry.instance_id for entry in plan.status.nodes if entry.added_by_operator] if plan.finalize else []

@@ -1,0 +1,147 @@
+"""A pool's Nodes as Kubernetes shows them, and the pods on them that hold GPUs: they keep a node."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from masktrain_operator.api import labels
+from masktrain_operator.core.types import Manifest
+
+GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
+SLICED_GPU_PREFIX = "nvidia.com/mig-"
+FINISHED_PHASES = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class GpuPod:
+    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    gpus: int
+    job_uid: str | None = None
+
+
+def gpu_pod(pod: Manifest) -> GpuPod | None:
+    """None for pods that are finished, bound to no node, or ask for no GPU."""
+    spec, metadata = pod["spec"], pod["metadata"]
+    gpus = gpus_requested(spec)
+    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName") or gpus == 0:
+        return None
+    owner = metadata.get("labels", {}).get(labels.JOB_UID_LABEL)
+    return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus, owner)
+
+
+def gpus_requested(spec: Manifest) -> int:
+    """Init containers run before the others, sidecars aside, so the larger of both counts.
+
+    A slice or a resource claim may be part of any GPU: it counts as one.
+    """
+    together = sum(map(_of_container, spec.get("containers", ())))
+    first = max(map(_of_container, spec.get("initContainers", ())), default=0)
+    return max(together, first, 1 if spec.get("resourceClaims") else 0)
+
+
+def _of_container(container: Manifest) -> int:
+    return sum(_amounts(container.get("resources", {})))
+
+
+def _amounts(resources: Manifest) -> Iterator[int]:
+    """Extended resources are whole numbers, and their requests equal their limits."""
+    for name, amount in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
+        if name in GPU_RESOURCES:
+            yield int(amount)
+        elif name.startswith(SLICED_GPU_PREFIX) and int(amount):
+            yield 1
+
+
+STARTUP_TAINTS = ("node.cloudprovider.kubernetes.io/uninitialized", "node.kubernetes.io/not-ready")
+TRUE = "true"
+
+
+@dataclass(frozen=True)
+class KubeNode:
+    """`pods`: the unfinished pods on it that ask for GPUs; None while that is not known, which keeps the node."""
+
+    name: str
+    uid: str
+    resource_version: str
+    instance_id: str
+    ready: bool
+    ready_changed: datetime
+    """When the Ready condition last turned."""
+    initialising: bool
+    cordoned: bool
+    gpus: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    pods: tuple[GpuPod, ...] | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a pod could start on it now, were it not cordoned."""
+        return self.ready and not self.initialising and self.gpus > 0
+
+    @property
+    def removal_begun(self) -> datetime | None:
+        """When the operator cordoned it to remove it."""
+        return read_time(self.annotations.get(labels.REMOVAL_ANNOTATION))
+
+    @property
+    def idle_since(self) -> datetime | None:
+        return read_time(self.annotations.get(labels.IDLE_SINCE_ANNOTATION))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a person asked for it to stay."""
+        keeps = (labels.KEEP_ANNOTATION, labels.AUTOSCALER_KEEP_ANNOTATION)
+        return any(self.annotations.get(key) == TRUE for key in keeps)
+
+    @property
+    def was_added_by_operator(self) -> bool:
+        return self.annotations.get(labels.ADDED_ANNOTATION) == self.instance_id
+
+
+def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
+    metadata, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
+    ready: Manifest = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
+    created = metadata["creationTimestamp"]
+    return KubeNode(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        instance_id=instance_of(node) or "",
+        ready=ready.get("status") == "True",
+        ready_changed=parse_time(ready.get("lastTransitionTime", created)),
+        initialising=any(taint["key"] in STARTUP_TAINTS for taint in spec.get("taints", ())),
+        cordoned=spec.get("unschedulable", False),
+        gpus=sum(int(status.get("allocatable", {}).get(resource, 0)) for resource in GPU_RESOURCES),
+        labels=metadata.get("labels", {}),
+        annotations=metadata.get("annotations", {}),
+        pods=pods,
+    )
+
+
+def instance_of(node: Manifest) -> str | None:
+    """OCID of the instance: managed nodes have it bare, the cloud controller writes it with a scheme."""
+    provider_id = node.get("spec", {}).get("providerID", "").removeprefix("oci://")
+    return provider_id or None
+
+
+def parse_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def read_time(text: str | None) -> datetime | None:
+    """What a person may have edited: anything that is no time with a zone counts as absent."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def format_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,177 @@
+"""Gangs, and how they are packed onto the nodes of a pool: first fit, at most one pod of a gang on a node.
+
+Nodes that are being created, and those that the pool could still grow by, count as slots too.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from masktrain_operator.api import labels
+from masktrain_operator.api.conditions import ConditionType
+from masktrain_operator.core import jobs, pods
+from masktrain_operator.core.types import Manifest
+
+FINAL = (ConditionType.COMPLETE, ConditionType.FAILED)
+
+
+@dataclass(frozen=True)
+class Gang:
+    job_uid: str
+    namespace: str
+    name: str
+    nodes: int
+    gpus_per_node: int
+    created: datetime
+    priority: int = 0
+    pool_ref: str | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    admitted_to: str | None = None
+    """The pool that its unfinished batch Job was made for; None while it waits."""
+    placed_on: frozenset[str] = frozenset()
+    """Nodes that hold an unfinished pod of it."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def turn(self) -> tuple[int, datetime, str]:
+        """Gangs are served by priority, then by age; the uid makes the order total."""
+        return (-self.priority, self.created, self.job_uid)
+
+
+def gang_of(
+    training_job: Manifest, batch_jobs: Iterable[Manifest], job_pods: Iterable[Manifest], priority: int
+) -> Gang | None:
+    """None for a job that needs no node pool any more, or that runs on nodes of none.
+
+    Read from the plain manifest, whose defaults the API server has filled in: all jobs are looked at for each one.
+    """
+    metadata = training_job["metadata"]
+    if "deletionTimestamp" in metadata or _is_finished(training_job):
+        return None
+    unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
+    pools = [manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL) for manifest in unfinished]
+    if unfinished and not any(pools):
+        return None
+    compute = training_job["spec"].get("compute", {})
+    return Gang(
+        job_uid=metadata["uid"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        nodes=compute.get("nodes", 1),
+        gpus_per_node=compute.get("gpusPerNode", 1),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        priority=priority,
+        pool_ref=compute.get("nodePoolRef", {}).get("name"),
+        node_selector=compute.get("nodeSelector", {}),
+        admitted_to=next(filter(None, pools), None),
+        placed_on=frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod))),
+    )
+
+
+def _is_finished(training_job: Manifest) -> bool:
+    conditions = training_job.get("status", {}).get("conditions", ())
+    return any(condition["type"] in FINAL and condition["status"] == "True" for condition in conditions)
+
+
+GROWN_PREFIX = "+"
+"""Starts the name of a room on a node that the pool would have to grow by."""
+
+
+@dataclass(frozen=True)
+class NodeSlot:
+    """What a node has left for gangs: its GPUs less those of pods that belong to none."""
+
+    name: str
+    free_gpus: int
+    open: bool = True
+    """Whether new pods may start there, once it is present."""
+    present: bool = True
+    """Whether the node has joined, with its GPUs."""
+
+    @property
+    def is_grown(self) -> bool:
+        return self.name.startswith(GROWN_PREFIX)
+
+
+@dataclass(frozen=True)
+class PoolSlots:
+    """A pool as admission sees it. `growable`: nodes that it may grow by at this moment."""
+
+    name: str
+    gpus_per_node: int
+    rooms: tuple[NodeSlot, ...] = ()
+    growable: int = 0
+    limit: int = 0
+    """Most nodes that it could ever have."""
+    hourly_rate: Decimal | None = None
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    obstacle: str | None = None
+    """Why it does not grow at this moment."""
+
+    def suits(self, gang: Gang) -> bool:
+        """Whether the gang may run here at all; a gang that names a pool has said so itself."""
+        if gang.pool_ref is not None:
+            return gang.pool_ref == self.name
+        wanted = {key: value for key, value in gang.node_selector.items() if key in self.node_labels}
+        return gang.gpus_per_node <= self.gpus_per_node and all(self.node_labels[k] == v for k, v in wanted.items())
+
+    def could_hold(self, gang: Gang) -> bool:
+        """Whether the gang would fit if nobody else were here."""
+        return gang.gpus_per_node <= self.gpus_per_node and gang.nodes <= self.limit
+
+
+class Packing:
+    """Gangs put on rooms one after the other: first fit, at most one pod of a gang on a node."""
+
+    def __init__(self, pool: PoolSlots) -> None:
+        self._pool = pool
+        self._free = {room.name: room.free_gpus for room in pool.rooms}
+        self._open = {room.name for room in pool.rooms if room.open}
+        self._present = {room.name for room in pool.rooms if room.present}
+        self._grown = 0
+
+    def is_present(self, name: str) -> bool:
+        return name in self._present
+
+    def settle(self, gang: Gang) -> tuple[str, ...]:
+        """Put a gang that is admitted: where its pods are, the rest as if it came now, even beyond what may grow."""
+        taken = tuple(sorted(gang.placed_on & self._free.keys()))
+        rest = max(0, gang.nodes - len(taken))
+        found = self._first_fit(gang, rest, besides=taken)
+        found += self._grow(rest - len(found), gang)
+        return self._take(gang, (*taken, *found))
+
+    def admit(self, gang: Gang, *, growing: bool) -> tuple[str, ...] | None:
+        """Put a gang that waits, whole or not at all; without `growing` only on nodes that are there or coming."""
+        found = self._first_fit(gang, gang.nodes, besides=())
+        missing = gang.nodes - len(found)
+        if missing and not growing:
+            return None
+        if missing > self._pool.growable - self._grown or gang.gpus_per_node > self._pool.gpus_per_node:
+            return None
+        return self._take(gang, (*found, *self._grow(missing, gang)))
+
+    def _first_fit(self, gang: Gang, count: int, besides: Iterable[str]) -> tuple[str, ...]:
+        fits = (name for name in self._order() if name not in besides and self._free[name] >= gang.gpus_per_node)
+        return tuple(name for name, _ in zip(fits, range(count), strict=False))
+
+    def _order(self) -> Iterator[str]:
+        return (name for name in self._free if name in self._open)
+
+    def _grow(self, count: int, gang: Gang) -> tuple[str, ...]:
+        if gang.gpus_per_node > self._pool.gpus_per_node:
+            return ()
+        names = tuple(f"{GROWN_PREFIX}{self._grown + number}" for number in range(1, count + 1))
+        self._grown += len(names)
+        self._free.update(dict.fromkeys(names, self._pool.gpus_per_node))
+        self._open.update(names)
+        return names
+
+    def _take(self, gang: Gang, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            self._free[name] -= gang.gpus_per_node
+        return names

@@ -1,0 +1,75 @@
+"""The manifests that the operator creates, compared word by word with those a reviewer can read.
+
+`UPDATE_GOLDEN=1 pytest tests/unit/operator/core/manifests/test_golden.py` writes them anew.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.manifests.job import job_manifest
+from masktrain_operator.core.manifests.service import service_manifest
+from masktrain_operator.core.types import Manifest
+from tests.unit.operator.manifests import SETTINGS, training_job
+
+GOLDEN = Path(__file__).parents[4] / "golden"
+
+SMALL = training_job(compute={})
+WHOLE = training_job(
+    dataset={
+        "uri": "s3://datasets/masks.zip",
+        "store": {"endpoint": "https://objects.example.com", "credentialsSecretRef": {"name": "dataset-store"}},
+    },
+    checkpoint={
+        "uri": "file:///checkpoints/masks",
+        "store": {"credentialsSecretRef": {"name": "checkpoint-store"}},
+    },
+    compute={
+        "nodes": 4,
+        "gpusPerNode": 2,
+        "gpuResource": "amd.com/gpu",
+        "image": "registry.example.com/trainer:1",
+        "imagePullSecrets": [{"name": "registry"}],
+        "resources": {"requests": {"cpu": 8, "memory": "32Gi"}, "limits": {"memory": "64Gi"}},
+        "env": [
+            {"name": "NCCL_DEBUG", "value": "INFO"},
+            {"name": "HOME", "value": "/workspace"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "token"}}},
+        ],
+        "nodeSelector": {"gpu": "a100"},
+        "tolerations": [{"key": "team", "value": "vision", "effect": "NoSchedule"}],
+        "priorityClassName": "training",
+        "serviceAccountName": "trainer",
+        "sharedMemory": "16Gi",
+        "persistentVolumeClaims": [
+            {"claimName": "checkpoints", "mountPath": "/checkpoints"},
+            {"claimName": "weights", "mountPath": "/weights", "readOnly": True},
+        ],
+    },
+    limits={"stopGraceSeconds": 300},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest"),
+    [
+        ("job-small.yaml", job_manifest(SMALL, 0, SETTINGS)),
+        ("job-whole.yaml", job_manifest(WHOLE, 3, SETTINGS)),
+        ("service.yaml", service_manifest(SMALL)),
+    ],
+)
+def test_manifest_is_the_golden_one(name: str, manifest: Manifest) -> None:
+    text = yaml.safe_dump(manifest, sort_keys=False, width=120)
+    if os.environ.get("UPDATE_GOLDEN"):
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("job", [SMALL, WHOLE], ids=["small", "whole"])
+def test_a_users_variable_takes_the_place_of_a_default(job: MaskTrainingJob) -> None:
+    container = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(names) == len(set(names))

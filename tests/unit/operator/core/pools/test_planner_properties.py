@@ -1,0 +1,176 @@
+"""What holds for every pool in every weather: hypothesis makes jobs, people and Oracle do things in any order."""
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from devcluster.simulation.oke import NO_LIMIT, OUT_OF_CAPACITY, Machine
+from devcluster.simulation.world import one_pool
+from masktrain_operator.core.pools.types import PoolPlan
+
+MAX_NODES = 4
+TO_REST = 4 * 3600.0
+GANGS = st.fixed_dictionaries(
+    {
+        "nodes": st.integers(1, 3),
+        "gpus_per_node": st.integers(1, 2),
+        "seconds": st.sampled_from([20.0, 300.0, 4000.0]),
+        "priority": st.sampled_from([0, 0, 0, 5]),
+    }
+)
+
+
+def makes_no_change(plan: PoolPlan) -> bool:
+    return not (plan.patches or plan.resize or plan.removals or plan.events)
+
+
+class LifeOfAPool(RuleBasedStateMachine):
+    """One pool. People add machines only while nothing is coming."""
+
+    min_nodes = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = one_pool(minNodes=self.min_nodes, maxNodes=MAX_NODES, idleSeconds=60)
+        self.by_hand = self.reclaimed = 0
+
+    @property
+    def cloud(self) -> Any:
+        return self.world.clouds["gpu"]
+
+    @rule(gang=GANGS)
+    def a_job_is_submitted(self, gang: dict[str, Any]) -> None:
+        if len(self.world.cluster.jobs) < 4:
+            self.world.submit(**gang)
+
+    @precondition(lambda self: self.world.cluster.jobs)
+    @rule(data=st.data())
+    def a_job_is_deleted(self, data: st.DataObject) -> None:
+        self.world.cluster.cancel(data.draw(st.sampled_from(list(self.world.cluster.jobs.values()))))
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 7.0, 30.0, 61.0, 200.0, 900.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 20.0, 300.0]), actions=st.integers(0, 4))
+    def the_operator_is_killed(self, seconds: float, actions: int) -> None:
+        """After so many calls; the next one starts after a while and knows only what is stored."""
+        self.world.operator.actions_left = actions
+        self.world.operator.look()
+        self.world.operator.actions_left = None
+        self.world.operator.next_look = self.world.timeline.seconds + seconds
+        self.world.wait(seconds)
+
+    @rule(has_capacity=st.booleans())
+    def capacity_comes_and_goes(self, has_capacity: bool) -> None:
+        self.cloud.shortage = None if has_capacity else OUT_OF_CAPACITY
+
+    @rule(accepts=st.booleans())
+    def limits_come_and_go(self, accepts: bool) -> None:
+        self.cloud.refusal = None if accepts else NO_LIMIT
+
+    @rule()
+    def the_next_machine_never_joins(self) -> None:
+        self.cloud.next_boots = [None]
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), death=st.sampled_from(["power", "reclaimed", "by hand"]))
+    def a_machine_goes(self, data: st.DataObject, death: str) -> None:
+        machine = data.draw(st.sampled_from(self.running()))
+        self.reclaimed += death == "reclaimed" and not machine.by_hand
+        {"power": self.cloud.cut_power, "reclaimed": self.cloud.reclaim, "by hand": self.cloud.remove_by_hand}[death](
+            machine
+        )
+
+    @precondition(lambda self: self.is_settled())
+    @rule(count=st.integers(1, 2))
+    def machines_are_added_by_hand(self, count: int) -> None:
+        """Those that come in the same minute as the operator's own are told apart by their number only."""
+        self.by_hand += count
+        before = len(self.world.resizes)
+        self.cloud.add_by_hand(count)
+        self.world.wait(70)
+        if len(self.world.resizes) != before:
+            self.world.agree_on_whose_machines("gpu")
+
+    @precondition(lambda self: self.world.cluster.nodes)
+    @rule(data=st.data(), seconds=st.sampled_from([5.0, 120.0]))
+    def a_foreign_pod_comes(self, data: st.DataObject, seconds: float) -> None:
+        pod = self.world.cluster.start_foreign_pod(data.draw(st.sampled_from(sorted(self.world.cluster.nodes))))
+        if pod is not None:
+            self.world.timeline.after(seconds, lambda: self.world.cluster.end_pod(pod))
+
+    @precondition(lambda self: self.world.cluster.nodes)
+    @rule(gpus=st.integers(1, 2))
+    def a_pod_races_with_the_next_removal(self, gpus: int) -> None:
+        """A scheduler that had not seen the cordon binds it after the plan, before the last look."""
+        self.world.race(gpus)
+
+    @invariant()
+    def promises_are_kept(self) -> None:
+        self.no_busy_node_is_removed()
+        self.nodes_of_people_stay()
+        self.no_more_is_removed_than_was_added()
+        self.the_pool_never_grows_beyond_its_maximum()
+        self.oracle_never_chooses_a_victim()
+        self.the_minimum_stays()
+        self.a_gang_starts_whole()
+
+    def no_busy_node_is_removed(self) -> None:
+        assert not any(removed.was_busy for removed in self.world.removals)
+
+    def nodes_of_people_stay(self) -> None:
+        assert not any(removed.by_hand for removed in self.world.removals)
+
+    def no_more_is_removed_than_was_added(self) -> None:
+        added = sum(max(0, resized.after - resized.before) for resized in self.world.resizes)
+        assert len({removed.instance_id for removed in self.world.removals}) <= added + self.reclaimed
+
+    def the_pool_never_grows_beyond_its_maximum(self) -> None:
+        assert all(resized.after <= max(MAX_NODES, resized.before) for resized in self.world.resizes)
+
+    def oracle_never_chooses_a_victim(self) -> None:
+        assert self.cloud.random_victims == 0
+
+    def the_minimum_stays(self) -> None:
+        assert all(removed.healthy_left >= self.min_nodes for removed in self.world.removals if removed.was_healthy)
+
+    def a_gang_starts_whole(self) -> None:
+        """Pods of an admitted gang are bound at once or, after a node was lost in that moment, with new nodes."""
+        waiting = [job for job in self.world.cluster.jobs.values() if job.pods and job.admitted_to is None]
+        assert not waiting
+
+    def teardown(self) -> None:
+        """Once nobody wants anything any more, nothing of the operator's is left that costs."""
+        for job in list(self.world.cluster.jobs.values()):
+            self.world.cluster.cancel(job)
+        self.cloud.shortage = self.cloud.refusal = None
+        self.cloud.next_boots = []
+        self.world.wait(TO_REST, skipping=True)
+        ours = [machine for machine in self.world.machines("gpu") if not machine.by_hand]
+        assert len(ours) <= self.min_nodes, f"left running: {[machine.name for machine in ours]}"
+        assert sum(machine.is_healthy or machine.by_hand for machine in self.cloud.machines) >= self.min_nodes
+        assert makes_no_change(self.world.plan_again("gpu"))
+
+    def running(self) -> list[Machine]:
+        return [machine for machine in self.cloud.machines if machine.state == "ACTIVE" and machine.has_power]
+
+    def is_settled(self) -> bool:
+        status = self.world.operator.pools["gpu"].status
+        known = {entry.instance_id for entry in status.nodes}
+        alive = self.cloud.view().alive_instances
+        return status.scale_up is None and self.cloud.size == len(alive) and alive == known and self.by_hand < 2
+
+
+class LifeOfAPoolWithAMinimum(LifeOfAPool):
+    min_nodes = 1
+
+
+LifeOfAPool.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, derandomize=True)
+LifeOfAPoolWithAMinimum.TestCase.settings = settings(
+    max_examples=30, stateful_step_count=25, deadline=None, derandomize=True
+)
+TestLifeOfAPool = LifeOfAPool.TestCase
+TestLifeOfAPoolWithAMinimum = LifeOfAPoolWithAMinimum.TestCase

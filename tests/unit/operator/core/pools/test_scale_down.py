@@ -1,0 +1,213 @@
+"""When a node goes: never one that works, is wanted, or is a person's; bare metal not before its hour is used up."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from devcluster.simulation.world import node_pool
+from masktrain_operator.api import labels
+from masktrain_operator.api.pool_status import NodeState
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, format_time
+from masktrain_operator.core.pools.oke import OkeNode, OkePool
+from masktrain_operator.core.pools.plan_pool import plan_pool
+from masktrain_operator.core.pools.types import ObservedPool, PoolContext, PoolPlan
+
+CREATED = datetime(2026, 1, 5, 8, tzinfo=UTC)
+MINUTE = 60.0
+VM, BARE_METAL = "VM.GPU.A10.2", "BM.GPU.A10.4"
+FOREIGN = GpuPod("others", "notebook", "uid-of-notebook", "node-1", 1)
+
+
+def standing(
+    age: float,
+    idle: float | None,
+    *,
+    shape: str = VM,
+    count: int = 1,
+    pods: tuple[GpuPod, ...] | None = (),
+    annotations: Mapping[str, str | None] | None = None,
+    by_operator: bool = True,
+    node: dict[str, Any] | None = None,
+    **spec: Any,
+) -> PoolContext:
+    """A pool of nodes created `age` seconds ago and idle for `idle` seconds, as an operator that knows them sees it."""
+    now = CREATED + timedelta(seconds=age)
+    marks: dict[str, str | None] = {labels.IDLE_SINCE_ANNOTATION: format_time(now - timedelta(seconds=idle or 0))}
+    marks.update(annotations or {})
+    nodes = tuple(_kube_node(number, pods, marks, node or {}) for number in range(1, count + 1))
+    oke = _oke_pool(
+        shape, tuple(OkeNode(f"i-{number}", f"node-{number}", "ACTIVE", "AD-1") for number in range(1, count + 1))
+    )
+    pool = node_pool("gpu", **spec)
+    entries = [_entry(number, by_operator) for number in range(1, count + 1)]
+    status = {"nodes": entries, "addedNodes": count if by_operator else 0}
+    body = {**pool.model_dump(mode="json", by_alias=True), "status": status}
+    return PoolContext(GPUNodePool.parse(body), ObservedPool(oke, nodes), now)
+
+
+def _entry(number: int, by_operator: bool) -> dict[str, Any]:
+    return {
+        "instanceId": f"i-{number}",
+        "name": f"node-{number}",
+        "state": "Idle",
+        "addedByOperator": by_operator,
+        "createdTime": CREATED.isoformat(),
+        "joinedTime": (CREATED + timedelta(minutes=4)).isoformat(),
+    }
+
+
+def _kube_node(number: int, pods: Any, marks: dict[str, str | None], fields: dict[str, Any]) -> KubeNode:
+    annotations = {key: value for key, value in marks.items() if value is not None}
+    known: dict[str, Any] = {
+        "name": f"node-{number}",
+        "uid": f"uid-{number}",
+        "resource_version": "1",
+        "instance_id": f"i-{number}",
+        "ready": True,
+        "ready_changed": CREATED,
+        "initialising": False,
+        "cordoned": False,
+        "gpus": 2,
+        "labels": {labels.NODE_POOL_LABEL: "gpu"},
+        "annotations": {labels.ADDED_ANNOTATION: f"i-{number}", **annotations},
+        "pods": pods,
+    }
+    return KubeNode(**known | fields)
+
+
+def _oke_pool(shape: str, nodes: tuple[OkeNode, ...]) -> OkePool:
+    return OkePool(
+        id="ocid1.nodepool.gpu",
+        name="gpu",
+        cluster_id="cluster",
+        compartment_id="compartment",
+        lifecycle_state="ACTIVE",
+        lifecycle_details="",
+        size=len(nodes),
+        etag="1",
+        shape=shape,
+        preemptible=False,
+        nodes=nodes,
+    )
+
+
+def cordons(plan: PoolPlan) -> list[str]:
+    return [patch.name for patch in plan.patches if patch.body.get("spec", {}).get("unschedulable")]
+
+
+def uncordons(plan: PoolPlan) -> list[str]:
+    return [
+        patch.name for patch in plan.patches if patch.body.get("spec", {"unschedulable": 0})["unschedulable"] is None
+    ]
+
+
+AGES = {
+    "a VM after the idle time": (VM, 10 * MINUTE, 120, True),
+    "a VM not a second before": (VM, 10 * MINUTE, 119, False),
+    "young bare metal stays, it is paid for": (BARE_METAL, 30 * MINUTE, 20 * MINUTE, False),
+    "bare metal just before its 57th minute": (BARE_METAL, 57 * MINUTE - 1, 40 * MINUTE, False),
+    "bare metal shortly before its first hour ends": (BARE_METAL, 57 * MINUTE, 40 * MINUTE, True),
+    "bare metal that has just become idle then": (BARE_METAL, 57 * MINUTE, 60, False),
+    "older bare metal after the idle time": (BARE_METAL, 61 * MINUTE, 120, True),
+    "older bare metal not before": (BARE_METAL, 300 * MINUTE, 119, False),
+}
+
+
+@pytest.mark.parametrize(("shape", "age", "idle", "goes"), AGES.values(), ids=AGES)
+def test_when_an_idle_node_goes(shape: str, age: float, idle: float, goes: bool) -> None:
+    plan = plan_pool(standing(age, idle, shape=shape))
+    assert cordons(plan) == (["node-1"] if goes else [])
+    assert not plan.removals
+
+
+def test_the_next_look_is_when_the_node_is_due() -> None:
+    assert plan_pool(standing(10 * MINUTE, 90)).requeue_after == 30
+    assert plan_pool(standing(56.5 * MINUTE, 20 * MINUTE, shape=BARE_METAL)).requeue_after == 30
+
+
+@pytest.mark.parametrize(
+    ("minimum", "age", "goes"), [(0, 300, True), (600, 480, True), (600, 299, False), (1800, 20 * 60, False)]
+)
+def test_a_minimum_of_the_pools_own(minimum: int, age: float, goes: bool) -> None:
+    """It is given back three minutes before the minimum ends, or halfway through a shorter one."""
+    assert bool(cordons(plan_pool(standing(age, 240, minimumBilledSeconds=minimum)))) is goes
+
+
+KEPT: dict[str, Callable[[], PoolContext]] = {
+    "a pod of somebody else": lambda: standing(600, 600, pods=(FOREIGN,)),
+    "pods that are not known": lambda: standing(600, 600, pods=None),
+    "added by a person": lambda: standing(600, 600, by_operator=False, annotations={labels.ADDED_ANNOTATION: None}),
+    "kept by a person": lambda: standing(600, 600, annotations={labels.KEEP_ANNOTATION: "true"}),
+    "kept in the words of another autoscaler": lambda: standing(
+        600, 600, annotations={labels.AUTOSCALER_KEEP_ANNOTATION: "true"}
+    ),
+    "the pool is paused": lambda: standing(600, 600, paused=True),
+    "it may not shrink": lambda: standing(600, 600, scaleDown={"enabled": False}),
+    "the pool's minimum": lambda: standing(600, 600, minNodes=1),
+}
+
+
+@pytest.mark.parametrize("situation", KEPT.values(), ids=KEPT)
+def test_what_keeps_a_node(situation: Callable[[], PoolContext]) -> None:
+    plan = plan_pool(situation())
+    assert not cordons(plan)
+    assert not plan.removals
+
+
+REMOVAL_BEGUN = {"cordoned": True}
+
+
+def draining(seconds: float, **fields: Any) -> PoolContext:
+    """A node that was cordoned so many seconds ago to be removed."""
+    begun = CREATED + timedelta(seconds=600 - seconds)
+    annotations = {labels.REMOVAL_ANNOTATION: format_time(begun)}
+    return standing(600, 600, annotations=annotations, node=REMOVAL_BEGUN, **fields)
+
+
+def test_a_cordoned_node_is_looked_at_again_before_it_goes() -> None:
+    assert not plan_pool(draining(4)).removals
+    (removal,) = plan_pool(draining(5)).removals
+    assert (removal.instance_id, removal.drain_seconds) == ("i-1", 30)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param({"pods": (FOREIGN,)}, id="a pod came"),
+        pytest.param({"paused": True}, id="paused"),
+        pytest.param({"minNodes": 1}, id="needed for the minimum"),
+    ],
+)
+def test_a_cordoned_node_that_is_wanted_again_is_given_back(spoilt: dict[str, Any]) -> None:
+    plan = plan_pool(draining(60, **spoilt))
+    assert uncordons(plan) == ["node-1"]
+    assert not plan.removals
+
+
+def test_no_more_removals_begin_in_a_minute_than_the_budget_allows() -> None:
+    situation = standing(600, 600, count=5, scaleDown={"maxRemovalsPerMinute": 2})
+    assert len(cordons(plan_pool(situation))) == 2
+    begun = {labels.REMOVAL_ANNOTATION: format_time(CREATED)}
+    situation = standing(
+        600, 600, count=5, annotations=begun, node=REMOVAL_BEGUN, scaleDown={"maxRemovalsPerMinute": 2}
+    )
+    plan = plan_pool(situation)
+    assert len(plan.removals) == 2
+    assert plan.status is not None
+    assert len(plan.status.recent_removals) == 2
+
+
+def test_the_minimum_is_kept_in_nodes_that_work() -> None:
+    assert len(cordons(plan_pool(standing(600, 600, count=3, minNodes=2)))) == 1
+
+
+def test_a_node_that_kubernetes_lost_goes_without_waiting() -> None:
+    """Its first hour does not matter: it can be of no use any more."""
+    lost = {"ready": False, "ready_changed": CREATED + timedelta(seconds=600)}
+    plan = plan_pool(standing(720, 0, shape=BARE_METAL, node=lost))
+    assert plan.status is not None
+    assert plan.status.nodes[0].state is NodeState.LOST
+    assert cordons(plan) == ["node-1"]

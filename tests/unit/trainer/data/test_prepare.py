@@ -1,0 +1,371 @@
+"""The preparation stage as the supervisor sees it: exit code and result file, for good input and every kind of bad."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masktrain_trainer.config import (
+    CONFIG_VARIABLE,
+    CheckpointSpec,
+    DatasetSpec,
+    ModelSpec,
+    RunConfig,
+    SecretRef,
+    StoreSpec,
+    TrainingSpec,
+)
+from masktrain_trainer.data import prepare
+from masktrain_trainer.data.prepared import CachedImages, load_prepared
+
+from .exports import DATA_YAML, GOOD_LABELS, Members, export, picture, zipped
+
+IMAGE = "train/images/train0.jpg"
+LABEL = "train/labels/train0.txt"
+ALL_TRAIN_LABELS = [f"train/labels/train{index}.txt" for index in range(3)]
+
+
+class Stage:
+    """Runs the stage on a zip and reads what it leaves."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self.output = folder / "workspace" / "data"
+
+    def run(
+        self,
+        body: bytes | None,
+        *,
+        sha256: str | None = None,
+        dataset: DatasetSpec | None = None,
+        single_class: bool = False,
+    ) -> tuple[int, dict[str, Any]]:
+        if body is not None:
+            (self._folder / "set.zip").write_bytes(body)
+        config = RunConfig(
+            namespace="vision",
+            name="masks",
+            uid="1",
+            attempt=0,
+            model=ModelSpec(),
+            dataset=dataset or DatasetSpec(uri=f"file://{self._folder}/set.zip", sha256=sha256),
+            training=TrainingSpec(image_size=64, single_class=single_class),
+            checkpoint=CheckpointSpec(uri="file:///checkpoints"),
+            hang_timeout_seconds=60,
+            stop_grace_seconds=60,
+        )
+        self._monkeypatch.setenv(CONFIG_VARIABLE, config.to_json())
+        result = self._folder / "run" / "prepare.json"
+        code = prepare.main(["--output", str(self.output), "--result", str(result)])
+        return code, json.loads(result.read_text()) if result.exists() else {}
+
+    def refusal(self, body: bytes | None, *, sha256: str | None = None) -> str:
+        code, result = self.run(body, sha256=sha256)
+        assert code == 64
+        assert result["failure"]["reason"] == "InvalidDataset"
+        return str(result["failure"]["message"])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(tmp_path, monkeypatch)
+
+
+def test_good_export(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result = stage.run(zipped(export()))
+    assert code == 0
+    assert result["summary"] == {
+        "classes": ["cat", "dog"],
+        "images": 3,
+        "boxes": 6,
+        "validationImages": 2,
+        "validationBoxes": 4,
+        "skippedImages": 0,
+        "warnings": [],
+    }
+    prepared = load_prepared(stage.output)
+    assert prepared.names == ["cat", "dog"]
+    assert [record.name for record in prepared.train.images] == [f"train/images/train{i}.jpg" for i in range(3)]
+    assert {(record.height, record.width) for record in prepared.val.images} == {(48, 64)}
+    images = CachedImages(prepared.train.labels, prepared.train.cache)
+    assert images.image(0).shape == (48, 64, 3)
+    np.testing.assert_allclose(images.targets(2)[0], [0, 0.5, 0.5, 0.4, 0.3], atol=1e-7)
+    printed = capsys.readouterr().out
+    assert "train: ../train/images -> train/images (3 images)" in printed
+    assert "dog" in printed
+
+
+ODD_BUT_GOOD = {
+    "spaces, dashes, unicode": {
+        "train/images/-rf my face é.jpg": picture(9),
+        "train/labels/-rf my face é.txt": GOOD_LABELS,
+    },
+    "missing label file": {"train/images/background.jpg": picture(9)},
+    "empty label file": {"train/images/background.jpg": picture(9), "train/labels/background.txt": ""},
+    "byte order mark and Windows line ends": {
+        "train/images/windows.jpg": picture(9),
+        "train/labels/windows.txt": "\ufeff0 0.5 0.5 0.4 0.3\r\n".encode(),
+    },
+    "capital ending": {"train/images/CAMERA.JPG": picture(9)},
+    "system clutter": {"train/images/x.jpg": picture(9), "__MACOSX/train/images/._x.jpg": b"junk", ".DS_Store": b"\0"},
+}
+
+
+@pytest.mark.parametrize("changes", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
+def test_odd_but_good(stage: Stage, changes: Members) -> None:
+    code, result = stage.run(zipped(export(**changes)))
+    assert (code, result["summary"]["images"], result["summary"]["skippedImages"]) == (0, 4, 0)
+
+
+SKIPPED = {
+    "class out of range": (
+        {LABEL: "0 .5 .5 .1 .1\n2 .5 .5 .1 .1"},
+        "line 2 of its labels has class 2, but data.yaml names classes 0 to 1",
+    ),
+    "negative class": ({LABEL: "-1 .5 .5 .1 .1"}, "class -1"),
+    "class not whole": ({LABEL: "0.5 .5 .5 .1 .1"}, "class 0.5, which is not a whole number"),
+    "class not a number": ({LABEL: "nan .5 .5 .1 .1"}, "class nan"),
+    "NaN": ({LABEL: "0 nan .5 .1 .1"}, "coordinate nan, outside 0 to 1"),
+    "infinite": ({LABEL: "0 inf .5 .1 .1"}, "coordinate inf"),
+    "negative": ({LABEL: "0 -.1 .5 .1 .1"}, "coordinate -.1"),
+    "above 1": ({LABEL: "0 320 200 50 40"}, "coordinate 320, outside 0 to 1"),
+    "zero size": ({LABEL: "0 .5 .5 0 .1"}, "a box without width or height"),
+    "text": ({LABEL: "cat .5 .5 .1 .1"}, "the text 'cat' instead of a number"),
+    "four columns": ({LABEL: "0 .5 .5 .1"}, "has 4 columns instead of 5"),
+    "six columns": ({LABEL: "0 .5 .5 .1 .1 .9"}, "has 6 columns instead of 5"),
+    "flat polygon": ({LABEL: "0 .1 .1 .2 .1 .3 .1"}, "a box without width or height"),
+    "binary labels": ({LABEL: b"\xff\xfe\x00\x81"}, "its label file is not a text file"),
+    "truncated JPEG": ({IMAGE: picture()[:-200]}, "truncated JPEG"),
+    "JPEG without its end marker": ({IMAGE: picture()[:-2]}, "truncated JPEG"),
+    "not an image": ({IMAGE: b"<html>404</html>"}, "cannot be decoded"),
+    "empty image": ({IMAGE: b""}, "it is an empty file"),
+    "tiny image": ({IMAGE: picture(height=9)}, "it measures 64 x 9 pixels, less than 10 a side"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), SKIPPED.values(), ids=SKIPPED)
+def test_bad_image_is_skipped_and_named(stage: Stage, changes: Members, reason: str) -> None:
+    code, result = stage.run(zipped(export(**changes)))
+    assert code == 0
+    assert (result["summary"]["images"], result["summary"]["skippedImages"]) == (2, 1)
+    (warning,) = result["summary"]["warnings"]
+    assert warning.startswith(f"{IMAGE} is skipped: ")
+    assert reason in warning
+
+
+def corrupt_jpeg() -> bytes:
+    """Decodes without an error code, but half of the picture is missing."""
+    whole = picture(height=400, width=400)
+    return whole[: len(whole) // 2] + b"\xff\xd9"
+
+
+def test_corrupt_jpeg_that_still_decodes_is_skipped(stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
+    _, result = stage.run(zipped(export(**{IMAGE: corrupt_jpeg()})))
+    (warning,) = result["summary"]["warnings"]
+    assert warning.startswith(f"{IMAGE} is skipped: ")
+    assert "Corrupt JPEG" not in capfd.readouterr().err
+
+
+def encrypted(body: bytes) -> bytes:
+    """Set the encryption flag of the first member, in its own header and in the directory."""
+    changed = bytearray(body)
+    changed[6] |= 1
+    changed[body.index(b"PK\1\2") + 8] |= 1
+    return bytes(changed)
+
+
+def with_link(target: str) -> bytes:
+    info = zipfile.ZipInfo("train/images/link.jpg")
+    info.external_attr = 0o120777 << 16
+    body = io.BytesIO(zipped(export()))
+    with zipfile.ZipFile(body, "a") as archive:
+        archive.writestr(info, target)
+    return body.getvalue()
+
+
+def bomb() -> bytes:
+    return zipped({**export(), "train/images/zeros.bmp": bytes(80 << 20)})
+
+
+def damaged_member() -> bytes:
+    body = bytearray(zipped({"data.yaml": DATA_YAML * 50}))
+    body[60] ^= 0xFF
+    return bytes(body)
+
+
+def lying_about_its_directory() -> bytes:
+    body = bytearray(zipped(export()))
+    struct.pack_into("<I", body, len(body) - 6, 7)
+    return bytes(body)
+
+
+REFUSED_ZIPS = {
+    "not a zip": (b"\x1f\x8b not a zip", "is not a zip file"),
+    "empty file": (b"", "is not a zip file"),
+    "half a zip": (zipped(export())[:-100], "is a damaged zip"),
+    "damaged directory": (lying_about_its_directory(), "damaged"),
+    "damaged member": (damaged_member(), "its member 'data.yaml' cannot be unpacked"),
+    "climbing out": (zipped(export(**{"../../evil.txt": "x"})), "'../../evil.txt' that points outside the zip"),
+    "climbing out, the Windows way": (zipped(export(**{"..\\evil.txt": "x"})), "points outside the zip"),
+    "absolute": (zipped(export(**{"/etc/evil.txt": "x"})), "'/etc/evil.txt' with an absolute path"),
+    "drive": (zipped(export(**{"C:\\evil.txt": "x"})), "with an absolute path"),
+    "symbolic link": (with_link("/etc/passwd"), "'train/images/link.jpg', a link or device"),
+    "encrypted": (encrypted(zipped(export())), "is encrypted"),
+    "bomb": (bomb(), "more than the limit of 100 times"),
+    "folder where a file is": (zipped(export(**{"data.yaml/x": "y"})), "twice"),
+    "name too long": (zipped(export(**{"x" * 300: "y"})), "whose name cannot be used here"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), REFUSED_ZIPS.values(), ids=REFUSED_ZIPS)
+def test_bad_zip_is_refused(stage: Stage, tmp_path: Path, body: bytes, reason: str) -> None:
+    message = stage.refusal(body)
+    assert reason in message
+    assert "\n" not in message
+    assert not list(tmp_path.rglob("evil*"))
+
+
+REFUSED_EXPORTS = {
+    "no data.yaml": ({"data.yaml": None}, "The zip has no data.yaml"),
+    "unreadable yaml": ({"data.yaml": "train: [\nnames: }"}, "data.yaml is not valid YAML (line 2"),
+    "yaml with code": ({"data.yaml": "!!python/object/apply:os.system ['true']"}, "data.yaml is not valid YAML"),
+    "yaml not text": ({"data.yaml": b"\xff\xfe\x00"}, "not text in UTF-8"),
+    "yaml is a list": ({"data.yaml": "- a"}, "holds a list"),
+    "yaml is empty": ({"data.yaml": ""}, "holds nothing"),
+    "no names": ({"data.yaml": "train: train/images\nval: valid/images"}, "has no class names"),
+    "names with a gap": ({"data.yaml": "train: a\nval: b\nnames: {0: cat, 2: dog}"}, "0 to 1 without a gap"),
+    "names nested": ({"data.yaml": "train: a\nval: b\nnames: [[cat]]"}, "'names' must be a list of class names"),
+    "names a word": ({"data.yaml": "train: a\nval: b\nnames: cat"}, "'names' must be a list of class names"),
+    "names that YAML takes for truth values": (
+        {"data.yaml": "train: a\nval: b\nnames: [no, mask]"},
+        "'names' has a bare yes, no, on or off",
+    ),
+    "yaml too large": ({"data.yaml": "#" * (2 << 20)}, "larger than 1 MiB"),
+    "split is a mapping": ({"data.yaml": "train: {a: b}\nval: b\nnames: [a]"}, "must be a folder or a list of folders"),
+    "split with an impossible name": ({"data.yaml": f"train: {'x' * 300}\nval: b\nnames: [a]"}, "is not in the zip"),
+    "no val": ({"data.yaml": "train: train/images\nnames: [a, b]"}, "no 'val' entry"),
+    "missing folder": (
+        {"data.yaml": DATA_YAML.replace("../valid", "../holdout")},
+        "The folder '../holdout/images' that data.yaml names for 'val' is not in the zip, which has data.yaml, train/",
+    ),
+    "folder outside": ({"data.yaml": DATA_YAML.replace("../valid/images", "/etc")}, "The folder '/etc'"),
+    "no images in folder": ({f"train/images/train{i}.jpg": None for i in range(3)}, "is not in the zip"),
+    "folder without images": (
+        {**{f"train/images/train{i}.jpg": None for i in range(3)}, "train/images/readme.txt": "x"},
+        "holds no images",
+    ),
+    "all images bad": (
+        dict.fromkeys(ALL_TRAIN_LABELS, "7 .5 .5 .1 .1"),
+        "None of the 3 train images can be used; the first: train/images/train0.jpg is skipped: line 1",
+    ),
+    "no boxes": (dict.fromkeys(ALL_TRAIN_LABELS, ""), "No training image has a box"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), REFUSED_EXPORTS.values(), ids=REFUSED_EXPORTS)
+def test_bad_export_is_refused(stage: Stage, changes: Members, reason: str) -> None:
+    message = stage.refusal(zipped(export(**changes)))
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_missing_object(stage: Stage) -> None:
+    message = stage.refusal(None)
+    assert message.endswith("set.zip does not exist; upload the zip, or correct dataset.uri.")
+
+
+def test_another_file_than_asked_for(stage: Stage) -> None:
+    assert f"dataset.sha256 asks for {'0' * 64}" in stage.refusal(zipped(export()), sha256="0" * 64)
+
+
+def test_missing_credentials(stage: Stage) -> None:
+    store = StoreSpec(credentials_secret_ref=SecretRef(name="bucket-keys"))
+    code, result = stage.run(None, dataset=DatasetSpec(uri="s3://bucket/set.zip", store=store))
+    assert (code, result["failure"]["reason"]) == (64, "StoreDenied")
+    assert result["failure"]["message"].startswith("Secret 'bucket-keys' does not exist or lacks the key")
+
+
+def test_a_full_volume(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepare, "extract", full)
+    code, result = stage.run(zipped(export()))
+    assert (code, result["failure"]["reason"]) == (64, "InvalidConfiguration")
+
+
+def test_a_failing_volume_is_worth_another_try(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(prepare, "extract", failing)
+    assert stage.run(zipped(export())) == (1, {})
+
+
+def test_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+    result = tmp_path / "result.json"
+    assert prepare.main(["--output", str(tmp_path / "data"), "--result", str(result)]) == 64
+    assert json.loads(result.read_text())["failure"]["reason"] == "InvalidConfiguration"
+
+
+def test_oddities_are_said(stage: Stage) -> None:
+    changes = {LABEL: "0 .5 .5 .1 .1\n0 .5 .5 .1 .1", "data.yaml": DATA_YAML.replace("'dog'", "'dog', 'fish'")}
+    _, result = stage.run(zipped(export(**changes)))
+    assert result["summary"]["warnings"] == [
+        "No training image shows the class 'fish'.",
+        "1 label rows were there twice and are left out.",
+    ]
+
+
+def test_all_classes_become_one(stage: Stage) -> None:
+    code, result = stage.run(zipped(export()), single_class=True)
+    assert code == 0
+    assert (result["summary"]["classes"], result["summary"]["boxes"]) == (["item"], 6)
+    prepared = load_prepared(stage.output)
+    assert prepared.names == ["item"]
+    for split in (prepared.train, prepared.val):
+        images = CachedImages(split.labels, split.cache)
+        assert {label for index in range(len(images)) for label in images.targets(index)[:, 0]} == {0.0}
+
+
+def test_a_single_class_keeps_its_name(stage: Stage) -> None:
+    labels = {name: "0 0.5 0.5 0.4 0.3" for name in export() if name.endswith(".txt")}
+    members = {**export(), **labels, "data.yaml": DATA_YAML.replace("nc: 2", "nc: 1").replace(", 'dog'", "")}
+    code, result = stage.run(zipped(members), single_class=True)
+    assert (code, result["summary"]["classes"]) == (0, ["cat"])
+
+
+def test_a_second_run_starts_afresh(stage: Stage) -> None:
+    stage.run(zipped(export(**{"test/images/t.jpg": picture()})))
+    code, _ = stage.run(zipped(export()))
+    assert code == 0
+    assert not (stage.output / "export" / "test").exists()
+
+
+def test_many_processes_find_the_same(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = export(**{f"train/images/more{i:02d}.jpg": picture(i) for i in range(40)}, **{LABEL: "x"})
+    results = []
+    for cpus in (1, 2):
+        monkeypatch.setattr(prepare, "cpu_limit", lambda cpus=cpus: cpus)
+        code, result = stage.run(zipped(members))
+        prepared = load_prepared(stage.output)
+        cached = CachedImages(prepared.train.labels, prepared.train.cache)
+        results.append((code, result, [cached.image(i).tobytes() for i in range(len(cached))]))
+    assert results[0] == results[1]
+
+
+def test_never_imports_torch() -> None:
+    code = "import sys, masktrain_trainer.data.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,67 @@
+"""From a manifest to one attempt here: identity, ranks, places."""
+
+from pathlib import Path
+
+import pytest
+
+from masktrain_trainer.local import job as jobs
+from masktrain_trainer.local.job import JobOptions, LocalJob, plan_job
+from masktrain_trainer.local.training import results_folder
+from masktrain_trainer.train.errors import UserError
+
+JOB = """\
+apiVersion: masktrain.dev/v1alpha1
+kind: MaskTrainingJob
+metadata: {name: masks, namespace: vision}
+spec:
+  dataset: {uri: s3://datasets/masks.zip}
+  training: {batchSize: 16}
+  compute: {gpusPerNode: 4, env: [{name: GREETING, value: hello}, {name: TOKEN, valueFrom: {}}]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASKTRAIN_DEVICE", raising=False)
+
+
+def plan(tmp_path: Path, *assignments: str, gpus: int = 0, data: str | None = None) -> LocalJob:
+    (tmp_path / "job.yaml").write_text(JOB)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "cuda_devices", lambda: gpus)
+        return plan_job(JobOptions(tmp_path / "job.yaml", data, None, None, assignments), tmp_path)
+
+
+@pytest.mark.parametrize(("gpus", "ranks", "device"), [(0, 4, "cpu"), (2, 2, "auto"), (8, 4, "auto")])
+def test_ranks_are_the_jobs_but_no_more_than_gpus(tmp_path: Path, gpus: int, ranks: int, device: str) -> None:
+    job = plan(tmp_path, gpus=gpus)
+    assert job.ranks == ranks
+    assert job.environment == {"GREETING": "hello", "MASKTRAIN_DEVICE": device}
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a multiple of the 3 ranks"):
+        plan(tmp_path, gpus=3)
+
+
+def test_the_same_training_goes_on_and_another_one_starts_anew(tmp_path: Path) -> None:
+    first = plan(tmp_path).config.uid
+    assert plan(tmp_path).config.uid == first
+    assert plan(tmp_path, "training.epochs=3").config.uid != first
+    assert plan(tmp_path, "limits.hangTimeoutSeconds=30").config.uid == first
+
+
+def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "data.yaml").write_text("names: [a]")
+    first = plan(tmp_path, data=str(folder)).config
+    assert first.dataset.uri.endswith("dataset.zip")
+    (folder / "data.yaml").touch()
+    assert plan(tmp_path, data=str(folder)).config.uid == first.uid
+    (folder / "data.yaml").write_text("names: [b]")
+    assert plan(tmp_path, data=str(folder)).config.uid != first.uid
+
+
+def test_results_lie_beside_the_manifest(tmp_path: Path) -> None:
+    assert results_folder(plan(tmp_path).config) == f"{tmp_path}/runs/vision/masks/"

@@ -1,0 +1,114 @@
+"""What a manifest means without a cluster, and the sentences about one that means nothing."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from masktrain_operator.api.compute import ComputeSpec
+from masktrain_operator.api.spec import LimitsSpec
+from masktrain_trainer.config import Contract
+from masktrain_trainer.local.job import LocalCompute, LocalLimits, Manifest, Overrides, read_manifest
+from masktrain_trainer.train.errors import UserError
+
+EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*/job*.yaml"))
+RESULTS = "file:///results"
+JOB = """\
+apiVersion: masktrain.dev/v1alpha1
+kind: MaskTrainingJob
+metadata: {name: masks}
+spec:
+  dataset: {uri: s3://datasets/masks.zip, store: {endpoint: https://s3.example, credentialsSecretRef: {name: keys}}}
+"""
+
+
+def read(tmp_path: Path, text: str, changes: Overrides | None = None) -> Manifest:
+    (tmp_path / "job.yaml").write_text(text)
+    return read_manifest(tmp_path / "job.yaml", changes or Overrides(results=RESULTS))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_examples_can_be_trained_here(example: Path) -> None:
+    manifest = read_manifest(example, Overrides(results=RESULTS))
+    document = yaml.safe_load(example.read_text())
+    assert manifest.spec.training.epochs == document["spec"]["training"]["epochs"]
+    assert manifest.spec.checkpoint.uri == RESULTS
+
+
+@pytest.mark.parametrize(("local", "cluster"), [(LocalCompute, ComputeSpec), (LocalLimits, LimitsSpec)])
+def test_the_sections_have_the_fields_of_the_api(local: type[Contract], cluster: type[Contract]) -> None:
+    assert local.model_fields.keys() == cluster.model_fields.keys()
+
+
+def test_secrets_are_left_to_the_cluster(tmp_path: Path) -> None:
+    manifest = read(tmp_path, JOB)
+    assert manifest.ignored == ["dataset.store.credentialsSecretRef"]
+    assert manifest.spec.dataset.store is not None
+    assert manifest.spec.dataset.store.credentials_secret_ref is None
+    assert manifest.spec.dataset.store.endpoint == "https://s3.example"
+
+
+def test_what_needs_a_cluster_is_listed(tmp_path: Path) -> None:
+    text = JOB + "  compute: {nodes: 2, gpusPerNode: 2, nodePoolRef: {name: v100}}\n  limits: {maxCost: 5}\n"
+    changes = Overrides(results=RESULTS, dataset="file:///data.zip")
+    manifest = read(tmp_path, text + "  checkpoint: {uri: s3://checkpoints}\n", changes)
+    assert manifest.ignored == ["checkpoint.uri", "compute.nodes", "compute.nodePoolRef", "limits.maxCost"]
+    assert manifest.spec.dataset.uri == "file:///data.zip"
+
+
+def test_one_node_is_nothing_to_ignore(tmp_path: Path) -> None:
+    assert "compute.nodes" not in read(tmp_path, JOB + "  compute: {nodes: 1}\n").ignored
+
+
+def test_the_endpoint_of_the_command_line_wins(tmp_path: Path) -> None:
+    manifest = read(tmp_path, JOB, Overrides(results="s3://here", endpoint="http://127.0.0.1:9000"))
+    for store in (manifest.spec.dataset.store, manifest.spec.checkpoint.store):
+        assert store is not None
+        assert store.endpoint == "http://127.0.0.1:9000"
+
+
+def test_assignments_are_yaml(tmp_path: Path) -> None:
+    assignments = ("training.epochs=3", "spec.model.architecture=yolov5n", "training.hyperparameters.mosaic=0.5")
+    spec = read(tmp_path, JOB, Overrides(results=RESULTS, assignments=assignments)).spec
+    assert (spec.training.epochs, spec.model.architecture.value) == (3, "yolov5n")
+    assert spec.training.hyperparameters.mosaic == 0.5
+
+
+def test_other_documents_of_the_file_are_passed_over(tmp_path: Path) -> None:
+    assert read(tmp_path, f"kind: Secret\n---\n{JOB}").name == "masks"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "holds no MaskTrainingJob but nothing"),
+        ("kind: Pod", "holds no MaskTrainingJob but Pod"),
+        (f"{JOB}---\n{JOB}", "holds 2 documents of kind MaskTrainingJob; keep one job in a file."),
+        ("- a\n- b", "must hold a manifest, but holds a list"),
+        ("a: [", "is not valid YAML (line 1"),
+        (JOB.replace("masktrain.dev/", "example.org/"), "apiVersion is 'example.org/v1alpha1'"),
+        (JOB.replace("{name: masks}", "{}"), "metadata.name must be"),
+        (JOB.partition("spec:")[0], "has no spec"),
+        (JOB + "  training: {epoch: 3}\n", "training has no field 'epoch'; did you mean training.epochs?"),
+        (JOB + "  compute: {gpuPerNode: 3}\n", "compute has no field 'gpuPerNode'; did you mean compute.gpusPerNode?"),
+        (JOB + "  model: {architecture: yolov5s6}\n  training: {imageSize: 96}\n", "must be a multiple of 64"),
+        (JOB + "  compute: {env: [{name: RANK, value: '1'}]}\n", "compute.env must not name RANK"),
+        (JOB + "  training: {compile: true, multiScale: true}\n", "exclude each other"),
+    ],
+)
+def test_a_wrong_manifest_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read(tmp_path, text)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("assignment", ["training.epochs", "=3", "dataset.uri.x=3", "training.epochs=["])
+def test_a_wrong_assignment_is_told_in_a_sentence(tmp_path: Path, assignment: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        read(tmp_path, JOB, Overrides(results=RESULTS, assignments=(assignment,)))
+
+
+def test_a_missing_file_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_manifest(tmp_path / "none.yaml", Overrides())

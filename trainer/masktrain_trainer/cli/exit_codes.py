@@ -1,0 +1,36 @@
+"""From errors to exit codes: a command that cannot work says one sentence on standard error and ends with a code."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import click
+
+from masktrain_trainer.config import ExitCode
+from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.stores.errors import StoreDenied, StoreError
+from masktrain_trainer.train.errors import UserError
+
+_IN_CLUSTER = "set the store's credentialsSecretRef"
+_HERE = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+"""What a person does about missing credentials: in a cluster, and here."""
+
+FAILED = 1
+"""Exit code of what may work next time."""
+
+
+@contextmanager
+def exit_on_error(command: str) -> Iterator[None]:
+    """Exit with 64 if the input cannot work and with 1 if a store or the disk failed; a bug keeps its traceback."""
+    try:
+        yield
+    except (UserError, InvalidDataset, StoreDenied) as error:
+        _leave(command, error, ExitCode.USER_ERROR)
+    except (StoreError, OSError) as error:
+        _leave(command, error, FAILED)
+
+
+def _leave(command: str, error: Exception, code: int) -> NoReturn:
+    click.echo(f"masktrain {command}: {error}".replace(_IN_CLUSTER, _HERE), err=True)
+    sys.exit(code)

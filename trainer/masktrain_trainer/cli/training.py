@@ -1,0 +1,78 @@
+"""Commands on the way to a model: `data`, `preflight`, `train` and `supervise`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from .exit_codes import exit_on_error
+
+
+@click.group()
+def data() -> None:
+    """Work with data sets."""
+
+
+@data.command()
+@click.argument("source", metavar="DIR_OR_ZIP", type=click.Path(path_type=Path))
+@click.argument("uri")
+@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
+@click.option("--replace", is_flag=True, help="Overwrite another data set of that name.")
+def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None:
+    """Check a data set, upload it as a zip to URI, and print the dataset block of a job with its SHA-256.
+
+    A URI that ends with a slash is a folder: the zip in it is called like DIR_OR_ZIP. The block goes to standard
+    output, everything else to standard error. Credentials come from the AWS_* variables.
+    """
+    from masktrain_trainer.local.datasets import as_block, push_dataset  # noqa: PLC0415
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    with exit_on_error("data push"):
+        click.echo(as_block(push_dataset(source, uri, endpoint, replace=replace, say=say)), nl=False)
+
+
+@click.command()
+@click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
+@click.option("--data", help="Data set to check instead of dataset.uri: a folder, a zip, or a URI.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Like training.imageSize=320; repeatable."
+)
+@click.option("--endpoint", help="URL of the store [default: the manifest's, else the cloud's own].")
+def preflight(*, manifest: Path, data: str | None, assignments: tuple[str, ...], endpoint: str | None) -> None:
+    """Check a job's data set and weights, and comment on its settings, without training."""
+    from masktrain_trainer.local.job import JobOptions  # noqa: PLC0415
+    from masktrain_trainer.local.preflight import check_job  # noqa: PLC0415
+
+    with exit_on_error("preflight"):
+        check_job(JobOptions(manifest, data, None, endpoint, assignments), click.echo)
+
+
+@click.command()
+@click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
+@click.option("--data", help="Data set to train on instead of dataset.uri: a folder, a zip, or a URI.")
+@click.option("--output", help="Folder or URI for checkpoints and results [default: runs/ beside JOB.YAML].")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Like training.epochs=3; repeatable.")
+@click.option("--endpoint", help="URL of the store [default: the manifest's, else the cloud's own].")
+def train(
+    *, manifest: Path, data: str | None, output: str | None, assignments: tuple[str, ...], endpoint: str | None
+) -> None:
+    """Train a MaskTrainingJob on this machine, without a cluster.
+
+    Ctrl-C stops with a checkpoint stored, and the same command goes on from there. Credentials of s3:// URIs come from
+    the AWS_* variables, those of oci:// URIs from Oracle's config file.
+    """
+    from masktrain_trainer.local.job import JobOptions  # noqa: PLC0415
+    from masktrain_trainer.local.training import train_locally  # noqa: PLC0415
+
+    with exit_on_error("train"):
+        sys.exit(train_locally(JobOptions(manifest, data, output, endpoint, assignments), click.echo))
+
+
+@click.command()
+def supervise() -> None:
+    """Run this pod's part of a training job (what the trainer container starts)."""
+    from masktrain_trainer.train.supervisor import supervise as run  # noqa: PLC0415
+
+    sys.exit(run())

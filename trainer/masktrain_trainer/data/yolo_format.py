@@ -1,0 +1,308 @@
+"""What the files of a YOLO data set say: `data.yaml`, whatever it thinks its folders are called, and label files.
+
+The paths in Roboflow's exports point one folder too high (`../train/images`), into a folder named after the project, or
+to an absolute path of the machine that exported them. Every one of these forms is tried, inside the unpacked zip only.
+A label file has one box or polygon per line; a line that breaks the format costs the image its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+
+from .augmentation import Outline
+from .errors import InvalidDataset
+from .geometry import Targets
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp", ".pfm"})
+"""The formats that YOLOv5 reads."""
+SYNONYMS = {"valid": "val", "val": "valid"}
+SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test"})
+LARGEST_BYTES = 1 << 20
+REQUIRED = ("train", "val")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DataYaml:
+    """A data set as described by its yaml: class names, and the image files of each split, sorted."""
+
+    names: list[str]
+    images: dict[str, list[Path]]
+    choices: list[str] = field(default_factory=list)
+    """One line per split that says which folder was taken, for the log."""
+
+
+def read_data_yaml(root: Path) -> DataYaml:
+    """Read the `data.yaml` of the data set unpacked at `root`; raises InvalidDataset."""
+    path = _find(root)
+    document = _load(path, root)
+    names = _names(document, _shown(path, root))
+    search = _Search(root, path.parent, document.get("path"))
+    images: dict[str, list[Path]] = {}
+    choices = []
+    for split in SPLITS:
+        found = _split(split, document, search)
+        if found is not None:
+            images[split], choice = found
+            choices.append(choice)
+    return DataYaml(names, images, choices)
+
+
+def _find(root: Path) -> Path:
+    """The `data.yaml` nearest to the top, or the only yaml file there is."""
+    candidates = sorted((*root.rglob("*.yaml"), *root.rglob("*.yml")), key=lambda path: (len(path.parts), path))
+    named = [path for path in candidates if path.stem == "data"]
+    if named:
+        return named[0]
+    if len(candidates) == 1:
+        return candidates[0]
+    raise InvalidDataset(
+        "The zip has no data.yaml; export the data set as 'YOLOv5 PyTorch', which puts one at the top of the zip."
+    )
+
+
+def _load(path: Path, root: Path) -> dict[str, Any]:
+    shown = _shown(path, root)
+    if path.stat().st_size > LARGEST_BYTES:
+        raise InvalidDataset(f"{shown} is larger than {LARGEST_BYTES >> 20} MiB, which no data.yaml is.")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InvalidDataset(f"{shown} is not text in UTF-8; save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise InvalidDataset(f"{shown} is not valid YAML ({_where(error)}); repair that line.") from None
+    except RecursionError:
+        raise InvalidDataset(f"{shown} is nested too deeply to be a data.yaml.") from None
+    if not isinstance(document, dict):
+        raise InvalidDataset(f"{shown} must hold the keys train, val and names, but holds {_kind(document)}.")
+    return document
+
+
+def _where(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error).splitlines()[0]
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _names(document: dict[str, Any], shown: str) -> list[str]:
+    names = document.get("names")
+    if not names:
+        raise InvalidDataset(f"{shown} has no class names; add 'names', a list with one name for each class.")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise InvalidDataset(f"{shown}: 'names' must number its classes 0 to {len(names) - 1} without a gap.")
+        names = [names[index] for index in range(len(names))]
+    if isinstance(names, list) and any(isinstance(name, bool) for name in names):
+        raise InvalidDataset(
+            f"{shown}: 'names' has a bare yes, no, on or off, which YAML takes for true or false; quote it."
+        )
+    if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
+        raise InvalidDataset(f"{shown}: 'names' must be a list of class names, but is {_kind(names)}.")
+    return [str(name) for name in names]
+
+
+def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[Path], str] | None:
+    value = document.get(split, document.get(SYNONYMS.get(split, split)))
+    required = split in REQUIRED
+    if value is None or value == []:
+        if required:
+            raise InvalidDataset(
+                f"data.yaml has no '{split}' entry; add one that names the folder of the {split} images."
+            )
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, str) for entry in values):
+        raise InvalidDataset(f"The entry '{split}' of data.yaml must be a folder or a list of folders.")
+    places = [search.find(entry) for entry in values]
+    missing = [entry for entry, place in zip(values, places, strict=True) if place is None]
+    if missing and required:
+        raise InvalidDataset(
+            f"The folder {missing[0]!r} that data.yaml names for '{split}' is not in the zip, "
+            f"which has {search.overview()}."
+        )
+    images = sorted({image for place in places if place is not None for image in _images(place, search)})
+    if not images and required:
+        raise InvalidDataset(f"The folder {str(values[0])!r} that data.yaml names for '{split}' holds no images.")
+    shown = ", ".join(_shown(place, search.root) for place in places if place is not None)
+    return (images, f"{split}: {value} -> {shown} ({len(images)} images)") if images else None
+
+
+def _images(place: Path, search: _Search) -> Iterator[Path]:
+    """Images of a folder, at any depth, or of a text file that lists them."""
+    if place.is_dir():
+        yield from (path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        return
+    beside = _Search(search.root, place.parent, None)
+    for line in place.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        listed = line.strip()
+        found = (beside.find(listed) or search.find(listed)) if listed else None
+        if listed and found is None:
+            raise InvalidDataset(f"{_shown(place, search.root)} lists {listed!r}, which is not in the zip.")
+        if found is not None:
+            yield found
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where paths of a data.yaml may lead: never outside `root`."""
+
+    root: Path
+    folder: Path
+    """That of the data.yaml."""
+    prefix: object
+    """The yaml's `path`, if any."""
+
+    def find(self, value: str) -> Path | None:
+        """The first place that exists among every reading of `value`."""
+        for candidate in self._readings(PurePosixPath(value.strip().replace("\\", "/"))):
+            place = self._existing(candidate)
+            if place is not None:
+                return place
+        return None
+
+    def _existing(self, candidate: PurePosixPath) -> Path | None:
+        try:
+            place = (self.folder / candidate).resolve()
+            return place if place.is_relative_to(self.root.resolve()) and place.exists() else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
+
+    def _readings(self, value: PurePosixPath) -> Iterator[PurePosixPath]:
+        for reading in (value, *_swapped(value)):
+            if not reading.is_absolute():
+                yield reading
+                if isinstance(self.prefix, str):
+                    yield PurePosixPath(self.prefix.lstrip("/")) / reading
+            yield from _endings(reading)
+
+    def overview(self) -> str:
+        entries = sorted(path.name + ("/" if path.is_dir() else "") for path in self.folder.iterdir())
+        return ", ".join(entries[:8]) + (" and more" if len(entries) > 8 else "")
+
+
+def _swapped(value: PurePosixPath) -> Iterator[PurePosixPath]:
+    if SYNONYMS.keys() & set(value.parts):
+        yield PurePosixPath(*(SYNONYMS.get(part, part) for part in value.parts))
+
+
+def _endings(value: PurePosixPath) -> Iterator[PurePosixPath]:
+    """`../Project-1/train/images` may mean `Project-1/train/images` or `train/images`, but never any `images`."""
+    parts = [part for part in value.parts if part not in ("/", "..")]
+    for start in range(len(parts)):
+        ending = parts[start:]
+        if start == 0 or SPLIT_FOLDERS & set(ending) or PurePosixPath(ending[-1]).suffix:
+            yield PurePosixPath(*ending)
+
+
+def _shown(path: Path, root: Path) -> str:
+    resolved = path.resolve()
+    return str(resolved.relative_to(root.resolve())) if resolved != root.resolve() else "."
+
+
+BOX_COLUMNS = 5
+SMALLEST_POLYGON = 7
+"""Class and three corners."""
+
+
+class LabelViolation(ValueError):
+    """`str()` says what a label file does wrong, as the rest of a sentence that began with the image's name."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    targets: Targets
+    outlines: list[Outline]
+    """Of each target, normalised; empty for one that is labelled with a box."""
+    duplicates: int
+    """Rows that were there twice and are left out."""
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of an image are: the last `images` folder becomes `labels`, the ending `.txt`."""
+    parts = list(image.parts)
+    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_labels(path: Path, classes: int) -> Labels:
+    """Labels of one image; a missing or empty file means background. Raises LabelViolation."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        text = ""
+    except (UnicodeDecodeError, OSError):
+        raise LabelViolation("its label file is not a text file") from None
+    return parse_labels(text, classes)
+
+
+def parse_labels(text: str, classes: int) -> Labels:
+    """Rows `class x y w h` or `class x1 y1 x2 y2 x3 y3 …`, coordinates as fractions; raises LabelViolation.
+
+    Unlike YOLOv5, which takes a whole file for polygons when one row is, each row is read for what it is.
+    """
+    rows = [
+        _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+    ]
+    unique: dict[tuple[float, ...], list[float]] = {}
+    for box, corners in rows:
+        unique.setdefault(box, corners)
+    targets = np.array(list(unique), np.float32).reshape(-1, BOX_COLUMNS)
+    outlines = [np.array(corners, np.float32).reshape(-1, 2) for corners in unique.values()]
+    return Labels(targets, outlines, len(rows) - len(unique))
+
+
+def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float, ...], list[float]]:
+    """Class and box, and the corners of a polygon."""
+    columns = len(words)
+    if columns != BOX_COLUMNS and (columns < SMALLEST_POLYGON or columns % 2 == 0):
+        raise LabelViolation(f"line {number} of its labels has {columns} columns instead of 5 (class x y w h)")
+    label = _parse_class(words[0], number, classes)
+    values = [_parse_coordinate(word, number) for word in words[1:]]
+    box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
+    if box[2] <= 0 or box[3] <= 0:
+        raise LabelViolation(f"line {number} of its labels is a box without width or height")
+    return (label, *box), corners
+
+
+def _parse_class(word: str, number: int, classes: int) -> float:
+    label = _parse_number(word, number)
+    if not math.isfinite(label) or label != int(label):
+        raise LabelViolation(f"line {number} of its labels has the class {word}, which is not a whole number")
+    if not 0 <= label < classes:
+        raise LabelViolation(
+            f"line {number} of its labels has class {word}, but data.yaml names classes 0 to {classes - 1}"
+        )
+    return label
+
+
+def _parse_coordinate(word: str, number: int) -> float:
+    value = _parse_number(word, number)
+    if not 0 <= value <= 1:
+        raise LabelViolation(f"line {number} of its labels has the coordinate {word}, outside 0 to 1")
+    return value
+
+
+def _parse_number(word: str, number: int) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise LabelViolation(f"line {number} of its labels has the text {word[:40]!r} instead of a number") from None
+
+
+def _extent(corners: list[float]) -> list[float]:
+    """Centre box around a polygon."""
+    left, right, top, bottom = min(corners[::2]), max(corners[::2]), min(corners[1::2]), max(corners[1::2])
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]

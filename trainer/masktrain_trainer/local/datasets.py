@@ -1,0 +1,225 @@
+"""Data sets on this machine: opened wherever they lie, checked, packed as a zip, and pushed to a store.
+
+The zip is the same for the same files, so that its SHA-256 names the data and not the moment.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from masktrain_trainer.config import DatasetSpec, FailureReason, StoreSpec
+from masktrain_trainer.data.archive import SYSTEM_CLUTTER, extract, fetch
+from masktrain_trainer.data.cpu_limit import cpu_limit
+from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
+from masktrain_trainer.data.verify import VerifiedSplit, verify_split
+from masktrain_trainer.data.yolo_format import IMAGE_SUFFIXES, DataYaml, read_data_yaml
+from masktrain_trainer.stores import Store, open_object
+from masktrain_trainer.train.errors import UserError
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """In the user's cache, since /tmp is often memory: a data set is decoded there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktrain"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CheckedDataset:
+    """`splits` holds those that were asked for and that the data set has."""
+
+    names: list[str]
+    splits: dict[str, VerifiedSplit]
+
+    @property
+    def skipped(self) -> list[str]:
+        return [sentence for split in self.splits.values() for sentence in split.skipped]
+
+
+def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> Path:
+    """The folder itself, or what a zip holds, unpacked in `scratch`; a URI's zip is downloaded first.
+
+    Raises InvalidDataset, UserError or StoreError.
+    """
+    path = scratch / "downloaded.zip"
+    if "://" in source:
+        fetch(_described(source, endpoint), path, None, say)
+    else:
+        path = Path(source)
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        raise InvalidDataset(f"{source} does not exist; give the data set's folder, its zip or a URI.")
+    extract(path, scratch / "export", name=source)
+    return scratch / "export"
+
+
+def check_dataset(
+    root: Path,
+    scratch: Path,
+    say: Say,
+    *,
+    image_size: int,
+    splits: Sequence[str] = ("train", "val", "test"),
+    single_class: bool = False,
+) -> CheckedDataset:
+    """Look at every image and label of `splits`; decoded pixels go to `scratch`. Raises InvalidDataset."""
+    described = read_data_yaml(root)
+    for choice in described.choices:
+        say(choice)
+    found = {
+        split: verify_split(
+            split,
+            images,
+            root=root,
+            output=scratch,
+            classes=len(described.names),
+            image_size=image_size,
+            single_class=single_class,
+            processes=cpu_limit(),
+            say=say,
+        )
+        for split, images in _chosen(described, splits).items()
+    }
+    return CheckedDataset(described.names, found)
+
+
+def _chosen(described: DataYaml, splits: Sequence[str]) -> dict[str, list[Path]]:
+    return {split: images for split, images in described.images.items() if split in splits}
+
+
+def _described(uri: str, endpoint: str | None) -> DatasetSpec:
+    try:
+        return DatasetSpec(uri=uri, store=StoreSpec(endpoint=endpoint) if endpoint else None)
+    except ValueError:
+        raise UserError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
+            "file:///folder/name.zip.",
+        ) from None
+
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold."""
+_MODE = 0o100644 << 16
+_TEXTS = frozenset({".txt", ".yaml", ".yml", ".md"})
+
+
+def zip_folder(folder: Path, archive: Path) -> None:
+    """Pack the images, labels and texts of `folder`, sorted by name and without times. Images are compressed already.
+
+    Raises InvalidDataset if there is nothing to pack.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and _belongs(path.relative_to(folder)))
+    if not files:
+        raise InvalidDataset(f"{folder} holds neither images nor labels; give the folder that holds data.yaml.")
+    with zipfile.ZipFile(archive, "w", strict_timestamps=False) as sink:
+        for path in files:
+            _add(sink, path, path.relative_to(folder).as_posix())
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_archive(source: Path, scratch: Path) -> Path:
+    """The zip at `source`, or a new one in `scratch` of the folder at `source`. Raises InvalidDataset."""
+    if not source.exists():
+        raise InvalidDataset(f"{source} does not exist; give the data set's folder or zip.")
+    if source.is_file():
+        return source.resolve()
+    archive = scratch / "dataset.zip"
+    zip_folder(source, archive)
+    return archive
+
+
+def _belongs(path: Path) -> bool:
+    if any(part in SYSTEM_CLUTTER or part.startswith(".") for part in path.parts):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES | _TEXTS
+
+
+def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
+    member = zipfile.ZipInfo(name, _EPOCH)
+    member.external_attr = _MODE
+    member.create_system = 3
+    member.file_size = path.stat().st_size
+    member.compress_type = zipfile.ZIP_DEFLATED if path.suffix.lower() in _TEXTS else zipfile.ZIP_STORED
+    with path.open("rb") as source, sink.open(member, "w") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+_SMALL = 64
+"""Side of the decoded images: they are looked at and thrown away."""
+
+
+def push_dataset(source: Path, uri: str, endpoint: str | None, *, replace: bool, say: Say) -> DatasetSpec:
+    """Check, pack if it is a folder, and upload; the block for the manifest.
+
+    An object with another content stays, unless it may be replaced. Raises UserError, InvalidDataset or StoreError.
+    """
+    target = _target(source, uri, endpoint)
+    with scratch_folder() as scratch:
+        archive = as_archive(source, scratch)
+        _check(source, scratch, say)
+        digest = sha256_of(archive)
+        store, key = open_object(target.uri, target.store, None)
+        _upload(store, key, archive, digest, replace=replace, say=say)
+    return target.model_copy(update={"sha256": digest})
+
+
+def as_block(dataset: DatasetSpec) -> str:
+    """YAML to paste below `spec:`."""
+    document = {"dataset": dataset.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)}
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
+    """A URI that ends with a slash is a folder, in which the object is called like the source."""
+    whole = f"{uri}{source.resolve().name.removesuffix('.zip')}.zip" if uri.endswith("/") else uri
+    try:
+        return DatasetSpec(uri=whole, store=StoreSpec(endpoint=endpoint) if endpoint else None)
+    except ValueError:
+        raise UserError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
+            "file:///folder/name.zip.",
+        ) from None
+
+
+def _check(source: Path, scratch: Path, say: Say) -> None:
+    root = open_dataset(str(source), None, scratch, say)
+    checked = check_dataset(root, scratch, say, image_size=_SMALL)
+    require_boxes(checked.splits["train"])
+    print_classes(checked.names, checked.splits, Console(stderr=True, width=TABLE_WIDTH))
+    for sentence in checked.skipped:
+        say(sentence)
+
+
+def _upload(store: Store, key: str, archive: Path, digest: str, *, replace: bool, say: Say) -> None:
+    there = store.head(key)
+    if there is not None and there.sha256 == digest:
+        say(f"{store.uri(key)} holds this data set already")
+        return
+    if there is not None and not replace:
+        raise InvalidDataset(
+            f"{store.uri(key)} exists and is another data set; choose another name, or replace it with --replace."
+        )
+    store.put(key, archive, sha256=digest)
+    say(f"uploaded {archive.stat().st_size / (1 << 20):.1f} MiB to {store.uri(key)}")

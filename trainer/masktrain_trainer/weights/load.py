@@ -1,0 +1,142 @@
+"""Weights by URI or path: a .pt of YOLOv5, or a best.pt of ours.
+
+No file is ever executed: of our own files only tensors and plain values are taken, those of other programs are read by
+`torch_file.py`.
+"""
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.files import file_sha256
+
+from .detector import DetectorWeights
+from .errors import UnusableWeights
+from .sources import download_weights, weights_uri
+from .torch_file import read_torch_file
+from .yolov5 import read_yolov5
+
+
+class InvalidWeights(Exception):
+    """`model.weights` cannot be used; the text is one sentence for a person."""
+
+
+def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:
+    """Download `model.weights` to `path`, compare its SHA-256 with the one asked for, if any, and read it.
+
+    `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
+    """
+    shown = weights_uri(model).partition("?")[0]  # a signed address carries its secret there
+    try:
+        download_weights(model, store, credentials, path)
+        _compare_sha256(model, path)
+        weights = read_weights(path)
+        _compare_architecture(weights.architecture, model.architecture)
+    except UnusableWeights as error:
+        raise InvalidWeights(f"{shown} {error}") from None
+    return weights
+
+
+def read_weights(path: Path) -> DetectorWeights:
+    """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
+    document = read_torch_file(path)
+    own = isinstance(document, dict) and "format" in document
+    weights = _read_own(path) if own else read_yolov5(document).weights
+    _refuse_non_finite(weights)
+    return weights
+
+
+def _read_own(path: Path) -> DetectorWeights:
+    try:
+        own = load_model_file(path)
+    except ValueError as error:
+        raise UnusableWeights(str(error).removeprefix(f"{path} ")) from None
+    return DetectorWeights(own.architecture, own.names, own.image_size, own.state_dict)
+
+
+def _refuse_non_finite(weights: DetectorWeights) -> None:
+    for name, tensor in weights.state_dict.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UnusableWeights(
+                f"holds NaN or infinity in {name}: the training that wrote it diverged; choose an earlier checkpoint."
+            )
+
+
+def _compare_sha256(model: ModelSpec, path: Path) -> None:
+    found = file_sha256(path)
+    if model.sha256 not in (None, found):
+        raise UnusableWeights(
+            f"has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; it was replaced or damaged."
+        )
+
+
+def _compare_architecture(found: Architecture, wanted: Architecture) -> None:
+    if found != wanted:
+        raise UnusableWeights(
+            f"holds a {found.value}, but model.architecture is {wanted.value}; "
+            f"set model.architecture to {found.value}, or choose weights of a {wanted.value}."
+        )
+
+
+MODEL_FORMAT = "masktrain-v1"
+STATE_FORMAT = "masktrain-state-v1"
+_KINDS = {MODEL_FORMAT: "best.pt of MaskTrain", STATE_FORMAT: "checkpoint of MaskTrain"}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A best.pt: averaged weights in float16, and what is needed to run them. `image_size` in pixels, as trained."""
+
+    architecture: Architecture
+    names: list[str]
+    image_size: int
+    epoch: int
+    step: int
+    fitness: float | None
+    metrics: dict[str, float]
+    training: dict[str, Any]
+    state_dict: dict[str, Tensor]
+
+
+def load_model_file(path: Path) -> ModelFile:
+    """Read a best.pt. Raises ValueError with one sentence if it is not one."""
+    document = load_document(path, MODEL_FORMAT)
+    missing = [field.name for field in fields(ModelFile) if field.name not in document]
+    if missing:
+        raise ValueError(f"{path} is an incomplete best.pt of MaskTrain: it lacks {', '.join(missing)}.")
+    if document["architecture"] not in list(Architecture):
+        raise ValueError(f"{path} holds the model {document['architecture']!r}, which this version does not know.")
+    values = {field.name: document[field.name] for field in fields(ModelFile)}
+    return ModelFile(**values | {"architecture": Architecture(document["architecture"])})
+
+
+def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
+    loaded = _load_plain(path, mapped)
+    document: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
+    found = document.get("format")
+    if found == expected:
+        return document
+    if found in _KINDS:
+        raise ValueError(f"{path} is a {_KINDS[found]}, not a {_KINDS[expected]}.")
+    raise ValueError(f"{path} is not a {_KINDS[expected]}.")
+
+
+def _load_plain(path: Path, mapped: bool) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist.") from None
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} is not a file that MaskTrain wrote, or it is damaged: "
+            "other programs' files hold Python objects, and those are never executed."
+        ) from None
+    except Exception as error:  # torch's readers raise almost anything for bytes that are no torch file
+        raise ValueError(
+            f"{path} is not a file that MaskTrain wrote, or it is damaged ({type(error).__name__})."
+        ) from None

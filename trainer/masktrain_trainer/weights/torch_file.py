@@ -1,0 +1,276 @@
+"""Reading torch files of other programs without executing anything in them.
+
+`torch.save` writes a zip of one pickle and one uncompressed member for each storage.
+"""
+
+import math
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from .errors import UnusableWeights
+from .pickle_machine import Global, PickleMachine, StandIn, StorageType, members
+
+LARGEST_FILE: Final = 8 << 30
+"""An unstripped yolov5x6.pt has 1.1 GB."""
+LARGEST_PICKLE: Final = 64 << 20
+MOST_MEMBERS: Final = 100_000
+_PICKLE = "/data.pkl"
+_ZIP_MAGIC, _PICKLE_PROTOCOL_2, _TAR_MAGIC = b"PK\x03\x04", b"\x80\x02", b"ustar"
+
+
+class TorchZip:
+    """An open file. Every method raises UnusableWeights; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet but the list of members."""
+        self.size = path.stat().st_size
+        if self.size > LARGEST_FILE:
+            raise UnusableWeights(f"has {self.size:,} bytes; weights with more than {LARGEST_FILE:,} are not read.")
+        _refuse_other_formats(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            raise UnusableWeights("is damaged: its zip cannot be read; download or copy it again.") from error
+        try:
+            self._members = self._checked_members()
+            self._prefix = self._find_prefix()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> "TorchZip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def pickle(self) -> bytes:
+        """The pickle of the saved object."""
+        name = f"{self._prefix}{_PICKLE}"
+        if self._members[name].file_size > LARGEST_PICKLE:
+            raise UnusableWeights(f"has a pickle of more than {LARGEST_PICKLE:,} bytes, which no model needs.")
+        return self._read(name)
+
+    def storage(self, key: str, dtype: torch.dtype, elements: int) -> Tensor:
+        """One storage as a flat tensor. Its size must be the one that the pickle tells."""
+        name = f"{self._prefix}/data/{key}"
+        if name not in self._members:
+            raise UnusableWeights(f"is damaged: the storage {key[:20]} is missing.")
+        if self._members[name].file_size != elements * dtype.itemsize:
+            raise UnusableWeights(f"is damaged: the storage {key[:20]} has another size than its pickle says.")
+        if elements == 0:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(bytearray(self._read(name)), dtype=dtype)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError) as error:
+            raise UnusableWeights("is damaged: a part of its zip cannot be read; download or copy it again.") from error
+
+    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
+        """Members as large as they are in the file: neither compressed, nor more of them than bytes."""
+        members = self._zip.infolist()
+        if len(members) > MOST_MEMBERS:
+            raise UnusableWeights(f"is a zip of more than {MOST_MEMBERS:,} members, which no model needs.")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise UnusableWeights("is a compressed zip; torch writes uncompressed ones: unpack it, if it holds a .pt.")
+        if any(member.flag_bits & 1 for member in members):
+            raise UnusableWeights("is an encrypted zip; torch writes plain ones.")
+        if sum(member.file_size for member in members) > self.size:
+            raise UnusableWeights("is a zip whose members are larger than the whole file; it is damaged or a trap.")
+        return {member.filename: member for member in members}
+
+    def _find_prefix(self) -> str:
+        """All members lie in one folder, named as the file was."""
+        prefixes = [name.removesuffix(_PICKLE) for name in self._members if name.count("/") == 1 and _PICKLE in name]
+        if len(prefixes) != 1 or f"{prefixes[0]}{_PICKLE}" not in self._members:
+            raise UnusableWeights("is a zip without the one data.pkl that torch.save writes; give a .pt file.")
+        if f"{prefixes[0]}/constants.pkl" in self._members:
+            raise UnusableWeights("is TorchScript, whose weights are not read; give the .pt it was made from.")
+        if self._order(prefixes[0]) == b"big":
+            raise UnusableWeights("was written on a big-endian machine; save it again on a usual one.")
+        return prefixes[0]
+
+    def _order(self, prefix: str) -> bytes:
+        name = f"{prefix}/byteorder"
+        found = self._members.get(name)
+        return self._read(name) if found is not None and found.file_size < 10 else b"little"
+
+
+def _refuse_other_formats(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(_ZIP_MAGIC):
+        return
+    if start.startswith(_PICKLE_PROTOCOL_2) or start[257:262] == _TAR_MAGIC:
+        raise UnusableWeights(
+            "was written in the format of torch before 1.6, which is not read; in an environment that you trust it in, "
+            "load it with the program that wrote it and call torch.save on it with a newer torch."
+        )
+    raise UnusableWeights("is not a file that torch.save writes; it is damaged, or something else.")
+
+
+_DTYPES: Final[dict[str, torch.dtype]] = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "DoubleStorage": torch.float64,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_TORCH_TAGS: Final = frozenset(
+    {
+        *("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"),
+        *("half", "float", "double", "long", "int", "short", "device"),
+    }
+)
+_NUMPY_NAMES: Final = frozenset({"scalar", "dtype", "ndarray", "_reconstruct"})
+_INERT_PACKAGES: Final = (
+    *("models", "utils", "yolov5.models", "yolov5.utils"),
+    *("torch.nn", "pathlib", "argparse", "datetime"),
+)
+"""YOLOv5 installed from PyPI writes its own names below `yolov5`."""
+_MOST_DIMENSIONS: Final = 8
+_MOST_COPIED: Final = 8 << 20
+"""Items and characters that calls may copy in all: a pickle can ask for a copy of one long list again and again."""
+
+
+def read_torch_file(path: Path) -> Any:
+    """The object in a file of `torch.save`: tensors, plain values, and stand-ins for all other objects.
+
+    Nothing of the file is executed or imported. Raises UnusableWeights; FileNotFoundError if there is no file.
+    """
+    with TorchZip(path) as file:
+        return PickleMachine(_TorchBuilder(file)).run(file.pickle())
+
+
+class _TorchBuilder:
+    """Gives meaning to the names in torch's pickles: an allow-list of functions of our own, and inert records."""
+
+    def __init__(self, file: TorchZip) -> None:
+        self._file = file
+        self._storages: dict[str, Tensor] = {}
+        self._tensor_bytes = 0
+        self._copied = 0
+        self._functions: dict[str, Callable[..., Any]] = {
+            "torch._utils._rebuild_tensor_v2": self._tensor,
+            "torch._utils._rebuild_parameter": _parameter,
+            "collections.OrderedDict": _ordered_dict,
+            "torch.Size": _size,
+            "builtins.set": _set,
+            "__builtin__.set": _set,
+            "_codecs.encode": _encode,
+        }
+
+    def resolve(self, found: Global) -> Any:
+        name = str(found)
+        if name in self._functions or _is_inert(found):
+            return found
+        if found.module == "torch" and found.name in _DTYPES:
+            return StorageType(found.name)
+        if found.module.partition(".")[0] == "ultralytics":
+            raise UnusableWeights(
+                "is a model of the package ultralytics (YOLOv8 and newer, YOLOv5u); give a file of YOLOv5 itself."
+            )
+        raise UnusableWeights(
+            f"names {name[:200]}, which no file of YOLOv5 needs; it was not loaded, for a pickle can run any program."
+        )
+
+    def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        if not isinstance(function, Global):
+            raise UnusableWeights("has a pickle that calls something without a name; torch writes none.")
+        if (own := self._functions.get(str(function))) is not None:
+            self._allow_copies(arguments)
+            return own(*arguments)
+        return StandIn(function, arguments)
+
+    def _allow_copies(self, arguments: tuple[Any, ...]) -> None:
+        self._copied += sum(len(argument) for argument in arguments if isinstance(argument, (list, tuple, set, str)))
+        if self._copied > _MOST_COPIED:
+            raise UnusableWeights("has a pickle that copies the same values again and again; it is a trap.")
+
+    def storage(self, identifier: Any) -> Tensor:
+        """`identifier`: ("storage", type, key, device, number of elements)."""
+        match identifier:
+            case ("storage", StorageType(name), str(key), str(_), int(elements)) if elements >= 0:
+                return self._read_once(key, _DTYPES[name], elements)
+        raise UnusableWeights("has a pickle with a persistent id that is no storage; torch writes none.")
+
+    def _read_once(self, key: str, dtype: torch.dtype, elements: int) -> Tensor:
+        if key not in self._storages:
+            self._storages[key] = self._file.storage(key, dtype, elements)
+        found = self._storages[key]
+        if found.dtype != dtype or found.numel() != elements:
+            raise UnusableWeights(f"is damaged: two tensors take the storage {key[:20]} for different things.")
+        return found
+
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+        """A view of a storage; its hooks and its requires_grad are left behind."""
+        if not isinstance(storage, Tensor) or not _lies_within(storage.numel(), offset, size, stride):
+            raise UnusableWeights("is damaged: a tensor reaches beyond its storage.")
+        self._tensor_bytes += math.prod(size) * storage.dtype.itemsize
+        if self._tensor_bytes > self._file.size:
+            raise UnusableWeights("has tensors larger than the whole file together; it is damaged or a trap.")
+        return storage.as_strided(size, stride, offset)
+
+
+def _is_inert(found: Global) -> bool:
+    if found.module == "torch":
+        return found.name in _TORCH_TAGS
+    if found.module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
+        return found.name in _NUMPY_NAMES
+    return any(found.module == package or found.module.startswith(f"{package}.") for package in _INERT_PACKAGES)
+
+
+def _lies_within(elements: int, offset: Any, size: Any, stride: Any) -> bool:
+    """Whether every element of the view is one of the storage's, and there are no more of them than it has."""
+    if not (_are_counts((offset,)) and _are_counts(size) and _are_counts(stride) and len(size) == len(stride)):
+        return False
+    if len(size) > _MOST_DIMENSIONS:
+        return False
+    if 0 in size:
+        return bool(offset <= elements)
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    return bool(last < elements and math.prod(size) <= elements)
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, tuple) and all(type(value) is int and 0 <= value < 1 << 40 for value in values)
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _ordered_dict(*pairs: Any) -> OrderedDict[Any, Any]:
+    if not pairs:
+        return OrderedDict()
+    ((items),) = pairs
+    members([key for key, _ in items])
+    return OrderedDict(items)
+
+
+def _size(*lengths: Any) -> tuple[Any, ...]:
+    return tuple(*lengths)
+
+
+def _set(*items: Sequence[Any]) -> set[Any]:
+    return set(members(list(*items)))
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """How Python 2's protocol, which torch uses, writes bytes."""
+    if type(text) is not str or encoding != "latin1":
+        raise UnusableWeights("has a pickle that encodes text in an unusual way; torch writes none.")
+    return text.encode("latin-1")
