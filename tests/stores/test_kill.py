@@ -13,6 +13,7 @@ from masktrain_trainer.checkpoint.catalog import read_manifests
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.restore import restore
+from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import CheckpointRef, StoreSpec
 from masktrain_trainer.stores import Store, open_store
@@ -71,7 +72,7 @@ def test_the_next_pod_goes_on_from_a_folder(tmp_path: Path, during: bool) -> Non
         next_pod_goes_on(wreck)
         left = [path.name for path in (tmp_path / "stores" / wreck.folder.name).rglob("*") if path.is_file()]
         assert sorted(left) == ["best.pt", "result.json", "results.csv"], f"{wreck.point}: nothing hidden stays"
-    assert points > 20
+    assert points > 15
 
 
 def test_the_next_pod_goes_on_from_a_bucket(tmp_path: Path, s3_spec: tuple[StoreSpec, Path]) -> None:
@@ -84,11 +85,11 @@ def test_a_restarted_uploader_goes_on_with_what_the_dead_one_had_taken(tmp_path:
         if not read_manifests(wreck.store, KEYS):
             continue
         up = uploader(wreck.store, wreck.folder, FENCE)
-        pending = up.spool.pending()
+        handed_over = [read_snapshot(path)[1].step for path in up.spool.folder.glob("0*")]
         store_all(up)
         assert up.spool.pending() == 0
         steps = {found.step for found in read_manifests(wreck.store, KEYS)}
-        assert pending or len(steps) > 0
+        assert max(handed_over, default=0) <= max(steps), f"{wreck.point}: what was handed over is stored"
         remaining = [step for step in FITNESS if step > max(steps)]
         train(wreck.store, wreck.folder, FENCE, remaining).finish(artifacts(wreck.folder))
         assert_complete(wreck)

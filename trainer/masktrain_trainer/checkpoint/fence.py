@@ -10,6 +10,10 @@ from .keys import Fence, JobKeys
 _TRIES = 100  # each lost try means that another pod of this attempt claims too: there are never that many
 
 
+class Fenced(Exception):
+    """A later container of this job has claimed a run: this one must not write any more."""
+
+
 def claim_run(store: Store, keys: JobKeys, attempt: int, pod_uid: str) -> Fence:
     """The fence of this container, higher than every earlier one of its attempt. Raises StoreError."""
     claim = _claim_by_creation if store.honours_conditional_writes() else _claim_by_listing
@@ -55,3 +59,12 @@ def read_claims(store: Store, keys: JobKeys) -> dict[Fence, list[str]]:
         with contextlib.suppress(ValueError):  # somebody else's file
             claims.setdefault(Fence.parse(text), []).append(pod_uid)
     return claims
+
+
+def check_fence(store: Store, keys: JobKeys, fence: Fence) -> None:
+    """Raise Fenced if a higher fence was claimed, or none at all is left: then another run has finished the job."""
+    newest = max(read_claims(store, keys), default=None)
+    if newest is None:
+        raise Fenced(f"This job is finished or deleted; run {fence} stops writing.")
+    if newest > fence:
+        raise Fenced(f"Run {newest} of this job writes now; run {fence} stops writing.")

@@ -50,6 +50,8 @@ class ExitCode(IntEnum):
     STOPPED = 75
     """Stopped on request with a checkpoint saved."""
     HUNG = 76
+    FENCED = 77
+    """A later run of the job writes its checkpoints now: nobody's fault, and this one cannot go on."""
 
 
 class FailureReason(StrEnum):
