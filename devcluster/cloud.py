@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from devcluster.node.network import ADDRESS
 from devcluster.oracle.cloud import FakeCloud
 from devcluster.oracle.pools import Node, PoolSettings, pools_from_json
 from devcluster.oracle.records import CallLog, Ledger
@@ -26,13 +27,17 @@ from devcluster.processes.kernel import ProcessIdentity
 from devcluster.processes.namespaces import Namespaces, python_environment
 
 from .cluster import START_SECONDS, Cluster, ClusterError, forwarder_ports
-from .control_plane import ADDRESS, CLOUD_PORT
+from .control_plane import CLOUD_PORT
 from .layout import ClusterLayout
 from .nodes import NodeSpec
 from .waiting import wait_until
 
 DAEMON = "cloud"
 CLOUD_ENDPOINT = f"http://{ADDRESS}:{CLOUD_PORT}"
+FIRST_PROCESS = 1  # the cluster's, as seen from inside
+MACHINES_AT_ONCE = 16
+JOIN_SECONDS = 120
+PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +115,6 @@ def start_cloud(cluster: Cluster, settings: CloudSettings) -> Cloud:
     if not cluster.daemons.alive(DAEMON):
         raise ClusterError(f"The cloud ended while starting. Its last words:\n{cluster.daemons.last_words(DAEMON)}")
     return cloud
-
-
-FIRST_PROCESS = 1  # the cluster's, as seen from inside
-MACHINES_AT_ONCE = 16
-JOIN_SECONDS = 120
-PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
 
 
 class KubeletMachines:

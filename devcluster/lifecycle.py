@@ -7,22 +7,21 @@ import os
 import shutil
 import ssl
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from devcluster.node.network import ADDRESS, BRIDGE, NETWORK_PREFIX
 from devcluster.processes.daemons import Daemon, Daemons
 from devcluster.processes.namespaces import Namespaces, python_environment
 from devcluster.programs.build import CONTROL_PLANE_ONLY, PROGRAMS, program_paths
 
 from .cluster import START_SECONDS, Cluster, ClusterError, ClusterSettings, forwarder_ports
 from .control_plane import (
-    ADDRESS,
     API_PORT,
-    BRIDGE,
     BRIDGE_MAC,
     CLOUD_PORT,
-    NETWORK_PREFIX,
     S3_PORT,
     SERVICE_ADDRESS,
     Authority,

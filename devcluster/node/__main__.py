@@ -25,7 +25,7 @@ from devcluster.processes import kernel
 from devcluster.waiting import wait_until
 
 from .network import NodeConfig, PodNetwork
-from .process import PYTHON
+from .process import CONTAINER_PROGRAM
 from .runtime import Runtime
 from .services import ImageService, RuntimeService
 
@@ -33,6 +33,14 @@ GPU_RESOURCE = "nvidia.com/gpu"
 PLUGIN_FOLDER = Path("/var/lib/kubelet/device-plugins")
 PLUGIN_SOCKET = "masktrain-gpu.sock"
 KUBELET_SOCKET = PLUGIN_FOLDER / "kubelet.sock"
+
+# A StopContainer call holds its thread for the whole grace period, and a node has at most 110 pods.
+THREADS = 256
+KUBELET_SECONDS = 120
+RESTART_DELAY_SECONDS = 1
+CRI_SOCKET = "/run/cri.sock"
+STREAMING_SOCKET = "/run/streaming.sock"
+KUBELET_PATHS = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers")
 
 
 class GpuPlugin(plugin_grpc.DevicePluginServicer):  # type: ignore[misc]  # generated, hence untyped
@@ -69,15 +77,6 @@ def offer_gpus(node: str, count: int) -> grpc.Server:
         request = plugin.RegisterRequest(version="v1beta1", endpoint=PLUGIN_SOCKET, resource_name=GPU_RESOURCE)
         plugin_grpc.RegistrationStub(channel).Register(request, wait_for_ready=True, timeout=60)
     return server
-
-
-# A StopContainer call holds its thread for the whole grace period, and a node has at most 110 pods.
-THREADS = 256
-KUBELET_SECONDS = 120
-RESTART_DELAY_SECONDS = 1
-CRI_SOCKET = "/run/cri.sock"
-STREAMING_SOCKET = "/run/streaming.sock"
-KUBELET_PATHS = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers")
 
 
 def main() -> None:
@@ -136,8 +135,8 @@ def _overlay(target: Path, scratch: Path) -> None:
 
 def start_streaming(config: NodeConfig, containers: Path) -> grpc.Channel:
     """Start the server behind exec and port-forward; it ends with the node."""
-    programs = {"enter": "enter", "port-forward": "port_forward"}
-    helpers = (f"--{flag}={' '.join(PYTHON)} devcluster.node.container.{module}" for flag, module in programs.items())
+    commands = {"enter": "enter", "port-forward": "forward"}
+    helpers = (f"--{flag}={' '.join(CONTAINER_PROGRAM)} {command}" for flag, command in commands.items())
     subprocess.Popen([config.streaming, f"--socket={STREAMING_SOCKET}", f"--containers={containers}", *helpers])
     return grpc.insecure_channel(f"unix://{STREAMING_SOCKET}")
 

@@ -20,6 +20,7 @@ from .process import StartError, run_inside
 from .runtime import Runtime
 
 LARGEST_OUTPUT = 16 * 1024 * 1024  # the CRI's cap on ExecSync
+NOMINAL_SIZE = 1_000_000
 
 
 class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # generated, hence untyped
@@ -173,9 +174,6 @@ def _container_matches(container: Container, wanted: Any) -> bool:
         and (not wanted.HasField("state") or wanted.state.state == container.state)
         and _labelled(container.config.labels, wanted.label_selector)
     )
-
-
-NOMINAL_SIZE = 1_000_000
 
 
 class ImageService(cri_grpc.ImageServiceServicer):  # type: ignore[misc]  # generated, hence untyped

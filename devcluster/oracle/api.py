@@ -22,6 +22,9 @@ DEFAULT_PAGE = 100
 DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
 MAX_GRACE_SECONDS = 3600.0  # PT60M
 TRUTHS = {"true": True, "false": False}
+ENGINE_BASE = "/20180222"
+MAX_SIZE = 1000
+COMPUTE_BASE = "/20160918"
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,6 @@ class Route:
     path: str
     name: str
     operation: Operation
-
-
-ENGINE_BASE = "/20180222"
-MAX_SIZE = 1000
 
 
 class ContainerEngine:
@@ -205,9 +204,6 @@ def _eviction(parameters: Parameters) -> Eviction:
 
 def _matches(shown: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
     return all(not values or shown[name] in values for name, values in wanted.items())
-
-
-COMPUTE_BASE = "/20160918"
 
 
 class Compute:

@@ -10,6 +10,9 @@ from .failures import Failures
 from .pools import Names, Node, NodeError, Pool, WorkRequest, arrive, open_work_request
 from .records import CallLog, Ledger, LedgerEntry, Violation
 
+UPDATE = "NODEPOOL_UPDATE"
+RECONCILE = "NODEPOOL_RECONCILE"
+
 
 class Machines(Protocol):
     """Told by the life cycle, which holds the cloud's lock meanwhile: slow work belongs elsewhere."""
@@ -32,10 +35,6 @@ class NoMachines:
     def switch_off(self, node: Node) -> None: ...
 
     def cut_power(self, node: Node) -> None: ...
-
-
-UPDATE = "NODEPOOL_UPDATE"
-RECONCILE = "NODEPOOL_RECONCILE"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from .running import serving
 from .signing import Credentials, SignatureCheck, SignedRequest
 
 META = "opc-meta-"
+LARGEST_BODY = 1 << 30
+NAMESPACE = "axvision"
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,6 @@ def checked_md5(body: bytes, headers: Mapping[str, str]) -> str:
 
 def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items() if name.lower().startswith(META)}
-
-
-LARGEST_BODY = 1 << 30
-NAMESPACE = "axvision"
 
 
 @dataclass

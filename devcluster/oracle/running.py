@@ -20,6 +20,8 @@ from .records import Call, CallLog, Ledger, LedgerEntry, Violation
 from .server import application
 from .signing import Credentials, SignatureCheck
 
+TIMEOUT_SECONDS = 10
+
 ClockT = TypeVar("ClockT", bound=Clock)
 
 
@@ -85,9 +87,6 @@ def serving(app: web.Application) -> Iterator[str]:
         loop.call_soon_threadsafe(stopped.set)
         thread.join()
         loop.close()
-
-
-TIMEOUT_SECONDS = 10
 
 
 class RemoteFakeOci:

@@ -33,6 +33,10 @@ from cryptography.hazmat.primitives.serialization import (
 from .failures import not_authenticated
 
 KEY_BITS = 2048
+MAX_SKEW_SECONDS = 300.0
+ALWAYS_SIGNED = frozenset({"date", "(request-target)", "host"})
+SIGNED_WITH_BODY = frozenset({"content-length", "content-type", "x-content-sha256"})
+METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +111,6 @@ def _private_key(pem: str) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("an API key is an RSA key")
     return key
-
-
-MAX_SKEW_SECONDS = 300.0
-ALWAYS_SIGNED = frozenset({"date", "(request-target)", "host"})
-SIGNED_WITH_BODY = frozenset({"content-length", "content-type", "x-content-sha256"})
-METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
 @dataclass(frozen=True)

