@@ -32,6 +32,7 @@ check: setup ## Format, lint, types, layers, generated files (seconds)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.layout
 	$(BIN)/python -m masktrain_operator.api.crd --check
 
 test: check binaries ## All tests: check, unit, API server, dev cluster, end to end (Linux and root)

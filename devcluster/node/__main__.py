@@ -90,7 +90,7 @@ def main() -> None:
     server = serve(config, state)  # noqa: F841  # it serves for as long as it is referenced
     while True:
         code = run_kubelet(config)
-        print(f"kubelet ended with exit code {code}; starting it again", flush=True)
+        print(f"kubelet ended with exit code {code}; starting it again", flush=True)  # noqa: T201 - its log
         time.sleep(RESTART_DELAY_SECONDS)
 
 

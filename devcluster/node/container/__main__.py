@@ -115,7 +115,8 @@ def _run_on_terminal(spec: ContainerSpec, argv: tuple[str, ...]) -> int:
     child, master = pty.fork()
     if child == 0:
         _run_or_fail(spec, argv)
-    pty._copy(master)  # type: ignore[attr-defined]  # the loop that pty.spawn uses; spawn itself cannot run code before exec
+    # The loop that pty.spawn uses; spawn itself cannot run code before exec.
+    pty._copy(master)  # type: ignore[attr-defined]  # noqa: SLF001
     return os.waitpid(child, 0)[1]
 
 
