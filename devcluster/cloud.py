@@ -35,6 +35,7 @@ from .waiting import wait_until
 DAEMON = "cloud"
 CLOUD_ENDPOINT = f"http://{ADDRESS}:{CLOUD_PORT}"
 FIRST_PROCESS = 1  # the cluster's, as seen from inside
+# Starting a kubelet is waiting, mostly; more would only compete for the processor.
 MACHINES_AT_ONCE = 16
 JOIN_SECONDS = 120
 PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
@@ -140,6 +141,7 @@ class KubeletMachines:
         self._in_turn(node, self._die)
 
     def _in_turn(self, node: Node, change: Callable[[Node], None]) -> None:
+        # A deletion that overtook its creation would leave a machine that nobody ends.
         before = self._latest.get(node.name)
 
         def act() -> None:

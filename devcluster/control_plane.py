@@ -117,6 +117,7 @@ class ControlPlane:
             f"--listen-client-urls={ETCD_URL}",
             f"--advertise-client-urls={ETCD_URL}",
             "--listen-peer-urls=http://127.0.0.1:2380",
+            # A cluster never outlives its processes, so nothing has to outlive a power cut.
             "--unsafe-no-fsync",
             "--log-level=warn",
         )
@@ -130,6 +131,7 @@ class ControlPlane:
             "kube-apiserver",
             f"--etcd-servers={ETCD_URL}",
             "--bind-address=0.0.0.0",
+            # The network namespace has no default route by which the server could find its own address.
             f"--advertise-address={ADDRESS}",
             f"--secure-port={API_PORT}",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
@@ -149,6 +151,7 @@ class ControlPlane:
             f"--kubelet-client-certificate={client}",
             f"--kubelet-client-key={client_key}",
             f"--kubelet-certificate-authority={self.authority.certificate}",
+            # Names of nodes are in no name server, and `kubectl logs` has to find the kubelet.
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged",
         )

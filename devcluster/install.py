@@ -103,6 +103,7 @@ def install_operator(cluster: Cluster, **values: str) -> None:
 def provide_store(cluster: Cluster, namespace: str, objects: Mapping[str, Path]) -> None:
     """Make the namespace (Pod Security `restricted`), its credentials Secret and both buckets, and upload data sets."""
     keys = cluster.s3_keys
+    # What a careful company sets; the trainer's pods have to pass it.
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     secret = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
     apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})

@@ -19,7 +19,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Processes take over whole lanes, in the order of collection."""
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only there in a run on several processes
 
-    class Lanes(LoadScopeScheduling):
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             return lane(nodeid)
 

@@ -106,4 +106,5 @@ class PodNetwork:
 
 
 def _link(pod: str) -> str:
+    # Names of links hold 15 characters.
     return f"pod{pod[:10]}"

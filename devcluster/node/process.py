@@ -77,6 +77,7 @@ class ContainerProcess:
             pass_fds=(writer,),
             start_new_session=True,
         )
+        # The shim holds the only other end then, so that reading ends with it.
         os.close(writer)
         self.log = log
         self.pid, problem = _first_words(reader)
@@ -103,6 +104,7 @@ class ContainerProcess:
 
     def _wait(self, followers: list[threading.Thread], log: ContainerLog, on_exit: Callable[[int], None]) -> None:
         code = self._shim.wait()
+        # A child of the container may hold the pipes open longer than PID 1 lives; its last lines belong to the log.
         for follower in followers:
             follower.join()
         log.close()

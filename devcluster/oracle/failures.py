@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+# There is no code for it: everybody, Oracle's own autoscaler included, looks for these words in an InternalError.
 OUT_OF_HOST_CAPACITY = ("InternalError", "Out of host capacity.")
 LIMIT_EXCEEDED = (
     "LimitExceeded",

@@ -59,6 +59,7 @@ def running(
     """Serve on a free port of 127.0.0.1 until left."""
     cloud = FakeCloud(pools, clock, machines)
     if isinstance(clock, FakeClock):
+        # So that a test finds everything done when `advance` returns, also what machines were told.
         clock.on_advance(cloud.settle)
     with serving(application(cloud, SignatureCheck(credentials))) as endpoint:
         yield FakeOci(endpoint, credentials, cloud, clock)
@@ -71,6 +72,7 @@ def serving(app: web.Application) -> Iterator[str]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="fake-oci")
 
     async def serve() -> None:
+        # The SDK keeps its connections open; the default would wait a minute for them at the end of each test.
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

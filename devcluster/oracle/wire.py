@@ -98,6 +98,7 @@ def node(entry: Node) -> Json:
 
 
 def _node_error(error: NodeError) -> Json:
+    # Kebab case is no slip: the SDK's model maps this one key so.
     return {"code": error.code, "message": error.message, "status": "500", "opc-request-id": error.request_id}
 
 
@@ -167,5 +168,6 @@ def shape(name: str) -> Json:
         "ocpus": known.ocpus,
         "memoryInGBs": known.memory_gib,
         "billingType": "PAID",
+        # Of the GPU shapes only the virtual A10 machines cost nothing while they are stopped.
         "isBilledForStoppedInstance": known.gpus > 0 and not name.startswith("VM.GPU.A10."),
     }

@@ -107,6 +107,7 @@ def hold(watched: int | None, ready: int) -> None:
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("proc", "/proc", "proc")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # As PID 1 it inherits every orphan of the cluster; unreaped, they would fill the process table.
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     os.write(ready, b"r")
     os.close(ready)

@@ -45,6 +45,7 @@ DEFAULT_CAPABILITIES = (
 def build_root(spec: ContainerSpec) -> None:
     """Lay out the root at `spec.root`. Must run inside the container's own mount namespace."""
     root = Path(spec.root)
+    # pivot_root wants a mount point.
     kernel.bind(root, root, read_only=False, recursive=True)
     _lay_out_directories(root, spec.hostname)
     _show_system(root)
@@ -61,6 +62,7 @@ def build_root(spec: ContainerSpec) -> None:
 def enter_root(spec: ContainerSpec) -> None:
     """Make the built directory the root of this mount namespace and let go of the machine's."""
     os.chdir(spec.root)
+    # Python 3.11 has no call for it. The old root comes to lie over the new one, from where it is detached.
     subprocess.run(["/sbin/pivot_root", ".", "."], check=True)
     kernel.detach(".")
     os.chdir("/")
@@ -112,6 +114,7 @@ def _mount_kernel_file_systems(root: Path) -> None:
     kernel.mount("tmpfs", root / "dev", "tmpfs", kernel.MS_NOSUID, "mode=755,size=64k")
     for name in ("pts", "shm", "mqueue"):
         (root / "dev" / name).mkdir()
+    # gid 5 is the group tty of every distribution; `ptmxmode` lets any user open a terminal.
     kernel.mount("devpts", root / "dev/pts", "devpts", careful, "newinstance,ptmxmode=0666,mode=0620,gid=5")
     kernel.mount("shm", root / "dev/shm", "tmpfs", careful | kernel.MS_NODEV, "mode=1777,size=64m")
     kernel.mount("mqueue", root / "dev/mqueue", "mqueue", careful | kernel.MS_NODEV)
