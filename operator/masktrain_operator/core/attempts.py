@@ -5,11 +5,11 @@ status whose Job is gone. Rank 0 speaks for its attempt: it answers `/progress`,
 `Progress` as JSON. That message is a hint only: it vanishes with the pod, and after a crash it is the end of the log.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
+from masktrain_operator.api.status import read_leniently
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_trainer.config import Progress
 
@@ -32,6 +32,12 @@ class Attempt:
     @property
     def has_failed(self) -> bool:
         return self.job is not None and bool(jobs.failure(self.job))
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether its rank 0 is there to be asked how far it is."""
+        pod = newest_rank_zero(self.pods)
+        return pod is not None and pods.is_ready(pod) and not pods.is_terminal(pod)
 
     def all_workers_started(self, nodes: int) -> bool:
         return len({pods.node_rank(pod) for pod in self.pods if pods.has_started(pod)}) >= nodes
@@ -80,9 +86,10 @@ def _liveliness(pod: Manifest) -> tuple[bool, str, str]:
 
 
 def parse_final_progress(message: str) -> Progress | None:
+    """A termination message; None if it is something else, like the end of a log."""
     try:
-        return Progress.model_validate_json(message)
-    except ValidationError:
+        return read_leniently(Progress, json.loads(message))
+    except ValueError:
         return None
 
 

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import FailureKind
 from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.attempts import Attempt, parse_final_progress
-from masktrain_operator.core.context import Context
 from masktrain_operator.core.manifests.pod import NODE_LOSS_SECONDS
 from masktrain_operator.core.pods import Termination
 from masktrain_operator.core.types import Manifest
@@ -189,10 +188,9 @@ def cause_of_forced_end(pod: Manifest) -> Cause:
 GANG_INCOMPLETE = "GangIncomplete"
 
 
-def cause_of_half_gang(situation: Context, attempt: Attempt) -> Cause:
+def cause_of_half_gang(attempt: Attempt, nodes: int) -> Cause:
     bound = sum(map(pods.is_scheduled, attempt.pods))
     sentence = (
-        f"Only {bound} of {situation.job.spec.compute.nodes} workers found a node: they let go of it, so that no two "
-        "jobs wait for each other's."
+        f"Only {bound} of {nodes} workers found a node: they let go of it, so that no two jobs wait for each other's."
     )
     return Cause(FailureKind.PREEMPTED, GANG_INCOMPLETE, sentence)

@@ -47,7 +47,7 @@ def _time(seconds: float) -> str:
 
 def test_no_job_is_created_before_the_nodes_are_there() -> None:
     world = on_pool(FULL)
-    world.settle()
+    world.run_operator()
     assert world.jobs == {}
     assert world.status["state"] == "Pending"
     assert world.condition("Reconciling")["message"] == FULL.message
@@ -56,7 +56,7 @@ def test_no_job_is_created_before_the_nodes_are_there() -> None:
 
 def test_once_they_are_the_gang_is_confined_to_the_pool() -> None:
     world = on_pool()
-    world.settle()
+    world.run_operator()
     job = world.jobs["masks-0"]
     template = job["spec"]["template"]
     assert job["metadata"]["labels"][NODE_POOL_LABEL] == "v100"
@@ -69,19 +69,19 @@ def test_once_they_are_the_gang_is_confined_to_the_pool() -> None:
 @pytest.mark.parametrize("reason", [Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL])
 def test_what_only_a_person_can_change_stalls_the_job(reason: Reason) -> None:
     world = on_pool(Capacity(is_ready=False, reason=reason, message="Create it."))
-    world.settle()
+    world.run_operator()
     assert world.condition("Stalled")["reason"] == reason
     assert world.reasons() == [reason]
     world.capacity = READY
-    world.settle()
+    world.run_operator()
     assert not world.is_true("Stalled")
 
 
 def test_capacity_that_does_not_come_in_time_fails_the_job() -> None:
     world = on_pool(FULL, limits={"startDeadlineSeconds": 600})
-    assert world.settle().requeue_after == 600
+    assert world.run_operator().requeue_after == 600
     world.wait(600)
-    world.settle()
+    world.run_operator()
     failed = world.condition("Failed")
     assert failed["reason"] == "CapacityNotFound"
     assert "600 s" in failed["message"]
@@ -90,17 +90,17 @@ def test_capacity_that_does_not_come_in_time_fails_the_job() -> None:
 
 def test_the_start_deadline_is_over_once_all_workers_run() -> None:
     world = World(limits={"startDeadlineSeconds": 600})
-    world.settle()
+    world.run_operator()
     world.start_pods()
-    world.settle()
+    world.run_operator()
     world.wait(10_000)
-    world.settle()
+    world.run_operator()
     assert not world.is_true("Failed")
 
 
 def test_a_cost_limit_needs_a_price() -> None:
     world = on_pool(Capacity(is_ready=True, reason=Reason.WAITING_FOR_NODES, message="", pool="odd"), limits=COST_LIMIT)
-    world.settle()
+    world.run_operator()
     assert world.condition("Failed")["reason"] == "PriceUnknown"
     assert world.jobs == {}
 
@@ -110,13 +110,13 @@ COST_LIMIT = {"maxCost": "3.00"}
 
 def test_at_its_cost_limit_the_job_stops() -> None:
     world = on_pool(limits=COST_LIMIT)
-    world.settle()
+    world.run_operator()
     bound(world, scheduled=0, started=60)
     world.wait(600)
-    world.settle()
+    world.run_operator()
     assert not world.is_true("Failed")
     world.wait(600)
-    world.settle()
+    world.run_operator()
     assert world.condition("Failed")["reason"] == "CostLimitReached"
     assert "3.00" in world.condition("Failed")["message"]
     assert world.jobs == {}
@@ -125,10 +125,10 @@ def test_at_its_cost_limit_the_job_stops() -> None:
 
 def test_a_job_costs_its_nodes_from_boot_to_end_and_says_what_was_idle() -> None:
     world = on_pool()
-    world.settle()
+    world.run_operator()
     bound(world, scheduled=0, started=60)
     world.wait(3600)
-    world.settle()
+    world.run_operator()
     cost = world.status["cost"]
     assert Decimal(cost["amount"]) == Decimal("0.5") + 2 * RATE
     assert Decimal(cost["idleAmount"]) == Decimal("0.5") + (2 * RATE / 60).quantize(Decimal("0.0001"))
@@ -138,20 +138,20 @@ def test_a_job_costs_its_nodes_from_boot_to_end_and_says_what_was_idle() -> None
 
 def test_attempts_add_up_and_the_end_names_the_sum() -> None:
     world = on_pool()
-    world.settle()
+    world.run_operator()
     bound(world, scheduled=0, started=0)
     world.wait(3600)
-    world.settle()
+    world.run_operator()
     world.pods.clear()  # a lost node takes its pod along
     world.run_job_controller()
-    world.settle()
+    world.run_operator()
     assert Decimal(world.status["cost"]["settledAmount"]) == Decimal("12.3")
     world.wait(600)
-    world.settle()
+    world.run_operator()
     bound(world, scheduled=4200, started=4200)
     world.wait(3600)
-    world.settle()
+    world.run_operator()
     assert Decimal(world.status["cost"]["amount"]) == Decimal("24.6")
     world.end_all(0)
-    world.settle()
+    world.run_operator()
     assert "24.60 USD" in world.condition("Complete")["message"]
