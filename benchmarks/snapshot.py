@@ -21,8 +21,7 @@ from typing import Any
 import torch
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
-from masktrain_trainer.checkpoint.spool import Spool
+from masktrain_trainer.checkpoint.spool import SnapshotMeta, Spool
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is measured lies there
 COPIES = 3  # weights, averaged weights, momentum

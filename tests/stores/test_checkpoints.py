@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from masktrain_trainer.checkpoint.claim import claim_run
-from masktrain_trainer.checkpoint.complete import NothingToPublish
-from masktrain_trainer.checkpoint.journal import read_manifests
+from masktrain_trainer.checkpoint.catalog import read_manifests
+from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
-from masktrain_trainer.checkpoint.load import load_state
-from masktrain_trainer.checkpoint.publish import Fenced
 from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
+from masktrain_trainer.checkpoint.state_files import load_state
+from masktrain_trainer.checkpoint.writer import Fenced, NothingToPublish
 from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import Store
 from masktrain_trainer.weights.load import load_model_file

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.checkpoint.claim import claim_run
-from masktrain_trainer.checkpoint.journal import read_manifests
+from masktrain_trainer.checkpoint.catalog import read_manifests
+from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.restore import restore
-from masktrain_trainer.checkpoint.status import UploaderStatus
+from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import CheckpointRef, StoreSpec
 from masktrain_trainer.stores import Store, open_store
 from tests.stores.killed_run import FENCE, SURVIVED, killed_run

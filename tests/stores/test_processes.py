@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.status import UploaderStatus
+from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import CONFIG_VARIABLE, POD_UID_VARIABLE, StoreSpec
 from masktrain_trainer.stores import open_store
 from tests.stores.training_run import OUTPUTS, artifacts, meta, objects, run_config, state

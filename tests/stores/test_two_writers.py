@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.checkpoint.claim import claim_run
-from masktrain_trainer.checkpoint.journal import read_manifests
+from masktrain_trainer.checkpoint.catalog import read_manifests
+from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.manifest import newest_first
-from masktrain_trainer.checkpoint.publish import Fenced
 from masktrain_trainer.checkpoint.restore import restore
+from masktrain_trainer.checkpoint.writer import Fenced
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.folder import FolderStore
 from tests.stores.training_run import BEST_STEP, KEYS, IgnoresConditions, artifacts, run_config, train

@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.checkpoint.journal import read_manifests
+from masktrain_trainer.checkpoint.catalog import read_manifests
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
-from masktrain_trainer.checkpoint.spool import Spool
+from masktrain_trainer.checkpoint.spool import SnapshotMeta, Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
 from masktrain_trainer.config import Keep, RunConfig
 from masktrain_trainer.stores import ObjectInfo, Store

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.config import FailureReason, Optimizer
 from masktrain_trainer.train import shared_memory
 from masktrain_trainer.train.errors import UserError

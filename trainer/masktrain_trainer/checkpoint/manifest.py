@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from masktrain_trainer.config import Contract
@@ -63,13 +65,13 @@ class Manifest(Contract):
     def seal(self) -> bytes:
         """The manifest's document with its own checksum, so that a flipped bit changes neither order nor fitness."""
         document = json.loads(self.to_json())
-        return json.dumps({"manifest": document, "sha256": _digest(document)}, indent=1).encode()
+        return json.dumps({"manifest": document, "sha256": _manifest_digest(document)}, indent=1).encode()
 
     @classmethod
     def unseal(cls, content: bytes) -> "Manifest":
         """Raises ValueError if `content` is no manifest or not as it was written."""
         sealed = json.loads(content)
-        if not isinstance(sealed, dict) or sealed.get("sha256") != _digest(sealed.get("manifest")):
+        if not isinstance(sealed, dict) or sealed.get("sha256") != _manifest_digest(sealed.get("manifest")):
             raise ValueError("the manifest's checksum does not match")
         return cls.model_validate(sealed["manifest"])
 
@@ -96,5 +98,18 @@ def _rank(manifest: Manifest) -> tuple[float, tuple[int, int, int]]:
     return (-(manifest.fitness or 0.0), manifest.age_order)
 
 
-def _digest(document: Any) -> str:
+def _manifest_digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on disk under the name that it gets in the store."""
+
+    name: str
+    path: Path
+    sha256: str
+    size_bytes: int
+
+    def stored(self) -> StoredFile:
+        return StoredFile(name=self.name, size_bytes=self.size_bytes, sha256=self.sha256)

@@ -24,18 +24,16 @@ from masktrain_trainer.config import (
     FailureReason,
     RunConfig,
 )
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store, open_store
 from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
-from .atomic_file import replace_text
-from .claim import claim_run
-from .fetch import fetch_problem
-from .journal import Journal, read_journal
+from .catalog import Catalog, fetch_problem, read_catalog, read_result
+from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest, best, newest_first
-from .publish import reference
-from .result import read_result
 from .retention import clean_up, kept_when_complete
+from .writer import reference
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     fence = claim_run(store, keys, config.attempt, pod_uid)
     log.info("this container writes as run %s", fence)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = read_journal(store, keys)
+    journal = read_catalog(store, keys)
     result = read_result(store, keys)
     if result is None:
         return _newest_good(store, keys, journal, Restored(run=fence.run), folder)
@@ -94,7 +92,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     return _newest_good(store, keys, journal, Restored(run=fence.run, skipped=[sentence]), folder)
 
 
-def _newest_good(store: Store, keys: JobKeys, journal: Journal, found: Restored, folder: Path) -> Restored:
+def _newest_good(store: Store, keys: JobKeys, journal: Catalog, found: Restored, folder: Path) -> Restored:
     """`found` with the newest checkpoint that verifies, and a sentence for each that does not."""
     found = found.model_copy(update={"best": _best(store, keys, journal.manifests)})
     skipped = [*found.skipped, *(_passed_over(name, "manifest", "damaged") for name in sorted(journal.unreadable))]
@@ -130,7 +128,7 @@ def _passed_over(checkpoint_id: str, file: str, problem: str) -> str:
 
 
 def _end(path: Path, result: dict[str, Any], code: int) -> int:
-    replace_text(path, json.dumps(result))
+    write_text_atomically(path, json.dumps(result))
     return code
 
 

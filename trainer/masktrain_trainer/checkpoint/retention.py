@@ -7,7 +7,7 @@ from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.errors import StoreError
 
-from .journal import Journal
+from .catalog import Catalog
 from .keys import MANIFEST_FILE, Fence, JobKeys
 from .manifest import Manifest, best, newest_first
 
@@ -29,7 +29,7 @@ def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep) -> list[
 
 def abandoned(orphans: Iterable[str], keys: JobKeys, fence: Fence) -> list[str]:
     """Files of uploads that were cut off, by this writer or one before it. Pure."""
-    return [key for key in orphans if _writer(keys.checkpoint_id(key), above=fence) <= fence]
+    return [key for key in orphans if _fence_of(keys.checkpoint_id(key), above=fence) <= fence]
 
 
 def kept_when_complete(manifests: Sequence[Manifest], keep: Keep) -> list[Manifest]:
@@ -46,7 +46,7 @@ def _periodic(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest.periodic]
 
 
-def retain(store: Store, keys: JobKeys, fence: Fence, journal: Journal, keep: Keep) -> None:
+def retain(store: Store, keys: JobKeys, fence: Fence, journal: Catalog, keep: Keep) -> None:
     """Delete what is no longer needed. Never worth an error: what stays now goes after the next checkpoint."""
     try:
         for manifest in superseded(journal.manifests, fence, keep):
@@ -89,7 +89,7 @@ def _turn(key: str, keys: JobKeys) -> tuple[bool, bool, bool, str]:
     return (key.startswith(keys.runs), not key.startswith(keys.pointers), not key.endswith(MANIFEST_FILE), key)
 
 
-def _writer(checkpoint_id: str, *, above: Fence) -> Fence:
+def _fence_of(checkpoint_id: str, *, above: Fence) -> Fence:
     """Whose checkpoint it is; a name that is none counts as somebody else's."""
     try:
         return Fence.of_checkpoint(checkpoint_id)

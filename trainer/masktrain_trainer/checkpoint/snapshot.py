@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .snapshot_meta import SnapshotMeta
-from .spool import Spool
+from .spool import SnapshotMeta, Spool
 
 __all__ = ["SnapshotMeta", "UnusableSnapshot", "read_snapshot", "write_snapshot"]
 

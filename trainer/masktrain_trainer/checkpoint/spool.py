@@ -1,14 +1,47 @@
-"""The folder in shared memory where the training process leaves snapshots for the uploader.
+"""What training, the supervisor and the uploader share: the spool of snapshots, and the uploader's status.
 
-At most two wait, and the periodic ones: a newer snapshot replaces a waiting one, but an ordinary one never replaces a
-best, and nothing replaces a periodic one while there is memory. The uploader takes one at a time, by renaming it, so
-that writer and reader never hold the same file. One file that is no longer needed is kept for the next snapshot:
-writing over memory that is there already costs half as much as getting new.
+The spool is a folder in shared memory where the training process leaves snapshots for the uploader. At most two wait,
+and the periodic ones: a newer snapshot replaces a waiting one, but an ordinary one never replaces a best, and nothing
+replaces a periodic one while there is memory. The uploader takes one at a time, by renaming it, so that writer and
+reader never hold the same file. One file that is no longer needed is kept for the next snapshot: writing over memory
+that is there already costs half as much as getting new.
 """
 
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import Field
+
+from masktrain_trainer.config import CheckpointRef, Contract
+
+
+@dataclass(frozen=True)
+class SnapshotMeta:
+    """`reason` is interval, epoch, stop or final. `fitness` is set where `epoch` was validated with these weights.
+
+    A `periodic` one is kept for good (training.savePeriod).
+    """
+
+    epoch: int
+    step: int
+    fitness: float | None
+    is_best: bool
+    reason: str
+    periodic: bool = False
+
+
+class UploaderStatus(Contract):
+    """`pending` counts snapshots that wait or are being stored."""
+
+    best: CheckpointRef | None = None
+    last: CheckpointRef | None = None
+    store_error: str | None = None
+    pending: int = 0
+    uploaded: int = 0
+    outputs: list[str] = Field(default=[])
+    finished: bool = False
+
 
 _BEST = ".best"
 _LAST = ".last"

@@ -19,26 +19,19 @@ from pathlib import Path
 import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
-from .atomic_file import replace_text
-from .complete import NothingToPublish, complete
-from .journal import read_journal
+from .catalog import read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
-from .local_file import LocalFile
-from .manifest import Manifest, best
-from .model_file import slim_model
-from .pointers import Pointers
-from .publish import Fenced, publish, refuse_if_fenced
+from .manifest import LocalFile, Manifest, best
 from .restore import open_checkpoint_store
 from .retention import discard_unfinished
-from .serialise import save
-from .settle import Standing, settle
 from .snapshot import UnusableSnapshot, read_snapshot
-from .snapshot_meta import SnapshotMeta
-from .spool import Spool
-from .status import UploaderStatus
+from .spool import SnapshotMeta, Spool, UploaderStatus
+from .state_files import save, slim_model
+from .writer import CheckpointRefs, Fenced, NothingToPublish, Pointers, complete, publish, reconcile, refuse_if_fenced
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +53,7 @@ class Uploader:
     spool: Spool
     status_file: Path
     keep: Keep
-    standing: Standing = field(default_factory=Standing)
+    standing: CheckpointRefs = field(default_factory=CheckpointRefs)
     outputs: list[str] = field(default_factory=list)
     uploaded: int = 0
     error: str | None = None
@@ -123,7 +116,7 @@ class Uploader:
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `complete`."""
         result = complete(self.store, self.keys, self.fence, artifacts, self.keep)
-        self.standing = Standing(best=result.best, last=None if self.keep is Keep.BEST else self.last)
+        self.standing = CheckpointRefs(best=result.best, last=None if self.keep is Keep.BEST else self.last)
         self.outputs = result.outputs
 
     def report(self, *, finished: bool = False) -> None:
@@ -137,7 +130,7 @@ class Uploader:
             outputs=self.outputs,
             finished=finished,
         )
-        replace_text(self.status_file, status.to_json())
+        write_text_atomically(self.status_file, status.to_json())
 
     def _store(self, snapshot: Path) -> None:
         started = time.monotonic()
@@ -165,8 +158,8 @@ class Uploader:
         return beats or meta.is_best or meta.periodic or meta.reason == "final"
 
     def _settle(self) -> None:
-        journal = read_journal(self.store, self.keys, self._known)
-        self.standing = settle(self.store, self.keys, self.fence, journal, pointers=self._pointers, keep=self.keep)
+        journal = read_catalog(self.store, self.keys, self._known)
+        self.standing = reconcile(self.store, self.keys, self.fence, journal, pointers=self._pointers, keep=self.keep)
         self._known = journal.manifests
         self._settled = True
 
@@ -226,7 +219,7 @@ def main() -> int:
     try:
         store = open_checkpoint_store(config)
     except StoreDenied as error:
-        replace_text(options.status, UploaderStatus(store_error=str(error)).to_json())
+        write_text_atomically(options.status, UploaderStatus(store_error=str(error)).to_json())
         log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
         return 1
     uploader = Uploader(

@@ -1,10 +1,13 @@
 """What every object store can do. Keys are relative to the store's prefix and use `/`."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from .errors import ConditionsUnsupported, PreconditionFailed
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,26 @@ class Store(Protocol):
     def honours_conditional_writes(self) -> bool:
         """Whether `if_absent` and `if_match` are proven to work: some servers accept the headers and ignore them."""
         ...
+
+
+def conditional_writes_work(store: Store) -> bool:
+    """Write a probe object again under conditions that must fail.
+
+    Raises StoreError if the store fails otherwise: an outage says nothing about conditions.
+    """
+    key = f".probe-{uuid.uuid4().hex}"
+    store.put(key, b"1")
+    try:
+        return _refused(store, key, if_absent=True) and _refused(store, key, if_absent=False)
+    except ConditionsUnsupported:
+        return False
+    finally:
+        store.delete(key)
+
+
+def _refused(store: Store, key: str, *, if_absent: bool) -> bool:
+    try:
+        store.put(key, b"2", if_absent=if_absent, if_match=None if if_absent else "0" * 32)
+    except PreconditionFailed:
+        return True
+    return False

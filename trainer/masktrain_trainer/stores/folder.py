@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,17 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .base import ObjectInfo
-from .errors import (
-    ConditionsUnsupported,
-    ObjectMissing,
-    PreconditionFailed,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-)
-from .file_lock import file_lock
-from .probe import conditional_writes_work
+from .base import ObjectInfo, conditional_writes_work
+from .errors import ConditionsUnsupported, ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 _OWN = ".masktrain-"
 _TEMPORARY = f"{_OWN}tmp-"
@@ -207,3 +199,29 @@ def _sync_folder(folder: Path) -> None:
 def _refuse(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold the lock. Raises OSError where the file system has no locks."""
+    descriptor = _acquire(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    """Whoever had it before has removed the file: then what was just locked is no longer the lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

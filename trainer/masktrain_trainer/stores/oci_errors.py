@@ -1,4 +1,4 @@
-"""What a failure of Oracle's Object Storage or its SDK means, as one sentence for a person."""
+"""What a failure of Oracle's Object Storage or of its SDK means, as one sentence for a person."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,6 @@
-"""Who the trainer is to Oracle: an API key from a mounted Secret, a config file, or the instance it runs on."""
+"""Who the trainer is to Oracle (an API key from a mounted Secret, a config file, or the instance it runs on), and how
+long the SDK tries by itself: as long as for S3, because a checkpoint comes back anyway, with newer weights.
+"""
 
 import os
 from collections.abc import Mapping
@@ -16,12 +18,34 @@ from oci.exceptions import (
     InvalidPrivateKey,
     ServiceError,
 )
+from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, RetryStrategyBuilder
 from oci.signer import Signer, load_private_key_from_file
 
 from masktrain_trainer.config import SecretRef, StoreSpec
 
 from .errors import StoreDenied, StoreError, StoreUnavailable
-from .oci_retries import retry_strategy
+
+TIMEOUTS_SECONDS: Final = (5.0, 60.0)
+"""Of the connection, and of each read from it."""
+
+_ATTEMPTS: Final = 4
+_LONGEST_SECONDS: Final = 120
+
+
+def retry_strategy() -> Any:
+    """Again after timeouts, lost connections, 429 and 5xx, with jitter."""
+    return RetryStrategyBuilder(
+        max_attempts=_ATTEMPTS,
+        total_elapsed_time_seconds=_LONGEST_SECONDS,
+        service_error_retry_config={-1: [], 429: []},
+        service_error_retry_on_any_5xx=True,
+        retry_base_sleep_time_seconds=0.5,
+        retry_exponential_growth_factor=2,
+        retry_max_wait_between_calls_seconds=20,
+        decorrelated_jitter=1,
+        backoff_type=BACKOFF_DECORRELATED_JITTER_VALUE,
+    ).get_retry_strategy()
+
 
 API_KEY: Final = ("tenancy", "user", "fingerprint", "key")
 """Keys of the Secret, as of a GPUNodePool's; `passphrase` may be added for an encrypted key."""
@@ -58,7 +82,7 @@ def log_in(spec: StoreSpec, folder: Path | None) -> Login:
 
 
 def _with_secret(secret: SecretRef, region: str | None, folder: Path | None) -> Login:
-    found = {name: _read(folder, name, secret) for name in (*API_KEY, _PASSPHRASE)}
+    found = {name: _read_secret(folder, name, secret) for name in (*API_KEY, _PASSPHRASE)}
     if missing := [name for name in API_KEY if not found[name]]:
         raise StoreDenied(
             f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
@@ -89,7 +113,7 @@ def _with_secret(secret: SecretRef, region: str | None, folder: Path | None) -> 
         ) from None
 
 
-def _read(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
     if folder is None or not (folder / name).is_file():
         return None
     try:

@@ -21,7 +21,7 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
         bucket, _, prefix = rest.partition("/")
         return open_s3(bucket, prefix.strip("/"), spec or StoreSpec(), credentials)
     if scheme == "oci":
-        from .oci_object_storage import open_oci  # noqa: PLC0415 - nor Oracle's SDK, which takes as long
+        from .oci import open_oci  # noqa: PLC0415 - nor Oracle's SDK, which takes as long
 
         place, _, prefix = rest.partition("/")
         bucket, _, namespace = place.partition("@")

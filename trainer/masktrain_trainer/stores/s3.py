@@ -18,12 +18,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.files import sha256_of
 
-from .base import ObjectInfo
-from .credentials import Credentials, read_credentials
-from .digest import sha256_of
+from .base import ObjectInfo, conditional_writes_work
 from .errors import ObjectMissing, StoreError, StoreUnavailable
-from .probe import conditional_writes_work
+from .s3_credentials import Credentials, read_credentials
 from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from masktrain_trainer.checkpoint.load import load_state
+from masktrain_trainer.checkpoint.state_files import load_state
 from masktrain_trainer.config import FailureReason, TrainingSpec
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 

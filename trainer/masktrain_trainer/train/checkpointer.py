@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
 
 log = logging.getLogger(__name__)
 

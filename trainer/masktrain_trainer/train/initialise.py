@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from masktrain_trainer.checkpoint.load import load_state
+from masktrain_trainer.checkpoint.state_files import load_state
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.stores.errors import StoreDenied

@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from masktrain_trainer.checkpoint.status import UploaderStatus
+from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import DatasetSummary, Outcome, Phase, Progress, RunConfig
 
 from .run_directory import RunDirectory, read_document

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import cast
 
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.config import FailureReason, Outcome, OutcomeKind, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from masktrain_trainer.checkpoint.model_file import slim_model
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
+from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo

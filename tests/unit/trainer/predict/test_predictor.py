@@ -8,8 +8,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from masktrain_trainer.checkpoint.model_file import slim_model
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
+from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.detect.command import (

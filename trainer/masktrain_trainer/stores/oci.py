@@ -18,14 +18,12 @@ from oci.pagination import list_call_get_all_results_generator
 from oci.retry import NoneRetryStrategy
 
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.files import sha256_of
 
-from .base import ObjectInfo
-from .digest import sha256_of
+from .base import ObjectInfo, conditional_writes_work
 from .errors import ObjectMissing, StoreError, StoreUnavailable
 from .oci_errors import FAILURES, OciTarget, explain, is_missing, no_bucket
-from .oci_login import log_in
-from .oci_retries import TIMEOUTS_SECONDS, retry_strategy
-from .probe import conditional_writes_work
+from .oci_login import TIMEOUTS_SECONDS, log_in, retry_strategy
 
 _MIB: Final = 1 << 20
 _IN_PARTS_FROM: Final = 64 * _MIB

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masktrain_trainer.checkpoint.serialise import save
 from masktrain_trainer.checkpoint.snapshot import UnusableSnapshot, read_snapshot, write_snapshot
-from masktrain_trainer.checkpoint.snapshot_meta import SnapshotMeta
-from masktrain_trainer.checkpoint.spool import Spool
+from masktrain_trainer.checkpoint.spool import SnapshotMeta, Spool
+from masktrain_trainer.checkpoint.state_files import save
 from masktrain_trainer.files import file_sha256
 
 META = SnapshotMeta(epoch=3, step=70, fitness=0.25, is_best=True, reason="epoch")

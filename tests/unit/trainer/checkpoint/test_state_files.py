@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from masktrain_trainer.checkpoint.load import load_state
-from masktrain_trainer.checkpoint.model_file import slim_model
+from masktrain_trainer.checkpoint.state_files import load_state, slim_model
 from masktrain_trainer.config import Architecture, ModelSpec
 from masktrain_trainer.weights.errors import UnusableWeights
 from masktrain_trainer.weights.load import InvalidWeights, fetch_weights, load_model_file, read_weights

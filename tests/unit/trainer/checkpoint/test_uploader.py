@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from masktrain_trainer.checkpoint import uploader as module
-from masktrain_trainer.checkpoint.claim import claim_run
-from masktrain_trainer.checkpoint.serialise import save
+from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.status import UploaderStatus
+from masktrain_trainer.checkpoint.spool import UploaderStatus
+from masktrain_trainer.checkpoint.state_files import save
 from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
 from masktrain_trainer.stores import ObjectInfo, Store
 from masktrain_trainer.stores.errors import StoreUnavailable

@@ -29,7 +29,7 @@ def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
     secret = spec.credentials_secret_ref
     if secret is None:
         return Credentials()
-    found = {name: _read(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
     missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
     if missing:
         raise StoreDenied(
@@ -39,7 +39,7 @@ def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
     return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
 
 
-def _read(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
     if folder is None or not (folder / name).is_file():
         return None
     try:

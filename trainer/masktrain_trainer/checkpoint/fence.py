@@ -1,11 +1,10 @@
-"""Claiming a run number: two containers that believe to be the same attempt never write under the same fence."""
+"""The fence: every container claims a run of its attempt, and only the newest run may write."""
 
 import contextlib
 
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 
-from .journal import read_claims
 from .keys import Fence, JobKeys
 
 _TRIES = 100  # each lost try means that another pod of this attempt claims too: there are never that many
@@ -13,15 +12,15 @@ _TRIES = 100  # each lost try means that another pod of this attempt claims too:
 
 def claim_run(store: Store, keys: JobKeys, attempt: int, pod_uid: str) -> Fence:
     """The fence of this container, higher than every earlier one of its attempt. Raises StoreError."""
-    claim = _create if store.honours_conditional_writes() else _announce
+    claim = _claim_by_creation if store.honours_conditional_writes() else _claim_by_listing
     for _ in range(_TRIES):
-        fence = _next(read_claims(store, keys), attempt, pod_uid)
+        fence = _next_fence(read_claims(store, keys), attempt, pod_uid)
         if claim(store, keys, fence, pod_uid):
             return fence
     raise StoreUnavailable(f"No run number of attempt {attempt} could be claimed in {_TRIES} tries.")
 
 
-def _next(claims: dict[Fence, list[str]], attempt: int, pod_uid: str) -> Fence:
+def _next_fence(claims: dict[Fence, list[str]], attempt: int, pod_uid: str) -> Fence:
     """One more than the highest; pods that contend for that go on to different ones, in the order of their uids."""
     highest = max((fence for fence in claims if fence.attempt == attempt), default=Fence(attempt, -1))
     contenders = sorted(claims.get(highest, []))
@@ -29,7 +28,7 @@ def _next(claims: dict[Fence, list[str]], attempt: int, pod_uid: str) -> Fence:
     return Fence(attempt, highest.run + 1 + place)
 
 
-def _create(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
+def _claim_by_creation(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
     """The object tells who won, also where the reply was lost and the client's second try "found it there"."""
     key, body = f"{keys.runs}{fence}", pod_uid.encode()
     with contextlib.suppress(PreconditionFailed):
@@ -39,10 +38,20 @@ def _create(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
     return False
 
 
-def _announce(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
+def _claim_by_listing(store: Store, keys: JobKeys, fence: Fence, pod_uid: str) -> bool:
     """Write first, look then: of two that claim one number at least one sees the other, and whoever does gives it up.
 
     The uids' order must not give the number to one that sees another: that one may have looked earlier and begun.
     """
     store.put(f"{keys.runs}{fence}-{pod_uid}", b"")
     return read_claims(store, keys)[fence] == [pod_uid]
+
+
+def read_claims(store: Store, keys: JobKeys) -> dict[Fence, list[str]]:
+    """The claimed fences, with the pod uids of those that claimed without the server's guarantee."""
+    claims: dict[Fence, list[str]] = {}
+    for info in store.list(keys.runs):
+        text, _, pod_uid = info.key.removeprefix(keys.runs).partition("-")
+        with contextlib.suppress(ValueError):  # somebody else's file
+            claims.setdefault(Fence.parse(text), []).append(pod_uid)
+    return claims
