@@ -143,7 +143,7 @@ def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
     """Each option of torchrun is read from a variable `PET_<OPTION>`."""
     return [
-        _variable(CONFIG_VARIABLE, _literal(run_config(job, attempt).to_json())),
+        _variable(CONFIG_VARIABLE, _literal(_without_defaults(run_config(job, attempt)))),
         _variable("PET_NNODES", str(job.spec.compute.nodes)),
         _variable("PET_NPROC_PER_NODE", str(job.spec.compute.gpus_per_node)),
         _variable_from_field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
@@ -168,6 +168,14 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
     )
+
+
+def _without_defaults(config: RunConfig) -> str:
+    """As JSON. An image that is older than the operator refuses keys that it does not know: it gets those that matter.
+
+    The API server has filled in every default, so that they cannot be told from what the user wrote.
+    """
+    return config.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 def _literal(value: str) -> str:
