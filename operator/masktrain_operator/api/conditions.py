@@ -60,4 +60,5 @@ class FailureKind(StrEnum):
     STOPPED = "Stopped"
     PREEMPTED = "Preempted"
     HUNG = "Hung"
+    FENCED = "Fenced"
     CRASHED = "Crashed"

@@ -154,7 +154,7 @@ class State(StrEnum):
 
 class LastFailure(StatusModel):
     attempt: int = Field(ge=0, description="The attempt that failed.")
-    kind: Name = Field(description="UserError, Stopped, Preempted, Hung or Crashed.")
+    kind: Name = Field(description="UserError, Stopped, Preempted, Hung, Fenced or Crashed.")
     reason: Name = Field(description="One CamelCase word for programs.")
     message: Sentence = Field(description="One sentence for people.")
     time: Time = Field(description="When the operator saw it.")
@@ -166,7 +166,9 @@ class Restarts(StatusModel):
         default=0, ge=0, description="Crashes and hangs since the last newer checkpoint; limited by the spec."
     )
     preemptions_without_progress: int = Field(
-        default=0, ge=0, description="Preemptions and stops since the last newer checkpoint; not limited."
+        default=0,
+        ge=0,
+        description="Preemptions, stops and fenced attempts since the last newer checkpoint; not limited.",
     )
     step_at_start: int = Field(
         default=0, ge=0, description="Step of the newest checkpoint when the current attempt started."

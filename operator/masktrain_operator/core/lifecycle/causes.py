@@ -22,6 +22,7 @@ _KINDS = {
     int(ExitCode.USER_ERROR): FailureKind.USER_ERROR,
     int(ExitCode.STOPPED): FailureKind.STOPPED,
     int(ExitCode.HUNG): FailureKind.HUNG,
+    int(ExitCode.FENCED): FailureKind.FENCED,
 }
 _KILLED = {128 + number: number.name for number in (signal.SIGKILL, signal.SIGTERM)}
 """Ended from outside: the last line of the log has nothing to do with it."""
@@ -75,7 +76,7 @@ def last_words_time(attempt: Attempt) -> datetime | None:
 def _failed_terminations(attempt: Attempt) -> list[Termination]:
     """First failure first. Kubernetes' times have whole seconds: in a tie a hang comes first and a stop last."""
     ends = [end for pod in attempt.pods if (end := pods.termination(pod)) and end.exit_code != ExitCode.DONE]
-    order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1}
+    order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1, int(ExitCode.FENCED): 1}
     return sorted(ends, key=lambda end: (end.finished_at, order.get(end.exit_code, 0), end.pod))
 
 

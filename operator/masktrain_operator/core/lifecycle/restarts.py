@@ -17,7 +17,8 @@ from masktrain_trainer.config import Phase
 from .causes import Cause
 
 CHARGED = (FailureKind.HUNG, FailureKind.CRASHED)
-PREEMPTIONS = (FailureKind.PREEMPTED, FailureKind.STOPPED)
+PREEMPTIONS = (FailureKind.PREEMPTED, FailureKind.STOPPED, FailureKind.FENCED)
+"""Nobody's fault: they move the next attempt away, and never end the job."""
 
 
 def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cause: Cause) -> Restarting | Failed:

@@ -33,7 +33,7 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
 
 def _failure_rules() -> list[Manifest]:
     """`backoffLimit: 0` would fail the Job anyway; a rule that matches leaves the cause in the Job's condition."""
-    codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED)]
+    codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED), int(ExitCode.FENCED)]
     on_exit_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
     return [
         {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -52,6 +52,7 @@ def test_backoff_doubles_from_10_seconds_to_5_minutes(ends: int, seconds: int) -
         (FailureKind.HUNG, 1, 0),
         (FailureKind.PREEMPTED, 0, 1),
         (FailureKind.STOPPED, 0, 1),
+        (FailureKind.FENCED, 0, 1),
     ],
 )
 def test_only_crashes_and_hangs_are_charged(kind: FailureKind, crashes: int, preemptions: int) -> None:
