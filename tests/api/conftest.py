@@ -1,6 +1,7 @@
 """One control plane with the chart installed; a namespace for each test; the operator where a test asks for it."""
 
 import itertools
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,8 +117,9 @@ def narrow_operator(
 
 
 def _two_free_ports() -> int:
-    """The first of two neighbours that are free."""
-    for port in range(20_000, 30_000, 2):
+    """Two neighbours that are free. Where the search begins differs by process: test runs may stand side by side."""
+    for number in range(5_000):
+        port = 20_000 + (os.getpid() + number) % 5_000 * 2
         if all(map(_is_free, (port, port + 1))):
             return port
     raise RuntimeError("No two neighbouring ports are free.")
