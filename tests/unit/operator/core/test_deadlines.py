@@ -9,6 +9,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIENCE, forced_end, verdict_of
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, at, ended_pod, pod, ready, terminating, with_condition
+from tests.unit.operator.pool_world import FULL, bound, on_pool
 from tests.unit.operator.world import World
 
 
@@ -175,7 +176,6 @@ def test_a_ttl_of_nothing_deletes_at_once() -> None:
     assert world.reconcile() == Plan()
 
 
-FULL = Capacity(is_ready=False, reason=Reason.WAITING_FOR_CAPACITY, message="v100 is full.")
 MISSING = Capacity(is_ready=False, reason=Reason.POOL_NOT_FOUND, message="There is no v100.")
 
 
@@ -245,3 +245,39 @@ def test_a_cost_limit_is_looked_at_when_it_will_be_reached_even_if_nobody_can_be
     assert world.run_operator().requeue_after == 150
     world.pass_time(150)
     assert world.condition("Failed")["reason"] == "CostLimitReached"
+
+
+def test_capacity_that_does_not_come_in_time_fails_the_job() -> None:
+    world = on_pool(FULL, limits={"startDeadlineSeconds": 600})
+    assert world.run_operator().requeue_after == 600
+    world.wait(600)
+    world.run_operator()
+    failed = world.condition("Failed")
+    assert failed["reason"] == "CapacityNotFound"
+    assert "600 s" in failed["message"]
+    assert "v100 is full" in failed["message"]
+
+
+def test_the_start_deadline_is_over_once_all_workers_run() -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.wait(10_000)
+    world.run_operator()
+    assert not world.is_true("Failed")
+
+
+def test_at_its_cost_limit_the_job_stops() -> None:
+    world = on_pool(limits={"maxCost": "3.00"})
+    world.run_operator()
+    bound(world, scheduled=0, started=60)
+    world.wait(600)
+    world.run_operator()
+    assert not world.is_true("Failed")
+    world.wait(600)
+    world.run_operator()
+    assert world.condition("Failed")["reason"] == "CostLimitReached"
+    assert "3.00" in world.condition("Failed")["message"]
+    assert world.jobs == {}
+    assert all("deletionTimestamp" in pod["metadata"] for pod in world.pods.values())
