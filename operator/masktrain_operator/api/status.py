@@ -16,6 +16,7 @@ from masktrain_trainer.config import Phase
 
 def _to_whole_seconds(moment: datetime) -> datetime:
     """As metav1.Time: UTC, without fractions, so that a value read back equals the one written."""
+    # The API server cuts fractions off: a value with them would differ from what is read back, and be written for ever.
     return moment.astimezone(UTC).replace(microsecond=0)
 
 

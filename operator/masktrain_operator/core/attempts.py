@@ -48,6 +48,7 @@ class Attempt:
 
 def current_attempt(job: MaskTrainingJob, observed: Observed) -> Attempt | None:
     """The newest attempt, None before the first."""
+    # Not of pods: those of an attempt whose Job was deleted may outlive it, and make it no newer.
     numbers = [jobs.attempt_number(manifest) for manifest in observed.jobs]
     if job.status.attempt is not None:
         numbers.append(job.status.attempt)
@@ -82,6 +83,7 @@ def newest_rank_zero(candidates: Iterable[Manifest]) -> Manifest | None:
 
 
 def _liveliness(pod: Manifest) -> tuple[bool, str, str]:
+    # Kubernetes writes creation times in UTC and without fractions: as text they sort like times.
     return not pods.is_terminal(pod), pod["metadata"].get("creationTimestamp", ""), pods.name(pod)
 
 
@@ -97,5 +99,6 @@ def newest_progress(attempt: Attempt, observed: Observed) -> Progress | None:
     """What rank 0 of the attempt said last: in its termination message, else in its last answer."""
     pod = newest_rank_zero(attempt.pods)
     ended = pods.termination(pod) if pod else None
+    # The termination message first: the last answer to a question is from before the end.
     said = [parse_final_progress(ended.message) if ended else None, observed.progress]
     return next((progress for progress in said if progress and progress.attempt == attempt.number), None)

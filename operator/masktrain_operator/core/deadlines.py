@@ -169,6 +169,7 @@ def expiry(context: Context, status: MaskTrainingJobStatus) -> Due[Finished] | N
 
 
 def _ends(context: Context, attempt: Attempt) -> list[Due[Cause] | None]:
+    # A Job that has failed has a cause of its own; pods that linger then say nothing about it.
     if attempt.has_failed:
         return [last_words(context, attempt)]
     return [*map(forced_end, attempt.pods), half_gang(context, attempt)]
@@ -202,6 +203,7 @@ def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
         return None
     nodes = context.job.spec.compute.nodes
     waiting = any(pods.condition(pod, "PodScheduled").get("reason") == "Unschedulable" for pod in attempt.pods)
+    # Since the first pod was bound: only from then on does the gang hold something that others may need.
     bound = [pods.condition_time(pod, "PodScheduled") for pod in attempt.pods if pods.is_scheduled(pod)]
     since = min((moment for moment in bound if moment is not None), default=None)
     if since is None or not waiting or attempt.all_workers_scheduled(nodes):
@@ -234,6 +236,7 @@ def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta 
     """`first`, doubling up to `longest`; nothing without a failure."""
     if failures == 0:
         return timedelta(0)
+    # Bounded, because a job may fail ten thousand times and 2 to that power is no timedelta.
     doublings: int = min(failures - 1, 10)
     return min(first * (1 << doublings), longest)
 
@@ -241,6 +244,7 @@ def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta 
 def refused(write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime) -> Refusal:
     """A write that was just refused, `before` when it was last tried, and when it may be tried again."""
     failures = before.failures + 1 if before else 1
+    # In whole seconds, like `Context.now`, which it is compared with.
     again = now.replace(microsecond=0) + backoff(failures, FIRST_WRITE_BACKOFF, LONGEST_WRITE_BACKOFF)
     verb, kind, name = write
     return Refusal(verb, kind, name, reason or "Refused", message, again, failures)

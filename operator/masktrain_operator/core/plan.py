@@ -83,6 +83,7 @@ def _writes(context: Context, decision: Decision) -> Plan:
     if isinstance(decision, Start):
         pool = decision.capacity.pool if decision.capacity else None
         create = (job_manifest(context.job, decision.number, context.settings, pool),)
+    # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
     deletions = dict.fromkeys((*_deletions(context, decision), *cleanup.stuck_pods(context)))
     return Plan(create=create, apply=_service(context, decision), delete=tuple(deletions))
 

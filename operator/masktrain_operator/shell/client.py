@@ -132,6 +132,7 @@ class KubernetesClient:
 
     async def delete(self, deletion: Deletion) -> None:
         """Delete that very object, its dependents in the background."""
+        # Background: with Foreground the object would hold a finalizer until its pods are gone.
         body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": deletion.uid}}
         if deletion.grace_seconds is not None:
             body["gracePeriodSeconds"] = deletion.grace_seconds

@@ -67,12 +67,14 @@ class ProgressReader:
         try:
             progress = await self._get(_url(pod))
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            # A pod that is not ready has told the kubelet so; that shows in the status already.
             silent = _is_ready(pod) and now - kept.heard_at >= PATIENCE_SECONDS
             answer = replace(kept.answer, error=_sentence(pod, error) if silent else None)
             return replace(kept, asked_at=now, answer=answer)
         return _Kept(kept.pod_uid, asked_at=now, heard_at=now, answer=ProgressAnswer(progress))
 
     async def _get(self, url: str) -> Progress:
+        # A redirect could lead the operator anywhere in its network.
         async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
             response.raise_for_status()
             # Of another version it may say more, or the same in other words: what can be understood counts.

@@ -87,13 +87,14 @@ class Reconciler:
         return plan(job, replace(observed, refusals=self._applier.refusals(uid)), self._now(), self._settings)
 
     def _turn(self, training_job: Manifest) -> AbstractAsyncContextManager[object]:
-        """Gangs are admitted one at a time: each has to see the room that the one before it took."""
+        """Gangs are admitted one at a time: each has to see which nodes the one before it took."""
         return self._admission if self._observer.needs_capacity(training_job) else contextlib.nullcontext()
 
     async def _write_status(self, training_job: Manifest, status: Manifest, requeue_after: float | None) -> None:
         """Progress that waits for its turn must not make the plan wait for its moment."""
         try:
             is_news = await self._status.write(training_job, status)
+        # The writer asks for its turn; a deadline of the job may come first.
         except RetryAfter as wait:
             raise RetryAfter(min(wait.seconds, math.inf if requeue_after is None else requeue_after)) from None
         if is_news and _condition_states(status) != _condition_states(training_job.get("status", {})):

@@ -52,6 +52,7 @@ def cause_of(attempt: Attempt) -> Cause:
     refused = [end for end in ends if end.exit_code == ExitCode.USER_ERROR]
     if refused:
         return _from_termination(refused[0])
+    # Whatever failed beside a pod that the cluster took away may have failed because of it.
     disrupted = next(filter(pods.is_disrupted, attempt.pods), None)
     if disrupted is not None:
         return _from_disruption(disrupted)
@@ -99,6 +100,7 @@ def _from_silence(pod: Manifest) -> Cause:
 
 
 def _from_termination(end: Termination) -> Cause:
+    # The kernel leaves no message, and exit code 137 says no more than SIGKILL.
     if end.reason == "OOMKilled":
         return Cause(
             FailureKind.CRASHED,
@@ -150,6 +152,7 @@ def _from_failed_pod(candidates: tuple[Manifest, ...]) -> Cause | None:
 def _from_condition(condition: Manifest) -> Cause:
     """No pod is left to ask."""
     message = str(condition.get("message", ""))
+    # The Job controller names the condition in its sentence and nowhere else.
     if pods.DISRUPTION_TARGET in message:
         return Cause(FailureKind.PREEMPTED, FailureKind.PREEMPTED.value, message)
     code = _EXIT_CODE_IN_CONDITION.search(message)

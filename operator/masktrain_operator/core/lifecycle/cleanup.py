@@ -49,6 +49,7 @@ def old_jobs(context: Context, newest: int) -> tuple[Deletion, ...]:
 def stuck_pods(context: Context) -> tuple[Deletion, ...]:
     """Pods that do not end, by force, and the Jobs that wait for them."""
     stuck = [pod for pod in context.observed.pods if verdict_of([forced_end(pod)], context.now)]
+    # The Job goes first: its controller would wait for the pod and never say Failed.
     attempts = {jobs.attempt_number(pod) for pod in stuck}
     waiting = [
         job
@@ -70,6 +71,7 @@ def unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
 def everything(context: Context) -> tuple[Deletion, ...]:
     """Jobs with their pods, pods that lost their Job, and the Service; the resource itself stays."""
     observed = context.observed
+    # The garbage collector takes a Job's pods with it; those without one would stay for ever.
     with_job = {jobs.attempt_number(job) for job in observed.jobs}
     orphans = [pod for pod in observed.pods if jobs.attempt_number(pod) not in with_job and not is_going(pod)]
     remaining = [job for job in observed.jobs if not is_going(job)]

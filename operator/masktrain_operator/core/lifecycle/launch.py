@@ -24,6 +24,7 @@ def launch(
         return hold.verdict
     if not gang_is_gone(context.observed):
         return _waiting_for_old_pods(context, status, number)
+    # Capacity is asked about last: nodes cost money, and nothing else may keep the gang from using them.
     return _in_the_way(context, number) or _with_capacity(context, number)
 
 

@@ -39,6 +39,7 @@ def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cau
 def with_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, now: datetime) -> Restarts:
     """The account with the end of an attempt; its last checkpoint has to stand in the status."""
     before = status.restarts
+    # By the step in the store and not by the one trained: what was not stored is trained again.
     progressed = newest_step(status) > before.step_at_start
     crashes = 0 if progressed else before.without_progress + int(cause.kind in CHARGED)
     preemptions = 0 if progressed else before.preemptions_without_progress + int(cause.kind in PREEMPTIONS)

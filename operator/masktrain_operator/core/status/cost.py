@@ -36,6 +36,7 @@ def with_cost(context: Context, status: MaskTrainingJobStatus) -> MaskTrainingJo
     if spent is None:
         return status
     cost = status.cost or StatusCost()
+    # Pods that are gone take their times with them; what they cost does not shrink.
     amount = max(Decimal(cost.amount), Decimal(cost.settled_amount) + spent.amount)
     idle = max(Decimal(cost.idle_amount), Decimal(cost.settled_idle_amount) + spent.idle)
     figures = {
@@ -119,6 +120,7 @@ def _spent_by_pod(pod: Manifest, rate: NodeRate, context: Context) -> _Spent:
     hourly = _hourly_share(context, rate)
     bound = pods.condition_time(pod, "PodScheduled") or context.now
     end = pods.end_time(pod) or context.now
+    # A container that never started was idle to its end.
     started = pods.start_time(pod) or end
     seconds = max(0.0, (end - bound).total_seconds())
     return _Spent(

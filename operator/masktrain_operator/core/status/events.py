@@ -85,6 +85,7 @@ def _skipped(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator
 def _best_checkpoint(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     """At most once in every tenth of the training: early on, nearly every epoch is the best so far."""
     best, before = new.checkpoints.best, old.checkpoints.best
+    # An Event per epoch would bury the others, and each is a write to etcd.
     if best is not None and (before is None or _tenth(new, best.epoch) != _tenth(old, before.epoch)):
         fitness = f" with fitness {best.fitness}" if best.fitness else ""
         yield _event("Normal", "BestCheckpoint", f"Epoch {best.epoch} is the best so far{fitness}: {best.uri}")

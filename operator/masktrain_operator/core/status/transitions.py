@@ -38,6 +38,7 @@ def waiting_sentence(attempt: Attempt, nodes: int) -> str:
     """How many workers have started, and what keeps the first of the others."""
     started = sum(map(pods.has_started, attempt.pods))
     counted = f"{started} of {nodes} workers of attempt {attempt.number} have started"
+    # By name, so that the sentence does not change with the order of a list.
     details = (detail for pod in sorted(attempt.pods, key=pods.name) if (detail := _what_keeps(pod)))
     detail = next(details, None)
     return f"{counted}; {detail[:_DETAIL]}" if detail else f"{counted}."
@@ -96,6 +97,7 @@ def _decided(context: Context, status: MaskTrainingJobStatus, decision: Decision
 
 
 def _started(context: Context, status: MaskTrainingJobStatus, start: Start) -> MaskTrainingJobStatus:
+    # An attempt whose Job someone deleted is made again, and neither counted nor paid for its boot twice.
     if start.number != status.attempt:
         status = with_boot_cost(with_new_attempt(status, start.number, context.now), start.capacity)
     status = status.model_copy(update={"node_pool": start.capacity.pool if start.capacity else None})
@@ -110,6 +112,7 @@ def _starting_or_running(context: Context, status: MaskTrainingJobStatus, attemp
         status = _unblocked(context, _waiting_no_more(status))
         return _at_rest(context, status, State.RUNNING, Reason.WORKERS_RUNNING, message)
     state = State.STARTING if attempt.all_workers_scheduled(nodes) else State.PENDING
+    # For people: a later attempt that waits is not the same as a job that has not begun.
     state = State.RESTARTING if attempt.number > 0 else state
     message = waiting_sentence(attempt, nodes)
     return _reconciling(context, _waiting_on(context, status), state, Reason.STARTING_WORKERS, message)
