@@ -50,6 +50,8 @@ class ExitCode(IntEnum):
     STOPPED = 75
     """Stopped on request with a checkpoint saved."""
     HUNG = 76
+    FENCED = 77
+    """A later run of the same attempt, or a later attempt, writes to the store: this one may not."""
 
 
 class FailureReason(StrEnum):

@@ -130,7 +130,7 @@ def live_progress(read: Callable[[], Progress]) -> Iterator[None]:
 
 def progress_table(progress: Progress) -> RenderableType:
     """The table of a moment."""
-    head = Text(f"{progress.phase.value}  ", style="bold").append(progress.detail, style="dim")
+    head = Text(f"{progress.phase}  ", style="bold").append(progress.detail, style="dim")
     if progress.phase not in _IN_TRAINING or not progress.epochs:
         return head
     return Group(_numbers(progress), _bar(progress))
@@ -157,7 +157,7 @@ def _bar(progress: Progress) -> Table:
     """Of the epoch's batches."""
     row = Table.grid(padding=(0, 1))
     if progress.phase is Phase.VALIDATING or not progress.batches:
-        row.add_row(ProgressBar(pulse=True, width=_BAR_WIDTH), progress.phase.value.lower())
+        row.add_row(ProgressBar(pulse=True, width=_BAR_WIDTH), progress.phase.lower())
         return row
     bar = ProgressBar(total=progress.batches, completed=progress.batch, width=_BAR_WIDTH)
     row.add_row(bar, f"{progress.batch}/{progress.batches} batches")
