@@ -6,8 +6,7 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Schedule
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer, scaled_weight_decay
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer, scaled_weight_decay
 from masktrain_trainer.train.schedule import TrainingSchedule, accumulation, is_optimizer_step
 
 from .reference_data import arrays

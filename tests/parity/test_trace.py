@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
 
 from .reference_data import arrays, image, reference_yolo, tensor
 

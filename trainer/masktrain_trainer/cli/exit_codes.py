@@ -8,9 +8,7 @@ from typing import NoReturn
 import click
 
 from masktrain_trainer.config import ExitCode
-from masktrain_trainer.data.errors import InvalidDataset
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
-from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.errors import InvalidDataset, StoreDenied, StoreError, UserError
 
 _IN_CLUSTER = "set the store's credentialsSecretRef"
 _HERE = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

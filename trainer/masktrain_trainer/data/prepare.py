@@ -31,11 +31,10 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
+from masktrain_trainer.errors import InvalidDataset, StoreDenied, StoreError
 
 from .archive import extract, fetch
 from .cpu_limit import cpu_limit
-from .errors import InvalidDataset
 from .prepared import PreparedDataset, class_counts, save_prepared
 from .verify import VerifiedSplit, verify_split
 from .yolo_format import DataYaml, read_data_yaml

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from masktrain_trainer.config import FailureReason
 from masktrain_trainer.detect.command import DetectionError, load_weights
-from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.errors import UserError
 
 from .onnx import OnnxOptions, write_onnx
 from .yolov5 import write_yolov5

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.config import FailureReason
+from masktrain_trainer.errors import UserError
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo, round_up
-from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.weights.detector import DetectorWeights
 
 from .yolov5 import finished_whole

@@ -28,7 +28,7 @@ from masktrain_trainer.config import (
     TrainingSpec,
 )
 from masktrain_trainer.config.explain import explain
-from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.errors import UserError
 
 from .datasets import as_archive, sha256_of
 

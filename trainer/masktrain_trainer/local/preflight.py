@@ -7,11 +7,11 @@ from masktrain_trainer.config import FailureReason, RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import MOST_WARNINGS, SKIPPED, prepare
 from masktrain_trainer.data.prepared import load_prepared
+from masktrain_trainer.errors import InvalidWeights, UserError
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.advice import advice_on_run
-from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.initialise import transfer
-from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
+from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
 
 from .datasets import scratch_folder
