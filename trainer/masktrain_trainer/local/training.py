@@ -36,7 +36,7 @@ from masktrain_trainer.config import (
     Progress,
     RunConfig,
 )
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.errors import user_error
 from masktrain_trainer.pod.launch import Launch, Paths
 from masktrain_trainer.pod.outcome import exit_code
 from masktrain_trainer.pod.supervisor import Supervisor
@@ -206,7 +206,7 @@ def train_locally(request: JobOptions, say: Say) -> int:
             say(line)
         outcome, progress = run_attempt(job, scratch)
     if outcome.kind is OutcomeKind.USER_ERROR:
-        raise UserError(FailureReason(outcome.reason), outcome.message)
+        raise user_error(FailureReason(outcome.reason), outcome.message)
     for line in closing_lines(outcome, progress):
         say(line)
     return exit_code(outcome)

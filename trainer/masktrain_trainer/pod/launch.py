@@ -14,11 +14,10 @@ from masktrain_trainer.config import (
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
     WORKSPACE,
-    FailureReason,
     RunConfig,
 )
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
 from masktrain_trainer.run_directory import RunDirectory
 
@@ -151,8 +150,7 @@ def _gloo_interface(launch: Launch, interfaces: Sequence[str]) -> str | None:
 def _read_config(environment: Mapping[str, str]) -> RunConfig:
     text = environment.get(CONFIG_VARIABLE)
     if text is None:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"{CONFIG_VARIABLE} is not set: the operator starts this container and puts the job's configuration there.",
         )
     try:
@@ -160,8 +158,7 @@ def _read_config(environment: Mapping[str, str]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"{CONFIG_VARIABLE} does not fit this trainer image: {where}: {first['msg']}.",
         ) from error
 
@@ -169,5 +166,5 @@ def _read_config(environment: Mapping[str, str]) -> RunConfig:
 def _read_count(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not text.isdecimal():
-        raise UserError(FailureReason.INVALID_CONFIGURATION, f"{name} must be a whole number, not {text!r}.")
+        raise InvalidConfiguration(f"{name} must be a whole number, not {text!r}.")
     return int(text)

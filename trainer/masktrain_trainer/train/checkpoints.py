@@ -16,8 +16,8 @@ from torch import Tensor
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
-from masktrain_trainer.config import FailureReason, Optimizer
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.config import Optimizer
+from masktrain_trainer.errors import InvalidConfiguration
 
 from .state import Context, TrainingState
 
@@ -93,7 +93,7 @@ def require_shared_memory(context: Context, state: TrainingState) -> None:
             log.warning("%s", sentence)
     problem = context.ranks.broadcast(problem)
     if problem is not None:
-        raise UserError(FailureReason.INVALID_CONFIGURATION, problem)
+        raise InvalidConfiguration(problem)
 
 
 def snapshot_bytes(state: TrainingState, optimizer: Optimizer) -> int:

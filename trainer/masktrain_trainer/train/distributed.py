@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.config import DEVICE_VARIABLE
+from masktrain_trainer.errors import InvalidConfiguration
 
 Value = TypeVar("Value")
 
@@ -89,8 +89,7 @@ def choose_device(local_rank: int, local_world_size: int) -> torch.device:
         return torch.device("cpu")
     found = torch.cuda.device_count()
     if found < local_world_size:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"The pod has {found} usable CUDA device(s) for {local_world_size} rank(s): set compute.gpusPerNode to "
             f"what a node offers and check its driver, or set {DEVICE_VARIABLE}=cpu in compute.env to train on CPUs.",
         )

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.config import FailureReason, TrainingSpec
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.config import TrainingSpec
+from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.model.precision import autocast
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
@@ -114,8 +114,7 @@ def _restored(context: Context) -> int | None:
 
 def _dealt_evenly(batch_size: int, ranks: Ranks) -> int:
     if batch_size % ranks.world_size:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"training.batchSize {batch_size} counts the images of all ranks together and must be a multiple of their "
             f"number, {ranks.world_size}.",
         )

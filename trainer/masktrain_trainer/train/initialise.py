@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason, TrainingSpec
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, TrainingSpec
 from masktrain_trainer.data.prepared import CachedImages, PreparedDataset
-from masktrain_trainer.errors import InvalidWeights, StoreDenied, UserError
+from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError
 from masktrain_trainer.model.autoanchor import AnchorFit, Sides, box_sides, fit_anchors, jittered, measure
 from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo, build_yolo
@@ -43,8 +43,7 @@ def freeze(model: Yolo, layers: int) -> None:
     Raises UserError if nothing but the head's input would be left to train.
     """
     if layers >= len(model.model):
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"training.freeze is {layers}, but this architecture has {len(model.model) - 1} layers before its head.",
         )
     for layer in model.model[:layers]:
@@ -70,8 +69,7 @@ def compile_model(model: Yolo, device: torch.device) -> None:
     Raises UserError where the compiler behind torch.compile is missing.
     """
     if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             "training.compile needs a C++ compiler in the trainer's image, and there is none: "
             "use an image with g++ in compute.image, or leave training.compile out.",
         )
@@ -169,12 +167,12 @@ def agreed(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
         try:
             answer = find()
         except UserError as error:
-            answer = error
-    result = ranks.broadcast((answer.reason, str(answer)) if isinstance(answer, UserError) else answer)
-    if isinstance(result, tuple):
-        raise UserError(*result)
-    assert result is not None
-    return result
+            answer = error.with_traceback(None)
+    answer = ranks.broadcast(answer)
+    if isinstance(answer, UserError):
+        raise answer
+    assert answer is not None
+    return answer
 
 
 def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
@@ -189,8 +187,7 @@ def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
         if name in own and own[name].shape == tensor.shape
     }
     if not fitting:
-        raise UserError(
-            FailureReason.INVALID_WEIGHTS,
+        raise InvalidWeights(
             "None of the given weights fits the model: model.architecture must be the one that they were trained with.",
         )
     model.load_state_dict(fitting, strict=False)
@@ -231,10 +228,5 @@ def _read_weights(context: Context) -> DetectorWeights:
     """By way of the workspace: the rest of a pod is read-only. Raises UserError if the given weights cannot be used."""
     config = context.config
     with tempfile.TemporaryDirectory(dir=context.run.root) as folder:
-        try:
-            credentials = Path(CHECKPOINT_CREDENTIALS)
-            return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")
-        except StoreDenied as error:
-            raise UserError(FailureReason.STORE_DENIED, str(error)) from error
-        except InvalidWeights as error:
-            raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+        credentials = Path(CHECKPOINT_CREDENTIALS)
+        return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")

@@ -11,10 +11,10 @@ from enum import Enum, auto
 from typing import cast
 
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
-from masktrain_trainer.config import FailureReason, Losses, Outcome, OutcomeKind, Phase
+from masktrain_trainer.config import Losses, Outcome, OutcomeKind, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.errors import Diverged, UserError
 from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
@@ -286,7 +286,7 @@ class Training:
     def _divergence(self) -> UserError:
         """The earliest bad loss of all ranks, the same error on each of them."""
         found = [bad for bad in self._context.ranks.gather(self._watch.bad) if bad is not None]
-        return UserError(FailureReason.DIVERGED, min(found, key=lambda bad: bad.step).sentence())
+        return Diverged(min(found, key=lambda bad: bad.step).sentence())
 
     def _report_batch(self) -> None:
         """At most once a second: reading the losses waits for the device."""

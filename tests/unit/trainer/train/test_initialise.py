@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from masktrain_trainer.config import Architecture, FailureReason
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.errors import StoreDenied, UserError
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
@@ -80,7 +80,7 @@ def test_weights_that_fit_nowhere_are_the_users_error() -> None:
 
 def test_an_error_of_rank_0_is_an_error_of_all() -> None:
     def fail() -> NoReturn:
-        raise UserError(FailureReason.STORE_DENIED, "The key is wrong.")
+        raise StoreDenied("The key is wrong.")
 
     with pytest.raises(UserError, match="The key is wrong") as caught:
         agreed(ALONE, fail)
