@@ -147,14 +147,13 @@ class Training:
         self._pace.start_epoch()
         if self._boxes_NC is not None:
             self._loader.weigh(image_weights(self._boxes_NC, self._state.class_map or [0.0] * self._boxes_NC.shape[1]))
-        pending = 0
+        gathered = 0
         for batch in self._loader.batches(position.epoch, position.batch):
             self._context.heart.beat(self._activity)
             iteration = position.epoch * per_epoch + position.batch
-            values = self._schedule.at(iteration)
-            apply_step_values(self._state.optimizer, values)
-            pending += 1
-            steps = pending >= values.accumulate or position.batch + 1 == per_epoch
+            apply_step_values(self._state.optimizer, self._schedule.at(iteration))
+            gathered += 1
+            steps = self._schedule.is_optimizer_step(iteration, gathered)
             size = self._sizes.at(iteration) if self._sizes else None
             items_3 = self._step.backward(batch, synchronise=steps, image_size=size)
             self._activity = Activity.TRAINING
@@ -163,7 +162,7 @@ class Training:
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
             self._report_batch()
             if steps:
-                pending = 0
+                gathered = 0
                 self._step.step()
                 position.step += 1
                 if interruption := self._act_on_agreement():

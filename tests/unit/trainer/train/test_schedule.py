@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masktrain_trainer.config import Hyperparameters, Schedule
-from masktrain_trainer.train.schedule import TrainingSchedule, is_optimizer_step
+from masktrain_trainer.train.schedule import TrainingSchedule
 
 BASE = TrainingSchedule(Hyperparameters(), Schedule.LINEAR, epochs=10, batches_per_epoch=20, batch_size=32)
 
@@ -50,10 +50,13 @@ def test_values_are_always_usable(iteration: int, batch_size: int, shape: Schedu
     assert 1 <= values.accumulate <= 64
 
 
-def test_steps_come_once_in_every_accumulation() -> None:
-    last_step, steps = -1, []
-    for iteration in range(9):
-        if is_optimizer_step(iteration, last_step, accumulate=3):
-            last_step = iteration
+def test_steps_come_once_in_every_accumulation_and_at_the_end_of_an_epoch() -> None:
+    schedule = replace(without_warmup(), batches_per_epoch=8, batch_size=21)
+    assert schedule.at(0).accumulate == 3
+    steps, gathered = [], 0
+    for iteration in range(16):
+        gathered += 1
+        if schedule.is_optimizer_step(iteration, gathered):
             steps.append(iteration)
-    assert steps == [2, 5, 8]
+            gathered = 0
+    assert steps == [2, 5, 7, 10, 13, 15]
