@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.config import CheckpointRef, Outcome, Phase, Progress
-from masktrain_trainer.train.heartbeat import Activity, read_heartbeat
-from masktrain_trainer.train.run_directory import RunDirectory
+from masktrain_trainer.heartbeat import Activity, read_heartbeat
+from masktrain_trainer.run_directory import RunDirectory
 from tests.ddp.ports import free_port
 
 MASKTRAIN = Path(sys.executable).with_name("masktrain")
