@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 3
 UV := $(BIN)/uv
 SOURCES := operator trainer devcluster tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -32,10 +33,11 @@ check: setup ## Format, lint, types, layers, generated files (seconds)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.layout
 	$(BIN)/python -m masktrain_operator.api.crd --check
 
-test: check binaries ## All tests: check, unit, API server, dev cluster, end to end (Linux and root)
-	$(BIN)/python -m pytest
+test: check binaries ## All tests: check, unit, API server, dev cluster, end to end (Linux and root), on WORKERS=3 processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --durations=10
 
 test-quick: setup ## Tests that need neither a cluster nor root (a minute)
 	$(BIN)/python -m pytest tests/unit tests/parity

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from devcluster.node.network import ADDRESS
 from devcluster.oracle.cloud import FakeCloud
 from devcluster.oracle.pools import Node, PoolSettings, pools_from_json
 from devcluster.oracle.records import CallLog, Ledger
@@ -26,13 +27,18 @@ from devcluster.processes.kernel import ProcessIdentity
 from devcluster.processes.namespaces import Namespaces, python_environment
 
 from .cluster import START_SECONDS, Cluster, ClusterError, forwarder_ports
-from .control_plane import ADDRESS, CLOUD_PORT
+from .control_plane import CLOUD_PORT
 from .layout import ClusterLayout
 from .nodes import NodeSpec
 from .waiting import wait_until
 
 DAEMON = "cloud"
 CLOUD_ENDPOINT = f"http://{ADDRESS}:{CLOUD_PORT}"
+FIRST_PROCESS = 1  # the cluster's, as seen from inside
+# Starting a kubelet is waiting, mostly; more would only compete for the processor.
+MACHINES_AT_ONCE = 16
+JOIN_SECONDS = 120
+PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +118,6 @@ def start_cloud(cluster: Cluster, settings: CloudSettings) -> Cloud:
     return cloud
 
 
-FIRST_PROCESS = 1  # the cluster's, as seen from inside
-MACHINES_AT_ONCE = 16
-JOIN_SECONDS = 120
-PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
-
-
 class KubeletMachines:
     """Instances as machines of the cluster. Each machine's own changes happen one after the other."""
 
@@ -141,6 +141,7 @@ class KubeletMachines:
         self._in_turn(node, self._die)
 
     def _in_turn(self, node: Node, change: Callable[[Node], None]) -> None:
+        # A deletion that overtook its creation would leave a machine that nobody ends.
         before = self._latest.get(node.name)
 
         def act() -> None:

@@ -141,6 +141,7 @@ class Cluster:
 
     def wait_for_node(self, spec: NodeSpec) -> None:
         """Return when the Node is Ready and shows its GPUs."""
+        # kubectl wait fails at once for an object that does not exist yet.
         conditions = ["create", "condition=Ready"]
         if spec.gpus:
             conditions.append(rf"jsonpath={{.status.allocatable.nvidia\.com/gpu}}={spec.gpus}")

@@ -13,11 +13,44 @@ from typing import Self
 
 import trustme
 
+from devcluster.node.network import ADDRESS
 from devcluster.processes.daemons import Daemon
 
 from .layout import ClusterLayout
 
 NO_HOST = "client.invalid"
+# Left to itself, a bridge takes the lowest address of its ports, so it changes with every pod that comes or goes,
+# and other pods lose the API server until they ask for its address again, up to a minute later.
+BRIDGE_MAC = "02:00:0a:4d:00:01"
+SERVICE_NETWORK = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`, which the bridge itself answers: there is no kube-proxy
+API_PORT = 443
+API_URL = f"https://{ADDRESS}:{API_PORT}"
+S3_PORT = 9000
+CLOUD_PORT = 9100
+CLUSTER_DOMAIN = "cluster.local"
+SERVER_NAMES = (
+    ADDRESS, SERVICE_ADDRESS, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default",
+    "kubernetes.default.svc", f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
+)  # fmt: skip
+ETCD_URL = "http://127.0.0.1:2379"
+COREFILE = """
+{domain} in-addr.arpa ip6.arpa {{
+    bind {address}
+    errors
+    kubernetes {domain} in-addr.arpa ip6.arpa {{
+        kubeconfig {kubeconfig}
+        ttl 5
+    }}
+}}
+. {{
+    bind {address}
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+}}
+"""
+OBJECT_STORE_ENDPOINT = f"http://{ADDRESS}:{S3_PORT}"
 
 
 class Authority:
@@ -67,43 +100,6 @@ def _encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-BRIDGE = "cluster0"
-# Left to itself, a bridge takes the lowest address of its ports, so it changes with every pod that comes or goes,
-# and other pods lose the API server until they ask for its address again, up to a minute later.
-BRIDGE_MAC = "02:00:0a:4d:00:01"
-ADDRESS = "10.77.0.1"  # of the control plane, the name server, the object store and the cloud on the bridge
-NETWORK_PREFIX = 16
-SERVICE_NETWORK = "10.96.0.0/16"
-SERVICE_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`, which the bridge itself answers: there is no kube-proxy
-API_PORT = 443
-API_URL = f"https://{ADDRESS}:{API_PORT}"
-S3_PORT = 9000
-CLOUD_PORT = 9100
-CLUSTER_DOMAIN = "cluster.local"
-SERVER_NAMES = (
-    ADDRESS, SERVICE_ADDRESS, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default",
-    "kubernetes.default.svc", f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
-)  # fmt: skip
-ETCD_URL = "http://127.0.0.1:2379"
-
-COREFILE = """
-{domain} in-addr.arpa ip6.arpa {{
-    bind {address}
-    errors
-    kubernetes {domain} in-addr.arpa ip6.arpa {{
-        kubeconfig {kubeconfig}
-        ttl 5
-    }}
-}}
-. {{
-    bind {address}
-    template ANY ANY {{
-        rcode NXDOMAIN
-    }}
-}}
-"""
-
-
 @dataclasses.dataclass(frozen=True)
 class ControlPlane:
     """Builds the daemons of one cluster's control plane. `node_grace_seconds` makes a silent node NotReady."""
@@ -121,6 +117,7 @@ class ControlPlane:
             f"--listen-client-urls={ETCD_URL}",
             f"--advertise-client-urls={ETCD_URL}",
             "--listen-peer-urls=http://127.0.0.1:2380",
+            # A cluster never outlives its processes, so nothing has to outlive a power cut.
             "--unsafe-no-fsync",
             "--log-level=warn",
         )
@@ -134,6 +131,7 @@ class ControlPlane:
             "kube-apiserver",
             f"--etcd-servers={ETCD_URL}",
             "--bind-address=0.0.0.0",
+            # The network namespace has no default route by which the server could find its own address.
             f"--advertise-address={ADDRESS}",
             f"--secure-port={API_PORT}",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
@@ -153,6 +151,7 @@ class ControlPlane:
             f"--kubelet-client-certificate={client}",
             f"--kubelet-client-key={client_key}",
             f"--kubelet-certificate-authority={self.authority.certificate}",
+            # Names of nodes are in no name server, and `kubectl logs` has to find the kubelet.
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged",
         )
@@ -194,9 +193,6 @@ class ControlPlane:
 
     def _daemon(self, name: str, *arguments: str) -> Daemon:
         return Daemon(name, (str(self.binaries[name]), *arguments))
-
-
-OBJECT_STORE_ENDPOINT = f"http://{ADDRESS}:{S3_PORT}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,12 @@ the real image holds, so an operator that imports torch or a trainer that import
 in the cache and not in the checkout, which may be below /tmp: pods mount a volume of their own there.
 """
 
+import contextlib
 import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .cloud import Cloud
 from .cluster import Cluster
 from .images import Image, python_image
 from .layout import REPOSITORY, cache
-from .progress import step
+from .progress import one_at_a_time, step
 
 ENTRYPOINTS = {"operator": "masktrain-operator", "trainer": "masktrain"}
 UV = Path(sys.executable).with_name("uv")
@@ -28,46 +29,45 @@ UV = Path(sys.executable).with_name("uv")
 def build_project_images() -> list[Image]:
     """Build or refresh the environments of `masktrain-operator:dev` and `masktrain-trainer:dev`.
 
+    What is up to date is not touched, because pods of other clusters may run from it: an image is a live environment.
     Raises subprocess.CalledProcessError with uv's own message if a package cannot be installed.
     """
     checkout = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:12]
     folder = cache() / "images" / checkout
-    return [_build(folder / target, target, entrypoint) for target, entrypoint in ENTRYPOINTS.items()]
+    with one_at_a_time(folder / "lock", "another build of the same images"):
+        return [_build(folder / target, target, entrypoint) for target, entrypoint in ENTRYPOINTS.items()]
 
 
 def _build(environment: Path, target: str, entrypoint: str) -> Image:
-    _install_requirements(environment, REPOSITORY / "requirements" / f"{target}.txt")
-    _uv(
-        "pip",
-        "install",
-        "--python",
-        str(environment),
-        "--no-deps",
-        "--compile-bytecode",
-        "--reinstall-package",
-        "masktrain",
-        str(REPOSITORY),
-    )
+    python = ("--python", str(environment))
+    requirements = REPOSITORY / "requirements" / f"{target}.txt"
+    with _if_changed(environment / "requirements.sha256", requirements) as changed:
+        if changed:
+            _uv("venv", "--clear", "--python", sys.executable, str(environment))
+            hashed = ("--require-hashes", "--requirement", str(requirements))
+            _uv("pip", "install", *python, *hashed, "--compile-bytecode")
+    with _if_changed(environment / "sources.sha256", *_sources()) as changed:
+        if changed:
+            ours = ("--no-deps", "--reinstall-package", "masktrain", str(REPOSITORY))
+            _uv("pip", "install", *python, *ours, "--compile-bytecode")
     return python_image(f"masktrain-{target}:dev", environment, (f"{environment}/bin/{entrypoint}",))
 
 
-def _install_requirements(environment: Path, requirements: Path) -> None:
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    stamp = environment / "requirements.sha256"
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    _uv("venv", "--clear", "--python", sys.executable, str(environment))
-    _uv(
-        "pip",
-        "install",
-        "--python",
-        str(environment),
-        "--require-hashes",
-        "--compile-bytecode",
-        "--requirement",
-        str(requirements),
-    )
-    stamp.write_text(digest)
+@contextlib.contextmanager
+def _if_changed(stamp: Path, *files: Path) -> Iterator[bool]:
+    """Whether `files` differ from those of the last block that came to its end, which `stamp` remembers."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    yield not stamp.exists() or stamp.read_text() != digest.hexdigest()
+    stamp.write_text(digest.hexdigest())
+
+
+def _sources() -> list[Path]:
+    """What the wheel is made of, as pyproject.toml says."""
+    packages = (REPOSITORY / "operator", REPOSITORY / "trainer")
+    files = (path for folder in packages for path in folder.rglob("*") if path.is_file())
+    return [REPOSITORY / "pyproject.toml", *sorted(path for path in files if "__pycache__" not in path.parts)]
 
 
 def _uv(*arguments: str) -> None:
@@ -103,6 +103,7 @@ def install_operator(cluster: Cluster, **values: str) -> None:
 def provide_store(cluster: Cluster, namespace: str, objects: Mapping[str, Path]) -> None:
     """Make the namespace (Pod Security `restricted`), its credentials Secret and both buckets, and upload data sets."""
     keys = cluster.s3_keys
+    # What a careful company sets; the trainer's pods have to pass it.
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     secret = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
     apply(cluster, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})

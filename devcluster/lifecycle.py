@@ -7,22 +7,21 @@ import os
 import shutil
 import ssl
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from devcluster.node.network import ADDRESS, BRIDGE, NETWORK_PREFIX
 from devcluster.processes.daemons import Daemon, Daemons
 from devcluster.processes.namespaces import Namespaces, python_environment
 from devcluster.programs.build import CONTROL_PLANE_ONLY, PROGRAMS, program_paths
 
 from .cluster import START_SECONDS, Cluster, ClusterError, ClusterSettings, forwarder_ports
 from .control_plane import (
-    ADDRESS,
     API_PORT,
-    BRIDGE,
     BRIDGE_MAC,
     CLOUD_PORT,
-    NETWORK_PREFIX,
     S3_PORT,
     SERVICE_ADDRESS,
     Authority,
@@ -74,10 +73,15 @@ def down(name: str) -> bool:
 
 
 def remove_abandoned(prefix: str) -> None:
-    """Remove what is left of dead clusters whose name begins with `prefix`; running ones are not touched."""
+    """Remove what is left of dead clusters whose name begins with `prefix`; running ones are not touched.
+
+    Neither are those that somebody is starting or ending at this moment, although no process of theirs may run yet.
+    """
     for name in (path.name for path in clusters_folder().glob(f"{prefix}*")):
-        if Namespaces.attach(ClusterLayout(name).init) is None:
-            down(name)
+        layout = ClusterLayout(name)
+        with contextlib.suppress(BlockingIOError), _exclusive(layout, wait=False):
+            if Namespaces.attach(layout.init) is None:
+                _take_down(layout)
 
 
 def _take_down(layout: ClusterLayout) -> bool:
@@ -95,15 +99,19 @@ def _end_processes(layout: ClusterLayout) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(layout: ClusterLayout) -> Iterator[None]:
-    """Let one process at a time start or end the cluster. The lock file goes with the cluster."""
+def _exclusive(layout: ClusterLayout, *, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time start or end the cluster. The lock file goes with the cluster.
+
+    Raises BlockingIOError instead of waiting if not `wait`.
+    """
+    kind = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     layout.lock.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(layout.lock.open("w"))
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, kind)
         while not _is_file_at(file.fileno(), layout.lock):
             file = stack.enter_context(layout.lock.open("w"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield
         if not layout.root.exists():
             layout.lock.unlink()

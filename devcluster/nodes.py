@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from devcluster.node.network import NodeConfig
+from devcluster.node.network import ADDRESS, BRIDGE, NETWORK_PREFIX, NodeConfig
 from devcluster.processes.daemons import Daemon, Daemons
 from devcluster.processes.namespaces import Namespaces, python_environment
 from devcluster.programs.build import ensure_interfaces
 
-from .control_plane import ADDRESS, BRIDGE, CLUSTER_DOMAIN, NETWORK_PREFIX, ControlPlane
+from .control_plane import CLUSTER_DOMAIN, ControlPlane
 from .layout import NAME_PATTERN, ClusterLayout
 from .waiting import wait_until
 

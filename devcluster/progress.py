@@ -1,8 +1,10 @@
-"""Tells a waiting person what happens and how long it took."""
+"""What takes long is done by one process at a time, and a waiting person is told what happens and how long it took."""
 
 import contextlib
+import fcntl
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -33,3 +35,16 @@ def counted_step(what: str) -> Iterator[Callable[[str], None]]:
 
         yield done
     console.print(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path, others: str) -> Iterator[None]:
+    """Hold the file `lock` while the block runs. Somebody who has to wait is told for which `others`."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step(f"Waiting for {others}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield

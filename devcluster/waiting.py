@@ -11,9 +11,17 @@ class TimedOut(RuntimeError):  # reads as what happened
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Ask `condition` again and again until it holds. Raises TimedOut after `seconds`."""
+    """Ask `condition` again and again until it holds. Raises TimedOut after `seconds`.
+
+    What is dear to ask, a kubectl for instance, is asked less often: waiting must not take the processor from those
+    who are waited for.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return
+        answered = time.monotonic()
+        if answered > deadline:
             raise TimedOut(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(max(PAUSE_SECONDS, 2 * (answered - asked)))

@@ -1,3 +1,32 @@
-"""Fixtures of the dev cluster for every test below."""
+"""Fixtures for every test below, and how a run on several processes shares the tests out."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.lanes import lane, turn
 
 pytest_plugins = ["tests.devcluster.fixtures"]
+
+# Suites run side by side: how long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that nothing long begins when all else is done."""
+    items.sort(key=lambda item: turn(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Processes take over whole lanes, in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only there in a run on several processes
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return lane(nodeid)
+
+    config.option.loadscopereorder = False
+    return Lanes(config, log)

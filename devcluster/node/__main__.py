@@ -25,7 +25,7 @@ from devcluster.processes import kernel
 from devcluster.waiting import wait_until
 
 from .network import NodeConfig, PodNetwork
-from .process import PYTHON
+from .process import CONTAINER_PROGRAM
 from .runtime import Runtime
 from .services import ImageService, RuntimeService
 
@@ -33,6 +33,14 @@ GPU_RESOURCE = "nvidia.com/gpu"
 PLUGIN_FOLDER = Path("/var/lib/kubelet/device-plugins")
 PLUGIN_SOCKET = "masktrain-gpu.sock"
 KUBELET_SOCKET = PLUGIN_FOLDER / "kubelet.sock"
+
+# A StopContainer call holds its thread for the whole grace period, and a node has at most 110 pods.
+THREADS = 256
+KUBELET_SECONDS = 120
+RESTART_DELAY_SECONDS = 1
+CRI_SOCKET = "/run/cri.sock"
+STREAMING_SOCKET = "/run/streaming.sock"
+KUBELET_PATHS = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers")
 
 
 class GpuPlugin(plugin_grpc.DevicePluginServicer):  # type: ignore[misc]  # generated, hence untyped
@@ -71,15 +79,6 @@ def offer_gpus(node: str, count: int) -> grpc.Server:
     return server
 
 
-# A StopContainer call holds its thread for the whole grace period, and a node has at most 110 pods.
-THREADS = 256
-KUBELET_SECONDS = 120
-RESTART_DELAY_SECONDS = 1
-CRI_SOCKET = "/run/cri.sock"
-STREAMING_SOCKET = "/run/streaming.sock"
-KUBELET_PATHS = ("/var/lib/kubelet", "/var/log/pods", "/var/log/containers")
-
-
 def main() -> None:
     """Serve the runtime and keep a kubelet running until killed."""
     config = NodeConfig.read(Path(sys.argv[1]))
@@ -91,7 +90,7 @@ def main() -> None:
     server = serve(config, state)  # noqa: F841  # it serves for as long as it is referenced
     while True:
         code = run_kubelet(config)
-        print(f"kubelet ended with exit code {code}; starting it again", flush=True)
+        print(f"kubelet ended with exit code {code}; starting it again", flush=True)  # noqa: T201 - its log
         time.sleep(RESTART_DELAY_SECONDS)
 
 
@@ -136,8 +135,8 @@ def _overlay(target: Path, scratch: Path) -> None:
 
 def start_streaming(config: NodeConfig, containers: Path) -> grpc.Channel:
     """Start the server behind exec and port-forward; it ends with the node."""
-    programs = {"enter": "enter", "port-forward": "port_forward"}
-    helpers = (f"--{flag}={' '.join(PYTHON)} devcluster.node.container.{module}" for flag, module in programs.items())
+    commands = {"enter": "enter", "port-forward": "forward"}
+    helpers = (f"--{flag}={' '.join(CONTAINER_PROGRAM)} {command}" for flag, command in commands.items())
     subprocess.Popen([config.streaming, f"--socket={STREAMING_SOCKET}", f"--containers={containers}", *helpers])
     return grpc.insecure_channel(f"unix://{STREAMING_SOCKET}")
 

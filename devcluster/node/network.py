@@ -1,4 +1,4 @@
-"""What one node is told, and its pods' networks: a namespace, a veth pair to the cluster's bridge, an address each."""
+"""The cluster's one network, what a node is told of it, and its pods' part: namespace, veth pair and address each."""
 
 import dataclasses
 import itertools
@@ -7,6 +7,11 @@ import subprocess
 import threading
 from pathlib import Path
 from typing import Self
+
+BRIDGE = "cluster0"
+ADDRESS = "10.77.0.1"  # of the control plane, the name server, the object store and the cloud on the bridge
+NETWORK_PREFIX = 16
+FIRST_HOST, LAST_HOST = 2, 254
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +48,6 @@ class NodeConfig:
         return cls(**{**fields, "kubelet_arguments": tuple(fields["kubelet_arguments"])})
 
 
-BRIDGE = "cluster0"
-GATEWAY = "10.77.0.1"
-PREFIX_LENGTH = 16
-FIRST_HOST, LAST_HOST = 2, 254
-
-
 def run_ip(commands: list[str], *options: str) -> None:
     """Run several `ip` commands in one process; the first failure raises CalledProcessError."""
     batch = "\n".join(commands)
@@ -79,9 +78,9 @@ class PodNetwork:
         run_ip(
             [
                 "link set lo up",
-                f"addr add {address}/{PREFIX_LENGTH} dev eth0",
+                f"addr add {address}/{NETWORK_PREFIX} dev eth0",
                 "link set eth0 up",
-                f"route add default via {GATEWAY}",
+                f"route add default via {ADDRESS}",
             ],
             "-netns",
             pod,
@@ -107,4 +106,5 @@ class PodNetwork:
 
 
 def _link(pod: str) -> str:
+    # Names of links hold 15 characters.
     return f"pod{pod[:10]}"

@@ -112,6 +112,7 @@ def _variables(config: Any) -> dict[str, str]:
 
 def _credentials(security: Any, image: Image) -> Credentials:
     uid = security.run_as_user.value if security.HasField("run_as_user") else image.user
+    # A pod that names another user than the image leaves the group to the runtime: 0, as containerd has it.
     image_group = image.group if uid == image.user else 0
     gid = security.run_as_group.value if security.HasField("run_as_group") else image_group
     add, drop = list(security.capabilities.add_capabilities), list(security.capabilities.drop_capabilities)
@@ -161,6 +162,7 @@ class Container:
         """Write what the launcher needs. Raises ValueError for a container that can never start."""
         root = self.folder / "root"
         root.mkdir(parents=True)
+        # Whatever the umask is: the container's user must be able to walk through its own root.
         root.chmod(0o755)
         container_spec(self.config, self.image, self.sandbox, root).write(self.spec_path)
 
@@ -172,6 +174,7 @@ class Container:
         except StartError as error:
             self.message = str(error)
             raise
+        # Whoever enters the container later finds its namespaces by this.
         (self.folder / "pid").write_text(str(self.process.pid))
 
     def stop(self, grace_seconds: float) -> None:

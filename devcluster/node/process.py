@@ -14,6 +14,10 @@ from typing import IO
 
 LONGEST_CHUNK = 16 * 1024
 
+# Without site-packages: the launcher needs the standard library only, and starts in a third of the time.
+CONTAINER_PROGRAM = (sys.executable, "-S", "-m", "devcluster.node.container")
+NO_TERMINAL = "0"
+
 
 class ContainerLog:
     """One log file that two streams write to; kubelet may rotate it at any time."""
@@ -54,12 +58,6 @@ def _timestamp(nanoseconds: int) -> bytes:
     return time.strftime(f"%Y-%m-%dT%H:%M:%S.{fraction:09d}Z", time.gmtime(seconds)).encode()
 
 
-# Without site-packages: the launcher needs the standard library only, and starts in a third of the time.
-PYTHON = (sys.executable, "-S", "-m")
-ENTER = (*PYTHON, "devcluster.node.container.enter")
-NO_TERMINAL = "0"
-
-
 class StartError(RuntimeError):
     """The container's program could not be started; the message says why."""
 
@@ -70,7 +68,7 @@ class ContainerProcess:
     def __init__(self, spec: Path, log: ContainerLog, on_exit: Callable[[int], None]) -> None:
         """Start the container of `spec`; `on_exit` gets the exit code after the last log line was written."""
         reader, writer = os.pipe()
-        command = [*PYTHON, "devcluster.node.container.launch", str(spec), str(writer)]
+        command = [*CONTAINER_PROGRAM, "launch", str(spec), str(writer)]
         self._shim = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -79,6 +77,7 @@ class ContainerProcess:
             pass_fds=(writer,),
             start_new_session=True,
         )
+        # The shim holds the only other end then, so that reading ends with it.
         os.close(writer)
         self.log = log
         self.pid, problem = _first_words(reader)
@@ -105,6 +104,7 @@ class ContainerProcess:
 
     def _wait(self, followers: list[threading.Thread], log: ContainerLog, on_exit: Callable[[int], None]) -> None:
         code = self._shim.wait()
+        # A child of the container may hold the pipes open longer than PID 1 lives; its last lines belong to the log.
         for follower in followers:
             follower.join()
         log.close()
@@ -130,5 +130,5 @@ def _follower(log: ContainerLog, stream: IO[bytes] | None, name: str) -> threadi
 
 def run_inside(folder: Path, argv: list[str], timeout: float | None) -> "subprocess.CompletedProcess[bytes]":
     """Run a further program in the container of `folder`. Raises TimeoutExpired, after having killed it."""
-    command = [*ENTER, str(folder), NO_TERMINAL, "--", *argv]
+    command = [*CONTAINER_PROGRAM, "enter", str(folder), NO_TERMINAL, "--", *argv]
     return subprocess.run(command, capture_output=True, timeout=timeout, check=False)

@@ -44,6 +44,7 @@ class Runtime:
         sandbox = self._sandboxes.get(identity)
         if sandbox is None:
             return
+        # kubelet has stopped them with their grace before; what still runs is a leftover.
         for container in self.containers_of(identity):
             container.stop(0)
         self._network.disconnect(identity)

@@ -20,6 +20,7 @@ from .process import StartError, run_inside
 from .runtime import Runtime
 
 LARGEST_OUTPUT = 16 * 1024 * 1024  # the CRI's cap on ExecSync
+NOMINAL_SIZE = 1_000_000
 
 
 class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # generated, hence untyped
@@ -128,6 +129,7 @@ class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # 
         )
 
     def Exec(self, request: Any, context: Any) -> Any:
+        # The URL in the answer leads kubelet to the streaming server, which may still be starting.
         return self._streaming.Exec(request, wait_for_ready=True)
 
     def PortForward(self, request: Any, context: Any) -> Any:
@@ -175,9 +177,6 @@ def _container_matches(container: Container, wanted: Any) -> bool:
     )
 
 
-NOMINAL_SIZE = 1_000_000
-
-
 class ImageService(cri_grpc.ImageServiceServicer):  # type: ignore[misc]  # generated, hence untyped
     """Knows the pulled images of one node."""
 
@@ -202,6 +201,7 @@ class ImageService(cri_grpc.ImageServiceServicer):  # type: ignore[misc]  # gene
         reference = request.image.image
         image = self._registry.find(reference)
         if image is None:
+            # containerd's words: kubelet turns NOT_FOUND into ErrImagePull and backs off.
             context.abort(grpc.StatusCode.NOT_FOUND, f'failed to pull and unpack image "{reference}": not found')
             raise AssertionError
         self._pulled.add(image.id)
@@ -219,12 +219,14 @@ class ImageService(cri_grpc.ImageServiceServicer):  # type: ignore[misc]  # gene
             timestamp=time.time_ns(),
             fs_id=cri.FilesystemIdentifier(mountpoint=str(self._folder)),
             used_bytes=cri.UInt64Value(value=usage.used),
+            # Anything but 0, of which kubelet complains.
             inodes_used=cri.UInt64Value(value=1),
         )
         return cri.ImageFsInfoResponse(image_filesystems=[disk], container_filesystems=[disk])
 
 
 def _describe(image: Image) -> Any:
+    # kubelet wants a tag or a digest to show.
     tag = image.name if ":" in image.name.rpartition("/")[2] else f"{image.name}:latest"
     return cri.Image(
         id=image.id,

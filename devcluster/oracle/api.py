@@ -19,9 +19,13 @@ from .records import Violation
 from .wire import SHAPES
 
 DEFAULT_PAGE = 100
+# Hours, minutes and seconds: all that the SDK's documentation of the grace durations shows.
 DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?")
 MAX_GRACE_SECONDS = 3600.0  # PT60M
 TRUTHS = {"true": True, "false": False}
+ENGINE_BASE = "/20180222"
+MAX_SIZE = 1000
+COMPUTE_BASE = "/20160918"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Answer:
 
     @property
     def response(self) -> web.Response:
+        # Resize and delete answer without a body: their handle is the header opc-work-request-id.
         if self.body is None:
             return web.Response(status=202, headers=self.headers)
         return web.json_response(self.body, headers=self.headers)
@@ -102,10 +107,6 @@ class Route:
     operation: Operation
 
 
-ENGINE_BASE = "/20180222"
-MAX_SIZE = 1000
-
-
 class ContainerEngine:
     """The operations that node pools need."""
 
@@ -129,6 +130,7 @@ class ContainerEngine:
 
     def list_node_pools(self, parameters: Parameters) -> Answer:
         compartment = parameters.required("compartmentId")
+        # Summaries carry no nodes: a client that counts has to get each pool.
         shown = [wire.node_pool_summary(pool) for pool in self._cloud.pools.values() if not pool.hidden]
         wanted = {"compartmentId": [compartment]}
         wanted |= {name: parameters.query.get(name, []) for name in ("clusterId", "name", "lifecycleState")}
@@ -151,8 +153,10 @@ class ContainerEngine:
     def delete_node(self, parameters: Parameters) -> Answer:
         pool = self._changeable_pool(parameters)
         node = self._cloud.node(pool, parameters.path["instance"])
+        # Clients take this 409 for success: what they wanted is under way.
         if node.state == "DELETING":
             raise ServiceError(409, "Conflict", f"Node {node.instance_id} is already being deleted.")
+        # True when it is left out, says the API; Oracle's console does the opposite. Careful clients always send it.
         decrement = parameters.truth("isDecrementSize") is not False
         return _accepted(pool, self._cloud.life_cycle.delete(pool, node, _eviction(parameters), decrement=decrement))
 
@@ -182,6 +186,7 @@ class ContainerEngine:
         if pool.changed_behind_back:
             pool.changed_behind_back = False
             pool.etag = self._cloud.names.etag()
+        # The only protection of an update: it has no retry token, which Oracle offers for creations alone.
         if parameters.if_match not in (None, "*", pool.etag):
             raise ServiceError(412, "NoEtagMatch", "The if-match header does not match the etag of the node pool.")
         if pool.settings.refuse_changes_while_updating and pool.lifecycle_state == "UPDATING":
@@ -205,9 +210,6 @@ def _eviction(parameters: Parameters) -> Eviction:
 
 def _matches(shown: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
     return all(not values or shown[name] in values for name, values in wanted.items())
-
-
-COMPUTE_BASE = "/20160918"
 
 
 class Compute:

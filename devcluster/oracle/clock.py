@@ -68,6 +68,8 @@ class Schedule:
         self._clock = clock
         self._due: list[tuple[float, int, Transition]] = []
         self._numbers = itertools.count()
+        # Set while a late transition runs, so that what it plans counts from when it was due and not from when anybody
+        # looked.
         self._running_at: float | None = None
         self.on_change: Transition = lambda: None
 
@@ -77,6 +79,7 @@ class Schedule:
 
     def after(self, seconds: float, transition: Transition) -> None:
         """Let `transition` happen `seconds` from now."""
+        # The number keeps the order of what falls due at the same time; functions cannot be compared.
         heapq.heappush(self._due, (self.now() + seconds, next(self._numbers), transition))
         self.on_change()
 

@@ -34,6 +34,7 @@ class FakeCloud:
         self.life_cycle = LifeCycle(
             self.schedule, self.names, self.failures, self.ledger, self.log, machines or NoMachines()
         )
+        # Reentrant: a transition that runs while the cloud is settled may look at the cloud again.
         self._lock = threading.RLock()
         for settings in pools:
             self.add_pool(settings)

@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass, field
 
+# There is no code for it: everybody, Oracle's own autoscaler included, looks for these words in an InternalError.
+OUT_OF_HOST_CAPACITY = ("InternalError", "Out of host capacity.")
+LIMIT_EXCEEDED = (
+    "LimitExceeded",
+    "The following service limits were exceeded: gpu-count. Request a service limit increase.",
+)
+QUOTA_EXCEEDED = ("QuotaExceeded", "The following quotas were exceeded in the compartment: gpu-count.")
+
 
 class ServiceError(Exception):
     """Becomes the error body that the SDK reads."""
@@ -27,14 +35,6 @@ def not_found(what: str) -> ServiceError:
 def invalid(message: str) -> ServiceError:
     """The request makes no sense."""
     return ServiceError(400, "InvalidParameter", message)
-
-
-OUT_OF_HOST_CAPACITY = ("InternalError", "Out of host capacity.")
-LIMIT_EXCEEDED = (
-    "LimitExceeded",
-    "The following service limits were exceeded: gpu-count. Request a service limit increase.",
-)
-QUOTA_EXCEEDED = ("QuotaExceeded", "The following quotas were exceeded in the compartment: gpu-count.")
 
 
 @dataclass

@@ -10,6 +10,9 @@ from .failures import Failures
 from .pools import Names, Node, NodeError, Pool, WorkRequest, arrive, open_work_request
 from .records import CallLog, Ledger, LedgerEntry, Violation
 
+UPDATE = "NODEPOOL_UPDATE"
+RECONCILE = "NODEPOOL_RECONCILE"
+
 
 class Machines(Protocol):
     """Told by the life cycle, which holds the cloud's lock meanwhile: slow work belongs elsewhere."""
@@ -32,10 +35,6 @@ class NoMachines:
     def switch_off(self, node: Node) -> None: ...
 
     def cut_power(self, node: Node) -> None: ...
-
-
-UPDATE = "NODEPOOL_UPDATE"
-RECONCILE = "NODEPOOL_RECONCILE"
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class LifeCycle:
         pool.size = size
         request = self._open(pool, UPDATE)
         surplus = len(pool.counted()) - size
+        # Phantoms hold places of the size although nothing is behind them; OKE lets go of them before it touches
+        # instances.
         for phantom in [node for node in pool.nodes if node.is_phantom][: max(0, surplus)]:
             pool.nodes.remove(phantom)
         for _ in range(len(pool.counted()) - size):
@@ -93,6 +94,7 @@ class LifeCycle:
 
     def reclaim(self, pool: Pool, node: Node) -> WorkRequest:
         """Oracle wants a preemptible instance back: it is terminated at once, and a replacement is tried for."""
+        # OKE fills the place again although its job may be over: an operator has to lower the size itself.
         self._terminated(pool, node)
         return self.reconcile(pool)
 
@@ -126,6 +128,7 @@ class LifeCycle:
         settings, counted = pool.settings, pool.counted()
         name, address = self.names.node(settings)
         domains = [node.availability_domain for node in counted]
+        # Spread evenly, as OKE does; so one domain without capacity leaves a pool half full.
         domain = min(settings.availability_domains, key=domains.count)
         fault_domain = settings.fault_domains[len(counted) % len(settings.fault_domains)]
         return Node(settings, name, domain, fault_domain, address)
@@ -153,6 +156,7 @@ class LifeCycle:
         if node.state != "CREATING" or node.instance_state != "PROVISIONING":
             return
         node.instance_state = "RUNNING"
+        # The machine runs and is billed, but nothing about the node changes any more, as with broken user data.
         if self.failures.is_stranger():
             return
         node.state = "ACTIVE"
@@ -164,6 +168,8 @@ class LifeCycle:
         if unborn:
             self._forget(pool, unborn[0])
             return
+        # Nobody outside Oracle knows how OKE chooses. Chance is the inconvenient answer, and the seed makes it
+        # repeatable.
         victim = self.names.choose(pool.counted())
         details = f"size was lowered below the number of instances; {victim.instance_id} was chosen at random"
         self.log.violations.append(Violation(self.schedule.now(), "random-victim", pool.settings.id, details))
@@ -205,6 +211,7 @@ class LifeCycle:
         self.ledger.close(str(node.instance_id), self.schedule.now())
         self.machines.switch_off(node)
         self._no_longer_pending(pool, node, "DELETED")
+        # DELETED entries stay listed for a while, so clients must not count all that is listed.
         self.schedule.after(pool.settings.linger_seconds, lambda: self._forget(pool, node))
 
     def _forget(self, pool: Pool, node: Node) -> None:
@@ -247,6 +254,7 @@ def _drain(pool: Pool, eviction: Eviction) -> tuple[float, bool]:
     """How long the drain takes, and whether the node goes after it."""
     settings = pool.settings
     grace = settings.eviction_grace_seconds if eviction.grace_seconds is None else eviction.grace_seconds
+    # Pods that go when asked let the drain end early; the grace is only its limit.
     if not settings.resist_eviction:
         return min(settings.drain_seconds, grace), True
     return grace, bool(eviction.force)

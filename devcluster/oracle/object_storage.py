@@ -21,6 +21,9 @@ from .running import serving
 from .signing import Credentials, SignatureCheck, SignedRequest
 
 META = "opc-meta-"
+# aiohttp refuses bodies above 1 MiB unless told otherwise.
+LARGEST_BODY = 1 << 30
+NAMESPACE = "axvision"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Bucket:
         if [part["etag"] for part in sorted(wanted, key=lambda part: int(part["partNum"]))] != [p.etag for p in parts]:
             raise ServiceError(400, "InvalidUploadPart", "An etag is not that of its part")
         body = b"".join(part.body for part in parts)
+        # The MD5 of a committed upload is that of its parts' MD5s, with their number behind it: not the object's own.
         digests = b"".join(hashlib.md5(part.body, usedforsecurity=False).digest() for part in parts)
         md5 = base64.b64encode(hashlib.md5(digests, usedforsecurity=False).digest()).decode()
         stored = StoredObject(body, upload.metadata, {"opc-multipart-md5": f"{md5}-{len(parts)}"})
@@ -108,10 +112,6 @@ def checked_md5(body: bytes, headers: Mapping[str, str]) -> str:
 
 def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items() if name.lower().startswith(META)}
-
-
-LARGEST_BODY = 1 << 30
-NAMESPACE = "axvision"
 
 
 @dataclass
@@ -196,6 +196,7 @@ def _handler(
                 raise storage.refusals.pop(0)
             return answer(_Request(storage, request, body))
         except ServiceError as error:
+            # An answer to HEAD has no body, so the SDK sees a status and no code.
             content = {} if request.method == "HEAD" else {"code": error.code, "message": error.message}
             return web.json_response(content, status=error.status)
 
@@ -211,6 +212,7 @@ def _list_objects(request: _Request) -> web.Response:
     query = request.http.query
     prefix, start = query.get("prefix", ""), query.get("start", "")
     names = sorted(name for name in request.bucket.objects if name.startswith(prefix) and name >= start)
+    # The next page starts with this very name: nextStartWith is inclusive, unlike the marker of S3.
     page, rest = names[: request.storage.page_size], names[request.storage.page_size :]
     found = {"objects": [_summary(name, request.bucket.objects[name]) for name in page], "prefixes": []}
     return web.json_response(found | ({"nextStartWith": rest[0]} if rest else {}))

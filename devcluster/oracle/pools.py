@@ -28,6 +28,7 @@ class PoolSettings:
     preemptible: bool = False
     cluster_id: str = "ocid1.cluster.oc1.iad.fakecluster"
     compartment_id: str = "ocid1.compartment.oc1..fakecompartment"
+    # With the tenancy's prefix, as the API writes it; the Node's zone label comes without.
     availability_domains: tuple[str, ...] = ("Uocm:US-ASHBURN-AD-1",)
     fault_domains: tuple[str, ...] = ("FAULT-DOMAIN-1", "FAULT-DOMAIN-2", "FAULT-DOMAIN-3")
     labels: dict[str, str] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class PoolSettings:
     drain_seconds: float = 0.0
     delete_seconds: float = 30.0
     linger_seconds: float = 5.0
+    # OKE's own defaults: an hour of grace, and no force after it. A delete that leaves them alone pays for that hour.
     eviction_grace_seconds: float = 3600.0
     resist_eviction: bool = True
     refuse_changes_while_updating: bool = False
@@ -81,6 +83,7 @@ class Node:
     @property
     def is_phantom(self) -> bool:
         """Wanted, but without an instance, and none under way."""
+        # delete_node needs an instance OCID, so nothing but a smaller size removes such an entry.
         return self.error is not None and self.instance_id is None
 
     @property
@@ -165,6 +168,7 @@ class Names:
     def node(self, pool: PoolSettings) -> tuple[str, str]:
         """Name and private address of a new node: `oke-<end of cluster>-<end of pool>-<subnet>-<number>`."""
         number = next(self._numbers)
+        # Autoscalers find the instances of a pool by this prefix, so it has to be right.
         name = f"oke-{_tail(pool.cluster_id)}-{_tail(pool.id)}-sfakenet-{number}"
         return name, f"10.0.{number // 250}.{number % 250 + 2}"
 

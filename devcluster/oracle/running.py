@@ -20,6 +20,8 @@ from .records import Call, CallLog, Ledger, LedgerEntry, Violation
 from .server import application
 from .signing import Credentials, SignatureCheck
 
+TIMEOUT_SECONDS = 10
+
 ClockT = TypeVar("ClockT", bound=Clock)
 
 
@@ -57,6 +59,7 @@ def running(
     """Serve on a free port of 127.0.0.1 until left."""
     cloud = FakeCloud(pools, clock, machines)
     if isinstance(clock, FakeClock):
+        # So that a test finds everything done when `advance` returns, also what machines were told.
         clock.on_advance(cloud.settle)
     with serving(application(cloud, SignatureCheck(credentials))) as endpoint:
         yield FakeOci(endpoint, credentials, cloud, clock)
@@ -69,6 +72,7 @@ def serving(app: web.Application) -> Iterator[str]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="fake-oci")
 
     async def serve() -> None:
+        # The SDK keeps its connections open; the default would wait a minute for them at the end of each test.
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -85,9 +89,6 @@ def serving(app: web.Application) -> Iterator[str]:
         loop.call_soon_threadsafe(stopped.set)
         thread.join()
         loop.close()
-
-
-TIMEOUT_SECONDS = 10
 
 
 class RemoteFakeOci:

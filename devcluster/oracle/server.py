@@ -51,6 +51,7 @@ class Api:
         call.parameters = _logged(parameters)
         with self.cloud.settled():
             failures = self.cloud.failures.of_call(route.name)
+        # Outside the lock: a slow call must not hold up the calls beside it.
         await asyncio.sleep(sum(failure.delay_seconds for failure in failures))
         for failure in failures:
             if failure.refusal:
@@ -64,6 +65,7 @@ class Api:
             sent = request.headers.get("opc-request-id")
             own = self.cloud.names.request_id()
             call = Call(self.cloud.clock.now(), request.method, operation)
+            # Oracle appends its own id to the one that the client sent.
             call.request_id = f"{sent}/{own}" if sent else own
             self.cloud.log.calls.append(call)
             return call
@@ -77,6 +79,7 @@ def application(cloud: FakeCloud, signatures: SignatureCheck) -> web.Application
     app.router.add_get("/_log", _reader(cloud, cloud.log.as_json))
     app.router.add_get("/_ledger", _reader(cloud, cloud.ledger.as_json))
     app.router.add_post("/_control", _controller(Control(cloud)))
+    # Last, because aiohttp takes the first route that fits.
     app.router.add_route("*", "/{path:.*}", api.handler(Route("*", "", "unknown", _unknown)))
     if cloud.clock.automatic:
         app.cleanup_ctx.append(lambda _: _keep_moving(cloud))
@@ -95,6 +98,7 @@ async def _keep_moving(cloud: FakeCloud) -> AsyncIterator[None]:
                 await asyncio.wait_for(changed.wait(), cloud.schedule.seconds_to_next())
 
     def wake() -> None:
+        # Transitions are planned by the threads of tests too, and an asyncio.Event belongs to its loop.
         loop.call_soon_threadsafe(changed.set)
 
     cloud.schedule.on_change = wake

@@ -32,7 +32,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from .failures import not_authenticated
 
+# The least that Oracle accepts; longer keys take longer to draw.
 KEY_BITS = 2048
+# Oracle refuses dates that are more than five minutes off.
+MAX_SKEW_SECONDS = 300.0
+ALWAYS_SIGNED = frozenset({"date", "(request-target)", "host"})
+SIGNED_WITH_BODY = frozenset({"content-length", "content-type", "x-content-sha256"})
+# DELETE may have a body, but the SDK's signer never signs one.
+METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +114,6 @@ def _private_key(pem: str) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("an API key is an RSA key")
     return key
-
-
-MAX_SKEW_SECONDS = 300.0
-ALWAYS_SIGNED = frozenset({"date", "(request-target)", "host"})
-SIGNED_WITH_BODY = frozenset({"content-length", "content-type", "x-content-sha256"})
-METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
 @dataclass(frozen=True)

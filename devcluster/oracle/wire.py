@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 from .clock import rfc3339
 from .pools import Node, NodeError, Pool, PoolSettings, WorkRequest
 
+KUBERNETES_VERSION = "v1.34.1"
+IMAGE = "ocid1.image.oc1.iad.fakeimage"
+SUBNET = "ocid1.subnet.oc1.iad.fakesubnet"
+
 
 class Shape(NamedTuple):
     """What an instance of it has; an OCPU is two virtual CPUs."""
@@ -27,11 +31,6 @@ SHAPES = {
     "BM.GPU.A100-v2.8": Shape(8, "NVIDIA A100 80GB", 128, 2048),
     "BM.GPU.H100.8": Shape(8, "NVIDIA H100", 112, 2048),
 }
-
-
-KUBERNETES_VERSION = "v1.34.1"
-IMAGE = "ocid1.image.oc1.iad.fakeimage"
-SUBNET = "ocid1.subnet.oc1.iad.fakesubnet"
 Json = dict[str, Any]
 
 
@@ -99,6 +98,7 @@ def node(entry: Node) -> Json:
 
 
 def _node_error(error: NodeError) -> Json:
+    # Kebab case is no slip: the SDK's model maps this one key so.
     return {"code": error.code, "message": error.message, "status": "500", "opc-request-id": error.request_id}
 
 
@@ -168,5 +168,6 @@ def shape(name: str) -> Json:
         "ocpus": known.ocpus,
         "memoryInGBs": known.memory_gib,
         "billingType": "PAID",
+        # Of the GPU shapes only the virtual A10 machines cost nothing while they are stopped.
         "isBilledForStoppedInstance": known.gpus > 0 and not name.startswith("VM.GPU.A10."),
     }

@@ -71,6 +71,7 @@ class Daemons:
         if identity and identity.alive(self._namespaces.proc):
             self._namespaces.run("kill", f"-{signal_name}", str(identity.pid))
         if signal_name in ("KILL", "TERM"):
+            # A kube-apiserver that gets SIGTERM drains for up to a minute and keeps its port.
             wait_until(lambda: not self.alive(name), f"{name} to end", seconds=90)
 
     def forget(self, name: str) -> None:

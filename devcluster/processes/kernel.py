@@ -10,14 +10,11 @@ import os
 from pathlib import Path
 from typing import Self
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -28,10 +25,13 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MNT_DETACH = 0x2
-
 PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
+ZOMBIE = "Z"
+STATE, START_TIME = 0, 19  # fields of /proc/PID/stat after the command's name
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _check(result: int, what: str) -> None:
@@ -77,10 +77,6 @@ def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument."""
     unused = ctypes.c_ulong(0)
     _check(_libc.prctl(option, ctypes.c_ulong(value), unused, unused, unused), f"prctl {option}")
-
-
-ZOMBIE = "Z"
-STATE, START_TIME = 0, 19  # fields of /proc/PID/stat after the command's name
 
 
 @dataclasses.dataclass(frozen=True)

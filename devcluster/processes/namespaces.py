@@ -21,6 +21,7 @@ from . import kernel
 from .kernel import ProcessIdentity
 
 END_SECONDS = 30
+NEW_NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC
 
 
 def python_environment(*extra_paths: Path) -> dict[str, str]:
@@ -84,9 +85,6 @@ class Namespaces:
             wait_until(lambda: not self._identity.alive(), "the cluster's processes to end", END_SECONDS)
 
 
-NEW_NAMESPACES = kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC
-
-
 def main() -> None:
     """Fork the holder, save its identity and return; the holder has its own /proc and loopback by then."""
     identity_file, owner = Path(sys.argv[1]), int(sys.argv[2])
@@ -109,6 +107,7 @@ def hold(watched: int | None, ready: int) -> None:
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("proc", "/proc", "proc")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # As PID 1 it inherits every orphan of the cluster; unreaped, they would fill the process table.
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     os.write(ready, b"r")
     os.close(ready)

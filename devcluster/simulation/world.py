@@ -56,6 +56,7 @@ class World:
         """Let time pass; `skipping` leaves out looks that could find nothing new."""
         end = self.timeline.seconds + seconds
         while min(self.timeline.next_event, scaler.next_look) <= end:
+            # At the same moment the world moves first: a look sees all that has happened by then.
             if self.timeline.next_event <= scaler.next_look:
                 self.timeline.run_to(self.timeline.next_event)
                 self._tell(scaler)

@@ -1,14 +1,16 @@
 """One control plane with the chart installed; a namespace for each test; the operator where a test asks for it."""
 
 import itertools
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devcluster.cluster import Cluster
+from devcluster.cluster import Cluster, ClusterError
 from devcluster.waiting import wait_until
+from masktrain_operator.api import labels
 from tests.api import chart
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
@@ -16,6 +18,7 @@ from tests.api.training_jobs import training_job
 from tests.unit.chart.rendering import NAME, render
 
 CRD = "customresourcedefinition/masktrainingjobs.masktrain.dev"
+PORTS = {"ports": [{"port": 80}]}
 _numbers = itertools.count()
 
 
@@ -58,13 +61,43 @@ def later_architecture(namespace: ApiNamespace) -> Iterator[str]:
 
 
 @pytest.fixture
+def frozen_services(namespace: ApiNamespace) -> Iterator[str]:
+    """An admission policy by which no Service of the namespace gets our label again; its message."""
+    message, label = "the services of this namespace are frozen", labels.JOB_LABEL
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy"}
+    name = {"name": f"frozen-{namespace.name}"}
+    services = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"]}
+    has_label = "has({0}.metadata.labels) && '" + label + "' in {0}.metadata.labels"
+    expression = f"!({has_label.format('object')}) || ({has_label.format('oldObject')})"
+    rules = {"resourceRules": [services]}
+    policy = {"matchConstraints": rules, "validations": [{"expression": expression, "message": message}]}
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    binding = {"policyName": name["name"], "validationActions": ["Deny"], "matchResources": {"namespaceSelector": here}}
+    namespace.create({**kind, "metadata": name, "spec": policy})
+    namespace.create({**kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": name, "spec": binding})
+    namespace.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"}, "spec": PORTS})
+    wait_until(lambda: _is_frozen(namespace, f"{label}=x"), "the policy", seconds=30)
+    yield message
+    for each in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        namespace.kubectl("delete", each, name["name"])
+
+
+def _is_frozen(namespace: ApiNamespace, label: str) -> bool:
+    try:
+        namespace.kubectl("label", "service", "probe", label, "--dry-run=server")
+    except ClusterError:
+        return True
+    return False
+
+
+@pytest.fixture
 def operator(running_operator: OperatorProcess) -> Iterator[OperatorProcess]:
     """The one operator of the module. Fails the test if the operator stumbled meanwhile."""
     before = len(running_operator.log)
     yield running_operator
     said = running_operator.log[before:]
     assert "Traceback" not in said, said
-    assert "forbidden" not in said, said
+    assert "forbidden: User" not in said, f"a right is missing: {said}"
 
 
 @pytest.fixture
@@ -84,8 +117,9 @@ def narrow_operator(
 
 
 def _two_free_ports() -> int:
-    """The first of two neighbours that are free."""
-    for port in range(20_000, 30_000, 2):
+    """Two neighbours that are free. Where the search begins differs by process: test runs may stand side by side."""
+    for number in range(5_000):
+        port = 20_000 + (os.getpid() + number) % 5_000 * 2
         if all(map(_is_free, (port, port + 1))):
             return port
     raise RuntimeError("No two neighbouring ports are free.")

@@ -207,6 +207,63 @@ def test_a_resource_that_this_operator_cannot_read_is_stalled_with_a_sentence(
     assert namespace.names("jobs") == []
 
 
+def test_a_job_over_a_quota_says_so_and_starts_when_there_is_room(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    full = {"count/jobs.batch": "0"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": full}}
+    namespace.create(quota)
+    namespace.merge_status("resourcequota/full", {"hard": full, "used": full})
+    namespace.create(training_job())
+    namespace.wait("mtj/masks", "condition=WriteRefused")
+
+    status = namespace.get("mtj/masks")["status"]
+    assert "exceeded quota: full" in namespace.condition("masks", "WriteRefused")["message"]
+    assert namespace.condition("masks", "Reconciling")["reason"] == "WriteRefused"
+    assert ("attempt" in status, status["state"]) == (False, "Pending")
+    assert namespace.names("services") == ["masks"], "the rest is done"
+    namespace.wait_for_event("ApplyFailed")
+
+    namespace.kubectl("delete", "resourcequota", "full")
+    namespace.wait("job/masks-0", "create")
+    namespace.wait("mtj/masks", "condition=WriteRefused=false")
+    assert namespace.get("mtj/masks")["status"]["attempt"] == 0
+
+
+def test_what_an_admission_policy_refuses_hides_nothing_else(
+    namespace: ApiNamespace, operator: OperatorProcess, frozen_services: str
+) -> None:
+    manifest = training_job()
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
+    gang.start()
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Running")
+    namespace.kubectl("label", "service", "masks", "masktrain.dev/job-")
+    namespace.wait("mtj/masks", "condition=WriteRefused")
+    assert frozen_services in namespace.condition("masks", "WriteRefused")["message"]
+
+    best = checkpoint("s3://checkpoints/best.pt", step=30)
+    gang.exit(0, 0, final_progress("Complete", "Complete", "Done.", mAP50=0.61, best=best, outputs=[best["uri"]]))
+    gang.has_completed()
+    namespace.wait("mtj/masks", "condition=Complete")
+    namespace.wait("mtj/masks", "condition=WriteRefused=false")
+
+
+def test_a_status_of_another_version_stops_nothing(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    manifest = training_job()
+    namespace.create(manifest)
+    gang = created_gang(namespace, manifest)
+    theirs = {"type": "Brilliant", "status": "True", "reason": "Stars", "lastTransitionTime": moment()}
+    conditions = [theirs, *namespace.get("mtj/masks")["status"]["conditions"]]
+    namespace.merge_status(
+        "mtj/masks", {"state": "Pondering", "progress": {"phase": "Compiling"}, "conditions": conditions}
+    )
+    gang.start()
+    namespace.wait("mtj/masks", "jsonpath={.status.state}=Running")
+
+    assert namespace.condition("masks", "Brilliant")["reason"] == "Stars"
+
+
 def test_a_stop_is_clean(operator: OperatorProcess) -> None:
     assert operator.stop() == 0
     operator.start()

@@ -19,10 +19,7 @@ from tests.api import chart
 from tests.api.abandoned_pool import QUICK, AbandonedPool
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
-from tests.devcluster.fixtures import oci_credentials
 from tests.unit.chart.rendering import NAME, OPERATOR_NAMESPACE
-
-__all__ = ["oci_credentials"]
 
 pytestmark = pytest.mark.api
 

@@ -19,6 +19,7 @@ from devcluster.oracle.signing import Credentials
 PREFIX = "pytest-"
 GPU_NODES = 2
 GPUS_PER_NODE = 2
+POOL = PoolSettings(id="ocid1.nodepool.oc1.iad.fakegpupool")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +52,6 @@ def _running(kind: str, settings: ClusterSettings) -> Iterator[Cluster]:
         yield up(name, settings)
     finally:
         down(name)
-
-
-POOL = PoolSettings(id="ocid1.nodepool.oc1.iad.fakegpupool")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from devcluster.images import Image, ImageError, Registry, python_image, repository
+from devcluster.install import _if_changed
 from devcluster.node.container.confinement import DEFAULT_CAPABILITIES, bounding_set
 from devcluster.programs.build import required_version
 
@@ -87,3 +88,18 @@ def test_bounding_set(add: list[str], drop: list[str], expected: list[str]) -> N
 @pytest.mark.parametrize(("line", "version"), [("go 1.26.0", (1, 26, 0)), ("go 1.27", (1, 27))])
 def test_required_go_version(line: str, version: tuple[int, ...]) -> None:
     assert required_version(f"module x\n\n{line}\n\nrequire y v1.0.0\n") == version
+
+
+def test_what_is_up_to_date_is_not_built_again(tmp_path: Path) -> None:
+    source, stamp = tmp_path / "source.py", tmp_path / "stamp"
+
+    def is_changed() -> bool:
+        with _if_changed(stamp, source) as changed:
+            return changed
+
+    source.write_text("one")
+    assert [is_changed(), is_changed()] == [True, False]
+    source.write_text("two")
+    with pytest.raises(OSError, match="disk full"), _if_changed(stamp, source):
+        raise OSError("disk full")
+    assert [is_changed(), is_changed()] == [True, False], "a build that failed counts as none"

@@ -1,10 +1,12 @@
 """Clusters start, stand side by side, survive their creator and leave nothing behind."""
 
 import dataclasses
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +38,7 @@ class Footprint:
         commands = (path.joinpath("cmdline") for path in Path("/proc").glob("[0-9]*"))
         return cls(
             processes=frozenset(text for text in map(_read, commands) if f"clusters/{name}/" in text),
-            mounts=Path("/proc/self/mounts").read_text(),
+            mounts=_mounts(),
             network_namespaces=_output("ip", "netns", "list"),
             links=_output("ip", "-brief", "link"),
         )
@@ -91,6 +93,19 @@ def test_abandoned_clusters_are_removed_and_running_ones_kept(name: str, control
     assert control_plane.kubectl("get", "namespaces")
 
 
+def test_a_cluster_that_somebody_is_starting_is_not_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a folder already and no process yet: what `up` of another test run looks like for a moment."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    layout = ClusterLayout("pytest-starting")
+    layout.create()
+    with layout.lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        remove_abandoned("pytest-")
+    assert layout.root.exists()
+    remove_abandoned("pytest-")
+    assert not layout.root.exists()
+
+
 def test_cluster_ends_with_its_owner(name: str) -> None:
     owner = subprocess.Popen(["sleep", "600"])
     up(name, dataclasses.replace(API_ONLY, owner=owner.pid))
@@ -114,6 +129,13 @@ def test_command_line_outlives_itself(name: str) -> None:
 def test_bad_name_is_one_sentence(bad: str) -> None:
     with pytest.raises(ValueError, match="use up to 42 lower-case letters"):
         up(bad, API_ONLY)
+
+
+def _mounts() -> str:
+    """All but those of other tests, which may run at the same time and mount something in their own folders."""
+    own_folders = tempfile.gettempdir()
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return "\n".join(line for line in lines if not line.split()[1].startswith(own_folders))
 
 
 def _kill_first_process(name: str) -> None:

@@ -11,9 +11,7 @@ from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.pools.oke import OkeNode
 from masktrain_operator.shell.oci.access import OciAccess
 from masktrain_operator.shell.oci.client import NodePools
-from tests.devcluster.fixtures import POOL, fake_oci, oci_credentials
-
-__all__ = ["fake_oci", "oci_credentials"]
+from tests.devcluster.fixtures import POOL
 
 A_DAY = 86_400.0
 

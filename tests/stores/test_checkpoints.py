@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from masktrain_trainer.checkpoint.catalog import read_manifests
-from masktrain_trainer.checkpoint.fence import Fenced, claim_run
+from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.checkpoint.writer import NothingToPublish
 from masktrain_trainer.config import Keep
+from masktrain_trainer.errors import Fenced, NothingToPublish
 from masktrain_trainer.stores import Store
 from masktrain_trainer.weights.load import load_model_file
 from tests.stores.training_run import (

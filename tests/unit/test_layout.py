@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from tests.layout import HOUSES, House, modules_below
 
 REPOSITORY = Path(__file__).parents[2]
-SOURCES = sorted(path for folder in ("operator", "trainer") for path in (REPOSITORY / folder).rglob("*.py"))
+FOLDERS = ("operator", "trainer", "devcluster")
+SOURCES = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py"))
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*/job*.yaml"))
-LONGEST_FILE = 450
-LONGEST_FUNCTION = 60
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 
 
@@ -34,20 +34,17 @@ def test_modules_say_why_they_exist() -> None:
     assert [relative(path) for path in silent] == []
 
 
-def test_files_are_short() -> None:
-    long = [path for path in SOURCES if len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE]
-    assert [relative(path) for path in long] == []
+@pytest.mark.parametrize("house", HOUSES, ids=lambda house: house.name)
+def test_the_sources_are_cut_into_few_larger_rooms(house: House) -> None:
+    """`python -m tests.layout` prints all the numbers."""
+    broken = [f"{measure.what}: {measure.value:g} {measure.where}" for measure in house.measures() if not measure.holds]
+    assert broken == []
 
 
-def test_functions_are_short() -> None:
-    long = [
-        f"{relative(path)}:{node.lineno} {node.name}"
-        for path in SOURCES
-        for node in ast.walk(_parsed(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
-    ]
-    assert long == []
+def test_nothing_outside_the_tests_imports_them() -> None:
+    outside = modules_below(*FOLDERS, "examples", "benchmarks")
+    importing = {module.shown_path for module in outside for name in module.imported_names() if _is_test(name)}
+    assert importing == set()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=relative)
@@ -56,6 +53,10 @@ def test_examples_are_what_the_operator_reads(path: Path) -> None:
     assert "namespace" not in body["metadata"], "a user says which"
     assigned = {"namespace": "default", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
     MaskTrainingJob.parse({**body, "metadata": {**body["metadata"], **assigned}})
+
+
+def _is_test(name: str) -> bool:
+    return name.partition(".")[0] == "tests"
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -25,10 +25,27 @@ DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\nnonroot:x:65532:65532::/tmp:/bin/sh\n"
 GROUP = "root:x:0:\nnogroup:x:65534:\nnonroot:x:65532:\n"
 
+# Numbers of linux/capability.h, in order from 0.
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+
+# What containerd grants when a pod says nothing.
+DEFAULT_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+)  # fmt: skip
+
 
 def build_root(spec: ContainerSpec) -> None:
     """Lay out the root at `spec.root`. Must run inside the container's own mount namespace."""
     root = Path(spec.root)
+    # pivot_root wants a mount point.
     kernel.bind(root, root, read_only=False, recursive=True)
     _lay_out_directories(root, spec.hostname)
     _show_system(root)
@@ -45,6 +62,7 @@ def build_root(spec: ContainerSpec) -> None:
 def enter_root(spec: ContainerSpec) -> None:
     """Make the built directory the root of this mount namespace and let go of the machine's."""
     os.chdir(spec.root)
+    # Python 3.11 has no call for it. The old root comes to lie over the new one, from where it is detached.
     subprocess.run(["/sbin/pivot_root", ".", "."], check=True)
     kernel.detach(".")
     os.chdir("/")
@@ -96,6 +114,7 @@ def _mount_kernel_file_systems(root: Path) -> None:
     kernel.mount("tmpfs", root / "dev", "tmpfs", kernel.MS_NOSUID, "mode=755,size=64k")
     for name in ("pts", "shm", "mqueue"):
         (root / "dev" / name).mkdir()
+    # gid 5 is the group tty of every distribution; `ptmxmode` lets any user open a terminal.
     kernel.mount("devpts", root / "dev/pts", "devpts", careful, "newinstance,ptmxmode=0666,mode=0620,gid=5")
     kernel.mount("shm", root / "dev/shm", "tmpfs", careful | kernel.MS_NODEV, "mode=1777,size=64m")
     kernel.mount("mqueue", root / "dev/mqueue", "mqueue", careful | kernel.MS_NODEV)
@@ -120,23 +139,6 @@ def _hide(root: Path, spec: ContainerSpec) -> None:
         target = root / name.lstrip("/")
         if target.exists():
             kernel.bind(target, target, read_only=True, recursive=True)
-
-
-# Numbers of linux/capability.h, in order from 0.
-CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE",
-)  # fmt: skip
-
-# What containerd grants when a pod says nothing.
-DEFAULT_CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
-)  # fmt: skip
 
 
 def bounding_set(add: list[str], drop: list[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ class ConditionType(StrEnum):
     DATASET_VERIFIED = "DatasetVerified"
     CHECKPOINT_FRESH = "CheckpointFresh"
     PROGRESS_UNKNOWN = "ProgressUnknown"
+    WRITE_REFUSED = "WriteRefused"
 
 
 class Reason(StrEnum):
@@ -28,14 +29,16 @@ class Reason(StrEnum):
     ATTEMPT_FAILED = "AttemptFailed"
     RESTART_BACKOFF = "RestartBackoff"
     WAITING_FOR_OLD_PODS = "WaitingForOldPods"
+    WRITE_REFUSED = "WriteRefused"
     FINISHED = "Finished"
-    # Complete, DatasetVerified, CheckpointFresh, ProgressUnknown
+    # Complete, DatasetVerified, CheckpointFresh, ProgressUnknown, WriteRefused
     TRAINING_COMPLETE = "TrainingComplete"
     VERIFIED = "Verified"
     STORED = "Stored"
     STORE_ERROR = "StoreError"
     UNREACHABLE = "Unreachable"
     REACHABLE = "Reachable"
+    ACCEPTED = "Accepted"
     # Failed and Stalled
     RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -46,6 +49,7 @@ class Reason(StrEnum):
     POOL_TOO_SMALL = "NodePoolTooSmall"
     SERVICE_NOT_OURS = "ServiceNotOurs"
     JOB_NOT_OURS = "JobNotOurs"
+    INVALID_SPEC = "InvalidSpec"
     UNBLOCKED = "Unblocked"
 
 
@@ -56,4 +60,5 @@ class FailureKind(StrEnum):
     STOPPED = "Stopped"
     PREEMPTED = "Preempted"
     HUNG = "Hung"
+    FENCED = "Fenced"
     CRASHED = "Crashed"

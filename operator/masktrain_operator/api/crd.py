@@ -55,6 +55,7 @@ def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     reference = schema.get("$ref")
     if reference is None:
         return schema
+    # OpenAPI v3.0 ignores whatever stands beside a $ref, so it has to be put in its place.
     beside = {key: value for key, value in schema.items() if key != "$ref"}
     return _inlined(definitions[reference.removeprefix("#/$defs/")], definitions) | beside
 
@@ -65,6 +66,7 @@ def _without_null(schema: Schema) -> Schema:
     kept = [option for option in options if option.get("type") != "null"]
     if len(kept) == len(options):
         return schema
+    # The API server takes no `anyOf` in which a type is named, int-or-string aside.
     if len(kept) != 1:
         raise ValueError(f"a structural schema cannot hold the union {options}")
     beside = {key: value for key, value in schema.items() if key != "anyOf"}

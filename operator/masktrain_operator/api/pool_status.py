@@ -5,8 +5,9 @@ may ask again after a failure.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .status import Condition, Decimal, MicroTime, Name, Sentence, StatusModel, Time
 
@@ -54,10 +55,15 @@ class NodeState(StrEnum):
     """Kubernetes knew the node and has not heard from it for a while."""
 
 
+def _known_state(state: object) -> object:
+    """A node in a state of another version is taken to be busy, so that it stays until it has been looked at."""
+    return state if state in set(NodeState) or not isinstance(state, str) else NodeState.BUSY
+
+
 class PoolNodeStatus(StatusModel):
     instance_id: Name = Field(description="OCID of the Compute instance.")
     name: Name | None = Field(default=None, description="Name of the Kubernetes Node, once it has joined.")
-    state: NodeState = Field(description="What the node is doing.")
+    state: Annotated[NodeState, BeforeValidator(_known_state)] = Field(description="What the node is doing.")
     added_by_operator: bool = Field(description="Only such nodes are ever removed.")
     created_time: MicroTime = Field(description="When billing began: the instance's creation.")
     joined_time: Time | None = Field(default=None, description="When the node was first ready with its GPUs.")

@@ -1,17 +1,22 @@
 """The status of a MaskTrainingJob. Numbers that are not integers are strings, as Kubernetes' API rules ask."""
 
+import copy
+import decimal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from masktrain_trainer.config import Phase
 
 
 def _to_whole_seconds(moment: datetime) -> datetime:
     """As metav1.Time: UTC, without fractions, so that a value read back equals the one written."""
+    # The API server cuts fractions off: a value with them would differ from what is read back, and be written for ever.
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
@@ -22,13 +27,37 @@ MicroTime = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(
 
 def _cut(length: int) -> BeforeValidator:
     """What others say (a scheduler, a log, a data set) may be of any length; a status has bounds."""
-    return BeforeValidator(lambda text: text if len(text) <= length else f"{text[: length - 1]}…")
+
+    def cut(text: object) -> object:
+        return f"{text[: length - 1]}…" if isinstance(text, str) and len(text) > length else text
+
+    return BeforeValidator(cut)
 
 
-Decimal = Annotated[str, Field(max_length=32)]
+def _number(written: str) -> str:
+    try:
+        decimal.Decimal(written)
+    except decimal.InvalidOperation:
+        raise ValueError("is not a decimal number") from None
+    return written
+
+
+Decimal = Annotated[str, Field(max_length=32), AfterValidator(_number)]
 Name = Annotated[str, _cut(256), Field(max_length=256)]
 Sentence = Annotated[str, _cut(4096), Field(max_length=4096)]
 StoredUri = Annotated[str, Field(max_length=2048)]
+Word = TypeVar("Word", bound=StrEnum)
+Open = Annotated[
+    Word | str,
+    Field(union_mode="left_to_right"),
+    _cut(256),
+    WithJsonSchema({"type": "string", "maxLength": 256}),
+]
+"""A word of this version's enumeration, or what another version (of the operator, of a trainer image) says instead.
+
+The schema takes any: the API server would otherwise refuse the whole status for one word that it does not know.
+"""
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class StatusModel(BaseModel):
@@ -37,6 +66,63 @@ class StatusModel(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, validate_default=True
     )
+
+    @classmethod
+    def read(cls, document: object) -> Self:
+        """A stored status, without what this version cannot read of it."""
+        return read_leniently(cls, document) or cls()
+
+
+def read_leniently(model: type[Model], document: object) -> Model | None:
+    """What another version wrote, without the parts that do not fit `model`; None if nothing is left that does.
+
+    A part that a required field is missing from is left out whole, and a list that is too long is cut: one oddity never
+    costs more than itself, because a condition that is lost may start a finished job anew.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        findings = error.errors(include_url=False, include_input=False)
+    return _read_repaired(model, copy.deepcopy(document), findings)
+
+
+def _read_repaired(model: type[Model], rest: Any, findings: Sequence[ErrorDetails]) -> Model | None:
+    while True:
+        # From the back and the depth: the places of the others stay right when an item of a list goes.
+        places = {_place(rest, finding): finding for finding in findings}
+        for place in sorted(places, key=_order, reverse=True):
+            if not place:
+                return None
+            _repair(rest, place, places[place])
+        try:
+            return model.model_validate(rest)
+        except ValidationError as error:
+            findings = error.errors(include_url=False, include_input=False)
+
+
+def _place(document: Any, finding: ErrorDetails) -> tuple[int | str, ...]:
+    """The path of what has to go: the whole part if something is missing from it; empty if that is all there is."""
+    path = finding["loc"][:-1] if finding["type"] == "missing" else finding["loc"]
+    for depth, key in enumerate(path):
+        try:
+            document = document[key]
+        except (KeyError, IndexError, TypeError):
+            return path[:depth]  # from here on the path names members of a union
+    return path
+
+
+def _order(place: tuple[int | str, ...]) -> list[tuple[int, str]]:
+    return [(key, "") if isinstance(key, int) else (-1, key) for key in place]
+
+
+def _repair(document: Any, place: tuple[int | str, ...], finding: ErrorDetails) -> None:
+    for key in place[:-1]:
+        document = document[key]
+    found = document[place[-1]]
+    if finding["type"] == "too_long" and isinstance(found, list):
+        document[place[-1]] = found[: finding["ctx"]["max_length"]]
+    else:
+        del document[place[-1]]
 
 
 class ConditionStatus(StrEnum):
@@ -57,6 +143,8 @@ class Condition(StatusModel):
 
 
 class State(StrEnum):
+    """What this version writes; another one may have written another word."""
+
     PENDING = "Pending"
     STARTING = "Starting"
     RUNNING = "Running"
@@ -67,7 +155,7 @@ class State(StrEnum):
 
 class LastFailure(StatusModel):
     attempt: int = Field(ge=0, description="The attempt that failed.")
-    kind: Name = Field(description="UserError, Stopped, Preempted, Hung or Crashed.")
+    kind: Name = Field(description="UserError, Stopped, Preempted, Hung, Fenced or Crashed.")
     reason: Name = Field(description="One CamelCase word for programs.")
     message: Sentence = Field(description="One sentence for people.")
     time: Time = Field(description="When the operator saw it.")
@@ -79,7 +167,9 @@ class Restarts(StatusModel):
         default=0, ge=0, description="Crashes and hangs since the last newer checkpoint; limited by the spec."
     )
     preemptions_without_progress: int = Field(
-        default=0, ge=0, description="Preemptions and stops since the last newer checkpoint; not limited."
+        default=0,
+        ge=0,
+        description="Preemptions, stops and fenced attempts since the last newer checkpoint; not limited.",
     )
     step_at_start: int = Field(
         default=0, ge=0, description="Step of the newest checkpoint when the current attempt started."
@@ -97,7 +187,7 @@ class StatusLosses(StatusModel):
 
 
 class StatusProgress(StatusModel):
-    phase: Phase | None = Field(default=None, description="What the rank-0 pod is doing.")
+    phase: Open[Phase] | None = Field(default=None, description="What the rank-0 pod is doing.")
     detail: Sentence | None = Field(default=None, description="The same in words.")
     epoch: int = Field(default=0, ge=0, description="Epoch in work, from 0.")
     epochs: int = Field(default=0, ge=0, description="Epochs to train.")
@@ -162,10 +252,11 @@ class MaskTrainingJobStatus(StatusModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=32,
-        description="Complete, Failed, Reconciling, Stalled, DatasetVerified, CheckpointFresh, ProgressUnknown.",
+        description="Complete, Failed, Reconciling, Stalled, DatasetVerified, CheckpointFresh, ProgressUnknown, "
+        "WriteRefused.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    state: State | None = Field(default=None, description="One word for people; programs read the conditions.")
+    state: Open[State] | None = Field(default=None, description="One word for people; programs read the conditions.")
     attempt: int | None = Field(default=None, ge=0, description="Number of the newest attempt, from 0.")
     restarts: Restarts = Field(default=Restarts(), description="Attempts after the first, and why.")
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
@@ -175,6 +266,10 @@ class MaskTrainingJobStatus(StatusModel):
     cost: StatusCost | None = Field(default=None, description="What the job has cost, if its nodes have a price.")
     outputs: list[StoredUri] = Field(default=[], max_length=256, description="Files left for the user.")
     start_time: Time | None = Field(default=None, description="When the first attempt was created.")
+    waiting_since: Time | None = Field(
+        default=None,
+        description="Since when the job waits for the workers of an attempt that could start; limited by the spec.",
+    )
     completion_time: Time | None = Field(default=None, description="When the job completed or failed.")
 
     def to_manifest(self) -> dict[str, object]:

@@ -42,8 +42,11 @@ class MaskTrainingJob(BaseModel):
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
-        """From the JSON of the API server. Raises pydantic.ValidationError if the object does not fit this version."""
-        return cls.model_validate(dict(body))
+        """From the JSON of the API server. Raises pydantic.ValidationError if its spec does not fit this version.
+
+        The status never stops it: what does not fit there is left out.
+        """
+        return cls.model_validate({**body, "status": MaskTrainingJobStatus.read(body.get("status", {}))})
 
 
 class GPUNodePool(BaseModel):
@@ -55,5 +58,5 @@ class GPUNodePool(BaseModel):
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
-        """From the JSON of the API server. Raises pydantic.ValidationError if the object does not fit this version."""
-        return cls.model_validate(dict(body))
+        """As a job: strict about the spec, lenient about the status."""
+        return cls.model_validate({**body, "status": GPUNodePoolStatus.read(body.get("status", {}))})

@@ -5,11 +5,11 @@ status whose Job is gone. Rank 0 speaks for its attempt: it answers `/progress`,
 `Progress` as JSON. That message is a hint only: it vanishes with the pod, and after a crash it is the end of the log.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
+from masktrain_operator.api.status import read_leniently
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_trainer.config import Progress
 
@@ -33,6 +33,12 @@ class Attempt:
     def has_failed(self) -> bool:
         return self.job is not None and bool(jobs.failure(self.job))
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether its rank 0 is there to be asked how far it is."""
+        pod = newest_rank_zero(self.pods)
+        return pod is not None and pods.is_ready(pod) and not pods.is_terminal(pod)
+
     def all_workers_started(self, nodes: int) -> bool:
         return len({pods.node_rank(pod) for pod in self.pods if pods.has_started(pod)}) >= nodes
 
@@ -42,6 +48,7 @@ class Attempt:
 
 def current_attempt(job: MaskTrainingJob, observed: Observed) -> Attempt | None:
     """The newest attempt, None before the first."""
+    # Not of pods: those of an attempt whose Job was deleted may outlive it, and make it no newer.
     numbers = [jobs.attempt_number(manifest) for manifest in observed.jobs]
     if job.status.attempt is not None:
         numbers.append(job.status.attempt)
@@ -76,13 +83,15 @@ def newest_rank_zero(candidates: Iterable[Manifest]) -> Manifest | None:
 
 
 def _liveliness(pod: Manifest) -> tuple[bool, str, str]:
+    # Kubernetes writes creation times in UTC and without fractions: as text they sort like times.
     return not pods.is_terminal(pod), pod["metadata"].get("creationTimestamp", ""), pods.name(pod)
 
 
 def parse_final_progress(message: str) -> Progress | None:
+    """A termination message; None if it is something else, like the end of a log."""
     try:
-        return Progress.model_validate_json(message)
-    except ValidationError:
+        return read_leniently(Progress, json.loads(message))
+    except ValueError:
         return None
 
 
@@ -90,5 +99,6 @@ def newest_progress(attempt: Attempt, observed: Observed) -> Progress | None:
     """What rank 0 of the attempt said last: in its termination message, else in its last answer."""
     pod = newest_rank_zero(attempt.pods)
     ended = pods.termination(pod) if pod else None
+    # The termination message first: the last answer to a question is from before the end.
     said = [parse_final_progress(ended.message) if ended else None, observed.progress]
     return next((progress for progress in said if progress and progress.attempt == attempt.number), None)

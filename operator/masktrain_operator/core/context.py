@@ -8,7 +8,8 @@ from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 
 from .attempts import Attempt, current_attempt
-from .types import Observed, PlanSettings
+from .manifests.metadata import is_controlled_by
+from .types import Observed, PlanSettings, Refusal
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,12 @@ class Context:
         return self.attempt is not None and failure is not None and failure.attempt >= self.attempt.number
 
     @property
-    def all_workers_started(self) -> bool:
-        return self.attempt is not None and self.attempt.all_workers_started(self.job.spec.compute.nodes)
+    def is_service_ours(self) -> bool:
+        """Whether the Service of the job's name is the job's own, or may become it because there is none."""
+        service = self.observed.service
+        return service is None or is_controlled_by(service, self.job.metadata.uid)
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Writes that the API server has refused and that are not tried again yet."""
+        return tuple(refusal for refusal in self.observed.refusals if refusal.retry_time > self.now)

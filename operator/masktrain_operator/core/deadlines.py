@@ -1,128 +1,215 @@
-"""Every rule that a clock decides, and when to look again."""
+"""Every rule that a clock decides: the moment, and the verdict from then on.
+
+What is due decides; the earliest moment of the rest is when to look again. Both read the same rules, so that none can
+be forgotten in one of two places.
+"""
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any, Generic, TypeVar
 
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
-from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.lifecycle.causes import is_on_lost_node, last_words_time
-from masktrain_operator.core.status.conditions import find_condition, is_finished, is_true
-from masktrain_operator.core.status.transitions import speaks
 
 from . import jobs, pods
 from .attempts import Attempt
 from .context import Context
-from .types import Manifest
-
-BrokenLimit = tuple[Reason, str]
-"""The reason of `Failed`, and its sentence."""
-
-
-def broken_limit(job: MaskTrainingJob, status: MaskTrainingJobStatus, now: datetime) -> BrokenLimit | None:
-    """The first limit that the job has come to, None while it may go on."""
-    if _is_over(deadline(job, status), now):
-        return Reason.DEADLINE_EXCEEDED, _deadline_sentence(job)
-    if _is_over(start_deadline(job, status), now):
-        return Reason.CAPACITY_NOT_FOUND, _capacity_sentence(job, status)
-    if _has_reached_cost(job, status):
-        return Reason.COST_LIMIT_REACHED, _cost_sentence(job, status)
-    return None
-
-
-def deadline(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> datetime | None:
-    """`limits.activeDeadlineSeconds`: None without it, and before the first attempt."""
-    seconds = job.spec.limits.active_deadline_seconds
-    if seconds is None or status.start_time is None:
-        return None
-    return status.start_time + timedelta(seconds=seconds)
-
-
-def start_deadline(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> datetime | None:
-    """`limits.startDeadlineSeconds`: counted from when the job began to wait for its workers, None once they run."""
-    seconds = job.spec.limits.start_deadline_seconds
-    waiting = find_condition(status, ConditionType.RECONCILING)
-    if seconds is None or waiting is None or not is_true(status, ConditionType.RECONCILING):
-        return None
-    return waiting.last_transition_time + timedelta(seconds=seconds)
-
-
-def _is_over(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and moment <= now
-
-
-def _has_reached_cost(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> bool:
-    limit = job.spec.limits.max_cost
-    return limit is not None and status.cost is not None and Decimal(status.cost.amount) >= Decimal(limit)
-
-
-def _deadline_sentence(job: MaskTrainingJob) -> str:
-    seconds = job.spec.limits.active_deadline_seconds
-    return f"The job was not complete {seconds} s after its start, which is its limits.activeDeadlineSeconds."
-
-
-def _capacity_sentence(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> str:
-    waiting = find_condition(status, ConditionType.RECONCILING)
-    seconds = job.spec.limits.start_deadline_seconds
-    said = f" Last: {waiting.message}" if waiting else ""
-    return f"Not all workers had started after {seconds} s, which is limits.startDeadlineSeconds.{said}"
-
-
-def _cost_sentence(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> str:
-    spent = Decimal(status.cost.amount) if status.cost else Decimal(0)
-    return f"The job has cost {spent:.2f} USD; its limits.maxCost is {job.spec.limits.max_cost}."
-
-
-def expiry(job: MaskTrainingJob, status: MaskTrainingJobStatus) -> datetime | None:
-    """None without a limit, and before the end."""
-    seconds = job.spec.limits.ttl_seconds_after_finished
-    if seconds is None or status.completion_time is None:
-        return None
-    return status.completion_time + timedelta(seconds=seconds)
-
-
-def has_expired(job: MaskTrainingJob, status: MaskTrainingJobStatus, now: datetime) -> bool:
-    end = expiry(job, status)
-    return end is not None and end <= now
-
+from .decisions import Failed, Finished, Restarting
+from .lifecycle.causes import Cause, cause_of, cause_of_forced_end, cause_of_half_gang, is_on_lost_node, last_words_time
+from .status.conditions import find_condition, is_finished
+from .status.cost import spending_per_hour
+from .types import Manifest, Refusal, WriteKey
 
 FORCED_END_PATIENCE = timedelta(seconds=30)
 """Beyond the grace period, which a pod's deletionTimestamp already includes."""
-
-
-def is_stuck(pod: Manifest, now: datetime) -> bool:
-    end = forced_end_time(pod)
-    return end is not None and end <= now
-
-
-def forced_end_time(pod: Manifest) -> datetime | None:
-    """When the pod is given up, None if it has ended or nobody asked it to."""
-    deletion = pod["metadata"].get("deletionTimestamp")
-    if deletion is None or pods.is_terminal(pod):
-        return None
-    if is_on_lost_node(pod):
-        return pods.condition_time(pod, pods.DISRUPTION_TARGET)
-    return pods.parse_time(deletion) + FORCED_END_PATIENCE
-
-
 HALF_GANG_PATIENCE = timedelta(minutes=10)
 """Longer than a cluster-autoscaler usually takes to bring a GPU node."""
 HALF_GANG_JITTER = timedelta(minutes=3)
+FIRST_BACKOFF = timedelta(seconds=10)
+LONGEST_BACKOFF = timedelta(seconds=300)
+FIRST_WRITE_BACKOFF = timedelta(seconds=2)
+LONGEST_WRITE_BACKOFF = timedelta(seconds=120)
+"""No watch tells that a quota has room again or that a policy has changed: this is how long that may go unnoticed."""
+LOOK_AGAIN_SECONDS = 15.0
+"""At objects of others, which no watch of ours follows."""
+
+Verdict = TypeVar("Verdict")
 
 
-def giving_up_time(situation: Context, attempt: Attempt) -> datetime | None:
-    """When the half gang lets go of its nodes; None for one that is whole, or has none."""
+@dataclass(frozen=True)
+class Due(Generic[Verdict]):
+    """From `moment` on, `verdict` holds."""
+
+    moment: datetime
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Hold(Generic[Verdict]):
+    """Until `moment`, `verdict` holds."""
+
+    moment: datetime
+    verdict: Verdict
+
+
+def verdict_of(rules: Iterable[Due[Verdict] | None], now: datetime) -> Verdict | None:
+    """Of the first rule that is due."""
+    return next((rule.verdict for rule in rules if rule is not None and rule.moment <= now), None)
+
+
+def broken_limit(context: Context, status: MaskTrainingJobStatus) -> Failed | None:
+    """The first limit of the spec that the job has come to, None while it may go on."""
+    return verdict_of(_limits(context, status), context.now)
+
+
+def cause_of_end(context: Context, attempt: Attempt) -> Cause | None:
+    """Why the attempt is over, None while it is not."""
+    return verdict_of(_ends(context, attempt), context.now)
+
+
+def requeue_after(context: Context, status: MaskTrainingJobStatus) -> float | None:
+    """Seconds until the plan may be another one, given the status it leaves; None if that needs an event.
+
+    A moment that has passed has been decided about, unless it is the new status that brings it: that is due at once.
+    """
+    known = {(type(rule.verdict), rule.moment) for rule in _rules(context, context.status)}
+    waits = [
+        (rule.moment - context.now).total_seconds()
+        for rule in _rules(context, status)
+        if rule.moment > context.now or (type(rule.verdict), rule.moment) not in known
+    ]
+    return min((*(max(wait, 0.0) for wait in waits), *_looks(context, status)), default=None)
+
+
+def _rules(context: Context, status: MaskTrainingJobStatus) -> Iterator[Due[Any] | Hold[Any]]:
+    rules: list[Due[Any] | Hold[Any] | None] = [
+        *map(forced_end, context.observed.pods),
+        *(Hold(refusal.retry_time, refusal) for refusal in context.refusals),
+    ]
+    if is_finished(status):
+        rules.append(expiry(context, status))
+    else:
+        rules += [*_limits(context, status), back_off(status)]
+        if context.attempt is not None and not context.attempt_is_accounted:
+            rules += _ends(context, context.attempt)
+    yield from (rule for rule in rules if rule is not None)
+
+
+def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
+    """How soon to look at what no watch shows: our own writes, what rank 0 says, and objects of others."""
+    if is_finished(status):
+        return
+    if status.restarts.last_failure != context.status.restarts.last_failure:
+        # The end of an attempt has to be written before another may follow: that is for the next plan.
+        yield 0.0
+    if context.attempt is not None and context.attempt.is_answering:
+        yield context.settings.progress_interval_seconds
+    if context.observed.foreign_jobs or not context.is_service_ours:
+        yield LOOK_AGAIN_SECONDS
+
+
+# The end of a job
+
+
+def _limits(context: Context, status: MaskTrainingJobStatus) -> list[Due[Failed] | None]:
+    return [active_deadline(context, status), start_deadline(context, status), cost_limit(context, status)]
+
+
+def active_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
+    """`limits.activeDeadlineSeconds`, from the creation of the first attempt."""
+    seconds = context.job.spec.limits.active_deadline_seconds
+    if seconds is None or status.start_time is None:
+        return None
+    message = f"The job was not complete {seconds} s after its start, which is its limits.activeDeadlineSeconds."
+    return Due(status.start_time + timedelta(seconds=seconds), Failed(Reason.DEADLINE_EXCEEDED, message))
+
+
+def start_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
+    """`limits.startDeadlineSeconds`, from when an attempt could have started: not while the operator itself waits."""
+    seconds = context.job.spec.limits.start_deadline_seconds
+    if seconds is None or status.waiting_since is None:
+        return None
+    waits_for = find_condition(status, ConditionType.RECONCILING)
+    said = f" Last: {waits_for.message}" if waits_for else ""
+    message = f"Not all workers had started after {seconds} s, which is limits.startDeadlineSeconds.{said}"
+    return Due(status.waiting_since + timedelta(seconds=seconds), Failed(Reason.CAPACITY_NOT_FOUND, message))
+
+
+def cost_limit(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
+    """`limits.maxCost`: at the rate at which the job spends now."""
+    limit, cost = context.job.spec.limits.max_cost, status.cost
+    if limit is None or cost is None:
+        return None
+    left, rate = Decimal(limit) - Decimal(cost.amount), spending_per_hour(context)
+    message = f"The job has cost {Decimal(cost.amount):.2f} USD; its limits.maxCost is {limit}."
+    failed = Failed(Reason.COST_LIMIT_REACHED, message)
+    if left <= 0:
+        return Due(context.now, failed)
+    # Rounded up: a moment before the limit would find nothing to decide, and the one after it would be forgotten.
+    return Due(context.now + timedelta(seconds=math.ceil(left * 3600 / rate)), failed) if rate > 0 else None
+
+
+def expiry(context: Context, status: MaskTrainingJobStatus) -> Due[Finished] | None:
+    """`limits.ttlSecondsAfterFinished`, from the end.
+
+    The resource itself stays with its status: whatever keeps a repository applied would create it again, and train
+    again.
+    """
+    seconds = context.job.spec.limits.ttl_seconds_after_finished
+    if seconds is None or status.completion_time is None:
+        return None
+    return Due(status.completion_time + timedelta(seconds=seconds), Finished(expired=True))
+
+
+# The end of an attempt
+
+
+def _ends(context: Context, attempt: Attempt) -> list[Due[Cause] | None]:
+    # A Job that has failed has a cause of its own; pods that linger then say nothing about it.
+    if attempt.has_failed:
+        return [last_words(context, attempt)]
+    return [*map(forced_end, attempt.pods), half_gang(context, attempt)]
+
+
+def last_words(context: Context, attempt: Attempt) -> Due[Cause]:
+    """The end of an attempt whose Job has failed: once its containers have had the time to say why."""
+    return Due(last_words_time(attempt) or context.now, cause_of(attempt))
+
+
+def forced_end(pod: Manifest) -> Due[Cause] | None:
+    """When a pod that was asked to end is given up: past its grace period, or with its node.
+
+    Its object would block the next attempt for ever. A process that still runs behind a partition can do no harm: it
+    writes checkpoints under its own, older fence.
+    """
+    deletion = pod["metadata"].get("deletionTimestamp")
+    if deletion is None or pods.is_terminal(pod):
+        return None
+    evicted = pods.condition_time(pod, pods.DISRUPTION_TARGET) if is_on_lost_node(pod) else None
+    return Due(evicted or pods.parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
+
+
+def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
+    """When a gang of which only some pods have found a node gives them up; None for one that is whole, or has none.
+
+    It holds GPUs that another one may be waiting for, and trains nothing. Where nobody admits gangs whole (no
+    GPUNodePool, no queue), two jobs can block each other like this for ever: the jitter lets one of them get all.
+    """
     if attempt.job is None or jobs.is_finished(attempt.job):
         return None
-    nodes = situation.job.spec.compute.nodes
+    nodes = context.job.spec.compute.nodes
     waiting = any(pods.condition(pod, "PodScheduled").get("reason") == "Unschedulable" for pod in attempt.pods)
+    # Since the first pod was bound: only from then on does the gang hold something that others may need.
     bound = [pods.condition_time(pod, "PodScheduled") for pod in attempt.pods if pods.is_scheduled(pod)]
     since = min((moment for moment in bound if moment is not None), default=None)
     if since is None or not waiting or attempt.all_workers_scheduled(nodes):
         return None
-    return since + HALF_GANG_PATIENCE + _jitter(situation.job.metadata.uid, attempt.number)
+    moment = since + HALF_GANG_PATIENCE + _jitter(context.job.metadata.uid, attempt.number)
+    return Due(moment, cause_of_half_gang(attempt, nodes))
 
 
 def _jitter(uid: str, attempt: int) -> timedelta:
@@ -130,29 +217,34 @@ def _jitter(uid: str, attempt: int) -> timedelta:
     return HALF_GANG_JITTER * (hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[0] / 255)
 
 
-def requeue_after(situation: Context, status: MaskTrainingJobStatus) -> float | None:
-    """Seconds until the plan may be another one, given the status it leaves; None if that needs an event."""
-    waits = [(moment - situation.now).total_seconds() for moment in _moments(situation, status)]
-    coming = [wait for wait in waits if wait > 0]
-    if speaks(situation) and not is_finished(status):
-        coming.append(situation.settings.progress_interval_seconds)
-    return min(coming, default=None)
+# The beginning of the next attempt, and of the next try of a write
 
 
-def _moments(situation: Context, status: MaskTrainingJobStatus) -> Iterator[datetime]:
-    candidates = [forced_end_time(pod) for pod in situation.observed.pods]
-    if is_finished(status):
-        candidates.append(expiry(situation.job, status))
-    else:
-        candidates += [
-            deadline(situation.job, status),
-            start_deadline(situation.job, status),
-            status.restarts.retry_time,
-        ]
-        if situation.attempt is not None and not situation.attempt_is_accounted:
-            candidates += [last_words_time(situation.attempt), giving_up_time(situation, situation.attempt)]
-    yield from (moment for moment in candidates if moment is not None)
+def back_off(status: MaskTrainingJobStatus) -> Hold[Restarting] | None:
+    """Until when no attempt follows the one that ended."""
+    retry_time, failure = status.restarts.retry_time, status.restarts.last_failure
+    if retry_time is None or failure is None:
+        return None
+    message = (
+        f"Attempt {failure.attempt + 1} starts at {retry_time:%Y-%m-%dT%H:%M:%SZ}; "
+        f"attempt {failure.attempt} ended: {failure.message}"
+    )
+    return Hold(retry_time, Restarting(Reason.RESTART_BACKOFF, message))
 
 
-LOOK_AGAIN_SECONDS = 15.0
-"""At objects of others, which no watch of ours follows."""
+def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta = LONGEST_BACKOFF) -> timedelta:
+    """`first`, doubling up to `longest`; nothing without a failure."""
+    if failures == 0:
+        return timedelta(0)
+    # Bounded, because a job may fail ten thousand times and 2 to that power is no timedelta.
+    doublings: int = min(failures - 1, 10)
+    return min(first * (1 << doublings), longest)
+
+
+def refused(write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime) -> Refusal:
+    """A write that was just refused, `before` when it was last tried, and when it may be tried again."""
+    failures = before.failures + 1 if before else 1
+    # In whole seconds, like `Context.now`, which it is compared with.
+    again = now.replace(microsecond=0) + backoff(failures, FIRST_WRITE_BACKOFF, LONGEST_WRITE_BACKOFF)
+    verb, kind, name = write
+    return Refusal(verb, kind, name, reason or "Refused", message, again, failures)

@@ -6,8 +6,9 @@ from .types import Manifest
 
 
 def attempt_number(manifest: Manifest) -> int:
-    """Of a Job or pod of ours; -1, which is no attempt, if someone removed the label."""
-    return int(manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, -1))
+    """Of a Job or pod of ours; -1, which is no attempt, if someone removed or changed the label."""
+    written = manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, "")
+    return int(written) if written.isdecimal() else -1
 
 
 def condition(job: Manifest, kind: str) -> Manifest:

@@ -6,100 +6,126 @@ only a status that says so lets the second create the next attempt.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.lifecycle import cleanup
-from masktrain_operator.core.lifecycle.ending import cause_of_end, end_at_limit, end_attempt
-from masktrain_operator.core.lifecycle.launch import Decision, launch
-from masktrain_operator.core.manifests.metadata import is_controlled_by
-from masktrain_operator.core.manifests.service import covers, service_manifest
-from masktrain_operator.core.status import transitions as statuses
-from masktrain_operator.core.status.conditions import is_finished
-from masktrain_operator.core.status.events import events_between
 
-from .attempts import Attempt
 from .context import Context
-from .deadlines import LOOK_AGAIN_SECONDS, broken_limit, has_expired, requeue_after
-from .types import Manifest, Observed, Plan, PlanSettings
+from .deadlines import LOOK_AGAIN_SECONDS, broken_limit, cause_of_end, expiry, requeue_after, verdict_of
+from .decisions import Complete, Continue, Decision, Failed, Finished, Restarting, Start, Waiting
+from .lifecycle import cleanup
+from .lifecycle.launch import launch, service_not_ours
+from .lifecycle.restarts import after_end
+from .manifests.job import job_manifest
+from .manifests.service import covers, service_manifest
+from .status.conditions import is_finished, set_condition
+from .status.events import events_between
+from .status.progress import observed_status
+from .status.transitions import with_decision
+from .types import Deletion, Manifest, Observed, Plan, PlanSettings, Refusal
 
 
 def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: PlanSettings) -> Plan:
     """What to do for `job` now. A job that is being deleted needs nothing: the garbage collector takes what it owns."""
     if job.metadata.deletion_timestamp is not None:
         return Plan()
-    situation = Context(job, observed, now.replace(microsecond=0), settings)
-    decided, status = _decide(situation)
-    timed = replace(decided, requeue_after=_earlier(decided.requeue_after, requeue_after(situation, status)))
-    if status == situation.status:
+    context = Context(job, observed, now.replace(microsecond=0), settings)
+    seen = observed_status(context)
+    decision = _decide(context, seen)
+    wanted = _writes(context, decision)
+    refusals = _refusals(context, decision, wanted)
+    status = with_decision(context, seen, _unless_refused(decision, refusals), refusals)
+    # A write that was refused a moment ago is tried again at its time, not at every event.
+    possible = wanted.without({refusal.key for refusal in refusals})
+    timed = replace(possible, requeue_after=requeue_after(context, status))
+    if status == context.status:
         return timed
-    return replace(timed, status=status.to_manifest(), events=events_between(situation, status))
+    events = events_between(context.status, status, job.spec.compute)
+    return replace(timed, status=status.to_manifest(), events=events)
 
 
-def _earlier(one: float | None, other: float | None) -> float | None:
-    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
-
-
-def _decide(situation: Context) -> Decision:
-    if is_finished(situation.status):
-        return _tidy_up(situation), statuses.observed_generation(situation)
-    if _service_is_not_ours(situation):
-        return _blocked_by_service(situation)
-    decided, status = _advance(situation, statuses.observed_status(situation))
-    deletions = dict.fromkeys((*decided.delete, *cleanup.stuck_pods(situation)))
-    return replace(decided, apply=_service(situation), delete=tuple(deletions)), status
-
-
-def _advance(situation: Context, status: MaskTrainingJobStatus) -> Decision:
-    """The attempt's next step."""
-    attempt = situation.attempt
-    if attempt is not None and attempt.is_complete:
-        return Plan(), statuses.complete(situation, status)
-    if (limit := broken_limit(situation.job, status, situation.now)) is not None:
-        return end_at_limit(situation, status, limit)
-    if attempt is None or situation.attempt_is_accounted:
-        return launch(situation, status, attempt.number + 1 if attempt else 0)
-    cause = cause_of_end(situation, attempt)
-    if cause is not None:
-        return end_attempt(situation, status, attempt, cause)
-    return _go_on(situation, status, attempt)
-
-
-def _go_on(situation: Context, status: MaskTrainingJobStatus, attempt: Attempt) -> Decision:
-    """An attempt that has not ended. If its Job is gone, someone deleted it: it is made again, under its own name."""
-    if attempt.job is None:
-        return launch(situation, status, attempt.number)
-    old = cleanup.old_jobs(situation, attempt.number)
-    return Plan(delete=old), statuses.starting_or_running(situation, status, attempt)
-
-
-def _tidy_up(situation: Context) -> Plan:
-    """After the end: nothing may go on, and after a while nothing is left."""
-    if has_expired(situation.job, situation.status, situation.now):
-        deletions = (*cleanup.everything(situation), *cleanup.stuck_pods(situation))
-    else:
-        deletions = (*cleanup.unfinished_jobs(situation), *cleanup.stuck_pods(situation))
-    return Plan(delete=tuple(dict.fromkeys(deletions)))
-
-
-def _service_is_not_ours(situation: Context) -> bool:
-    service = situation.observed.service
-    return service is not None and not is_controlled_by(service, situation.job.metadata.uid)
-
-
-def _blocked_by_service(situation: Context) -> Decision:
-    """Without the Service the pods would have no names; taking over someone else's would break theirs."""
-    message = (
-        f"A Service called {situation.job.metadata.name} stands in the way and is not this job's: "
-        "delete it, or create this job under another name."
+def plan_unreadable(status: MaskTrainingJobStatus, generation: int, message: str, now: datetime) -> Plan:
+    """For a resource whose spec this version of the operator cannot read: say so, and leave alone what is at work."""
+    if is_finished(status):
+        return Plan()
+    new = status.model_copy(update={"observed_generation": generation})
+    new = set_condition(
+        new, ConditionType.STALLED, True, reason=Reason.INVALID_SPEC, message=message, now=now.replace(microsecond=0)
     )
-    status = statuses.blocked(situation, statuses.observed_generation(situation), Reason.SERVICE_NOT_OURS, message)
-    return Plan(requeue_after=LOOK_AGAIN_SECONDS), status
+    return Plan() if new == status else Plan(status=new.to_manifest(), events=events_between(status, new))
 
 
-def _service(situation: Context) -> tuple[Manifest, ...]:
-    wanted = service_manifest(situation.job)
-    live = situation.observed.service
+def _decide(context: Context, status: MaskTrainingJobStatus) -> Decision:
+    """The job's next step. `status` holds what was observed."""
+    if is_finished(status):
+        return verdict_of([expiry(context, status)], context.now) or Finished(expired=False)
+    if context.attempt is not None and context.attempt.is_complete:
+        return Complete()
+    return broken_limit(context, status) or _next_of_attempt(context, status)
+
+
+def _next_of_attempt(context: Context, status: MaskTrainingJobStatus) -> Decision:
+    attempt = context.attempt
+    if attempt is None:
+        return launch(context, status, 0)
+    if context.attempt_is_accounted:
+        return launch(context, status, attempt.number + 1)
+    if (cause := cause_of_end(context, attempt)) is not None:
+        return after_end(context, status, attempt.number, cause)
+    # A Job that is gone although its attempt has not ended was deleted by someone: it is made again under its own name.
+    return Continue() if attempt.job is not None else launch(context, status, attempt.number)
+
+
+def _writes(context: Context, decision: Decision) -> Plan:
+    create: tuple[Manifest, ...] = ()
+    if isinstance(decision, Start):
+        pool = decision.capacity.pool if decision.capacity else None
+        create = (job_manifest(context.job, decision.number, context.settings, pool),)
+    # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
+    deletions = dict.fromkeys((*_deletions(context, decision), *cleanup.stuck_pods(context)))
+    return Plan(create=create, apply=_service(context, decision), delete=tuple(deletions))
+
+
+def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
+    match decision:
+        case Finished(expired=True):
+            return cleanup.everything(context)
+        case Finished() | Failed():
+            # Pods are asked to stop, so that they leave a checkpoint.
+            return cleanup.unfinished_jobs(context)
+        case Restarting(restarts=restarts) if restarts is not None:
+            return cleanup.unfinished_jobs(context)
+        case Start(number):
+            return cleanup.old_jobs(context, number)
+        case Continue() if context.attempt is not None:
+            return cleanup.old_jobs(context, context.attempt.number)
+        case _:
+            return ()
+
+
+def _service(context: Context, decision: Decision) -> tuple[Manifest, ...]:
+    """What the pods are called by; a job that ends needs none."""
+    if isinstance(decision, Complete | Failed | Finished) or not context.is_service_ours:
+        return ()
+    wanted, live = service_manifest(context.job), context.observed.service
     return () if live is not None and covers(live, wanted) else (wanted,)
+
+
+def _refusals(context: Context, decision: Decision, wanted: Plan) -> tuple[Refusal, ...]:
+    """Why what is wanted is not all done: the API server's refusals, and a Service in the way of a gang at work."""
+    refusals = tuple(refusal for refusal in context.refusals if refusal.key in wanted.writes)
+    if not isinstance(decision, Continue) or context.is_service_ours:
+        return refusals
+    name, again = context.job.metadata.name, context.now + timedelta(seconds=LOOK_AGAIN_SECONDS)
+    in_the_way = Refusal("apply", "Service", name, Reason.SERVICE_NOT_OURS, service_not_ours(name), again)
+    return (*refusals, in_the_way)
+
+
+def _unless_refused(decision: Decision, refusals: tuple[Refusal, ...]) -> Decision:
+    """An attempt whose Job may not be created has not started."""
+    refused = next((refusal for refusal in refusals if refusal.verb == "create"), None)
+    if not isinstance(decision, Start) or refused is None:
+        return decision
+    return Waiting(decision.number, Reason.WRITE_REFUSED, refused.sentence)

@@ -32,6 +32,7 @@ def name(pod: Manifest) -> str:
 
 def node_rank(pod: Manifest) -> int | None:
     metadata = pod["metadata"]
+    # The label came with Kubernetes 1.28; the annotation is what older controllers set.
     written = metadata.get("labels", {}).get(labels.COMPLETION_INDEX) or metadata.get("annotations", {}).get(
         labels.COMPLETION_INDEX
     )
@@ -57,6 +58,7 @@ def node_name(pod: Manifest) -> str | None:
 
 def has_started(pod: Manifest) -> bool:
     """Whether the containers run, or ran."""
+    # Unknown is what a lost node leaves, whether or not the containers had started.
     return phase(pod) not in ("Pending", "Unknown")
 
 
@@ -102,6 +104,7 @@ def container_status(pod: Manifest) -> Manifest:
 def termination(pod: Manifest) -> Termination | None:
     """How the trainer ended, None while it runs or if the kubelet could not say."""
     ended = container_status(pod).get("state", {}).get("terminated")
+    # A container whose end the kubelet has missed (`ContainerStatusUnknown`) ended at no time.
     if not ended or not ended.get("finishedAt"):
         return None
     return Termination(

@@ -1,7 +1,7 @@
-"""What the node pools say to one job: whether its gang may start now, and where."""
+"""What the pure core reads and what it answers: the whole interface between deciding and doing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -64,6 +64,8 @@ class Observed:
     """What node pools answer to a job whose gang is to start; None if it is not for pools."""
     node_rates: Mapping[str, NodeRate] = field(default_factory=dict)
     """By name of Node, of those that belong to a pool with a price."""
+    refusals: tuple["Refusal", ...] = ()
+    """Writes for this resource that the API server refused when they were last tried."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,41 @@ class Deletion:
     name: str
     uid: str
     grace_seconds: int | None = None
+
+
+Verb = Literal["create", "apply", "delete"]
+WriteKey = tuple[Verb, str, str]
+"""Verb, kind and name of a write."""
+
+
+def write_key(verb: Verb, manifest: Manifest) -> WriteKey:
+    return verb, manifest["kind"], manifest["metadata"]["name"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A write that the API server did not take: over a quota, against an admission policy, invalid, not allowed."""
+
+    verb: Verb
+    kind: str
+    name: str
+    reason: str
+    """One CamelCase word, the API server's own."""
+    message: str
+    """The API server's own sentence."""
+    retry_time: datetime
+    failures: int = 1
+    """How often in a row."""
+
+    @property
+    def key(self) -> WriteKey:
+        """The write that it is about."""
+        return self.verb, self.kind, self.name
+
+    @property
+    def sentence(self) -> str:
+        done = {"create": "created", "apply": "updated", "delete": "deleted"}[self.verb]
+        return f"{self.kind} {self.name} could not be {done}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +134,25 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until a plan could differ although nothing was seen to change."""
+
+    @property
+    def writes(self) -> frozenset[WriteKey]:
+        """To objects other than the resource itself."""
+        return frozenset(
+            [
+                *(write_key("create", manifest) for manifest in self.create),
+                *(write_key("apply", manifest) for manifest in self.apply),
+                *(("delete", deletion.kind, deletion.name) for deletion in self.delete),
+            ]
+        )
+
+    def without(self, writes: Set[WriteKey]) -> "Plan":
+        return replace(
+            self,
+            create=tuple(manifest for manifest in self.create if write_key("create", manifest) not in writes),
+            apply=tuple(manifest for manifest in self.apply if write_key("apply", manifest) not in writes),
+            delete=tuple(d for d in self.delete if ("delete", d.kind, d.name) not in writes),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,22 @@
-"""Executes a plan. Killed between any two of its writes, the next plan finds what was done and does the rest."""
+"""Executes a plan. Killed between any two of its writes, the next plan finds what was done and does the rest.
+
+A write that the API server does not take is a result, not an error: whatever else is to be done and to be said about
+the job goes on.
+"""
 
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
+from masktrain_operator.core.deadlines import refused
 from masktrain_operator.core.manifests.metadata import controller_uid
-from masktrain_operator.core.types import Deletion, Manifest, Plan
+from masktrain_operator.core.types import Deletion, Manifest, Plan, Refusal, WriteKey, write_key
 
 from .caches import KnownObjects
-from .client import BY_NAME, JOBS, KubernetesClient
+from .client import BY_NAME, JOBS, ApiError, KubernetesClient, api_message, api_reason
 from .work_queue import RetryAfter
 
 logger = logging.getLogger(__name__)
@@ -20,33 +27,83 @@ ForeignJobSeen = Callable[[str, str], None]
 class Applier:
     """Objects of others are never changed: creation does not overwrite, apply and delete are bound to a uid."""
 
-    def __init__(self, client: KubernetesClient, known: KnownObjects, foreign_job_seen: ForeignJobSeen) -> None:
+    def __init__(
+        self,
+        client: KubernetesClient,
+        known: KnownObjects,
+        foreign_job_seen: ForeignJobSeen,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """`foreign_job_seen(job_uid, name)` is told when somebody else's Job stands where ours should be created."""
         self._client = client
         self._known = known
         self._foreign_job_seen = foreign_job_seen
+        self._now = now
+        self._refusals: defaultdict[str, dict[WriteKey, Refusal]] = defaultdict(dict)
 
-    async def apply(self, plan: Plan) -> None:
-        """Everything but status and events. Raises RetryAfter(0) if the cluster differs from what was observed."""
+    async def apply(self, job_uid: str, plan: Plan) -> bool:
+        """Everything but status and events. Returns whether all of it was taken; `refusals` tells what was not.
+
+        Raises RetryAfter(0) if the cluster differs from what was observed.
+        """
+        self._forget_unwanted(job_uid, plan)
+        outcomes = [await self._attempt(job_uid, key, write) for key, write in self._writes(plan)]
+        return all(outcomes)
+
+    def refusals(self, job_uid: str) -> tuple[Refusal, ...]:
+        """Of the job's writes, those that were refused when they were last tried."""
+        return tuple(self._refusals.get(job_uid, {}).values())
+
+    def forget(self, job_uid: str) -> None:
+        self._refusals.pop(job_uid, None)
+
+    def _writes(self, plan: Plan) -> Iterator[tuple[WriteKey, Awaitable[None]]]:
         for manifest in plan.create:
-            await self._create(manifest)
+            yield write_key("create", manifest), self._create(manifest)
         for manifest in plan.apply:
-            await self._apply(manifest)
+            yield write_key("apply", manifest), self._apply(manifest)
         for deletion in plan.delete:
-            await self._delete(deletion)
+            yield ("delete", deletion.kind, deletion.name), self._delete(deletion)
+
+    async def _attempt(self, job_uid: str, key: WriteKey, write: Awaitable[None]) -> bool:
+        """Quotas, policies, broken webhooks and missing rights: each ends that one write and nothing else."""
+        try:
+            await write
+        except ApiError as error:
+            refusal = refused(
+                key,
+                reason=api_reason(error),
+                message=api_message(error),
+                before=self._refusals[job_uid].get(key),
+                now=self._now(),
+            )
+            self._refusals[job_uid][key] = refusal
+            logger.warning("Job %s: %s Again at %s.", job_uid, refusal.sentence, refusal.retry_time)
+            return False
+        self._refusals[job_uid].pop(key, None)
+        return True
+
+    def _forget_unwanted(self, job_uid: str, plan: Plan) -> None:
+        """A write whose time has come and that the plan does without."""
+        now, wanted = self._now(), plan.writes
+        for key, refusal in list(self._refusals[job_uid].items()):
+            if refusal.retry_time <= now and key not in wanted:
+                del self._refusals[job_uid][key]
 
     async def _create(self, manifest: Manifest) -> None:
         try:
             self._remember(await self._client.create(manifest))
             logger.info("Created %s.", _described(manifest))
-        except ConflictError:
-            await self._adopt(manifest)
+        except ConflictError as conflict:
+            await self._adopt(manifest, conflict)
 
-    async def _adopt(self, manifest: Manifest) -> None:
+    async def _adopt(self, manifest: Manifest, conflict: ConflictError) -> None:
         """Take what stands there for the object we meant to create, if it is ours; a lost answer to a create is."""
         existing = await self._existing(manifest)
         if existing is None:
-            raise RetryAfter(0)
+            # Nothing stands there: two writers met at a ResourceQuota, or the object went in between. Trying at once,
+            # as often as that happens, would be a hot loop.
+            raise conflict
         if controller_uid(existing) == controller_uid(manifest):
             self._remember(existing)
             return
@@ -59,6 +116,7 @@ class Applier:
         if existing is None:
             await self._create(manifest)
         elif controller_uid(existing) == controller_uid(manifest):
+            # With its uid an apply cannot create anew what was deleted in the meantime.
             bound = {**manifest, "metadata": {**manifest["metadata"], "uid": existing["metadata"]["uid"]}}
             self._remember(await self._client.apply(bound))
             logger.info("Updated %s.", _described(manifest))

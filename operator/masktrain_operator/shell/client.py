@@ -4,6 +4,7 @@ The dynamic client is given the few kinds it needs instead of discovering all of
 requests and keeps no cache file.
 """
 
+import json
 import os
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,7 @@ class KubernetesClient:
 
     async def delete(self, deletion: Deletion) -> None:
         """Delete that very object, its dependents in the background."""
+        # Background: with Foreground the object would hold a finalizer until its pods are gone.
         body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": deletion.uid}}
         if deletion.grace_seconds is not None:
             body["gracePeriodSeconds"] = deletion.grace_seconds
@@ -156,6 +158,14 @@ class KubernetesClient:
 def api_message(error: ApiError) -> str:
     """The API server's own sentence."""
     return str(error.summary())  # type: ignore[no-untyped-call]
+
+
+def api_reason(error: ApiError) -> str:
+    """The API server's own word, like Forbidden or AlreadyExists; empty if the answer came from something else."""
+    try:
+        return str(json.loads(error.body or "").get("reason", ""))
+    except (AttributeError, ValueError):
+        return ""
 
 
 def _resource(client: DynamicClient, kind: ResourceKind) -> Resource:

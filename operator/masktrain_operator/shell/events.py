@@ -51,6 +51,7 @@ class EventRecorder:
 def event_manifest(subject: Manifest, event: Event, now: datetime) -> Manifest:
     """A core/v1 Event whose name depends on the object, the reason and the message only."""
     metadata = subject["metadata"]
+    # Random names, as client-go has them, would make a new object at every repetition.
     identity = "\n".join((metadata["uid"], event.kind, event.reason, event.message))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -30,6 +30,7 @@ async def renew_for_ever(client: KubernetesClient, namespace: str) -> None:
             logger.warning("The Lease %s was not renewed: %s", LEASE_NAME, api_message(error))
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.warning("The Lease %s was not renewed: %s", LEASE_NAME, str(error) or type(error).__name__)
+        # Also after a failure: whoever reads the Lease allows for several missed renewals.
         await asyncio.sleep(RENEW_SECONDS)
 
 

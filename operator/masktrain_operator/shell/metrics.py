@@ -54,6 +54,7 @@ class Metrics:
             started = time.monotonic()
             try:
                 return await reconcile(key)
+            # A wish to be called later is no failure.
             except RetryAfter:
                 raise
             except Exception:

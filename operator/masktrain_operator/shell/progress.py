@@ -1,13 +1,14 @@
 """Asks the rank-0 pod of a running attempt how far it is."""
 
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import aiohttp
-from pydantic import ValidationError
 
+from masktrain_operator.api.status import read_leniently
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import PROGRESS_PORT, Progress
 
@@ -15,6 +16,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=2)
 LONGEST_ANSWER = 1 << 20
 PATIENCE_SECONDS = 10
 """A pod that has been silent for less is not reported: it may be ending, which its Ready condition shows late."""
+NOT_A_REPORT = "its answer is not a progress report of this version"
 REUSE = 0.8
 """Share of the interval within which an answer is used again: wake-ups by other events don't ask the pod anew."""
 
@@ -65,15 +67,21 @@ class ProgressReader:
         try:
             progress = await self._get(_url(pod))
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            # A pod that is not ready has told the kubelet so; that shows in the status already.
             silent = _is_ready(pod) and now - kept.heard_at >= PATIENCE_SECONDS
             answer = replace(kept.answer, error=_sentence(pod, error) if silent else None)
             return replace(kept, asked_at=now, answer=answer)
         return _Kept(kept.pod_uid, asked_at=now, heard_at=now, answer=ProgressAnswer(progress))
 
     async def _get(self, url: str) -> Progress:
+        # A redirect could lead the operator anywhere in its network.
         async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
             response.raise_for_status()
-            return Progress.model_validate_json(await _read_bounded(response.content))
+            # Of another version it may say more, or the same in other words: what can be understood counts.
+            progress = read_leniently(Progress, json.loads(await _read_bounded(response.content)))
+        if progress is None:
+            raise ValueError(NOT_A_REPORT)
+        return progress
 
 
 async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
@@ -110,8 +118,8 @@ def _sentence(pod: Manifest, error: Exception) -> str:
             cause = f"{error.os_error.strerror or error.os_error}"
         case aiohttp.ClientResponseError(status=status):
             cause = f"it answered with HTTP status {status}"
-        case ValidationError():
-            cause = "its answer is not a progress report of this version"
+        case json.JSONDecodeError():
+            cause = NOT_A_REPORT
         case _:
             cause = str(error)
     return f"Pod {pod['metadata']['name']} could not be asked at {_url(pod)}: {cause}."

@@ -44,7 +44,9 @@ def registry_for(controller: Controller) -> kopf.OperatorRegistry:
 
 def configure_watching(settings: kopf.OperatorSettings, watched: Iterable[ResourceKind]) -> None:
     """Explicit timeouts, server-side selection of our objects, no Kubernetes events by kopf, no watch of CRDs."""
+    # kopf would post an Event for each log line of a handler.
     settings.posting.enabled = False
+    # It would watch CustomResourceDefinitions, which takes a right on the whole cluster.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + REQUEST_SECONDS
@@ -65,6 +67,7 @@ def _register_life(registry: kopf.OperatorRegistry, controller: Controller) -> N
         try:
             await controller.start()
         except CannotStart as reason:
+            # Anything else would end the process: an API server that restarts is no reason for a crash loop.
             raise kopf.TemporaryError(str(reason), delay=START_AGAIN_SECONDS) from None
 
     @kopf.on.cleanup(id="stop", registry=registry)

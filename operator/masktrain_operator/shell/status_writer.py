@@ -95,6 +95,7 @@ class StatusWriter:
 
     async def _patch(self, body: Manifest, patch: Manifest) -> None:
         metadata = body["metadata"]
+        # The plan was made from this version of the object: on any other it may be wrong.
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         change = {"metadata": guard, "status": patch}
         try:

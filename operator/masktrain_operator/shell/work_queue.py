@@ -38,6 +38,7 @@ class Backoff:
 
     def delay(self, failures: int) -> float:
         exact = min(self.limit_seconds, self.first_seconds * 2.0 ** min(failures - 1, 32))
+        # Downwards, so that the limit holds.
         return exact * (1 - self.jitter * random.random())  # noqa: S311 (not a secret)
 
 
@@ -76,6 +77,7 @@ class WorkQueue:
     def wake(self, key: str) -> None:
         """Reconcile the key as soon as possible."""
         if key in self._running_since:
+            # What it has read may be older than what woke it.
             self._woken_while_running.add(key)
         elif key not in self._ready_since:
             self._ready_since[key] = self._now()
@@ -106,6 +108,7 @@ class WorkQueue:
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
+            # Before the work: whatever happens from here on wakes it anew.
             del self._ready_since[key]
             self._cancel_timer(key)
             self._running_since[key] = self._now()

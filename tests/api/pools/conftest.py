@@ -24,9 +24,6 @@ from tests.api.pools.kills import Kills
 from tests.api.pools.machines import Machines
 from tests.api.pools.operator_life import Client
 from tests.api.pools.world import PoolWorld
-from tests.devcluster.fixtures import oci_credentials
-
-__all__ = ["oci_credentials"]
 
 _numbers = itertools.count()
 SIX_HOURS = 6 * 3600

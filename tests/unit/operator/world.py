@@ -1,6 +1,7 @@
 """A cluster of one job in memory: plans are applied to it, and its controllers move when a test says so.
 
 It stands in for nothing that talks to an API server: the planner is a pure function, and this is a state to plan for.
+`run_operator` is for tests that say when; `pass_time` wakes the operator only when a watch or its own requeue would.
 """
 
 import json
@@ -9,14 +10,26 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.deadlines import refused
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pods import is_terminal
-from masktrain_operator.core.types import Capacity, Deletion, Event, Manifest, NodeRate, Observed, Plan
+from masktrain_operator.core.types import (
+    Capacity,
+    Deletion,
+    Event,
+    Manifest,
+    NodeRate,
+    Observed,
+    Plan,
+    Refusal,
+    WriteKey,
+)
 from masktrain_trainer.config import Progress
 from tests.unit.operator.manifests import NOW, SETTINGS, ended_pod, job_body, pod
 
 NO_WORK = Plan()
+QUOTA = "exceeded quota: gpus"
 
 
 class World:
@@ -32,11 +45,17 @@ class World:
         self.node_rates: dict[str, NodeRate] = {}
         self.events: list[Event] = []
         self.now: datetime = NOW
+        self.settings = SETTINGS
+        self.refused_writes: set[tuple[str, str]] = set()
+        """Verbs and kinds that the API server does not take."""
+        self.refusals: dict[WriteKey, Refusal] = {}
+        self.is_woken = True
+        self.requeue_time: datetime | None = None
 
     # The operator
 
-    def plan(self) -> Plan:
-        observed = Observed(
+    def observe(self) -> Observed:
+        return Observed(
             jobs=tuple(self.jobs.values()),
             pods=tuple(self.pods.values()),
             service=self.service,
@@ -45,16 +64,26 @@ class World:
             foreign_jobs=self.foreign_jobs,
             capacity=self.capacity,
             node_rates=self.node_rates,
+            refusals=tuple(self.refusals.values()),
         )
-        return plan(MaskTrainingJob.parse(self.body), observed, self.now, SETTINGS)
+
+    def plan(self, observed: Observed | None = None) -> Plan:
+        return plan(MaskTrainingJob.parse(self.body), observed or self.observe(), self.now, self.settings)
 
     def reconcile(self) -> Plan:
-        """Plan and apply once."""
-        decided = self.plan()
-        self.apply(decided)
+        """Plan and apply once. What was refused goes into a second plan, whose status is the one that is written."""
+        self.is_woken = False
+        observed = self.observe()
+        decided = self.plan(observed)
+        if self._write_objects(decided):
+            again = self.plan(replace(observed, refusals=tuple(self.refusals.values())))
+            decided = replace(decided, status=again.status, events=again.events, requeue_after=again.requeue_after)
+        self._write_status(decided)
+        wait = decided.requeue_after
+        self.requeue_time = None if wait is None else self.now + timedelta(seconds=wait)
         return decided
 
-    def settle(self) -> Plan:
+    def run_operator(self) -> Plan:
         """Plan and apply until there is nothing to do; the last, empty plan. Fails if that takes suspiciously long."""
         for _ in range(10):
             decided = self.reconcile()
@@ -62,13 +91,47 @@ class World:
                 return decided
         raise AssertionError(f"the planner finds no rest: {decided}")
 
+    def run_operator_if_woken(self) -> None:
+        """By a watch, or because a requeue is due; never just because. Fails if it wakes itself again and again."""
+        for _ in range(10):
+            if not (self.is_woken or self.is_due):
+                return
+            self.reconcile()
+        raise AssertionError("the operator wakes itself without end")
+
+    @property
+    def is_due(self) -> bool:
+        return self.requeue_time is not None and self.requeue_time <= self.now
+
     def apply(self, decided: Plan) -> None:
-        for manifest in decided.create:
+        """All of a plan's writes, or those that an operator did before it was killed."""
+        self._write_objects(decided)
+        self._write_status(decided)
+
+    def _write_objects(self, decided: Plan) -> bool:
+        """Whether something was refused."""
+        stale = [key for key in self.refusals.keys() - decided.writes if self.refusals[key].retry_time <= self.now]
+        for key in stale:
+            del self.refusals[key]
+        allowed = decided.without({key for key in decided.writes if self._is_refused(key)})
+        for manifest in allowed.create:
             self._create(manifest)
-        for manifest in decided.apply:
+        for manifest in allowed.apply:
             self.service = {**manifest, "metadata": {**manifest["metadata"], "uid": "service-uid"}}
-        for deletion in decided.delete:
+        for deletion in allowed.delete:
             self._delete(deletion)
+        return allowed.writes != decided.writes
+
+    def _is_refused(self, key: WriteKey) -> bool:
+        if key[:2] not in self.refused_writes:
+            self.refusals.pop(key, None)
+            return False
+        self.refusals[key] = refused(
+            key, reason="Forbidden", message=QUOTA, before=self.refusals.get(key), now=self.now
+        )
+        return True
+
+    def _write_status(self, decided: Plan) -> None:
         if decided.status is not None:
             self.body["status"] = json.loads(json.dumps(decided.status))
         self.events.extend(decided.events)
@@ -81,6 +144,8 @@ class World:
         self.jobs[name] = {**manifest, "metadata": {**manifest["metadata"], "uid": f"{name}-uid"}}
 
     def _delete(self, deletion: Deletion) -> None:
+        """A watch tells that the object is gone, or going."""
+        self.is_woken = True
         if deletion.kind == "Service":
             self.service = None
         elif deletion.kind == "Job":
@@ -154,7 +219,17 @@ class World:
     # The test
 
     def wait(self, seconds: float) -> None:
+        """The operator sleeps, or is busy."""
         self.now += timedelta(seconds=seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        """The operator works whenever its requeue is due meanwhile."""
+        end = self.now + timedelta(seconds=seconds)
+        self.run_operator_if_woken()
+        while self.requeue_time is not None and self.requeue_time <= end:
+            self.now = self.requeue_time
+            self.run_operator_if_woken()
+        self.now = end
 
     @property
     def status(self) -> Manifest:

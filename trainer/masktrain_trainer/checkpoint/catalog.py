@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Contract
+from masktrain_trainer.errors import ObjectMissing
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import ObjectMissing
 
 from .keys import MANIFEST_FILE, MODEL_FILE, RESULT_FILE, JobKeys
 from .manifest import Manifest

@@ -2,16 +2,12 @@
 
 import contextlib
 
+from masktrain_trainer.errors import Fenced, ObjectMissing, PreconditionFailed, StoreUnavailable
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 
 from .keys import Fence, JobKeys
 
 _TRIES = 100  # each lost try means that another pod of this attempt claims too: there are never that many
-
-
-class Fenced(Exception):
-    """A later container of this job has claimed a run: this one must not write any more."""
 
 
 def claim_run(store: Store, keys: JobKeys, attempt: int, pod_uid: str) -> Fence:

@@ -24,12 +24,12 @@ from masktrain_trainer.config import (
     FailureReason,
     RunConfig,
 )
+from masktrain_trainer.errors import Fenced, StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store, open_store
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
 from .catalog import Catalog, fetch_problem, read_catalog, read_result
-from .fence import Fenced, claim_run
+from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest, best, newest_first
 from .writer import CheckpointWriter, reference
@@ -58,7 +58,7 @@ def main() -> int:
         store = open_checkpoint_store(config)
         found = restore(store, config, os.environ.get(POD_UID_VARIABLE) or uuid.uuid4().hex, options.output)
     except Fenced as error:
-        return _end(options.result, {"failure": {"reason": "Fenced", "message": str(error)}}, ExitCode.FENCED)
+        return _end(options.result, {"failure": {"reason": error.reason, "message": str(error)}}, ExitCode.FENCED)
     except StoreDenied as error:
         failure = {"reason": FailureReason.STORE_DENIED, "message": str(error)}
         return _end(options.result, {"failure": failure}, ExitCode.USER_ERROR)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from masktrain_trainer.config import Keep
+from masktrain_trainer.errors import StoreError
 from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import StoreError
 
 from .keys import MANIFEST_FILE, Fence, JobKeys
 from .manifest import Manifest, best, newest_first

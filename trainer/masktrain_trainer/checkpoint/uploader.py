@@ -19,19 +19,18 @@ from pathlib import Path
 import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
+from masktrain_trainer.errors import Fenced, NothingToPublish, StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
 from masktrain_trainer.weights.load import load_model_file
 
 from .catalog import read_catalog
-from .fence import Fenced
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest, best
 from .restore import open_checkpoint_store
 from .snapshot import UnusableSnapshot, read_snapshot
 from .spool import SnapshotMeta, Spool, UploaderExit, UploaderStatus
 from .state_files import save, slim_model
-from .writer import CheckpointRefs, CheckpointWriter, NothingToPublish
+from .writer import CheckpointRefs, CheckpointWriter
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Keep
+from masktrain_trainer.errors import NothingToPublish, ObjectMissing, StoreError, StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import ObjectMissing, StoreError, StoreUnavailable
 
 from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
 from .fence import check_fence
@@ -35,10 +35,6 @@ log = logging.getLogger(__name__)
 
 ReadMetrics = Callable[[Path], dict[str, float]]
 """What a model file says of itself; ValueError if it cannot be loaded."""
-
-
-class NothingToPublish(Exception):
-    """No checkpoint has a model that reads back."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class OutcomeKind(StrEnum):
     FENCED = "Fenced"
     CRASHED = "Crashed"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "OutcomeKind | None":
+        """A kind of another version: the exit code says what follows, the outcome's sentence why."""
+        return cls.CRASHED if isinstance(value, str) else None
+
 
 class Outcome(Contract):
     kind: OutcomeKind
@@ -77,7 +82,9 @@ class Progress(Contract):
 
     attempt: int
     run: int = 0
-    phase: Phase = Phase.STARTING
+    phase: Phase | str = Field(
+        default=Phase.STARTING, union_mode="left_to_right", description="A word of the trainer's own version."
+    )
     detail: str = ""
     dataset: DatasetSummary | None = None
     epoch: int = 0

@@ -51,7 +51,7 @@ class ExitCode(IntEnum):
     """Stopped on request with a checkpoint saved."""
     HUNG = 76
     FENCED = 77
-    """A later run of the job writes its checkpoints now: nobody's fault, and this one cannot go on."""
+    """A later run of the same attempt, or a later attempt, writes to the store: this one may not."""
 
 
 class FailureReason(StrEnum):

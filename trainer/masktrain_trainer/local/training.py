@@ -36,11 +36,10 @@ from masktrain_trainer.config import (
     Progress,
     RunConfig,
 )
-from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.launch import Launch
-from masktrain_trainer.train.outcome import exit_code
-from masktrain_trainer.train.paths import Paths
-from masktrain_trainer.train.supervisor import Supervisor
+from masktrain_trainer.errors import user_error
+from masktrain_trainer.pod.launch import Launch, Paths
+from masktrain_trainer.pod.outcome import exit_code
+from masktrain_trainer.pod.supervisor import Supervisor
 
 from .datasets import scratch_folder
 from .job import JobOptions, LocalJob, local_path, plan_job
@@ -130,7 +129,7 @@ def live_progress(read: Callable[[], Progress]) -> Iterator[None]:
 
 def progress_table(progress: Progress) -> RenderableType:
     """The table of a moment."""
-    head = Text(f"{progress.phase.value}  ", style="bold").append(progress.detail, style="dim")
+    head = Text(f"{progress.phase}  ", style="bold").append(progress.detail, style="dim")
     if progress.phase not in _IN_TRAINING or not progress.epochs:
         return head
     return Group(_numbers(progress), _bar(progress))
@@ -157,7 +156,7 @@ def _bar(progress: Progress) -> Table:
     """Of the epoch's batches."""
     row = Table.grid(padding=(0, 1))
     if progress.phase is Phase.VALIDATING or not progress.batches:
-        row.add_row(ProgressBar(pulse=True, width=_BAR_WIDTH), progress.phase.value.lower())
+        row.add_row(ProgressBar(pulse=True, width=_BAR_WIDTH), progress.phase.lower())
         return row
     bar = ProgressBar(total=progress.batches, completed=progress.batch, width=_BAR_WIDTH)
     row.add_row(bar, f"{progress.batch}/{progress.batches} batches")
@@ -207,7 +206,7 @@ def train_locally(request: JobOptions, say: Say) -> int:
             say(line)
         outcome, progress = run_attempt(job, scratch)
     if outcome.kind is OutcomeKind.USER_ERROR:
-        raise UserError(FailureReason(outcome.reason), outcome.message)
+        raise user_error(FailureReason(outcome.reason), outcome.message)
     for line in closing_lines(outcome, progress):
         say(line)
     return exit_code(outcome)

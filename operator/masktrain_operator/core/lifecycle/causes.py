@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import FailureKind
 from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.attempts import Attempt, parse_final_progress
-from masktrain_operator.core.context import Context
 from masktrain_operator.core.manifests.pod import NODE_LOSS_SECONDS
 from masktrain_operator.core.pods import Termination
 from masktrain_operator.core.types import Manifest
@@ -23,6 +22,7 @@ _KINDS = {
     int(ExitCode.USER_ERROR): FailureKind.USER_ERROR,
     int(ExitCode.STOPPED): FailureKind.STOPPED,
     int(ExitCode.HUNG): FailureKind.HUNG,
+    int(ExitCode.FENCED): FailureKind.FENCED,
 }
 _KILLED = {128 + number: number.name for number in (signal.SIGKILL, signal.SIGTERM)}
 """Ended from outside: the last line of the log has nothing to do with it."""
@@ -52,6 +52,7 @@ def cause_of(attempt: Attempt) -> Cause:
     refused = [end for end in ends if end.exit_code == ExitCode.USER_ERROR]
     if refused:
         return _from_termination(refused[0])
+    # Whatever failed beside a pod that the cluster took away may have failed because of it.
     disrupted = next(filter(pods.is_disrupted, attempt.pods), None)
     if disrupted is not None:
         return _from_disruption(disrupted)
@@ -76,7 +77,7 @@ def last_words_time(attempt: Attempt) -> datetime | None:
 def _failed_terminations(attempt: Attempt) -> list[Termination]:
     """First failure first. Kubernetes' times have whole seconds: in a tie a hang comes first and a stop last."""
     ends = [end for pod in attempt.pods if (end := pods.termination(pod)) and end.exit_code != ExitCode.DONE]
-    order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1}
+    order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1, int(ExitCode.FENCED): 1}
     return sorted(ends, key=lambda end: (end.finished_at, order.get(end.exit_code, 0), end.pod))
 
 
@@ -99,6 +100,7 @@ def _from_silence(pod: Manifest) -> Cause:
 
 
 def _from_termination(end: Termination) -> Cause:
+    # The kernel leaves no message, and exit code 137 says no more than SIGKILL.
     if end.reason == "OOMKilled":
         return Cause(
             FailureKind.CRASHED,
@@ -150,6 +152,7 @@ def _from_failed_pod(candidates: tuple[Manifest, ...]) -> Cause | None:
 def _from_condition(condition: Manifest) -> Cause:
     """No pod is left to ask."""
     message = str(condition.get("message", ""))
+    # The Job controller names the condition in its sentence and nowhere else.
     if pods.DISRUPTION_TARGET in message:
         return Cause(FailureKind.PREEMPTED, FailureKind.PREEMPTED.value, message)
     code = _EXIT_CODE_IN_CONDITION.search(message)
@@ -189,10 +192,9 @@ def cause_of_forced_end(pod: Manifest) -> Cause:
 GANG_INCOMPLETE = "GangIncomplete"
 
 
-def cause_of_half_gang(situation: Context, attempt: Attempt) -> Cause:
+def cause_of_half_gang(attempt: Attempt, nodes: int) -> Cause:
     bound = sum(map(pods.is_scheduled, attempt.pods))
     sentence = (
-        f"Only {bound} of {situation.job.spec.compute.nodes} workers found a node: they let go of it, so that no two "
-        "jobs wait for each other's."
+        f"Only {bound} of {nodes} workers found a node: they let go of it, so that no two jobs wait for each other's."
     )
     return Cause(FailureKind.PREEMPTED, GANG_INCOMPLETE, sentence)

@@ -1,28 +1,49 @@
-"""What follows a failed attempt: at once, later, or never again.
+"""The account of a job's attempts, and what follows one that ended: another at once, another later, or none.
 
 Progress is a newer verified checkpoint than there was when the attempt started: steps that were not stored are lost
 with the attempt. After progress the next attempt starts at once. Without it the attempts move apart, and those that
-crashed or hung are counted against `limits.maxRestartsWithoutProgress`. Preemptions are never counted.
+crashed or hung are charged to the restart budget, `limits.maxRestartsWithoutProgress`. Preemptions never are.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from masktrain_operator.api.conditions import FailureKind
+from masktrain_operator.api.conditions import FailureKind, Reason
 from masktrain_operator.api.status import LastFailure, MaskTrainingJobStatus, Restarts
+from masktrain_operator.core.context import Context
+from masktrain_operator.core.deadlines import backoff
+from masktrain_operator.core.decisions import Failed, Restarting
+from masktrain_trainer.config import Phase
 
 from .causes import Cause
 
-FIRST_BACKOFF = timedelta(seconds=10)
-LONGEST_BACKOFF = timedelta(seconds=300)
+CHARGED = (FailureKind.HUNG, FailureKind.CRASHED)
+PREEMPTIONS = (FailureKind.PREEMPTED, FailureKind.STOPPED, FailureKind.FENCED)
+"""Nobody's fault: they move the next attempt away, and never end the job."""
 
 
-def record_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, now: datetime) -> MaskTrainingJobStatus:
-    """Account for the end of an attempt. To be done once per attempt, with its last checkpoint in the status."""
+def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cause: Cause) -> Restarting | Failed:
+    """What follows the end of that attempt, which `status` does not account for yet."""
+    restarts = with_failure(status, attempt, cause, context.now)
+    allowed = context.job.spec.limits.max_restarts_without_progress
+    if cause.kind == FailureKind.USER_ERROR:
+        return Failed(cause.reason, cause.message, restarts)
+    if restarts.without_progress > allowed:
+        message = (
+            f"{restarts.without_progress} attempts without a newer checkpoint, limits.maxRestartsWithoutProgress "
+            f"allows {allowed} restarts; the last one ({cause.reason}): {cause.message}"
+        )
+        return Failed(Reason.RESTART_BUDGET_EXHAUSTED, message, restarts)
+    return Restarting(Reason.ATTEMPT_FAILED, f"Attempt {attempt} ended: {cause.message}", restarts)
+
+
+def with_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, now: datetime) -> Restarts:
+    """The account with the end of an attempt; its last checkpoint has to stand in the status."""
     before = status.restarts
+    # By the step in the store and not by the one trained: what was not stored is trained again.
     progressed = newest_step(status) > before.step_at_start
-    crashes = 0 if progressed else before.without_progress + int(is_charged(cause))
-    preemptions = 0 if progressed else before.preemptions_without_progress + int(is_preemption(cause))
-    restarts = Restarts(
+    crashes = 0 if progressed else before.without_progress + int(cause.kind in CHARGED)
+    preemptions = 0 if progressed else before.preemptions_without_progress + int(cause.kind in PREEMPTIONS)
+    return Restarts(
         total=before.total,
         without_progress=crashes,
         preemptions_without_progress=preemptions,
@@ -32,40 +53,24 @@ def record_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, no
         ),
         retry_time=now + backoff(crashes + preemptions),
     )
-    return status.model_copy(update={"restarts": restarts})
 
 
-def record_finality(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
-    """No attempt follows."""
-    return status.model_copy(update={"restarts": status.restarts.model_copy(update={"retry_time": None})})
-
-
-def record_start(status: MaskTrainingJobStatus, attempt: int) -> MaskTrainingJobStatus:
-    """A new attempt: from here on its progress counts."""
-    started = status.restarts.model_copy(
-        update={"total": attempt, "step_at_start": newest_step(status), "retry_time": None}
+def with_new_attempt(status: MaskTrainingJobStatus, attempt: int, now: datetime) -> MaskTrainingJobStatus:
+    """From here on the attempt's progress counts; what the last one did and where it came from is no longer true."""
+    restarts = {"total": attempt, "step_at_start": newest_step(status), "retry_time": None}
+    progress = status.progress
+    if progress is not None:
+        stale = {"phase": Phase.STARTING, "detail": None, "images_per_second": None, "eta_seconds": None}
+        progress = progress.model_copy(update=stale)
+    return status.model_copy(
+        update={
+            "attempt": attempt,
+            "restarts": status.restarts.model_copy(update=restarts),
+            "checkpoints": status.checkpoints.model_copy(update={"resumed_from": None, "skipped": []}),
+            "progress": progress,
+            "start_time": status.start_time or now,
+        }
     )
-    return status.model_copy(update={"attempt": attempt, "restarts": started})
-
-
-def backoff(ends_without_progress: int) -> timedelta:
-    """10 s, doubling up to 5 minutes; nothing after progress."""
-    if ends_without_progress == 0:
-        return timedelta(0)
-    doublings: int = min(ends_without_progress - 1, 10)
-    return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
-
-
-def is_charged(cause: Cause) -> bool:
-    return cause.kind in (FailureKind.HUNG, FailureKind.CRASHED)
-
-
-def is_preemption(cause: Cause) -> bool:
-    return cause.kind in (FailureKind.PREEMPTED, FailureKind.STOPPED)
-
-
-def is_exhausted(status: MaskTrainingJobStatus, allowed: int) -> bool:
-    return status.restarts.without_progress > allowed
 
 
 def newest_step(status: MaskTrainingJobStatus) -> int:

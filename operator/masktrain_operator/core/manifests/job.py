@@ -23,7 +23,9 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
             "completionMode": "Indexed",
             "completions": job.spec.compute.nodes,
             "parallelism": job.spec.compute.nodes,
+            # Attempts are counted by the operator, which knows what was charged and what was stored.
             "backoffLimit": 0,
+            # `TerminatingOrFailed` would start a second writer beside a pod that is still storing its checkpoint.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
             "template": pod_template(job, attempt, settings, pool),
@@ -33,7 +35,7 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
 
 def _failure_rules() -> list[Manifest]:
     """`backoffLimit: 0` would fail the Job anyway; a rule that matches leaves the cause in the Job's condition."""
-    codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED)]
+    codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED), int(ExitCode.FENCED)]
     on_exit_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
     return [
         {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -36,10 +36,14 @@ def pod_template(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
 
 def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None) -> Manifest:
     return {
+        # Together with the headless Service: the host names by which ranks find rank 0.
         "subdomain": job.metadata.name,
+        # A rank that is restarted alone cannot join a rendezvous that has taken place.
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": job.spec.limits.stop_grace_seconds,
+        # The trainer never talks to the API server, and its image may be anybody's.
         "automountServiceAccountToken": False,
+        # A namespace with many Services would add thousands of variables to the environment.
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
         "affinity": _one_pod_per_node(job),
@@ -66,6 +70,7 @@ def _container(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Ma
         "name": CONTAINER,
         "image": job.spec.compute.image or settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
+        # Not `command`: the image's entry point may be a wrapper of the user's own.
         "args": ["supervise"],
         "env": environment(job, attempt),
         "ports": [_port("http", PROGRESS_PORT), _port("rendezvous", RENDEZVOUS_PORT)],
@@ -85,6 +90,7 @@ def _port(name: str, number: int) -> Manifest:
 def _resources(job: MaskTrainingJob) -> Manifest:
     compute = job.spec.compute
     gpus = {compute.gpu_resource: compute.gpus_per_node}
+    # Kubernetes takes extended resources only with requests equal to limits.
     return {"requests": {**compute.resources.requests, **gpus}, "limits": {**compute.resources.limits, **gpus}}
 
 
@@ -93,7 +99,9 @@ def _pod_security() -> Manifest:
         "runAsNonRoot": True,
         "runAsUser": _USER,
         "runAsGroup": _USER,
+        # Volumes belong to root otherwise, and the trainer could not write to them.
         "fsGroup": _USER,
+        # Without it the kubelet would change the owner of every file of a claim at each start.
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -109,6 +117,7 @@ def _container_security() -> Manifest:
 
 def _one_pod_per_node(job: MaskTrainingJob) -> Manifest:
     selector = {"matchLabels": {labels.JOB_UID_LABEL: job.metadata.uid}}
+    # By the job and not by the attempt: the pods of the last gang may still hold their GPUs.
     term = {"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}
     return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
@@ -136,6 +145,7 @@ def _until_lost(taint: str) -> Manifest:
 
 def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
     users = [variable.model_dump(mode="json", by_alias=True, exclude_none=True) for variable in job.spec.compute.env]
+    # Of two variables of one name the last wins: the user's would, but a reader of the pod would see both.
     named_by_user = {variable["name"] for variable in users}
     return [variable for variable in _own(job, attempt) if variable["name"] not in named_by_user] + users
 
@@ -143,7 +153,7 @@ def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
     """Each option of torchrun is read from a variable `PET_<OPTION>`."""
     return [
-        _variable(CONFIG_VARIABLE, _literal(run_config(job, attempt).to_json())),
+        _variable(CONFIG_VARIABLE, _literal(_without_defaults(run_config(job, attempt)))),
         _variable("PET_NNODES", str(job.spec.compute.nodes)),
         _variable("PET_NPROC_PER_NODE", str(job.spec.compute.gpus_per_node)),
         _variable_from_field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
@@ -168,6 +178,14 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
     )
+
+
+def _without_defaults(config: RunConfig) -> str:
+    """As JSON. An image that is older than the operator refuses keys that it does not know: it gets those that matter.
+
+    The API server has filled in every default, so that they cannot be told from what the user wrote.
+    """
+    return config.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
 
 
 def _literal(value: str) -> str:

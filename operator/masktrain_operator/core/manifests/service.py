@@ -21,6 +21,7 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
         },
         "spec": {
             "clusterIP": "None",
+            # Ready means that `/progress` answers, which is after the rendezvous.
             "publishNotReadyAddresses": True,
             "selector": {labels.JOB_UID_LABEL: job.metadata.uid},
             "ports": [_service_port("http", PROGRESS_PORT), _service_port("rendezvous", RENDEZVOUS_PORT)],

@@ -1,5 +1,6 @@
 """What a job costs: its share of each node's GPUs, from being bound to it until its pod ends, at the pool's price."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -29,12 +30,13 @@ class _Spent:
         )
 
 
-def with_cost(situation: Context, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+def with_cost(context: Context, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
     """The status with the cost of the attempt in work added to that of the earlier ones; it never shrinks."""
-    spent = _spent_by_attempt(situation)
+    spent = _spent_by_attempt(context)
     if spent is None:
         return status
     cost = status.cost or StatusCost()
+    # Pods that are gone take their times with them; what they cost does not shrink.
     amount = max(Decimal(cost.amount), Decimal(cost.settled_amount) + spent.amount)
     idle = max(Decimal(cost.idle_amount), Decimal(cost.settled_idle_amount) + spent.idle)
     figures = {
@@ -73,12 +75,20 @@ def with_boot_cost(status: MaskTrainingJobStatus, capacity: Capacity | None) -> 
     return close_attempt_cost(status.model_copy(update={"cost": cost.model_copy(update=grown)}))
 
 
-def cost_sentence(situation: Context, status: MaskTrainingJobStatus) -> str:
+def spending_per_hour(context: Context) -> Decimal:
+    """USD per hour that the pods of the attempt in work cost now."""
+    if context.attempt is None:
+        return Decimal(0)
+    working = [pod for pod in context.attempt.pods if pods.end_time(pod) is None]
+    return sum((_hourly_share(context, rate) for _, rate in _priced(context, working)), Decimal(0))
+
+
+def cost_sentence(context: Context, status: MaskTrainingJobStatus) -> str:
     """Of a job that has ended; empty if nothing is known of its cost."""
     cost = status.cost
     if cost is None:
         return ""
-    compute = situation.job.spec.compute
+    compute = context.job.spec.compute
     gpus = compute.nodes * compute.gpus_per_node
     hours = Decimal(cost.gpu_seconds) / gpus / HOUR
     return (
@@ -87,29 +97,36 @@ def cost_sentence(situation: Context, status: MaskTrainingJobStatus) -> str:
     )
 
 
-def _spent_by_attempt(situation: Context) -> _Spent | None:
-    attempt, rates = situation.attempt, situation.observed.node_rates
-    if attempt is None:
+def _spent_by_attempt(context: Context) -> _Spent | None:
+    if context.attempt is None:
         return None
-    spent = [
-        _spent_by_pod(pod, rate, situation)
-        for pod in attempt.pods
-        if (rate := rates.get(pods.node_name(pod) or "")) is not None
-    ]
+    spent = [_spent_by_pod(pod, rate, context) for pod, rate in _priced(context, context.attempt.pods)]
     return sum(spent, _Spent()) if spent else None
 
 
-def _spent_by_pod(pod: Manifest, rate: NodeRate, situation: Context) -> _Spent:
-    share = Decimal(min(situation.job.spec.compute.gpus_per_node, rate.gpus)) / rate.gpus
-    hourly = rate.hourly_rate * share
-    bound = pods.condition_time(pod, "PodScheduled") or situation.now
-    end = pods.end_time(pod) or situation.now
+def _priced(context: Context, candidates: Iterable[Manifest]) -> Iterator[tuple[Manifest, NodeRate]]:
+    """Those pods whose nodes have a price, with it."""
+    for pod in candidates:
+        rate = context.observed.node_rates.get(pods.node_name(pod) or "")
+        if rate is not None:
+            yield pod, rate
+
+
+def _hourly_share(context: Context, rate: NodeRate) -> Decimal:
+    return rate.hourly_rate * Decimal(min(context.job.spec.compute.gpus_per_node, rate.gpus)) / rate.gpus
+
+
+def _spent_by_pod(pod: Manifest, rate: NodeRate, context: Context) -> _Spent:
+    hourly = _hourly_share(context, rate)
+    bound = pods.condition_time(pod, "PodScheduled") or context.now
+    end = pods.end_time(pod) or context.now
+    # A container that never started was idle to its end.
     started = pods.start_time(pod) or end
     seconds = max(0.0, (end - bound).total_seconds())
     return _Spent(
         amount=_price(seconds, hourly),
         idle=_price(min(seconds, _seconds_between(bound, started)), hourly),
-        gpu_seconds=seconds * situation.job.spec.compute.gpus_per_node,
+        gpu_seconds=seconds * context.job.spec.compute.gpus_per_node,
         hourly_rate=hourly,
     )
 

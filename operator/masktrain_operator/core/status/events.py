@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from masktrain_operator.api.compute import ComputeSpec
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
-from masktrain_operator.core.context import Context
 from masktrain_operator.core.types import Event
 
 from .conditions import find_condition, is_true
@@ -13,12 +13,23 @@ from .conditions import find_condition, is_true
 LONGEST_MESSAGE = 1024
 """Characters that an Event holds."""
 MANY_PREEMPTIONS = 5
+IN_THE_WAY = (
+    Reason.SERVICE_NOT_OURS,
+    Reason.JOB_NOT_OURS,
+    Reason.POOL_NOT_FOUND,
+    Reason.POOL_TOO_SMALL,
+    Reason.INVALID_SPEC,
+)
 
 
-def events_between(situation: Context, new: MaskTrainingJobStatus) -> tuple[Event, ...]:
-    """The events that lead from the status last written to `new`, in the order in which a person would tell them."""
-    old = situation.status
-    chapters = (
+def events_between(
+    old: MaskTrainingJobStatus, new: MaskTrainingJobStatus, compute: ComputeSpec | None = None
+) -> tuple[Event, ...]:
+    """The events that lead from the status last written to `new`, in the order in which a person would tell them.
+
+    `compute`: of the job, if this operator can read it.
+    """
+    found = (
         _dataset_verified(old, new),
         _skipped(old, new),
         _resumed(old, new),
@@ -29,13 +40,14 @@ def events_between(situation: Context, new: MaskTrainingJobStatus) -> tuple[Even
         _repeatedly_preempted(old, new),
         _backing_off(old, new),
         _waiting_for_capacity(old, new),
-        _attempt_started(situation, old, new),
+        _attempt_started(old, new, compute),
         _workers_running(old, new),
         _blocked(old, new),
+        _write_refused(old, new),
         _complete(old, new),
         _failed(old, new),
     )
-    return tuple(event for chapter in chapters for event in chapter)
+    return tuple(event for events in found for event in events)
 
 
 def _event(kind: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
@@ -73,6 +85,7 @@ def _skipped(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator
 def _best_checkpoint(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     """At most once in every tenth of the training: early on, nearly every epoch is the best so far."""
     best, before = new.checkpoints.best, old.checkpoints.best
+    # An Event per epoch would bury the others, and each is a write to etcd.
     if best is not None and (before is None or _tenth(new, best.epoch) != _tenth(old, before.epoch)):
         fitness = f" with fitness {best.fitness}" if best.fitness else ""
         yield _event("Normal", "BestCheckpoint", f"Epoch {best.epoch} is the best so far{fitness}: {best.uri}")
@@ -127,9 +140,10 @@ def _waiting_for_capacity(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus
         yield _event("Normal", after.reason, after.message)
 
 
-def _attempt_started(situation: Context, old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
-    if new.attempt is not None and new.attempt != old.attempt:
-        compute = situation.job.spec.compute
+def _attempt_started(
+    old: MaskTrainingJobStatus, new: MaskTrainingJobStatus, compute: ComputeSpec | None
+) -> Iterator[Event]:
+    if compute is not None and new.attempt is not None and new.attempt != old.attempt:
         size = f"{compute.nodes} nodes with {compute.gpus_per_node} GPUs each"
         yield _event("Normal", "AttemptStarted", f"Attempt {new.attempt}: {size}.")
 
@@ -146,9 +160,14 @@ def _workers_running(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> 
 
 def _blocked(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     after = find_condition(new, ConditionType.STALLED)
-    in_the_way = (Reason.SERVICE_NOT_OURS, Reason.JOB_NOT_OURS, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
-    if after is not None and after.reason in in_the_way and _became_true(old, new, ConditionType.STALLED):
+    if after is not None and after.reason in IN_THE_WAY and _became_true(old, new, ConditionType.STALLED):
         yield _event("Warning", after.reason, after.message)
+
+
+def _write_refused(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    """Once until it goes through: an API server's sentence may hold figures that change with every try."""
+    if _became_true(old, new, ConditionType.WRITE_REFUSED):
+        yield _event("Warning", "ApplyFailed", _message(new, ConditionType.WRITE_REFUSED))
 
 
 def _complete(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:

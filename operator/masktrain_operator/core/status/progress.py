@@ -1,5 +1,9 @@
-"""From what the trainer says to what the status says."""
+"""What was observed of the attempt in work, in the words of the status: progress, checkpoints, data set, cost.
 
+What follows from it is decided elsewhere, and written down by `transitions`.
+"""
+
+from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import (
     MaskTrainingJobStatus,
     StatusCheckpoint,
@@ -8,12 +12,66 @@ from masktrain_operator.api.status import (
     StatusLosses,
     StatusProgress,
 )
+from masktrain_operator.core.attempts import Attempt, newest_progress
+from masktrain_operator.core.context import Context
+from masktrain_operator.core.lifecycle.restarts import with_new_attempt
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
+
+from .conditions import find_condition, is_finished, set_condition
+from .cost import with_cost
 
 _CLASSES = 2000
 _OUTPUTS = 256
 _SKIPPED = 10
 """Most class names, files and passed-over checkpoints that the API's schema takes."""
+
+
+def observed_status(context: Context) -> MaskTrainingJobStatus:
+    """The status with all that is seen of an attempt whose end is not accounted for yet."""
+    status = context.status.model_copy(update={"observed_generation": context.job.metadata.generation})
+    if is_finished(status) or context.attempt is None or context.attempt_is_accounted:
+        return status
+    if context.attempt.number != status.attempt:
+        # Its Job was created by an operator that died before it could write so.
+        status = with_new_attempt(status, context.attempt.number, context.now)
+    said = newest_progress(context.attempt, context.observed)
+    if said is not None:
+        status = _with_said(context, status, said)
+    return with_cost(context, _with_reachability(context, context.attempt, status))
+
+
+def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
+    status = merge_progress(status, said)
+    now = context.now
+    if said.dataset is not None:
+        kind, sentence = ConditionType.DATASET_VERIFIED, _dataset_sentence(said.dataset)
+        status = set_condition(status, kind, True, reason=Reason.VERIFIED, message=sentence, now=now)
+    kind = ConditionType.CHECKPOINT_FRESH
+    if said.store_error is not None:
+        return set_condition(status, kind, False, reason=Reason.STORE_ERROR, message=said.store_error, now=now)
+    if said.last is not None:
+        sentence = "The newest checkpoint is verified in the store."
+        return set_condition(status, kind, True, reason=Reason.STORED, message=sentence, now=now)
+    return status
+
+
+def _dataset_sentence(dataset: DatasetSummary) -> str:
+    skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
+    return (
+        f"{len(dataset.classes)} classes ({', '.join(dataset.classes)}), {dataset.images} training images with "
+        f"{dataset.boxes} boxes, {dataset.validation_images} validation images with {dataset.validation_boxes} boxes"
+        f"{skipped}."
+    )
+
+
+def _with_reachability(context: Context, attempt: Attempt, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """Never a reason to restart: training does not need the operator."""
+    kind, error = ConditionType.PROGRESS_UNKNOWN, context.observed.progress_error
+    if error is not None:
+        return set_condition(status, kind, True, reason=Reason.UNREACHABLE, message=error, now=context.now)
+    if find_condition(status, kind) is None or not attempt.is_answering:
+        return status
+    return set_condition(status, kind, False, reason=Reason.REACHABLE, message="Rank 0 answers.", now=context.now)
 
 
 def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:

@@ -8,9 +8,7 @@ import pytest
 
 from devcluster.oracle.clock import FakeClock
 from devcluster.oracle.running import FakeOci
-from tests.devcluster.fixtures import POOL, fake_oci, oci_credentials
-
-__all__ = ["fake_oci", "oci_credentials"]
+from tests.devcluster.fixtures import POOL
 
 Fake = FakeOci[FakeClock]
 

@@ -1,12 +1,15 @@
 """Pods that do not end by themselves."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
-from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIENCE, is_stuck
-from masktrain_operator.core.types import Manifest
+from masktrain_operator.api.conditions import Reason
+from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIENCE, forced_end, verdict_of
+from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, at, ended_pod, pod, ready, terminating, with_condition
+from tests.unit.operator.pool_world import FULL, bound, on_pool
 from tests.unit.operator.world import World
 
 
@@ -46,7 +49,7 @@ def evicted(manifest: Manifest, *, silent: float, reason: str = "DeletionByTaint
     ],
 )
 def test_a_pod_is_given_up_past_its_grace_or_with_its_node(manifest: Manifest, stuck: bool) -> None:
-    assert is_stuck(manifest, NOW) is stuck
+    assert (verdict_of([forced_end(manifest)], NOW) is not None) is stuck
 
 
 def lose_node(world: World, rank: int) -> None:
@@ -64,9 +67,9 @@ def lose_node(world: World, rank: int) -> None:
 
 def test_a_lost_node_ends_the_attempt_by_force() -> None:
     world = World()
-    world.settle()
+    world.run_operator()
     world.start_pods()
-    world.settle()
+    world.run_operator()
     lose_node(world, 1)
     decided = world.reconcile()
     assert [(deletion.kind, deletion.name, deletion.grace_seconds) for deletion in decided.delete] == [
@@ -82,32 +85,32 @@ def test_a_lost_node_ends_the_attempt_by_force() -> None:
 
 def test_the_gang_after_a_lost_node_starts_when_the_other_pods_are_gone() -> None:
     world = World()
-    world.settle()
+    world.run_operator()
     world.start_pods()
-    world.settle()
+    world.run_operator()
     lose_node(world, 1)
-    world.settle()
+    world.run_operator()
     world.wait(10)
-    world.settle()
+    world.run_operator()
     assert world.jobs == {}
     world.remove_terminating()
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-1"]
 
 
 def test_a_pod_that_ignores_its_grace_is_waited_for_exactly_that_long() -> None:
     world = World()
-    world.settle()
+    world.run_operator()
     world.start_pods()
-    world.settle()
+    world.run_operator()
     world.end_pod(1, 1)
     world.run_job_controller()
-    world.settle()
+    world.run_operator()
     assert list(world.pods) == ["masks-0-0-abcde", "masks-0-1-abcde"]
     world.wait(149)
-    assert world.settle().requeue_after == 1
+    assert world.run_operator().requeue_after == 1
     world.wait(1)
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-1"]
     assert world.status["restarts"]["lastFailure"]["reason"] == "Crashed", "what started it stays the cause"
 
@@ -118,7 +121,7 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
 
 def half_started() -> World:
     world = World()
-    world.settle()
+    world.run_operator()
     world.create_pods()
     for manifest, condition in zip(world.pods.values(), (SCHEDULED, UNSCHEDULABLE), strict=True):
         manifest["status"] = {"phase": "Pending", "conditions": [condition]}
@@ -130,7 +133,7 @@ def half_started() -> World:
 def test_half_a_gang_waits_as_long_as_a_node_takes_to_come() -> None:
     world = half_started()
     world.wait(HALF_GANG_PATIENCE.total_seconds() - 1)
-    asked_again = world.settle().requeue_after
+    asked_again = world.run_operator().requeue_after
     assert list(world.jobs) == ["masks-0"]
     assert asked_again is not None
     assert 0 < asked_again <= 1 + HALF_GANG_JITTER.total_seconds()
@@ -139,7 +142,7 @@ def test_half_a_gang_waits_as_long_as_a_node_takes_to_come() -> None:
 def test_then_it_lets_go_and_the_next_attempt_starts_when_its_pods_are_gone() -> None:
     world = half_started()
     world.wait((HALF_GANG_PATIENCE + HALF_GANG_JITTER).total_seconds())
-    world.settle()
+    world.run_operator()
     assert world.jobs == {}
     failure = world.status["restarts"]["lastFailure"]
     assert (failure["kind"], failure["reason"]) == ("Preempted", "GangIncomplete")
@@ -147,7 +150,7 @@ def test_then_it_lets_go_and_the_next_attempt_starts_when_its_pods_are_gone() ->
     assert world.status["restarts"]["withoutProgress"] == 0
     world.remove_terminating()
     world.wait(timedelta(minutes=1).total_seconds())
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-1"]
 
 
@@ -157,5 +160,124 @@ def test_a_whole_gang_that_is_slow_to_start_is_left_alone() -> None:
         manifest["status"]["conditions"] = [SCHEDULED]
         manifest["spec"]["nodeName"] = "gpu-0"
     world.wait(10 * HALF_GANG_PATIENCE.total_seconds())
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0"]
+
+
+def test_a_ttl_of_nothing_deletes_at_once() -> None:
+    world = World(limits={"ttlSecondsAfterFinished": 0})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_all(0)
+    assert world.reconcile().requeue_after == 0
+    world.reconcile()
+    assert (world.jobs, world.service) == ({}, None)
+    assert world.reconcile() == Plan()
+
+
+MISSING = Capacity(is_ready=False, reason=Reason.POOL_NOT_FOUND, message="There is no v100.")
+
+
+@pytest.mark.parametrize("capacity", [FULL, MISSING], ids=["waiting", "stalled"])
+def test_the_start_deadline_counts_whatever_the_job_waits_for(capacity: Capacity) -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    world.capacity = capacity
+    assert world.run_operator().requeue_after == 600
+    world.pass_time(600)
+    assert world.condition("Failed")["reason"] == "CapacityNotFound"
+    assert capacity.message in world.condition("Failed")["message"]
+
+
+def test_the_start_deadline_counts_on_when_the_job_is_stalled_in_between() -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    for capacity in (FULL, MISSING, FULL):
+        world.capacity = capacity
+        world.run_operator()
+        world.wait(200)
+    world.run_operator()
+    assert world.condition("Failed")["reason"] == "CapacityNotFound"
+
+
+def test_a_job_of_somebody_else_in_the_way_is_waited_for_no_longer_than_the_start_deadline() -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    world.foreign_jobs = ("masks-0",)
+    world.pass_time(600)
+    assert world.condition("Failed")["reason"] == "CapacityNotFound"
+
+
+def test_the_operators_own_back_off_and_the_end_of_old_pods_do_not_count_as_waiting() -> None:
+    world = World(limits={"startDeadlineSeconds": 5})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_pod(1, 1)
+    world.run_job_controller()
+    world.run_operator()
+    world.wait(9)
+    world.run_operator()
+    assert not world.is_true("Failed"), "the back-off of 10 s"
+    world.wait(100)
+    world.run_operator()
+    assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
+    world.remove_terminating()
+    world.run_job_controller()
+    world.run_operator()
+    assert world.status["attempt"] == 1
+    world.wait(4)
+    world.run_operator()
+    assert not world.is_true("Failed")
+    world.wait(1)
+    world.run_operator()
+    assert world.condition("Failed")["reason"] == "CapacityNotFound", "each attempt has the whole time"
+
+
+def test_a_cost_limit_is_looked_at_when_it_will_be_reached_even_if_nobody_can_be_asked() -> None:
+    world = World(limits={"maxCost": "3.00"})
+    world.capacity = Capacity(
+        is_ready=True, reason=Reason.WAITING_FOR_NODES, message="", pool="v100", hourly_rate=Decimal(36)
+    )
+    world.run_operator()
+    world.create_pods()
+    for rank, manifest in enumerate(world.pods.values()):
+        world.node_rates[f"node-{rank}"] = NodeRate(Decimal(36), 1, NOW)
+        manifest["status"] = {"phase": "Pending", "conditions": [SCHEDULED]}
+    assert world.run_operator().requeue_after == 150
+    world.pass_time(150)
+    assert world.condition("Failed")["reason"] == "CostLimitReached"
+
+
+def test_capacity_that_does_not_come_in_time_fails_the_job() -> None:
+    world = on_pool(FULL, limits={"startDeadlineSeconds": 600})
+    assert world.run_operator().requeue_after == 600
+    world.wait(600)
+    world.run_operator()
+    failed = world.condition("Failed")
+    assert failed["reason"] == "CapacityNotFound"
+    assert "600 s" in failed["message"]
+    assert "v100 is full" in failed["message"]
+
+
+def test_the_start_deadline_is_over_once_all_workers_run() -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.wait(10_000)
+    world.run_operator()
+    assert not world.is_true("Failed")
+
+
+def test_at_its_cost_limit_the_job_stops() -> None:
+    world = on_pool(limits={"maxCost": "3.00"})
+    world.run_operator()
+    bound(world, scheduled=0, started=60)
+    world.wait(600)
+    world.run_operator()
+    assert not world.is_true("Failed")
+    world.wait(600)
+    world.run_operator()
+    assert world.condition("Failed")["reason"] == "CostLimitReached"
+    assert "3.00" in world.condition("Failed")["message"]
+    assert world.jobs == {}
+    assert all("deletionTimestamp" in pod["metadata"] for pod in world.pods.values())

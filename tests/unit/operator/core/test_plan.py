@@ -14,9 +14,9 @@ REFUSED = outcome_message(OutcomeKind.USER_ERROR, "InvalidDataset", "data.yaml n
 
 def running_world(**sections: dict[str, Any]) -> World:
     world = World(**sections)
-    world.settle()
+    world.run_operator()
     world.start_pods()
-    world.settle()
+    world.run_operator()
     return world
 
 
@@ -40,13 +40,13 @@ def test_a_job_that_is_being_deleted_needs_nothing() -> None:
 
 def test_reconciling_ends_when_all_workers_have_started() -> None:
     world = World()
-    world.settle()
+    world.run_operator()
     world.create_pods()
-    world.settle()
+    world.run_operator()
     assert world.status["state"] == "Starting"
     assert world.is_true("Reconciling")
     world.start_pods()
-    decided = world.settle()
+    decided = world.run_operator()
     assert world.status["state"] == "Running"
     assert not world.is_true("Reconciling")
     assert decided.requeue_after == SETTINGS.progress_interval_seconds
@@ -56,7 +56,7 @@ def test_reconciling_ends_when_all_workers_have_started() -> None:
 def test_progress_appears_in_the_status_with_decimals_as_strings() -> None:
     world = running_world()
     world.progress = progress(best=checkpoint(10, epoch=0, fitness=0.32), last=checkpoint(15, epoch=1))
-    world.settle()
+    world.run_operator()
     said = world.status["progress"]
     assert (said["epoch"], said["epochs"], said["step"], said["etaSeconds"]) == (1, 10, 15, 60)
     assert (said["imagesPerSecond"], said["mAP50"], said["mAP50_95"]) == ("24.9", "0.5123", "0.3000")
@@ -72,7 +72,7 @@ def test_progress_appears_in_the_status_with_decimals_as_strings() -> None:
 def test_what_another_attempt_says_is_not_this_ones_progress() -> None:
     world = running_world()
     world.progress = progress(attempt=1)
-    world.settle()
+    world.run_operator()
     assert "progress" not in world.status
 
 
@@ -81,7 +81,7 @@ def test_complete_takes_the_last_words_of_rank_0() -> None:
     best = checkpoint(90, epoch=9, fitness=0.6).model_copy(update={"uri": "s3://checkpoints/vision/masks/best.pt"})
     said = outcome_message(OutcomeKind.COMPLETE, "Complete", "Done.", best=best, outputs=[best.uri])
     world.end_all(0, said)
-    world.settle()
+    world.run_operator()
     assert world.is_true("Complete")
     assert world.condition("Complete")["message"] == (
         "Training is complete with mAP50 0.5123: s3://checkpoints/vision/masks/best.pt"
@@ -96,11 +96,11 @@ def test_complete_takes_the_last_words_of_rank_0() -> None:
 def test_complete_does_not_depend_on_last_words() -> None:
     world = running_world()
     world.progress = progress(best=checkpoint(10))
-    world.settle()
+    world.run_operator()
     world.pods.clear()
     world.jobs["masks-0"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
     world.progress = None
-    world.settle()
+    world.run_operator()
     assert world.is_true("Complete")
     assert world.status["checkpoints"]["best"]["step"] == 10
 
@@ -109,7 +109,7 @@ def test_refused_input_fails_the_job_at_once_with_the_trainers_words() -> None:
     world = running_world()
     world.end_pod(0, 64, REFUSED)
     world.run_job_controller()
-    world.settle()
+    world.run_operator()
     for kind in ("Failed", "Stalled"):
         assert world.condition(kind)["status"] == "True"
         assert world.condition(kind)["reason"] == "InvalidDataset"
@@ -122,24 +122,24 @@ def test_refused_input_fails_the_job_at_once_with_the_trainers_words() -> None:
     world.remove_terminating()
     world.run_job_controller()
     world.wait(1000)
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0"]
 
 
 def test_the_next_attempt_waits_until_every_old_pod_is_terminal_or_gone() -> None:
     world = running_world()
     world.progress = progress(last=checkpoint(15))
-    world.settle()
+    world.run_operator()
     world.end_pod(1, 1)
     world.run_job_controller()
-    world.settle()
+    world.run_operator()
     assert world.status["state"] == "Restarting"
     assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
     assert "masks-0-0-abcde" in world.condition("Reconciling")["message"]
     assert list(world.jobs) == ["masks-0"]
     world.remove_terminating()
     world.run_job_controller()
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0", "masks-1"]
     assert (world.status["attempt"], world.status["restarts"]["total"]) == (1, 1)
 
@@ -147,7 +147,7 @@ def test_the_next_attempt_waits_until_every_old_pod_is_terminal_or_gone() -> Non
 def test_a_new_attempt_is_created_only_after_the_end_of_the_old_one_is_written() -> None:
     world = running_world()
     world.progress = progress(last=checkpoint(15))
-    world.settle()
+    world.run_operator()
     world.end_all(1)
     written = world.plan()
     assert written.create == ()
@@ -161,12 +161,12 @@ def test_a_new_attempt_is_created_only_after_the_end_of_the_old_one_is_written()
 def test_a_status_that_was_not_written_is_made_up_for_from_the_jobs_there_are() -> None:
     world = running_world()
     world.progress = progress(last=checkpoint(15))
-    world.settle()
+    world.run_operator()
     world.end_all(1)
     world.reconcile()
     killed = world.plan()
     world.apply(Plan(create=killed.create))
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0", "masks-1"]
     assert world.status["attempt"] == 1
     assert world.status["restarts"]["stepAtStart"] == 15
@@ -175,12 +175,12 @@ def test_a_status_that_was_not_written_is_made_up_for_from_the_jobs_there_are() 
 def test_a_resumed_attempt_says_where_it_goes_on() -> None:
     world = running_world()
     world.progress = progress(last=checkpoint(15))
-    world.settle()
+    world.run_operator()
     world.end_all(1)
-    world.settle()
+    world.run_operator()
     world.start_pods()
     world.progress = progress(attempt=1, resumed_from=checkpoint(15, epoch=1), last=checkpoint(15))
-    world.settle()
+    world.run_operator()
     assert "ResumedFromCheckpoint" in world.reasons()
     assert world.status["checkpoints"]["resumedFrom"]["step"] == 15
     assert world.status["state"] == "Running"
@@ -189,10 +189,10 @@ def test_a_resumed_attempt_says_where_it_goes_on() -> None:
 def test_a_deleted_job_is_made_again_under_its_name_once_its_pods_are_gone() -> None:
     world = running_world()
     world.pods_lose_their_job(world.jobs.pop("masks-0"))
-    world.settle()
+    world.run_operator()
     assert world.jobs == {}
     world.remove_terminating()
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0"]
     assert world.status["restarts"]["total"] == 0
 
@@ -202,9 +202,9 @@ def test_only_the_jobs_of_the_two_newest_attempts_stay() -> None:
     for attempt in range(4):
         world.progress = progress(attempt, last=checkpoint(10 * attempt + 10))
         world.start_pods()
-        world.settle()
+        world.run_operator()
         world.end_all(1)
-        world.settle()
+        world.run_operator()
     assert list(world.jobs) == ["masks-3", "masks-4"]
 
 
@@ -236,25 +236,25 @@ def test_what_the_api_server_adds_to_the_service_is_no_change(field: str) -> Non
 def test_an_unreachable_trainer_is_said_and_restarts_nothing() -> None:
     world = running_world()
     world.progress_error = "GET http://10.0.0.1:8080/progress: timed out"
-    world.settle()
+    world.run_operator()
     assert world.is_true("ProgressUnknown")
     assert world.condition("ProgressUnknown")["message"] == world.progress_error
     assert list(world.jobs) == ["masks-0"]
     world.progress_error = None
     world.progress = progress()
-    world.settle()
+    world.run_operator()
     assert world.condition("ProgressUnknown")["status"] == "False"
 
 
 def test_a_failing_store_is_said_and_heals() -> None:
     world = running_world()
     world.progress = progress(store_error="The bucket is full.")
-    world.settle()
+    world.run_operator()
     assert world.condition("CheckpointFresh")["status"] == "False"
     assert world.condition("CheckpointFresh")["message"] == "The bucket is full."
     assert world.reasons()[-1] == "StoreError"
     world.progress = progress(last=checkpoint(20))
-    world.settle()
+    world.run_operator()
     assert world.is_true("CheckpointFresh")
 
 
@@ -267,7 +267,7 @@ def test_a_foreign_service_is_left_alone() -> None:
     assert world.condition("Stalled")["reason"] == "ServiceNotOurs"
     assert world.reasons() == ["ServiceNotOurs"]
     world.service = None
-    world.settle()
+    world.run_operator()
     assert world.condition("Stalled")["status"] == "False"
     assert list(world.jobs) == ["masks-0"]
 
@@ -275,21 +275,21 @@ def test_a_foreign_service_is_left_alone() -> None:
 def test_a_foreign_job_is_waited_for() -> None:
     world = World()
     world.foreign_jobs = ("masks-0",)
-    decided = world.settle()
+    decided = world.run_operator()
     assert world.jobs == {}
     assert decided.requeue_after
     assert world.condition("Stalled")["reason"] == "JobNotOurs"
     world.foreign_jobs = ()
-    world.settle()
+    world.run_operator()
     assert list(world.jobs) == ["masks-0"]
 
 
 def test_past_its_deadline_the_job_fails_and_its_gang_goes() -> None:
     world = running_world(limits={"activeDeadlineSeconds": 100})
     world.progress = progress()
-    assert world.settle().requeue_after == SETTINGS.progress_interval_seconds
+    assert world.run_operator().requeue_after == SETTINGS.progress_interval_seconds
     world.wait(100)
-    world.settle()
+    world.run_operator()
     assert world.condition("Failed")["reason"] == "DeadlineExceeded"
     assert "100 s" in world.condition("Failed")["message"]
     assert world.jobs == {}
@@ -298,7 +298,7 @@ def test_past_its_deadline_the_job_fails_and_its_gang_goes() -> None:
 
 def test_the_deadline_wakes_the_planner() -> None:
     world = World(limits={"activeDeadlineSeconds": 100})
-    world.settle()
+    world.run_operator()
     world.wait(40)
     assert world.plan().requeue_after == 60
 
@@ -307,27 +307,27 @@ def test_a_finished_job_is_not_touched_by_its_deadline() -> None:
     world = running_world(limits={"activeDeadlineSeconds": 100})
     world.end_all(0)
     world.wait(200)
-    world.settle()
+    world.run_operator()
     assert world.is_true("Complete")
 
 
 def test_after_the_ttl_everything_but_the_resource_is_deleted() -> None:
     world = running_world(limits={"ttlSecondsAfterFinished": 60})
     world.end_all(0)
-    assert world.settle().requeue_after == 60
+    assert world.run_operator().requeue_after == 60
     world.wait(60)
     decided = world.reconcile()
     assert {deletion.kind for deletion in decided.delete} == {"Job", "Service"}
     assert all(deletion.uid for deletion in decided.delete)
     assert (world.jobs, world.pods, world.service) == ({}, {}, None)
-    assert world.settle() == Plan()
+    assert world.run_operator() == Plan()
     assert world.is_true("Complete")
 
 
 def test_without_a_ttl_a_finished_job_is_left_alone() -> None:
     world = running_world()
     world.end_all(0)
-    world.settle()
+    world.run_operator()
     world.wait(10_000_000)
     assert world.plan() == Plan()
 

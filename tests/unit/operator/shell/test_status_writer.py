@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from masktrain_operator.shell.status_writer import WriteRate, merge_patch
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LEAVES = st.integers() | st.text(max_size=3) | st.booleans() | st.lists(st.integers(), max_size=3)
 DOCUMENTS = st.dictionaries(
     st.sampled_from("abcd"),
@@ -28,11 +29,13 @@ def patched(document: Any, patch: Any) -> Any:
     return result
 
 
+@UNHURRIED
 @given(DOCUMENTS, DOCUMENTS)
 def test_the_patch_of_two_documents_leads_from_one_to_the_other(old: Any, new: Any) -> None:
     assert patched(old, merge_patch(old, new)) == new
 
 
+@UNHURRIED
 @given(DOCUMENTS)
 def test_equal_documents_need_no_patch(document: Any) -> None:
     assert merge_patch(document, document) == {}

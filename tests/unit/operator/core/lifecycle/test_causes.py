@@ -27,13 +27,14 @@ def cause(*pods: Manifest, job: Manifest | None = None) -> tuple[FailureKind, st
     [
         (64, REFUSED, FailureKind.USER_ERROR, "InvalidDataset", "data.yaml names no classes."),
         (75, STOPPED, FailureKind.STOPPED, "Stopped", "Stopped on request."),
+        (77, "", FailureKind.FENCED, "Fenced", "exited with code 77"),
         (76, HUNG, FailureKind.HUNG, "Hung", "all_reduce"),
         (1, "Traceback …\nValueError: no", FailureKind.CRASHED, "Crashed", "exited with code 1: ValueError: no"),
         (139, "", FailureKind.CRASHED, "Crashed", "exited with code 139; its log says why."),
         (64, "", FailureKind.USER_ERROR, "UserError", "exited with code 64"),
         (137, "epoch 3 is the best", FailureKind.CRASHED, "Killed", "was killed with SIGKILL (exit code 137)."),
     ],
-    ids=["refused", "stopped", "hung", "crashed", "crashed silently", "refused silently", "killed"],
+    ids=["refused", "stopped", "fenced", "hung", "crashed", "crashed silently", "refused silently", "killed"],
 )
 def test_exit_code_says_what_kind_and_outcome_says_why(
     code: int, message: str, kind: FailureKind, reason: str, words: str

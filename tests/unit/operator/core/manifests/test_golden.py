@@ -11,8 +11,10 @@ import yaml
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.manifests.job import job_manifest
+from masktrain_operator.core.manifests.pod import run_config
 from masktrain_operator.core.manifests.service import service_manifest
 from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import CONFIG_VARIABLE, RunConfig
 from tests.unit.operator.manifests import SETTINGS, training_job
 
 GOLDEN = Path(__file__).parents[4] / "golden"
@@ -73,3 +75,11 @@ def test_a_users_variable_takes_the_place_of_a_default(job: MaskTrainingJob) -> 
     container = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"][0]
     names = [variable["name"] for variable in container["env"]]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("job", [SMALL, WHOLE], ids=["small", "whole"])
+def test_the_configuration_without_defaults_is_read_as_the_one_with_them(job: MaskTrainingJob) -> None:
+    container = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+    written = next(variable["value"] for variable in container["env"] if variable["name"] == CONFIG_VARIABLE)
+    assert RunConfig.model_validate_json(written) == run_config(job, 0)
+    assert "gpuAugmentation" not in written, "an image that does not know it has nothing to refuse"

@@ -46,14 +46,14 @@ def test_a_start_that_takes_long_is_explained(pods: tuple[Manifest, ...], senten
 
 def test_any_number_of_classes_fits_event_and_status() -> None:
     world = World()
-    world.settle()
+    world.run_operator()
     world.start_pods()
     classes = ["c" * 1000] * 5000
     world.progress = progress(
         dataset=DatasetSummary(classes=classes, images=1, boxes=1, validation_images=1, validation_boxes=1),
         detail="d" * 100_000,
     )
-    world.settle()
+    world.run_operator()
     assert max(len(event.message) for event in world.events) == LONGEST_MESSAGE
     assert len(world.status["dataset"]["classes"]) == 2000
     assert len(world.condition("DatasetVerified")["message"]) == 4096
