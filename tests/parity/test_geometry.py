@@ -1,5 +1,6 @@
 """Box arithmetic, colours and warps against the reference numbers (README of `reference/`, section 11)."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ from masktrain_trainer.data.augmentation import (
     warp_outlines,
     worth_keeping,
 )
-from masktrain_trainer.data.geometry import clip_boxes, scale_boxes, xywhn_to_xyxy, xyxy_to_xywh, xyxy_to_xywhn
+from masktrain_trainer.data.geometry import (
+    Placement,
+    clip_boxes,
+    scale_boxes,
+    xywhn_to_xyxy,
+    xyxy_to_xywh,
+    xyxy_to_xywhn,
+)
 from masktrain_trainer.data.gpu_augmentation import recolour
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "geometry.npz")
@@ -41,9 +49,11 @@ def test_corners_to_centre() -> None:
 
 @pytest.mark.parametrize("case", range(7))
 def test_scale_boxes(case: int) -> None:
-    h1, w1, h0, w0, ratio, _, pad_x, pad_y = REFERENCE[f"scale_boxes_{case}_params"]
-    ratio_pad = None if np.isnan(ratio) else (ratio, pad_x, pad_y)
-    boxes = scale_boxes(REFERENCE["scale_boxes_in"], (int(h1), int(w1)), (int(h0), int(w0)), ratio_pad)
+    h1, w1, h0, w0, ratio, _, pad_x, pad_y = REFERENCE[f"scale_boxes_{case}_params"].tolist()
+    if math.isnan(ratio):  # v7.0's detect.py derives them from the two shapes
+        ratio = min(h1 / h0, w1 / w0)
+        pad_x, pad_y = (w1 - w0 * ratio) / 2, (h1 - h0 * ratio) / 2
+    boxes = scale_boxes(REFERENCE["scale_boxes_in"], Placement((int(h0), int(w0)), ratio, pad_x, pad_y))
     np.testing.assert_allclose(boxes, REFERENCE[f"scale_boxes_{case}"], atol=1e-3)
 
 

@@ -132,7 +132,7 @@ def detect(
 ) -> None:
     """Find objects in images and draw boxes around them."""
     from masktrain_trainer.detect.command import DetectionError, run_detection  # noqa: PLC0415
-    from masktrain_trainer.predict.predictor import DetectionOptions  # noqa: PLC0415
+    from masktrain_trainer.detect.detector import DetectionOptions  # noqa: PLC0415
 
     options = DetectionOptions(confidence=confidence, iou=iou, image_size=image_size)
     try:

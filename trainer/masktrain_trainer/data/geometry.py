@@ -6,6 +6,7 @@ Rectangular validation batches are planned here too: images of like aspect share
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -57,23 +58,23 @@ def clip_boxes(boxes_N4: Floats, height: float, width: float) -> Boxes:
     return np.clip(boxes_N4, 0, np.array([width, height, width, height], np.float64))
 
 
-def letterbox_ratio_pad(network: Size, original: Size) -> tuple[float, float, float]:
-    """Ratio, left and top padding of an image of `original` size centred in one of `network` size."""
-    ratio = min(network[0] / original[0], network[1] / original[1])
-    return ratio, (network[1] - original[1] * ratio) / 2, (network[0] - original[0] * ratio) / 2
+class Placement(NamedTuple):
+    """Where an image lies in a network's input: scaled by `ratio`, then moved by the paddings.
 
-
-def scale_boxes(
-    boxes_N4: Floats, network: Size, original: Size, ratio_pad: tuple[float, float, float] | None = None
-) -> Boxes:
-    """Pixel corners in the network's input back to the original image, clipped.
-
-    `ratio_pad` is (ratio, pad x, pad y) of the letterbox; without it, it is derived from the two sizes. One ratio
-    serves both axes, as in YOLOv5.
+    One ratio serves both axes, as in YOLOv5, although rounding to whole pixels makes them differ a little.
     """
-    ratio, pad_x, pad_y = ratio_pad or letterbox_ratio_pad(network, original)
+
+    original: Size
+    ratio: float
+    pad_x: float
+    pad_y: float
+
+
+def scale_boxes(boxes_N4: Floats, placement: Placement) -> Boxes:
+    """Pixel corners in the network's input back to the original image, clipped."""
+    pad_x, pad_y = placement.pad_x, placement.pad_y
     offset = np.array([pad_x, pad_y, pad_x, pad_y], np.float64)
-    return clip_boxes((boxes_N4 - offset) / ratio, *original)
+    return clip_boxes((boxes_N4 - offset) / placement.ratio, *placement.original)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,16 @@ import torch
 
 from .batch_workers import BatchWorkers
 from .dataset import BatchRequest, CollatedBatch, Collator, Pixels, TrainDataset, collate_targets
-from .geometry import letterbox, letterboxed_targets, plan_letterbox, plan_rectangular
+from .geometry import (
+    Placement,
+    Size,
+    letterbox,
+    letterboxed_targets,
+    plan_letterbox,
+    plan_rectangular,
+    scale_boxes,
+    xywhn_to_xyxy,
+)
 from .gpu_augmentation import render_on_device
 from .prepared import CachedImages, PreparedDataset, Split
 from .sampler import Shards
@@ -171,12 +180,18 @@ class ValBatch(NamedTuple):
     """uint8, red green blue."""
     targets_M6: torch.Tensor
     """float32: position of the image in this batch, class, normalised centre box in the letterboxed image."""
-    original_sizes_B2: npt.NDArray[np.int64]
-    """Height and width of the original images."""
-    ratio_pads_B3: npt.NDArray[np.float64]
-    """Scale from the original image to the batch's, pad x, pad y: what `geometry.scale_boxes` takes."""
+    placements: list[Placement]
+    """Of each original image in its letterboxed one."""
     indices_B: npt.NDArray[np.int64]
     """Images' indices in the split."""
+
+    def labels(self, position: int) -> torch.Tensor:
+        """(L, 5) float32: class and xyxy of one image's targets, in pixels of the original."""
+        targets_L6 = self.targets_M6[self.targets_M6[:, 0] == position].numpy()
+        height, width = self.images_BCHW.shape[2:]
+        boxes_L4 = xywhn_to_xyxy(targets_L6[:, 2:], width=width, height=height)
+        original_L4 = scale_boxes(boxes_L4, self.placements[position]).astype(np.float32)
+        return torch.from_numpy(np.concatenate([targets_L6[:, 1:2], original_L4], axis=1))
 
 
 def val_batches(
@@ -219,19 +234,21 @@ def val_batches(
 
 
 def _batch(
-    images: CachedImages, originals_N2: npt.NDArray[np.int64], indices_B: npt.NDArray[np.int64], shape: tuple[int, int]
+    images: CachedImages, originals_N2: npt.NDArray[np.int64], indices_B: npt.NDArray[np.int64], shape: Size
 ) -> ValBatch:
-    pixels, targets, ratio_pads = [], [], []
+    pixels, targets, placements = [], [], []
     for index in indices_B.tolist():
         plan = plan_letterbox(images.size(index), shape, enlarge=False)
         pixels.append(letterbox(images.image(index), plan))
         targets.append(letterboxed_targets(images.targets(index), plan))
-        ratio = images.size(index)[0] / originals_N2[index, 0] * plan.ratio
-        ratio_pads.append((ratio, plan.pad_x, plan.pad_y))
+        height, width = originals_N2[index].tolist()
+        # YOLOv5's val.py takes the exact paddings here, halves of pixels too, and the ratio of the heights: another
+        # rule would be as good, but not give its mAP to the last digit.
+        ratio = images.size(index)[0] / height * plan.ratio
+        placements.append(Placement((height, width), ratio, plan.pad_x, plan.pad_y))
     return ValBatch(
         torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
         torch.from_numpy(collate_targets(targets)),
-        originals_N2[indices_B],
-        np.array(ratio_pads, np.float64),
+        placements,
         indices_B,
     )

@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from masktrain_trainer.config import StoreSpec
 from masktrain_trainer.errors import StoreError, UnusableWeights
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
-from masktrain_trainer.predict.predictor import Detection, DetectionOptions, Detector
 from masktrain_trainer.stores import open_object
 from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.load import read_weights
 
+from .detector import Detection, DetectionOptions, Detector
+
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+BATCH_SIZE = 8
+"""Pictures that are read before they are detected together."""
 
 
 class UnreadableSource(Exception):
@@ -68,8 +74,9 @@ def run_detection(
     except UnreadableSource as error:
         raise DetectionError(str(error)) from error
     detector = Detector(load_weights(weights, endpoint), options)
-    for image, name in output_names(images, source):
-        yield _detect_one(detector, image, output / name, skip_unreadable=source.is_dir())
+    named = output_names(images, source)
+    while batch := list(islice(named, BATCH_SIZE)):
+        yield from _detect_batch(detector, batch, output, skip_unreadable=source.is_dir())
 
 
 def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
@@ -101,15 +108,31 @@ def summarise(name: str, detections: Sequence[Detection]) -> str:
     return f"{name}: " + (", ".join(f"{count} {label}" for (_, label), count in sorted(counts.items())) or "nothing")
 
 
-def _detect_one(detector: Detector, image: Path, output: Path, *, skip_unreadable: bool) -> str:
+def _detect_batch(
+    detector: Detector, batch: list[tuple[Path, Path]], output: Path, *, skip_unreadable: bool
+) -> Iterator[str]:
+    pictures = [_read(image, skip_unreadable=skip_unreadable) for image, _ in batch]
+    found = iter(detector([picture for picture in pictures if not isinstance(picture, str)]))
+    for (image, name), picture in zip(batch, pictures, strict=True):
+        if isinstance(picture, str):
+            yield f"skipped: {picture}"
+        else:
+            detections = next(found)
+            _draw(picture, detections, output / name)
+            yield f"{summarise(str(image), detections)} -> {output / name}"
+
+
+def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
+    """The picture, or the sentence that says why it is passed over."""
     try:
-        pixels = read_image(image)
+        return read_image(image)
     except UnreadableSource as error:
         if skip_unreadable:
-            return f"skipped: {error}"
+            return str(error)
         raise DetectionError(str(error)) from error
-    detections = detector(pixels)
+
+
+def _draw(picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], path: Path) -> None:
     boxes = [LabelledBox(found.xyxy, found.class_index, f"{found.name} {found.confidence:.2f}") for found in detections]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_boxes(pixels, boxes)).save(output)
-    return f"{summarise(str(image), detections)} -> {output}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw_boxes(picture_HWC, boxes)).save(path)

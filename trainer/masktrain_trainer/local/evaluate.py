@@ -16,12 +16,9 @@ from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
 from masktrain_trainer.detect.command import DetectionError, load_weights
 from masktrain_trainer.errors import InvalidDataset, InvalidWeights
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
-from masktrain_trainer.model.nms import non_max_suppression
-from masktrain_trainer.model.precision import autocast, choose_format, to_input
-from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.predict.predictor import load_yolo, round_up
+from masktrain_trainer.model.precision import choose_format
+from masktrain_trainer.predict.predictor import VALIDATION, Predictor, load_predictor, round_up
 from masktrain_trainer.report.evaluation import ClassScores
-from masktrain_trainer.train.validation import CONFIDENCE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS, in_original_pixels
 from masktrain_trainer.weights.detector import DetectorWeights
 
 from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
@@ -123,35 +120,30 @@ class _Stopwatch:
 def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
     device = _device()
     watch = _Stopwatch(device)
-    model = load_yolo(file).fuse().to(device).to(memory_format=torch.channels_last)
+    predictor = load_predictor(file, VALIDATION, device, choose_format(Precision.AUTO, device))
     prepared = PreparedDataset(names=file.names, image_size=image_size, train=split, val=split)
     batches = val_batches(
         prepared, split, image_size=image_size, batch_size=batch_size, stride=file.architecture.max_stride
     )
-    parts = list(_statistics(model, batches, watch))
+    parts = list(_statistics(predictor, batches, watch))
     metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate(parts))
     overall, classes = _rows(file.names, split, metrics)
     milliseconds = {part: 1000 * seconds / len(split.images) for part, seconds in watch.seconds.items()}
     return Scores(image_size, _device_name(device), overall, classes, milliseconds, skipped)
 
 
-@torch.inference_mode()
-def _statistics(model: Yolo, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
-    dtype = choose_format(Precision.AUTO, watch.device)
-    weights = next(model.parameters())
+def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
     while True:
         with watch.of("load"):
             batch = next(batches, None)
         if batch is None:
             return
-        with watch.of("network"), autocast(watch.device, dtype):
-            predictions_BNP = model.decode(model(to_input(batch.images_BCHW, weights))).float()
+        with watch.of("network"):
+            inference = predictor.infer(batch.images_BCHW)
         with watch.of("nms"):
-            found = non_max_suppression(
-                predictions_BNP, CONFIDENCE_THRESHOLD, IOU_THRESHOLD, multi_label=True, max_detections=MAX_DETECTIONS
-            )
-        for position, found_K6 in enumerate(found):
-            yield DetectionStatistics.of_image(*in_original_pixels(batch, position, found_K6.cpu()))
+            detections = predictor.detections(inference, batch.placements)
+        for position, found_K6 in enumerate(detections):
+            yield DetectionStatistics.of_image(found_K6, batch.labels(position))
 
 
 def _rows(names: list[str], split: Split, metrics: DetectionMetrics) -> tuple[ClassScores, list[ClassScores]]:

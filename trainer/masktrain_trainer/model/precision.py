@@ -1,4 +1,4 @@
-"""Which number format the forward pass runs in, chosen once from the job's configuration and the device."""
+"""In which number format the model computes, and how bytes of pixels become its input."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -35,14 +35,10 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Compute in `dtype` where that is safe, for as long as the context lasts."""
     if dtype is torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
-
-
-def build_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
-    """Gradients of float16 underflow without scaling; the other formats have float32's range and get a no-op."""
-    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
 
 
 def to_input(images_BCHW: Tensor, weights: Tensor) -> Tensor:
@@ -52,3 +48,8 @@ def to_input(images_BCHW: Tensor, weights: Tensor) -> Tensor:
     """
     on_device = images_BCHW.to(weights.device, non_blocking=True)
     return on_device.to(dtype=weights.dtype, memory_format=torch.channels_last).div_(255)
+
+
+def build_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+    """Gradients of float16 underflow without scaling; the other formats have float32's range and get a no-op."""
+    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)

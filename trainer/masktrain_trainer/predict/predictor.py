@@ -1,68 +1,96 @@
-"""From pixels to detections: letterbox, model, decoding, non-maximum suppression, and boxes in the original image."""
+"""The one way from images to detections: network, decoding, non-maximum suppression, boxes in the original image.
 
+Validation during a training, `masktrain val` and `masktrain detect` predict with it. They differ in their thresholds,
+in where their batches come from, and in what else they want of a batch (its loss, its timing): hence two steps, `infer`
+and `detections`.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from masktrain_trainer.data.geometry import letterbox, plan_letterbox, scale_boxes
+from masktrain_trainer.data.geometry import Placement, scale_boxes
 from masktrain_trainer.model.nms import non_max_suppression
+from masktrain_trainer.model.precision import autocast, to_input
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.weights.detector import DetectorWeights
 
-MAX_DETECTIONS = 1000
-
 
 @dataclass(frozen=True)
-class DetectionOptions:
-    """YOLOv5's thresholds for detecting; `image_size` None means as trained, in pixels of the longer side."""
+class Thresholds:
+    """`multi_label`: a box counts for each class above the confidence, not for its best one only."""
 
-    confidence: float = 0.25
-    iou: float = 0.45
-    image_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Detection:
-    """`xyxy` in pixels of the picture as it was given."""
-
-    class_index: int
-    name: str
     confidence: float
-    xyxy: tuple[float, float, float, float]
+    iou: float
+    max_detections: int
+    multi_label: bool = False
 
 
-class Detector:
-    """A model ready to detect: batch norms folded, evaluation mode, on the given device."""
+VALIDATION = Thresholds(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
+"""YOLOv5's for mAP: the tail of the precision-recall curve lies at confidences that nobody would draw."""
 
-    def __init__(self, file: DetectorWeights, options: DetectionOptions, device: torch.device | None = None) -> None:
-        self._names = file.names
-        self._options = options
-        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = load_yolo(file).fuse().to(self._device)
-        self._stride = max(self._model.strides)
-        self._image_size = round_up(options.image_size or file.image_size, self._stride)
+
+class Inference(NamedTuple):
+    """What the network says of a batch: `raws` for the loss, `decoded_BNP` as `Yolo.decode` returns it."""
+
+    raws: list[Tensor]
+    decoded_BNP: Tensor
+
+
+class Predictor:
+    """A detector with its thresholds, on the device where `model` is.
+
+    model: fused (`Yolo.fuse`), channels last for speed. number_format: what its convolutions compute in.
+    """
+
+    def __init__(self, model: Yolo, thresholds: Thresholds, number_format: torch.dtype = torch.float32) -> None:
+        self._model = model
+        self._thresholds = thresholds
+        self._format = number_format
+        self._weights = next(model.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return self._weights.device
 
     @torch.inference_mode()
-    def __call__(self, image_HWC: NDArray[np.uint8]) -> list[Detection]:
-        """Objects in an RGB picture, by falling confidence. Only as much is padded as the model's stride asks for."""
-        original = (image_HWC.shape[0], image_HWC.shape[1])
-        plan = plan_letterbox(original, (self._image_size, self._image_size), stride=self._stride)
-        pixels_HWC = letterbox(image_HWC, plan)
-        image_BCHW = torch.from_numpy(pixels_HWC).to(self._device).permute(2, 0, 1)[None].float() / 255
-        prediction_BNP = self._model.decode(self._model(image_BCHW))
-        found_K6 = non_max_suppression(
-            prediction_BNP, self._options.confidence, self._options.iou, max_detections=MAX_DETECTIONS
-        )[0]
-        found = found_K6.cpu().double().numpy()
-        boxes_K4 = scale_boxes(found[:, :4], plan.output, original, (plan.ratio, plan.left, plan.top))
-        return [self._detection(box_4, row) for box_4, row in zip(boxes_K4, found, strict=True)]
+    def infer(self, images_BCHW: Tensor) -> Inference:
+        """Run the network on letterboxed images: uint8, red green blue, on any device."""
+        with autocast(self.device, self._format):
+            raws = self._model(to_input(images_BCHW, self._weights))
+        return Inference(raws, self._model.decode(raws).float())
 
-    def _detection(self, box_4: NDArray[np.float64], row_6: NDArray[np.float64]) -> Detection:
-        index = int(row_6[5])
-        x1, y1, x2, y2 = (float(value) for value in box_4)
-        return Detection(index, self._names[index], float(row_6[4]), (x1, y1, x2, y2))
+    @torch.inference_mode()
+    def detections(self, inference: Inference, placements: Sequence[Placement]) -> list[Tensor]:
+        """Detections (K, 6) of each image, on the CPU: xyxy in pixels of the original, confidence, class.
+
+        By falling confidence. `placements`: how each original image was letterboxed.
+        """
+        limits = self._thresholds
+        found = non_max_suppression(
+            inference.decoded_BNP,
+            limits.confidence,
+            limits.iou,
+            multi_label=limits.multi_label,
+            max_detections=limits.max_detections,
+        )
+        return [_in_original(found_K6.cpu(), place) for found_K6, place in zip(found, placements, strict=True)]
+
+
+def _in_original(found_K6: Tensor, placement: Placement) -> Tensor:
+    boxes_K4 = torch.from_numpy(scale_boxes(found_K6[:, :4].numpy(), placement))
+    return torch.cat((boxes_K4.to(found_K6.dtype), found_K6[:, 4:]), dim=1)
+
+
+def load_predictor(
+    file: DetectorWeights, thresholds: Thresholds, device: torch.device, number_format: torch.dtype = torch.float32
+) -> Predictor:
+    """A predictor of a weights file: batch norms folded, on `device`."""
+    model = load_yolo(file).fuse().to(device).to(memory_format=torch.channels_last)
+    return Predictor(model, thresholds, number_format)
 
 
 def load_yolo(file: DetectorWeights) -> Yolo:
@@ -73,8 +101,9 @@ def load_yolo(file: DetectorWeights) -> Yolo:
 
 
 def round_up(size: int, multiple: int) -> int:
+    """The next size that a model of that stride takes."""
     return -(-size // multiple) * multiple
 
 
-def _as_float32(tensor: torch.Tensor) -> torch.Tensor:
+def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -15,7 +15,7 @@ import torch
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.batch_workers import LoaderDied
 from masktrain_trainer.data.dataset import TrainDataset
-from masktrain_trainer.data.geometry import scale_boxes, xywhn_to_xyxy
+from masktrain_trainer.data.geometry import xywhn_to_xyxy
 from masktrain_trainer.data.loader import Batch, TrainLoader, train_batches, val_batches
 from masktrain_trainer.data.prepared import PreparedDataset
 
@@ -204,18 +204,11 @@ def test_validation_shows_every_image_once(prepared: PreparedDataset, world_size
 def test_validation_boxes_scale_back_to_the_original(prepared: PreparedDataset) -> None:
     """Up to what it costs that cached images have whole pixels, and one ratio serves both axes."""
     for batch in val_batches(prepared, prepared.val, image_size=SIZE, batch_size=4):
-        height, width = batch.images_BCHW.shape[2:]
         for position, index in enumerate(batch.indices_B.tolist()):
-            rows = batch.targets_M6[batch.targets_M6[:, 0] == position].numpy()
             record = prepared.val.images[index]
             original = (record.height, record.width)
-            assert tuple(batch.original_sizes_B2[position]) == original
-            boxes = scale_boxes(
-                xywhn_to_xyxy(rows[:, 2:], width=width, height=height),
-                (height, width),
-                original,
-                tuple(batch.ratio_pads_B3[position]),
-            )
+            assert batch.placements[position].original == original
+            boxes = batch.labels(position)[:, 1:].numpy()
             expected = _original_boxes(record.path)
             whole_pixels = max(original) / (SIZE * min(original) / max(original))
             np.testing.assert_allclose(boxes, expected.clip(0, [*original[::-1]] * 2), atol=2 * whole_pixels)

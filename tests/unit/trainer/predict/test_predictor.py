@@ -1,157 +1,61 @@
-"""Detection from a model file on pictures: no trained model needed, only one whose answers are known to be the same."""
+"""The one predictor: what `detect` draws is what validation measures."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from PIL import Image
 
-from masktrain_trainer.checkpoint.spool import SnapshotMeta
-from masktrain_trainer.checkpoint.state_files import slim_model
-from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
-from masktrain_trainer.detect.command import (
-    DetectionError,
-    UnreadableSource,
-    list_images,
-    load_weights,
-    read_image,
-    run_detection,
-    summarise,
-)
-from masktrain_trainer.export.yolov5 import write_yolov5
+from masktrain_trainer.data.loader import val_batches
+from masktrain_trainer.data.verify import decode_image
+from masktrain_trainer.detect.detector import MAX_DETECTIONS, DetectionOptions, Detector
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.predict.predictor import Detection, DetectionOptions, Detector
+from masktrain_trainer.predict.predictor import VALIDATION, Thresholds, load_predictor
 from masktrain_trainer.weights.detector import DetectorWeights
+from tests.unit.trainer.data.exports import prepared_pictures
 
-NAMES = ["mask", "no mask"]
+SIZE = 64
+CPU = torch.device("cpu")
+SHAPES = [(64, 64), (48, 64), (64, 40)]
+"""No scaling, even paddings, and padded to a square by both: the pixels that the network sees are the same."""
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model, biased towards seeing class 1 everywhere."""
+def file() -> DetectorWeights:
+    """An untrained model that sees objects of both classes everywhere."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = build_yolo(Architecture.YOLOV5N, len(NAMES))
+    model = build_yolo(Architecture.YOLOV5N, 2)
+    head = model.model[-1]
+    assert isinstance(head, Detect)
     with torch.no_grad():
-        detect = model.model[-1]
-        assert isinstance(detect, Detect)
-        for head in detect.m:
-            assert isinstance(head, torch.nn.Conv2d)
-            assert head.bias is not None
-            head.bias.view(3, -1)[:, 4] = 3
-            head.bias.view(3, -1)[:, 6] = 3
-    state = {
-        "ema": {"state_dict": model.state_dict()},
-        "model_info": {"architecture": "yolov5n", "names": NAMES, "image_size": 64},
-        "metrics": {},
-        "training": {},
-    }
-    meta = SnapshotMeta(epoch=3, step=9, fitness=0.5, is_best=True, reason="final")
-    path = tmp_path_factory.mktemp("weights") / "best.pt"
-    torch.save(slim_model(state, meta), path)
-    return path
+        for convolution in head.m:
+            assert isinstance(convolution.bias, torch.Tensor)
+            convolution.bias.view(3, -1)[:, 4:] = 1.0
+    return DetectorWeights(Architecture.YOLOV5N, ["cat", "dog"], SIZE, model.state_dict())
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    (folder / "sub folder").mkdir(parents=True)
-    for name, size in [("-a b.jpg", (90, 60)), ("sub folder/c.PNG", (33, 120))]:
-        Image.new("RGB", size, "grey").save(folder / name)
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    (folder / "notes.txt").write_text("not an image")
-    return folder
+def test_detect_finds_the_boxes_of_validation(file: DetectorWeights, tmp_path: Path) -> None:
+    prepared = prepared_pictures(tmp_path, SHAPES, SIZE)
+    options = DetectionOptions(confidence=0.3, iou=0.45)
+    validating = load_predictor(file, Thresholds(options.confidence, options.iou, MAX_DETECTIONS), CPU)
+    detector = Detector(file, options, CPU)
+    seen = 0
+    for batch in val_batches(prepared, prepared.val, image_size=SIZE, batch_size=2, rectangular=False):
+        measured = validating.detections(validating.infer(batch.images_BCHW), batch.placements)
+        for index, expected_K6 in zip(batch.indices_B.tolist(), measured, strict=True):
+            (drawn,) = detector([decode_image(prepared.val.images[index].path.read_bytes())])
+            found_K6 = torch.tensor([(*found.xyxy, found.confidence, found.class_index) for found in drawn])
+            assert len(drawn) > 0
+            torch.testing.assert_close(found_K6, expected_K6, atol=1e-4, rtol=1e-5)
+            seen += 1
+    assert seen == len(SHAPES)
 
 
-def detector_weights(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> DetectorWeights:
-    model = build_yolo(Architecture.YOLOV5N, len(names))
-    return DetectorWeights(Architecture.YOLOV5N, list(names), image_size, model.state_dict())
-
-
-@pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40)])
-def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    detector = Detector(detector_weights(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
-    found = detector(np.full((*size, 3), 90, np.uint8))
-    assert found
-    assert [d.confidence for d in found] == sorted((d.confidence for d in found), reverse=True)
-    for detection in found:
-        x1, y1, x2, y2 = detection.xyxy
-        assert 0 <= x1 <= x2 <= size[1]
-        assert 0 <= y1 <= y2 <= size[0]
-
-
-def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path: Path) -> None:
-    lines = list(run_detection(str(weights), pictures, tmp_path / "out", DetectionOptions()))
-    assert len(lines) == 3
-    assert any("no mask" in line and "-a b.jpg" in line for line in lines)
-    assert any(line.startswith("skipped:") and "broken.jpg" in line for line in lines)
-    drawn = read_image(tmp_path / "out" / "sub folder" / "c.PNG")
-    assert drawn.shape == (120, 33, 3)
-    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1
-
-
-def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures: Path, tmp_path: Path) -> None:
-    """Without an image size of its own, it takes that of its architecture."""
-    theirs = tmp_path / "yolov5.pt"
-    write_yolov5(load_weights(str(weights), None), theirs)
-    assert load_weights(str(theirs), None).image_size == 640
-    options = DetectionOptions(image_size=64)
-    one, other = (Detector(load_weights(str(path), None), options) for path in (weights, theirs))
-    picture = read_image(pictures / "-a b.jpg")
-    assert one(picture) == other(picture) != []
-
-
-@pytest.mark.parametrize(
-    ("broken", "sentence"),
-    [
-        ({"source": "nothing.jpg"}, "nothing.jpg does not exist."),
-        ({"source": "pictures/sub folder/none"}, "none does not exist."),
-        ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
-        ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
-        ({"weights": "pictures"}, "pictures cannot be read: Is a directory"),
-        ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
-        ({"weights": "ftp://host/best.pt"}, "must start with oci://, s3:// or file:///"),
-    ],
-)
-@pytest.mark.usefixtures("pictures")
-def test_bad_input_is_one_sentence_and_exit_code_64(
-    broken: dict[str, str],
-    sentence: str,
-    weights: Path,
-    pictures: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments = {"weights": str(weights), "source": "pictures", "output": "out", **broken}
-    result = CliRunner().invoke(main, ["detect", *(part for k, v in arguments.items() for part in (f"--{k}", v))])
-    assert result.exit_code == 64
-    assert sentence in result.output
-    assert result.output.count("\n") == 1
-    assert "Traceback" not in result.output
-
-
-def test_the_command_prints_a_line_per_picture(weights: Path, pictures: Path, tmp_path: Path) -> None:
-    arguments = ["--weights", weights.as_uri(), "--source", str(pictures / "-a b.jpg"), "--output", str(tmp_path / "o")]
-    result = CliRunner().invoke(main, ["detect", *arguments, "--confidence", "0.3", "--image-size", "40"])
-    assert result.exit_code == 0, result.output
-    assert result.output.count("\n") == 1
-    assert (tmp_path / "o" / "-a b.jpg").exists()
-
-
-def test_the_summary_counts_by_class_in_the_models_order() -> None:
-    found = [Detection(i, name, 0.5, (0, 0, 1, 1)) for i, name in [(1, "no mask"), (0, "mask"), (1, "no mask")]]
-    assert summarise("a.jpg", found) == "a.jpg: 1 mask, 2 no mask"
-    assert summarise("a.jpg", []) == "a.jpg: nothing"
-
-
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource, match=r"holds no image \(.bmp, .jpeg"):
-        list_images(tmp_path)
-    with pytest.raises(DetectionError, match="holds no image"):
-        next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))
+def test_validation_takes_all_classes_of_a_box_and_the_tail_of_confidences(file: DetectorWeights) -> None:
+    predictor = load_predictor(file, VALIDATION, CPU)
+    inference = predictor.infer(torch.full((1, 3, SIZE, SIZE), 90, dtype=torch.uint8))
+    assert [raw.shape[2] for raw in inference.raws] == [8, 4, 2]
+    assert inference.decoded_BNP.dtype == torch.float32
+    assert Thresholds(confidence=0.001, iou=0.6, max_detections=300, multi_label=True) == VALIDATION

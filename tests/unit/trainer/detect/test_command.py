@@ -1,0 +1,172 @@
+"""Detection from a model file on pictures: no trained model needed, only one whose answers are known to be the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
+from masktrain_trainer.checkpoint.state_files import slim_model
+from masktrain_trainer.cli.main import main
+from masktrain_trainer.config import Architecture
+from masktrain_trainer.detect.command import (
+    DetectionError,
+    UnreadableSource,
+    list_images,
+    load_weights,
+    read_image,
+    run_detection,
+    summarise,
+)
+from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
+from masktrain_trainer.export.yolov5 import write_yolov5
+from masktrain_trainer.model.blocks import Detect
+from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.weights.detector import DetectorWeights
+
+NAMES = ["mask", "no mask"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model, biased towards seeing class 1 everywhere."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = build_yolo(Architecture.YOLOV5N, len(NAMES))
+    with torch.no_grad():
+        detect = model.model[-1]
+        assert isinstance(detect, Detect)
+        for head in detect.m:
+            assert isinstance(head, torch.nn.Conv2d)
+            assert head.bias is not None
+            head.bias.view(3, -1)[:, 4] = 3
+            head.bias.view(3, -1)[:, 6] = 3
+    state = {
+        "ema": {"state_dict": model.state_dict()},
+        "model_info": {"architecture": "yolov5n", "names": NAMES, "image_size": 64},
+        "metrics": {},
+        "training": {},
+    }
+    meta = SnapshotMeta(epoch=3, step=9, fitness=0.5, is_best=True, reason="final")
+    path = tmp_path_factory.mktemp("weights") / "best.pt"
+    torch.save(slim_model(state, meta), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "sub folder").mkdir(parents=True)
+    for name, size in [("-a b.jpg", (90, 60)), ("sub folder/c.PNG", (33, 120))]:
+        Image.new("RGB", size, "grey").save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def detector_weights(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> DetectorWeights:
+    model = build_yolo(Architecture.YOLOV5N, len(names))
+    return DetectorWeights(Architecture.YOLOV5N, list(names), image_size, model.state_dict())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40)])
+def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    detector = Detector(detector_weights(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
+    (found,) = detector([np.full((*size, 3), 90, np.uint8)])
+    assert found
+    assert [d.confidence for d in found] == sorted((d.confidence for d in found), reverse=True)
+    for detection in found:
+        x1, y1, x2, y2 = detection.xyxy
+        assert 0 <= x1 <= x2 <= size[1]
+        assert 0 <= y1 <= y2 <= size[0]
+
+
+def test_pictures_of_several_shapes_are_detected_as_if_each_came_alone(weights: Path) -> None:
+    """Whatever shares a batch, in the order in which they were given."""
+    detector = Detector(load_weights(str(weights), None), DetectionOptions(), torch.device("cpu"))
+    chance = np.random.default_rng(0)
+    shapes = [(64, 64), (30, 64), (64, 64), (90, 41), (32, 64), (64, 64)]
+    pictures = [chance.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    for together, picture in zip(detector(pictures), pictures, strict=True):
+        (alone,) = detector([picture])
+        assert len(alone) == len(together) > 0
+        for one, other in zip(alone, together, strict=True):
+            assert (one.class_index, one.confidence) == pytest.approx((other.class_index, other.confidence), abs=1e-5)
+            assert one.xyxy == pytest.approx(other.xyxy, abs=1e-3)
+
+
+def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    lines = list(run_detection(str(weights), pictures, tmp_path / "out", DetectionOptions()))
+    assert len(lines) == 3
+    assert any("no mask" in line and "-a b.jpg" in line for line in lines)
+    assert any(line.startswith("skipped:") and "broken.jpg" in line for line in lines)
+    drawn = read_image(tmp_path / "out" / "sub folder" / "c.PNG")
+    assert drawn.shape == (120, 33, 3)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1
+
+
+def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    """Without an image size of its own, it takes that of its architecture."""
+    theirs = tmp_path / "yolov5.pt"
+    write_yolov5(load_weights(str(weights), None), theirs)
+    assert load_weights(str(theirs), None).image_size == 640
+    options = DetectionOptions(image_size=64)
+    one, other = (Detector(load_weights(str(path), None), options) for path in (weights, theirs))
+    picture = read_image(pictures / "-a b.jpg")
+    (found,) = one([picture])
+    assert found == other([picture])[0] != []
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ({"source": "nothing.jpg"}, "nothing.jpg does not exist."),
+        ({"source": "pictures/sub folder/none"}, "none does not exist."),
+        ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
+        ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
+        ({"weights": "pictures"}, "pictures cannot be read: Is a directory"),
+        ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
+        ({"weights": "ftp://host/best.pt"}, "must start with oci://, s3:// or file:///"),
+    ],
+)
+@pytest.mark.usefixtures("pictures")
+def test_bad_input_is_one_sentence_and_exit_code_64(
+    broken: dict[str, str],
+    sentence: str,
+    weights: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = {"weights": str(weights), "source": "pictures", "output": "out", **broken}
+    result = CliRunner().invoke(main, ["detect", *(part for k, v in arguments.items() for part in (f"--{k}", v))])
+    assert result.exit_code == 64
+    assert sentence in result.output
+    assert result.output.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_the_command_prints_a_line_per_picture(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    arguments = ["--weights", weights.as_uri(), "--source", str(pictures / "-a b.jpg"), "--output", str(tmp_path / "o")]
+    result = CliRunner().invoke(main, ["detect", *arguments, "--confidence", "0.3", "--image-size", "40"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("\n") == 1
+    assert (tmp_path / "o" / "-a b.jpg").exists()
+
+
+def test_the_summary_counts_by_class_in_the_models_order() -> None:
+    found = [Detection(i, name, 0.5, (0, 0, 1, 1)) for i, name in [(1, "no mask"), (0, "mask"), (1, "no mask")]]
+    assert summarise("a.jpg", found) == "a.jpg: 1 mask, 2 no mask"
+    assert summarise("a.jpg", []) == "a.jpg: nothing"
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource, match=r"holds no image \(.bmp, .jpeg"):
+        list_images(tmp_path)
+    with pytest.raises(DetectionError, match="holds no image"):
+        next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))
