@@ -4,7 +4,6 @@ The supervisor, the stages before training, the ranks and the report share nothi
 atomically, so that a reader sees the old or the new one and never half of it. Needs no torch.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,13 +76,6 @@ class RunDirectory:
 
     def outcome(self, local_rank: int) -> Path:
         return self.root / f"outcome-{local_rank}.json"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path`; the temporary file lies beside it because a rename does not cross file systems."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def read_document(path: Path, model: type[Document]) -> Document | None:

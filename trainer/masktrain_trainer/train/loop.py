@@ -15,11 +15,12 @@ from masktrain_trainer.config import Losses, Outcome, OutcomeKind, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights
 from masktrain_trainer.errors import Diverged, UserError
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.report import tables
-from masktrain_trainer.run_directory import RunDirectory, TrainingProgress, crashed, write_atomically
+from masktrain_trainer.run_directory import RunDirectory, TrainingProgress, crashed
 
 from .checkpoints import CheckpointClock, hand_over, is_periodic
 from .distributed import StepConsensus, StepRequests
@@ -79,7 +80,7 @@ class ProgressWriter:
 
     def write(self, progress: TrainingProgress) -> None:
         self._written = self._clock()
-        write_atomically(self._run.progress, progress.to_json())
+        write_text_atomically(self._run.progress, progress.to_json())
 
 
 def as_losses(items: Sequence[float]) -> Losses:

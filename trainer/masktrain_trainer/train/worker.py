@@ -30,9 +30,10 @@ from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.prepared import load_prepared
 from masktrain_trainer.errors import UserError
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.heartbeat import Activity, HangLimits, Heartbeat, register_stack_dump
 from masktrain_trainer.model.precision import choose_format
-from masktrain_trainer.run_directory import RunDirectory, crashed, write_atomically
+from masktrain_trainer.run_directory import RunDirectory, crashed
 
 from .advice import advice_on_run
 from .checkpoints import require_shared_memory
@@ -65,9 +66,9 @@ def main() -> None:
         except UserError as error:
             outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error))
         except Exception as error:
-            write_atomically(run.outcome(local_rank), _crash(error).to_json())
+            write_text_atomically(run.outcome(local_rank), _crash(error).to_json())
             raise
-    write_atomically(run.outcome(local_rank), outcome.to_json())
+    write_text_atomically(run.outcome(local_rank), outcome.to_json())
 
 
 def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heart: Heartbeat) -> Outcome:
@@ -99,7 +100,7 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
     them when it sees this one fail.
     """
     outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=FailureReason.INVALID_CONFIGURATION, message=message)
-    write_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
+    write_text_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
     os._exit(1)
 
 

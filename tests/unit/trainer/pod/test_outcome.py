@@ -15,8 +15,9 @@ from masktrain_trainer.config import (
     OutcomeKind,
     Progress,
 )
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import exit_code, merge_outcomes, read_outcomes, termination_message
-from masktrain_trainer.run_directory import RunDirectory, crashed, stopped, write_atomically
+from masktrain_trainer.run_directory import RunDirectory, crashed, stopped
 
 COMPLETE = Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message="Done.")
 USER = Outcome(kind=OutcomeKind.USER_ERROR, reason="Diverged", message="The loss is not finite.")
@@ -59,7 +60,7 @@ def test_the_cause_is_found_among_the_consequences(
 def test_outcomes_are_read_in_the_order_they_were_written(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for rank, outcome in [(1, CRASH), (0, LOST)]:
-        write_atomically(run.outcome(rank), outcome.to_json())
+        write_text_atomically(run.outcome(rank), outcome.to_json())
     os.utime(run.outcome(1), (1, 1))
     assert read_outcomes(run, range(3)) == [CRASH, LOST, None]
 
