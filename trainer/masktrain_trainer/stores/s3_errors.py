@@ -89,8 +89,8 @@ def no_bucket(target: Target) -> StoreDenied:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether the server says that there is no such object or bucket."""
-    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket"}
+    """Whether the server says that there is no such object, bucket or unfinished upload."""
+    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket", "NoSuchUpload"}
 
 
 def _explain_answer(error: ClientError, target: Target) -> StoreError:
