@@ -3,10 +3,15 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lanes import lane, turn
 
 pytest_plugins = ["tests.devcluster.fixtures"]
+
+# Suites run side by side: how long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE, KEEP_FREED_MEMORY
+from masktrain_trainer.pod.launch import ALLOCATOR_VARIABLE, KEEP_FREED_MEMORY
 
 from .command import main
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 
 from masktrain_trainer.config import Architecture, Precision
+from masktrain_trainer.model.precision import autocast, choose_format
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.train.precision import autocast, choose_format
 
 from .workload import Workload
 

@@ -17,8 +17,8 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
-from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
-from masktrain_trainer.train.paths import (
+from masktrain_trainer.pod.launch import (
+    ALLOCATOR_VARIABLE,
     PROGRESS_PORT_VARIABLE,
     SHARED_MEMORY_VARIABLE,
     TERMINATION_LOG_VARIABLE,

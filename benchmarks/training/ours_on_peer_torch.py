@@ -8,8 +8,7 @@ import socket
 from pathlib import Path
 
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE, KEEP_FREED_MEMORY
-from masktrain_trainer.train.paths import Paths
+from masktrain_trainer.pod.launch import ALLOCATOR_VARIABLE, KEEP_FREED_MEMORY, Paths
 
 from .environments import own_environment_on_peer_torch
 from .epochs import Epoch

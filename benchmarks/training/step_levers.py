@@ -15,11 +15,10 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.precision import choose_format
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer
-from masktrain_trainer.train.precision import choose_format
-from masktrain_trainer.train.train_step import MAX_GRADIENT_NORM
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
+from masktrain_trainer.train.step import MAX_GRADIENT_NORM
 
 from .report import compared, emit
 from .training_parts import CLASSES, random_batch

@@ -23,7 +23,7 @@ from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import Batch, TrainLoader
 from masktrain_trainer.data.prepare import prepare
 from masktrain_trainer.data.prepared import load_prepared
-from masktrain_trainer.train import train_step
+from masktrain_trainer.train import step
 
 from . import ours
 from .report import emit
@@ -114,7 +114,7 @@ def _watched(parts: Parts, watch: Stopwatch) -> ExitStack:
     state = parts.state
     stack = ExitStack()
     for name, owner, attribute in (
-        ("bytes to input", train_step, "to_input"),
+        ("bytes to input", step, "to_input"),
         ("forward", type(state.model), "forward"),
         ("loss", type(parts.loss), "forward"),
         ("backward", torch.Tensor, "backward"),

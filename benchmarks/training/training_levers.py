@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
+from masktrain_trainer.pod.launch import ALLOCATOR_VARIABLE
 
 from . import ours
 from .epochs import mean_images_per_second, steady

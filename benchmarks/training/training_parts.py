@@ -7,14 +7,12 @@ import torch
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.data.loader import Batch
 from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.precision import build_scaler, choose_format
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.distributed import Ranks
-from masktrain_trainer.train.early_stopping import EarlyStopping
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer
-from masktrain_trainer.train.precision import build_scaler, choose_format
-from masktrain_trainer.train.state import TrainingState
-from masktrain_trainer.train.train_step import TrainStep
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
+from masktrain_trainer.train.state import EarlyStopping, TrainingState
+from masktrain_trainer.train.step import TrainStep
 
 from .workload import Workload
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from masktrain_trainer.train.launch import ALLOCATOR_VARIABLE
+from masktrain_trainer.pod.launch import ALLOCATOR_VARIABLE
 
 from .environments import yolov5_environment
 from .epochs import Epoch

@@ -5,7 +5,7 @@ from typing import Any
 
 from devcluster.cluster import Cluster, ClusterError
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class ApiNamespace:

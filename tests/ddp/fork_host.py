@@ -16,7 +16,7 @@ from typing import Self
 
 from tests.ddp.traced_rank import RankOrder, run_rank
 
-LONGEST_LIFE_SECONDS = 120
+LONGEST_LIFE_SECONDS = 300
 
 
 class ForkHost:

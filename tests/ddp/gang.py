@@ -15,9 +15,9 @@ from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.checkpoint.spool import Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
 from masktrain_trainer.config import Keep, Outcome, RunConfig
+from masktrain_trainer.pod.outcome import read_outcomes
+from masktrain_trainer.run_directory import RunDirectory, write_atomically
 from masktrain_trainer.stores import Store, open_store
-from masktrain_trainer.train.outcome import read_outcomes
-from masktrain_trainer.train.run_directory import RunDirectory, write_atomically
 from tests.ddp.fork_host import ForkHost
 from tests.ddp.ports import free_port
 from tests.ddp.traced_rank import Event, RankOrder

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.config import CheckpointRef, Outcome, Phase, Progress
-from masktrain_trainer.train.heartbeat import Activity, read_heartbeat
-from masktrain_trainer.train.run_directory import RunDirectory
+from masktrain_trainer.heartbeat import Activity, read_heartbeat
+from masktrain_trainer.run_directory import RunDirectory
 from tests.ddp.ports import free_port
 
 MASKTRAIN = Path(sys.executable).with_name("masktrain")
@@ -44,7 +44,7 @@ class Pod:
             self.process = subprocess.Popen([MASKTRAIN, "supervise"], env=environment, stdout=log, stderr=log)
         return self
 
-    def wait(self, timeout: float = 150) -> int:
+    def wait(self, timeout: float = 300) -> int:
         return self.process.wait(timeout)
 
     def stop(self) -> None:
@@ -71,7 +71,7 @@ class Pod:
                 return
             self.signal_rank(rank, signal.SIGCONT)
 
-    def wait_until(self, condition: Callable[[Progress], bool], timeout: float = 120) -> Progress:
+    def wait_until(self, condition: Callable[[Progress], bool], timeout: float = 300) -> Progress:
         """Poll `/progress` as the operator does."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:

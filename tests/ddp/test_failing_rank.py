@@ -7,7 +7,7 @@ import torch
 
 from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.config import OutcomeKind
-from masktrain_trainer.train.outcome import merge_outcomes
+from masktrain_trainer.pod.outcome import merge_outcomes
 from tests.ddp.fork_host import ForkHost
 from tests.ddp.gang import Attempt, Job
 from tests.ddp.traced_rank import Event, Happening

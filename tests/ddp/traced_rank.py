@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.loader import Batch
-from masktrain_trainer.train import out_of_memory, worker
-from masktrain_trainer.train.checkpointer import CheckpointClock
-from masktrain_trainer.train.run_directory import RunDirectory
+from masktrain_trainer.run_directory import RunDirectory
+from masktrain_trainer.train import gpu_memory, worker
+from masktrain_trainer.train.checkpoints import CheckpointClock
 from masktrain_trainer.train.state import TrainingState
-from masktrain_trainer.train.train_step import TrainStep
+from masktrain_trainer.train.step import TrainStep
 
 CHECKPOINT_STEPS = 3
 """A checkpoint every so many steps instead of seconds, so that a test does not depend on the machine's speed."""
@@ -93,7 +93,7 @@ class _Tracer:
         patch.object(TrainStep, "step", traced_step).start()
         calls = itertools.count(1)
         patch.object(CheckpointClock, "due", lambda _: next(calls) % CHECKPOINT_STEPS == 0).start()
-        patch.object(out_of_memory, "_gpu", lambda _: "a small GPU").start()
+        patch.object(gpu_memory, "_gpu", lambda _: "a small GPU").start()
 
     def before_batch(self, state: TrainingState) -> None:
         if self._is_now(state, Happening.NOT_A_NUMBER):

@@ -14,6 +14,8 @@ from devcluster.install import CREDENTIALS_SECRET, install_operator, provide_sto
 from examples.masks.build import build_dataset
 
 NAMESPACE = "e2e"
+HANGS_AFTER_SECONDS = 600
+"""Longer than anything takes on a machine that is busy with other tests: a bound for what would never come."""
 CPU_ONLY = [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}, {"name": "OMP_NUM_THREADS", "value": "1"}]
 
 
@@ -48,9 +50,9 @@ class Jobs:
         }
         return {section: fields | changes.get(section, {}) for section, fields in base.items()}
 
-    def wait(self, name: str, condition: str, seconds: int = 240) -> None:
+    def wait(self, name: str, condition: str) -> None:
         """Return when `condition` (the argument of `kubectl wait --for`) holds."""
-        self.kubectl("wait", f"mtj/{name}", f"--for={condition}", f"--timeout={seconds}s")
+        self.kubectl("wait", f"mtj/{name}", f"--for={condition}", f"--timeout={HANGS_AFTER_SECONDS}s")
 
     def status(self, name: str) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.kubectl("get", "mtj", name, "--output", "json"))["status"]

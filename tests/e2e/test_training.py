@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from devcluster.install import OPERATOR_NAMESPACE
-from tests.e2e.conftest import CPU_ONLY, NAMESPACE, Jobs
+from tests.e2e.conftest import CPU_ONLY, HANGS_AFTER_SECONDS, NAMESPACE, Jobs
 
 pytestmark = pytest.mark.e2e
 
@@ -75,7 +75,7 @@ def test_bad_input_fails_once_with_a_sentence(
     else:
         spec |= dataset
     jobs.apply(name, dataset=spec)
-    jobs.wait(name, "condition=Failed", seconds=120)
+    jobs.wait(name, "condition=Failed")
     failed = jobs.condition(name, "Failed")
     assert failed["reason"] == reason
     assert words in failed["message"]
@@ -87,7 +87,7 @@ def test_a_deleted_job_leaves_nothing(jobs: Jobs) -> None:
     jobs.apply("deleted", training=LONG)
     jobs.wait("deleted", "condition=DatasetVerified")
     assert jobs.children("deleted")
-    jobs.kubectl("delete", "mtj", "deleted", "--cascade=foreground", "--timeout=120s")
+    jobs.kubectl("delete", "mtj", "deleted", "--cascade=foreground", f"--timeout={HANGS_AFTER_SECONDS}s")
     assert jobs.children("deleted") == ""
 
 

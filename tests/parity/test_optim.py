@@ -6,9 +6,8 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Schedule
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer, scaled_weight_decay
-from masktrain_trainer.train.schedule import TrainingSchedule, accumulation, is_optimizer_step
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer, scaled_weight_decay
+from masktrain_trainer.train.schedule import TrainingSchedule, accumulation
 
 from .reference_data import arrays
 
@@ -59,15 +58,41 @@ def test_learning_rates_at_the_end_of_epochs(batches: int, batch_size: int, shap
         np.testing.assert_allclose(schedule.at(last_iteration).learning_rates, expected, rtol=1e-12)
 
 
+def optimizer_steps(schedule: TrainingSchedule) -> list[int]:
+    """The iterations after which a training with this schedule steps."""
+    steps, gathered = [], 0
+    for iteration in range(schedule.epochs * schedule.batches_per_epoch):
+        gathered += 1
+        if schedule.is_optimizer_step(iteration, gathered):
+            steps.append(iteration)
+            gathered = 0
+    return steps
+
+
 @pytest.mark.parametrize(("batches", "batch_size", "shape"), RUNS)
 def test_optimizer_steps(batches: int, batch_size: int, shape: Schedule) -> None:
+    """As one long epoch, since the end of an epoch is a step of ours and none of YOLOv5's."""
     reference, key = arrays("optim"), key_of(batches, batch_size, shape)
-    schedule, steps = schedule_of(batches, batch_size, shape), [-1]
-    for iteration in range(EPOCHS * batches):
-        if is_optimizer_step(iteration, steps[-1], schedule.at(iteration).accumulate):
-            steps.append(iteration)
-    assert steps[1:61] == list(reference[f"first_steps_{key}"])
-    assert len(steps) - 1 == reference[f"step_count_{key}"].item()
+    warmup = schedule_of(batches, batch_size, shape).warmup_iterations
+    whole = EPOCHS * batches
+    hyperparameters = Hyperparameters(warmup_epochs=warmup / whole)
+    steps = optimizer_steps(TrainingSchedule(hyperparameters, shape, 1, whole, batch_size))
+    assert steps[:60] == list(reference[f"first_steps_{key}"])
+    forced = whole - 1 - steps[-2] < accumulation(batch_size, 64)
+    assert len(steps) - forced == reference[f"step_count_{key}"].item()
+
+
+@pytest.mark.parametrize(("batches", "batch_size", "shape"), RUNS)
+def test_every_epoch_ends_with_a_step_and_nothing_else_differs_within_it(
+    batches: int, batch_size: int, shape: Schedule
+) -> None:
+    schedule = schedule_of(batches, batch_size, shape)
+    steps = optimizer_steps(schedule)
+    ends = set(range(batches - 1, EPOCHS * batches, batches))
+    assert ends <= set(steps)
+    for before, step in zip([-1, *steps], steps, strict=False):
+        enough = step - before == schedule.at(step).accumulate
+        assert enough or step in ends
 
 
 @pytest.mark.parametrize("shape", list(Schedule))

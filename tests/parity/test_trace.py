@@ -1,21 +1,27 @@
-"""README section 9: five whole training steps, from images to weights, batch-norm statistics and averaged weights."""
+"""README section 9: five whole steps of `TrainStep`, from images to weights, batch-norm statistics and averages."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from masktrain_trainer.config import Hyperparameters
+from masktrain_trainer.data.loader import Batch
 from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.train.ema import ModelEma
-from masktrain_trainer.train.optimizer import build_optimizer
+from masktrain_trainer.train import step as train_step
+from masktrain_trainer.train.distributed import Ranks
+from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
+from masktrain_trainer.train.state import EarlyStopping, TrainingState
+from masktrain_trainer.train.step import TrainStep
 
 from .reference_data import arrays, image, reference_yolo, tensor
 
 STEPS = 5
+IMAGES = 4
 
 
 @dataclass
@@ -35,24 +41,34 @@ def train(
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     ema, ema2000 = ModelEma(model, 0.9999, 2000), ModelEma(model, 0.9999, 2000)
     ema2000.updates = 2000
-    hyperparameters = Hyperparameters()
-    loss = DetectionLoss(model.anchors, hyperparameters, image_size=128, num_classes=3)
-    optimizer = build_optimizer(model, hyperparameters, batch_size=64)
-    images_BCHW, targets_M6 = (
-        image(201, (4, 3, 128, 128)).to(dtype=dtype, memory_format=memory_format),
-        tensor(arrays("trace")["targets"]),
-    )
+    h, ranks = Hyperparameters(), Ranks(0, 0, 1, 1, torch.device("cpu"))
+    loss = DetectionLoss(model.anchors, h, image_size=128, num_classes=3)
+    optimizer = build_optimizer(model, h, batch_size=64)
+    scaler = build_scaler(ranks.device, torch.float32)
+    state = TrainingState(model, ema, optimizer, scaler, EarlyStopping(0), torch.zeros(3))
+    step = TrainStep(ranks, torch.float32, state, loss)  # float32 stands for "no autocast", in float64 too
     steps = []
-    for _ in range(STEPS):
-        total, items_3 = loss(model(images_BCHW), targets_M6)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update(model)
-        ema2000.update(model)
-        steps.append([total.item(), *items_3.tolist(), norm.item()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_step, "MAX_GRADIENT_NORM", clip)
+        for _ in range(STEPS):
+            items_3 = step.backward(batch(dtype), synchronise=True)
+            norm = gradient_norm(model)
+            step.step()
+            ema2000.update(model)
+            total = IMAGES * items_3.sum()
+            steps.append([total.item(), *items_3.tolist(), norm])
     return Trace(model, initial, ema, ema2000, steps)
+
+
+def batch(dtype: torch.dtype) -> Batch:
+    """The reference has pixels between 0 and 1, `TrainStep` takes them up to 255."""
+    images_BCHW = image(201, (IMAGES, 3, 128, 128)).to(dtype) * 255
+    return Batch(images_BCHW, tensor(arrays("trace")["targets"]), torch.arange(IMAGES))
+
+
+def gradient_norm(model: Yolo) -> float:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])).item()
 
 
 @pytest.fixture(scope="module")

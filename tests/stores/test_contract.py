@@ -14,8 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from masktrain_trainer.config import SecretRef, StoreSpec
-from masktrain_trainer.stores import Store, open_object, open_store
-from masktrain_trainer.stores.errors import (
+from masktrain_trainer.errors import (
     ConditionsUnsupported,
     ObjectMissing,
     PreconditionFailed,
@@ -23,6 +22,7 @@ from masktrain_trainer.stores.errors import (
     StoreError,
     StoreUnavailable,
 )
+from masktrain_trainer.stores import Store, open_object, open_store
 from masktrain_trainer.stores.folder import FolderStore
 from masktrain_trainer.stores.s3 import S3Store
 from masktrain_trainer.stores.s3_errors import Target, explain

@@ -9,8 +9,8 @@ from devcluster.oracle.failures import ServiceError
 from devcluster.oracle.object_storage import NAMESPACE, FakeObjectStorage, Upload
 from devcluster.oracle.signing import Credentials
 from masktrain_trainer.config import SecretRef, StoreSpec
+from masktrain_trainer.errors import StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.stores import Store, open_object, open_store
-from masktrain_trainer.stores.errors import StoreDenied, StoreError, StoreUnavailable
 
 from .conftest import BUCKET, write_secret
 

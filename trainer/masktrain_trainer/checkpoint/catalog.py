@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Contract
+from masktrain_trainer.errors import ObjectMissing
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import ObjectMissing
 
 from .keys import MANIFEST_FILE, RESULT_FILE, JobKeys
 from .manifest import Manifest

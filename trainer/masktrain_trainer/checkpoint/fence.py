@@ -2,8 +2,8 @@
 
 import contextlib
 
+from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
 
 from .keys import Fence, JobKeys
 

@@ -24,9 +24,9 @@ from masktrain_trainer.config import (
     FailureReason,
     RunConfig,
 )
+from masktrain_trainer.errors import StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store, open_store
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
 from .catalog import Catalog, fetch_problem, read_catalog, read_result
 from .fence import claim_run

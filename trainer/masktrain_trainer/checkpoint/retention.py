@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from masktrain_trainer.config import Keep
+from masktrain_trainer.errors import StoreError
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import StoreError
 
 from .catalog import Catalog
 from .keys import MANIFEST_FILE, Fence, JobKeys

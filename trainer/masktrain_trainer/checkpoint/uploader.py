@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
+from masktrain_trainer.errors import StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
 
 from .catalog import read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Contract, Keep
+from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreError, StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import ObjectMissing, PreconditionFailed, StoreError, StoreUnavailable
 
 from .catalog import Catalog, Result, fetch_problem, read_manifests, read_result
 from .fence import read_claims

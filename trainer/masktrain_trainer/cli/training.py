@@ -73,6 +73,6 @@ def train(
 @click.command()
 def supervise() -> None:
     """Run this pod's part of a training job (what the trainer container starts)."""
-    from masktrain_trainer.train.supervisor import supervise as run  # noqa: PLC0415
+    from masktrain_trainer.pod.supervisor import supervise as run  # noqa: PLC0415
 
     sys.exit(run())

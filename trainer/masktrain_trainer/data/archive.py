@@ -20,10 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from masktrain_trainer.config import DatasetSpec
+from masktrain_trainer.errors import InvalidDataset, ObjectMissing
 from masktrain_trainer.stores import open_object
-from masktrain_trainer.stores.errors import ObjectMissing
-
-from .errors import InvalidDataset
 
 MIB = 1 << 20
 SECONDS_BETWEEN_LINES = 5.0

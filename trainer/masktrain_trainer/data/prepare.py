@@ -31,11 +31,10 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
-from masktrain_trainer.stores.errors import StoreDenied, StoreError
+from masktrain_trainer.errors import InvalidDataset, StoreError, UserError
 
 from .archive import extract, fetch
 from .cpu_limit import cpu_limit
-from .errors import InvalidDataset
 from .prepared import PreparedDataset, class_counts, save_prepared
 from .verify import VerifiedSplit, verify_split
 from .yolo_format import DataYaml, read_data_yaml
@@ -60,10 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, f"{CONFIG_VARIABLE}: {_first(error)}.")
     try:
         summary = prepare(config, options.output, processes=cpu_limit())
-    except InvalidDataset as error:
-        return _refuse(options.result, FailureReason.INVALID_DATASET, str(error))
-    except StoreDenied as error:
-        return _refuse(options.result, FailureReason.STORE_DENIED, str(error))
+    except UserError as error:
+        return _refuse(options.result, error.reason, str(error))
     except (StoreError, OSError) as error:
         if getattr(error, "errno", None) in VOLUME_FULL:
             return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, FULL_VOLUME)

@@ -23,8 +23,9 @@ from typing import IO
 import cv2
 import numpy as np
 
+from masktrain_trainer.errors import InvalidDataset
+
 from .augmentation import Outline
-from .errors import InvalidDataset
 from .geometry import Image, Size, Targets, fit_long_side
 from .prepared import ImageRecord, Split, create_cache, save_index, store_image
 from .yolo_format import LabelViolation, label_path, read_labels

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from masktrain_trainer.errors import InvalidDataset
+
 from .augmentation import Outline
-from .errors import InvalidDataset
 from .geometry import Targets
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp", ".pfm"})

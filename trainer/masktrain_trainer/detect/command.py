@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.errors import StoreError, UnusableWeights
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.predict.predictor import Detection, DetectionOptions, Detector
 from masktrain_trainer.stores import open_object
-from masktrain_trainer.stores.errors import StoreError
 from masktrain_trainer.weights.detector import DetectorWeights
-from masktrain_trainer.weights.errors import UnusableWeights
 from masktrain_trainer.weights.load import read_weights
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})

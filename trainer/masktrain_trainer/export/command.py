@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from masktrain_trainer.config import FailureReason
 from masktrain_trainer.detect.command import DetectionError, load_weights
-from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError
 
 from .onnx import OnnxOptions, write_onnx
 from .yolov5 import write_yolov5
@@ -25,7 +24,7 @@ def run_export(weights: str, to: str, output: Path | None, options: OnnxOptions,
     try:
         file = load_weights(weights, endpoint)
     except DetectionError as error:
-        raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+        raise InvalidWeights(str(error)) from error
     classes = len(file.names)
     model = f"{file.architecture.value}, {classes} class{'' if classes == 1 else 'es'}"
     if to == "yolov5":
@@ -37,4 +36,4 @@ def run_export(weights: str, to: str, output: Path | None, options: OnnxOptions,
 
 
 def _unusable(sentence: str) -> UserError:
-    return UserError(FailureReason.INVALID_CONFIGURATION, sentence)
+    return InvalidConfiguration(sentence)

@@ -12,10 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from masktrain_trainer.config import FailureReason
+from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo, round_up
-from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.weights.detector import DetectorWeights
 
 from .yolov5 import finished_whole
@@ -69,8 +68,7 @@ def write_onnx(file: DetectorWeights, path: Path, options: OnnxOptions) -> int:
 
 def _require_packages() -> None:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"--format onnx needs {' and '.join(missing)}; install with: pip install 'masktrain[trainer,export]'.",
         )
 
@@ -78,8 +76,7 @@ def _require_packages() -> None:
 def _image_size(asked: int | None, trained: int, stride: int) -> int:
     size = round_up(trained, stride) if asked is None else asked
     if size % stride:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"--image-size {size} is not a multiple of the model's stride {stride}; take {round_up(size, stride)}.",
         )
     return size

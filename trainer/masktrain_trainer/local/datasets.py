@@ -16,15 +16,14 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from masktrain_trainer.config import DatasetSpec, FailureReason, StoreSpec
+from masktrain_trainer.config import DatasetSpec, StoreSpec
 from masktrain_trainer.data.archive import SYSTEM_CLUTTER, extract, fetch
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.data.errors import InvalidDataset
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
 from masktrain_trainer.data.verify import VerifiedSplit, verify_split
 from masktrain_trainer.data.yolo_format import IMAGE_SUFFIXES, DataYaml, read_data_yaml
+from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.stores import Store, open_object
-from masktrain_trainer.train.errors import UserError
 
 
 @contextmanager
@@ -107,8 +106,7 @@ def _described(uri: str, endpoint: str | None) -> DatasetSpec:
     try:
         return DatasetSpec(uri=uri, store=StoreSpec(endpoint=endpoint) if endpoint else None)
     except ValueError:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
             "file:///folder/name.zip.",
         ) from None
@@ -196,8 +194,7 @@ def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
     try:
         return DatasetSpec(uri=whole, store=StoreSpec(endpoint=endpoint) if endpoint else None)
     except ValueError:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
             "file:///folder/name.zip.",
         ) from None

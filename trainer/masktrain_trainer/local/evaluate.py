@@ -9,26 +9,19 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason, Precision
-from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.config import DEVICE_VARIABLE, Precision
 from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
 from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
 from masktrain_trainer.detect.command import DetectionError, load_weights
+from masktrain_trainer.errors import InvalidDataset, InvalidWeights
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.nms import non_max_suppression
+from masktrain_trainer.model.precision import autocast, choose_format, to_input
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo, round_up
 from masktrain_trainer.report.evaluation import ClassScores
-from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.precision import autocast, choose_format
-from masktrain_trainer.train.train_step import to_input
-from masktrain_trainer.train.validate import (
-    CONFIDENCE_THRESHOLD,
-    IOU_THRESHOLD,
-    MAX_DETECTIONS,
-    in_original_pixels,
-)
+from masktrain_trainer.train.validation import CONFIDENCE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS, in_original_pixels
 from masktrain_trainer.weights.detector import DetectorWeights
 
 from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
@@ -99,14 +92,13 @@ def _read_weights(question: EvaluationOptions) -> DetectorWeights:
     try:
         return load_weights(question.weights, question.endpoint)
     except DetectionError as error:
-        raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+        raise InvalidWeights(str(error)) from error
 
 
 def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> None:
     known, found = ", ".join(file.names), ", ".join(checked.names)
     if len(file.names) != len(checked.names):
-        raise UserError(
-            FailureReason.INVALID_WEIGHTS,
+        raise InvalidWeights(
             f"The weights know other classes ({known}) than the data set has ({found}); "
             "evaluate on data with the classes of the training.",
         )

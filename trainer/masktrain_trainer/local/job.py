@@ -22,13 +22,12 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
-    FailureReason,
     ModelSpec,
     RunConfig,
     TrainingSpec,
 )
 from masktrain_trainer.config.explain import explain
-from masktrain_trainer.train.errors import UserError
+from masktrain_trainer.errors import InvalidConfiguration, UserError
 
 from .datasets import as_archive, sha256_of
 
@@ -235,7 +234,7 @@ def _section(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _invalid(message: str) -> UserError:
-    return UserError(FailureReason.INVALID_CONFIGURATION, message)
+    return InvalidConfiguration(message)
 
 
 RUNS = "runs"
@@ -345,8 +344,7 @@ def _ranks(manifest: Manifest, environment: dict[str, str]) -> tuple[int, list[s
         ranks = found
         notes.append(f"This machine has {found} GPU(s), compute.gpusPerNode is {asked}: training with {found} rank(s).")
     if training.batch_size % max(ranks, 1) and not training.auto_batch:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"training.batchSize {training.batch_size} must be a multiple of the {ranks} ranks that share it.",
         )
     return ranks, notes

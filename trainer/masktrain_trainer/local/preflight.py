@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from masktrain_trainer.config import FailureReason, RunConfig
+from masktrain_trainer.config import RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import MOST_WARNINGS, SKIPPED, prepare
 from masktrain_trainer.data.prepared import load_prepared
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.advice import advice_on_run
-from masktrain_trainer.train.errors import UserError
 from masktrain_trainer.train.initialise import transfer
-from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
+from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
 
 from .datasets import scratch_folder
@@ -47,10 +46,7 @@ def _unshown_skips(prepared: Path) -> list[str]:
 def _weights(config: RunConfig, classes: int, scratch: Path) -> str:
     if config.model.weights == SCRATCH:
         return "none, the training starts from scratch"
-    try:
-        file = fetch_weights(config.model, config.checkpoint.store, None, scratch / "weights.pt")
-    except InvalidWeights as error:
-        raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+    file = fetch_weights(config.model, config.checkpoint.store, None, scratch / "weights.pt")
     return transfer(build_yolo(config.model.architecture, classes), file.state_dict)
 
 

@@ -36,11 +36,10 @@ from masktrain_trainer.config import (
     Progress,
     RunConfig,
 )
-from masktrain_trainer.train.errors import UserError
-from masktrain_trainer.train.launch import Launch
-from masktrain_trainer.train.outcome import exit_code
-from masktrain_trainer.train.paths import Paths
-from masktrain_trainer.train.supervisor import Supervisor
+from masktrain_trainer.errors import user_error
+from masktrain_trainer.pod.launch import Launch, Paths
+from masktrain_trainer.pod.outcome import exit_code
+from masktrain_trainer.pod.supervisor import Supervisor
 
 from .datasets import scratch_folder
 from .job import JobOptions, LocalJob, local_path, plan_job
@@ -207,7 +206,7 @@ def train_locally(request: JobOptions, say: Say) -> int:
             say(line)
         outcome, progress = run_attempt(job, scratch)
     if outcome.kind is OutcomeKind.USER_ERROR:
-        raise UserError(FailureReason(outcome.reason), outcome.message)
+        raise user_error(FailureReason(outcome.reason), outcome.message)
     for line in closing_lines(outcome, progress):
         say(line)
     return exit_code(outcome)

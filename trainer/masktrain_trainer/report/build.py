@@ -7,18 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from masktrain_trainer.checkpoint.keys import DATA_PICTURES
-from masktrain_trainer.train.results_csv import parse
-from masktrain_trainer.train.run_directory import RunDirectory, read_document
+from masktrain_trainer.run_directory import RunDirectory, read_document
 
-from .confusion_plot import draw_confusion
-from .curve_plots import draw_curves
 from .evaluation import Evaluation
-from .html import render_report
-from .illustration import Illustration, describe
-from .names import figure_names
-from .per_class import write_per_class
+from .figures import figure_names
+from .html import Illustration, illustrate, render_report
 from .pictures import GRID, draw_grid, evaluated_tiles
-from .results_plot import draw_results
+from .plots import draw_confusion, draw_curves, draw_results
+from .tables import parse_results, write_per_class
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +39,9 @@ def _draw_results(run: RunDirectory, evaluation: Evaluation | None) -> Iterator[
     results = run.artifacts / "results.csv"
     if results.exists():
         figure = run.artifacts / "results.png"
-        draw_results(parse(results.read_text(encoding="utf-8")), figure, evaluation.epoch if evaluation else None)
+        draw_results(
+            parse_results(results.read_text(encoding="utf-8")), figure, evaluation.epoch if evaluation else None
+        )
         yield figure
 
 
@@ -64,7 +62,7 @@ def _draw_evaluation(evaluation: Evaluation, folder: Path) -> Iterator[Path]:
 
 def _illustrations(folder: Path, figures: list[Path]) -> list[Illustration]:
     data = [path for pattern in DATA_PICTURES for path in sorted(folder.glob(pattern))]
-    return [describe(path) for path in (*figures, *data)]
+    return [illustrate(path) for path in (*figures, *data)]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the last validation found, as the worker leaves it for the report: numbers and a few pictures' boxes."""
+"""What the last evaluation found, as the worker leaves it for the report: numbers and a few pictures' boxes."""
 
 from pydantic import Field
 

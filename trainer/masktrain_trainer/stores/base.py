@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from .errors import ConditionsUnsupported, PreconditionFailed
+from masktrain_trainer.errors import ConditionsUnsupported, PreconditionFailed
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from masktrain_trainer.errors import (
+    ConditionsUnsupported,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
+
 from .base import ObjectInfo, conditional_writes_work
-from .errors import ConditionsUnsupported, ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 _OWN = ".masktrain-"
 _TEMPORARY = f"{_OWN}tmp-"

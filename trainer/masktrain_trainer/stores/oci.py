@@ -18,10 +18,10 @@ from oci.pagination import list_call_get_all_results_generator
 from oci.retry import NoneRetryStrategy
 
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.errors import ObjectMissing, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 
 from .base import ObjectInfo, conditional_writes_work
-from .errors import ObjectMissing, StoreError, StoreUnavailable
 from .oci_errors import FAILURES, OciTarget, explain, is_missing, no_bucket
 from .oci_login import TIMEOUTS_SECONDS, log_in, retry_strategy
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from oci.exceptions import ClientError, ServiceError
 
-from .errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
+from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 FAILURES: Final = (ServiceError, ClientError, OSError, ValueError)
 """All that the SDK raises: OSError covers its timeouts, ValueError names that it makes no request of."""

@@ -22,8 +22,7 @@ from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, RetryStrategyBuilder
 from oci.signer import Signer, load_private_key_from_file
 
 from masktrain_trainer.config import SecretRef, StoreSpec
-
-from .errors import StoreDenied, StoreError, StoreUnavailable
+from masktrain_trainer.errors import StoreDenied, StoreError, StoreUnavailable
 
 TIMEOUTS_SECONDS: Final = (5.0, 60.0)
 """Of the connection, and of each read from it."""

@@ -18,10 +18,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.errors import ObjectMissing, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 
 from .base import ObjectInfo, conditional_writes_work
-from .errors import ObjectMissing, StoreError, StoreUnavailable
 from .s3_credentials import Credentials, read_credentials
 from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
 

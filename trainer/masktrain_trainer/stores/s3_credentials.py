@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masktrain_trainer.config import SecretRef, StoreSpec
-
-from .errors import StoreDenied
+from masktrain_trainer.errors import StoreDenied
 
 ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key

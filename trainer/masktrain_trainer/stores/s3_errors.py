@@ -14,7 +14,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from .errors import (
+from masktrain_trainer.errors import (
     ConditionsUnsupported,
     ObjectMissing,
     PreconditionFailed,

@@ -1,4 +1,4 @@
-"""The process groups of a run, and the few collectives that training needs beside DDP's own."""
+"""The ranks of a run: process groups, collectives beside DDP's own, and what all decide together between steps."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from masktrain_trainer.config import DEVICE_VARIABLE, FailureReason
-
-from .errors import UserError
+from masktrain_trainer.config import DEVICE_VARIABLE
+from masktrain_trainer.errors import InvalidConfiguration
 
 Value = TypeVar("Value")
 
@@ -90,8 +89,7 @@ def choose_device(local_rank: int, local_world_size: int) -> torch.device:
         return torch.device("cpu")
     found = torch.cuda.device_count()
     if found < local_world_size:
-        raise UserError(
-            FailureReason.INVALID_CONFIGURATION,
+        raise InvalidConfiguration(
             f"The pod has {found} usable CUDA device(s) for {local_world_size} rank(s): set compute.gpusPerNode to "
             f"what a node offers and check its driver, or set {DEVICE_VARIABLE}=cpu in compute.env to train on CPUs.",
         )
@@ -116,3 +114,39 @@ def process_groups(timeout: timedelta) -> Iterator[Ranks]:
         yield Ranks(rank, local_rank, world_size, local_world_size, device, control)
     finally:
         dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class StepRequests:
+    """`stop`: the pod was asked to stop. `diverged`: a loss is not finite. `checkpoint`: the interval is over."""
+
+    stop: bool = False
+    diverged: bool = False
+    checkpoint: bool = False
+
+
+class StepConsensus:
+    """`exchange` must be called by all ranks at the same steps. A wish of any rank counts for all."""
+
+    def __init__(self, group: dist.ProcessGroup | None, world_size: int) -> None:
+        self._group = group
+        self._world_size = world_size
+        self._sums_3 = torch.zeros(3, dtype=torch.int32)
+        self._pending: dist.Work | None = None
+
+    def exchange(self, wishes: StepRequests) -> StepRequests:
+        """Put in this step's wishes, take out what was agreed on the step before."""
+        agreed = self.settle()
+        self._sums_3 = torch.tensor([wishes.stop, wishes.diverged, wishes.checkpoint], dtype=torch.int32)
+        if self._world_size > 1:
+            self._pending = dist.all_reduce(self._sums_3, group=self._group, async_op=True)
+        return agreed
+
+    def settle(self) -> StepRequests:
+        """What is agreed and not yet read, if anything; used where no further step follows."""
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
+        stop, diverged, checkpoint = (bool(count) for count in self._sums_3.tolist())
+        self._sums_3 = torch.zeros(3, dtype=torch.int32)
+        return StepRequests(stop, diverged, checkpoint)

@@ -1,4 +1,4 @@
-"""The last word on the best weights: all classes, the confusion matrix and a few pictures, left for the report."""
+"""The last evaluation, of the best weights: scores of all classes, confusion matrix and pictures, for the report."""
 
 import logging
 import time
@@ -29,13 +29,11 @@ from masktrain_trainer.report.evaluation import (
     PictureBox,
     SplitScores,
 )
+from masktrain_trainer.run_directory import RestoreResult, read_document, write_atomically
 
 from .advice import advice_on_run
-from .context import Context
-from .run_directory import read_document, write_atomically
-from .stage_result import RestoreResult
-from .state import TrainingState
-from .validate import Validation, Validator
+from .state import Context, TrainingState
+from .validation import Validation, Validator
 
 log = logging.getLogger(__name__)
 

@@ -1,37 +1,136 @@
-"""Where a training starts: at a stored checkpoint, at given weights, or at random ones; the same on every rank."""
+"""Where a training starts: at a stored checkpoint, at given weights, or at random ones; the same on every rank.
+
+Before the first step a new model may get anchors that suit the data set, frozen layers, batch norms over all ranks, and
+may be compiled. None of it changes the names in the state dict, so checkpoints and best.pt look the same with and
+without.
+"""
 
 import logging
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, TrainingSpec
+from masktrain_trainer.data.prepared import CachedImages, PreparedDataset
+from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError
+from masktrain_trainer.model.autoanchor import AnchorFit, Sides, box_sides, fit_anchors, jittered, measure
+from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo, build_yolo
-from masktrain_trainer.stores.errors import StoreDenied
+from masktrain_trainer.run_directory import RestoreResult, read_document
 from masktrain_trainer.weights.detector import DetectorWeights
-from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
+from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
 
-from .anchors import suit_anchors
-from .context import Context
 from .distributed import Ranks
-from .early_stopping import EarlyStopping
-from .ema import ModelEma
-from .errors import UserError
-from .optimizer import build_optimizer
-from .precision import build_scaler
-from .preparation import freeze, synchronise_batch_norms
-from .run_directory import read_document
-from .stage_result import RestoreResult
-from .state import TrainingState, restore_state
+from .optimizer import ModelEma, build_optimizer
+from .state import Context, EarlyStopping, TrainingState, restore_state
 
 log = logging.getLogger(__name__)
+
+
+def freeze(model: Yolo, layers: int) -> None:
+    """The first `layers` layers keep their weights; as in YOLOv5 their batch statistics still follow the data.
+
+    Raises UserError if nothing but the head's input would be left to train.
+    """
+    if layers >= len(model.model):
+        raise InvalidConfiguration(
+            f"training.freeze is {layers}, but this architecture has {len(model.model) - 1} layers before its head.",
+        )
+    for layer in model.model[:layers]:
+        layer.requires_grad_(False)
+    if layers:
+        log.info("the first %d layers are frozen", layers)
+
+
+def synchronise_batch_norms(model: Yolo, ranks: Ranks) -> None:
+    """Batch norms see the batches of all ranks as one. PyTorch does that on GPUs only.
+
+    Parameters stay the same objects; do it after the average is copied, which needs none of it.
+    """
+    if ranks.device.type != "cuda":
+        log.info("training.syncBatchNorm has no effect on CPUs: each rank normalises over its own batch")
+    elif not ranks.alone:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+
+
+def compile_model(model: Yolo, device: torch.device) -> None:
+    """Compile forward and backward passes for one size of image, at their first call.
+
+    Raises UserError where the compiler behind torch.compile is missing.
+    """
+    if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
+        raise InvalidConfiguration(
+            "training.compile needs a C++ compiler in the trainer's image, and there is none: "
+            "use an image with g++ in compute.image, or leave training.compile out.",
+        )
+    log.info("the model is compiled for this %s, which takes a while", device.type)
+    model.compile(dynamic=False)
+
+
+def suit_anchors(model: Yolo, prepared: PreparedDataset, training: TrainingSpec, ranks: Ranks) -> None:
+    """Give `model` other anchors where its own recall too few of the training boxes; rank 0's choice, on all ranks."""
+    chosen_A2 = _choose(_anchors_px(model), training_sides(prepared), training) if ranks.leads else None
+    anchors_A2 = ranks.broadcast(chosen_A2)
+    if anchors_A2 is not None:
+        strides_L11 = np.array(model.strides, float).reshape(-1, 1, 1)
+        model.anchors.copy_(torch.from_numpy(anchors_A2.reshape(model.anchors.shape) / strides_L11))
+
+
+def training_sides(prepared: PreparedDataset) -> Sides:
+    """(N, 2) widths and heights in pixels of all training boxes at the size of training."""
+    images = CachedImages(prepared.train.labels, prepared.train.cache)
+    targets = [images.targets(index) for index in range(len(images))]
+    owner_N = np.repeat(np.arange(len(targets)), [len(rows) for rows in targets])
+    image_wh_M2 = np.array([(record.width, record.height) for record in prepared.train.images], float)
+    boxes_N5 = np.concatenate(targets).astype(float)
+    return box_sides(image_wh_M2, owner_N, boxes_N5[:, 3:], prepared.image_size)
+
+
+def _choose(current_A2: Sides, sides_N2: Sides, training: TrainingSpec) -> Sides | None:
+    """Better anchors in pixels, or None if the current ones stay."""
+    threshold, seed = training.hyperparameters.anchor_threshold, training.seed
+    judged_N2 = jittered(sides_N2, seed)
+    current = measure(current_A2, judged_N2, threshold)
+    if current.suffices:
+        log.info("anchors: %s", _words(current))
+        return None
+    try:
+        fitted_A2 = fit_anchors(sides_N2, len(current_A2), threshold, seed)
+    except ValueError as error:
+        log.info("anchors: %s, but %s", _words(current), error)
+        return None
+    fitted = measure(fitted_A2, judged_N2, threshold)
+    if fitted.recall <= current.recall:
+        log.info("anchors: %s; fitted ones are not better and not used", _words(current))
+        return None
+    log.info("anchors: %s; fitted to the boxes: %s: %s", _words(current), _words(fitted), _pixels(fitted_A2))
+    return fitted_A2
+
+
+def _anchors_px(model: Yolo) -> Sides:
+    strides_L11 = np.array(model.strides, float).reshape(-1, 1, 1)
+    anchors: Sides = (model.anchors.double().cpu().numpy() * strides_L11).reshape(-1, 2)
+    return anchors
+
+
+def _words(fit: AnchorFit) -> str:
+    return f"best possible recall {fit.recall:.4f}, {fit.matching:.2f} anchors per box"
+
+
+def _pixels(anchors_A2: Sides) -> str:
+    return " ".join(f"{width:.0f},{height:.0f}" for width, height in anchors_A2)
+
+
 _HEAD_BIAS = "model.{}.m.0.bias"
 
 
@@ -68,12 +167,12 @@ def agreed(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
         try:
             answer = find()
         except UserError as error:
-            answer = error
-    result = ranks.broadcast((answer.reason, str(answer)) if isinstance(answer, UserError) else answer)
-    if isinstance(result, tuple):
-        raise UserError(*result)
-    assert result is not None
-    return result
+            answer = error.with_traceback(None)
+    answer = ranks.broadcast(answer)
+    if isinstance(answer, UserError):
+        raise answer
+    assert answer is not None
+    return answer
 
 
 def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
@@ -88,8 +187,7 @@ def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:
         if name in own and own[name].shape == tensor.shape
     }
     if not fitting:
-        raise UserError(
-            FailureReason.INVALID_WEIGHTS,
+        raise InvalidWeights(
             "None of the given weights fits the model: model.architecture must be the one that they were trained with.",
         )
     model.load_state_dict(fitting, strict=False)
@@ -130,10 +228,5 @@ def _read_weights(context: Context) -> DetectorWeights:
     """By way of the workspace: the rest of a pod is read-only. Raises UserError if the given weights cannot be used."""
     config = context.config
     with tempfile.TemporaryDirectory(dir=context.run.root) as folder:
-        try:
-            credentials = Path(CHECKPOINT_CREDENTIALS)
-            return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")
-        except StoreDenied as error:
-            raise UserError(FailureReason.STORE_DENIED, str(error)) from error
-        except InvalidWeights as error:
-            raise UserError(FailureReason.INVALID_WEIGHTS, str(error)) from error
+        credentials = Path(CHECKPOINT_CREDENTIALS)
+        return fetch_weights(config.model, config.checkpoint.store, credentials, Path(folder) / "weights.pt")

@@ -25,11 +25,6 @@ def accumulation(batch_size: int, nominal_batch_size: int) -> int:
     return max(round(nominal_batch_size / batch_size), 1)
 
 
-def is_optimizer_step(iteration: int, last_step: int, accumulate: int) -> bool:
-    """Whether the gradients gathered up to this iteration are applied; last_step is -1 before the first."""
-    return iteration - last_step >= accumulate
-
-
 @dataclass(frozen=True)
 class TrainingSchedule:
     """YOLOv5's warm-up and decay. Iterations count from 0 through the whole run; batch_size is the global one."""
@@ -49,12 +44,20 @@ class TrainingSchedule:
         epoch = iteration // self.batches_per_epoch
         if self.is_warmup(iteration):
             return self._warmup(iteration, self.decayed_learning_rate(epoch))
-        learning_rate = self._settled_learning_rate(epoch)
+        learning_rate = self._learning_rate_after_warmup(epoch)
         return StepValues(
             learning_rates=(learning_rate, learning_rate, learning_rate),
             momentum=self.hyperparameters.momentum,
             accumulate=accumulation(self.batch_size, self.hyperparameters.nominal_batch_size),
         )
+
+    def is_optimizer_step(self, iteration: int, gathered: int) -> bool:
+        """Whether the optimizer steps after this iteration, the `gathered`-th whose gradients it would apply.
+
+        The last batch of an epoch always ends with a step, because checkpoints lie between steps only. YOLOv5 v7.0
+        lets an epoch end anywhere and throws away what it has gathered by then.
+        """
+        return gathered >= self.at(iteration).accumulate or (iteration + 1) % self.batches_per_epoch == 0
 
     def is_warmup(self, iteration: int) -> bool:
         """The last iteration of the warm-up is the one with this number, so it is one longer than its length."""
@@ -70,7 +73,7 @@ class TrainingSchedule:
             fraction = (1 - progress) * (1 - last) + last
         return self.hyperparameters.learning_rate * fraction
 
-    def _settled_learning_rate(self, epoch: int) -> float:
+    def _learning_rate_after_warmup(self, epoch: int) -> float:
         """After the warm-up: YOLOv5 decays at the end of each epoch, so an epoch runs at the value of the one before.
 
         The epoch in which the warm-up ends keeps the value that the warm-up arrived at.

@@ -1,22 +1,78 @@
-"""Everything that changes while training, and its way into a checkpoint and back.
+"""What every part of a training needs: the context, which stays the same, and the state, which is checkpointed.
 
 A checkpoint is taken only between optimizer steps, when no gradient is pending; a run that goes on from it continues
 the same numbers. What differs between ranks (random generators, loss sums) is kept for each rank.
 """
 
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from masktrain_trainer.config import RunConfig
+from masktrain_trainer.config import Hyperparameters, RunConfig, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset
+from masktrain_trainer.heartbeat import Heartbeat
 from masktrain_trainer.model.yolo import Yolo
+from masktrain_trainer.run_directory import RunDirectory
 
 from .distributed import Ranks
-from .early_stopping import EarlyStopping
-from .ema import ModelEma
+from .optimizer import ModelEma
+
+
+@dataclass(frozen=True)
+class Context:
+    """`format` is what forward passes compute in; `spool` is where checkpoints are handed over; `started` is monotonic
+    seconds.
+    """
+
+    config: RunConfig
+    prepared: PreparedDataset
+    ranks: Ranks
+    run: RunDirectory
+    spool: Path
+    heart: Heartbeat
+    format: torch.dtype
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def training(self) -> TrainingSpec:
+        return self.config.training
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return self.config.training.hyperparameters
+
+
+class EarlyStopping:
+    """Remembers the best epoch. Only a strictly higher fitness is better: a plateau counts as standing still."""
+
+    def __init__(self, patience: int) -> None:
+        """patience: epochs without a better one until `should_stop`; 0 means never."""
+        self.patience = patience
+        self.best_epoch = 0
+        self.best_fitness = -1.0
+        """Below every fitness, so that the first validated epoch is the best so far, even at zero."""
+
+    def record(self, epoch: int, fitness: float) -> bool:
+        """Take in an epoch's fitness; whether it is the best so far. NaN never is."""
+        if not fitness > self.best_fitness:
+            return False
+        self.best_epoch, self.best_fitness = epoch, fitness
+        return True
+
+    def should_stop(self, epoch: int) -> bool:
+        return self.patience > 0 and epoch - self.best_epoch >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_epoch": self.best_epoch, "best_fitness": self.best_fitness}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best_epoch = int(state["best_epoch"])
+        self.best_fitness = float(state["best_fitness"])
+
 
 STATE_FORMAT = "masktrain-state-v1"
 

@@ -29,23 +29,18 @@ from masktrain_trainer.data.cpu_limit import cpu_limit, loader_workers
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.prepared import load_prepared
+from masktrain_trainer.errors import UserError
+from masktrain_trainer.heartbeat import Activity, HangLimits, Heartbeat, register_stack_dump
+from masktrain_trainer.model.precision import choose_format
+from masktrain_trainer.run_directory import RunDirectory, crashed, write_atomically
 
 from .advice import advice_on_run
-from .batch_size import settle_batch_size
-from .context import Context
+from .checkpoints import require_shared_memory
 from .distributed import Ranks, process_groups
-from .errors import UserError
-from .hang import HangLimits
-from .heartbeat import Activity, Heartbeat
+from .gpu_memory import choose_batch_size, explain_out_of_memory
 from .initialise import initial_state
-from .out_of_memory import explain_out_of_memory
-from .outcome import crashed
-from .precision import choose_format
-from .run_directory import RunDirectory, write_atomically
-from .shared_memory import require_shared_memory
-from .stacks import register_stack_dump
-from .state import TrainingState
-from .training import Training
+from .loop import Training
+from .state import Context, TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +75,7 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
     with process_groups(timeout) as ranks:
         dtype = choose_format(config.training.precision, ranks.device)
-        context = settle_batch_size(
+        context = choose_batch_size(
             Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
         )
         with _open_loader(context) as loader:

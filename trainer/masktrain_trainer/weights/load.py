@@ -13,17 +13,13 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.errors import InvalidWeights, UnusableWeights
 from masktrain_trainer.files import file_sha256
 
 from .detector import DetectorWeights
-from .errors import UnusableWeights
 from .sources import download_weights, weights_uri
 from .torch_file import read_torch_file
 from .yolov5 import read_yolov5
-
-
-class InvalidWeights(Exception):
-    """`model.weights` cannot be used; the text is one sentence for a person."""
 
 
 def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:

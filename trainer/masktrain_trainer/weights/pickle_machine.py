@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from .errors import UnusableWeights
+from masktrain_trainer.errors import UnusableWeights
 
 
 @dataclass(frozen=True)

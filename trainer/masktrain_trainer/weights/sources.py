@@ -13,10 +13,8 @@ from urllib.parse import urlsplit
 import urllib3
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.errors import ObjectMissing, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
-from masktrain_trainer.stores.errors import ObjectMissing, StoreUnavailable
-
-from .errors import UnusableWeights
 
 SCRATCH: Final = "scratch"
 OFFICIAL: Final = "official"

@@ -13,7 +13,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from .errors import UnusableWeights
+from masktrain_trainer.errors import UnusableWeights
+
 from .pickle_machine import Global, PickleMachine, StandIn, StorageType, members
 
 LARGEST_FILE: Final = 8 << 30

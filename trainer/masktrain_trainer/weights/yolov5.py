@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from masktrain_trainer.errors import UnusableWeights
+
 from .detector import DetectorWeights, recognise
-from .errors import UnusableWeights
 from .pickle_machine import StandIn
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")

@@ -9,8 +9,8 @@ import torch
 
 from masktrain_trainer.checkpoint.state_files import load_state, slim_model
 from masktrain_trainer.config import Architecture, ModelSpec
-from masktrain_trainer.weights.errors import UnusableWeights
-from masktrain_trainer.weights.load import InvalidWeights, fetch_weights, load_model_file, read_weights
+from masktrain_trainer.errors import InvalidWeights, UnusableWeights
+from masktrain_trainer.weights.load import fetch_weights, load_model_file, read_weights
 from tests.stores.training_run import meta, state
 
 

@@ -15,8 +15,8 @@ from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.checkpoint.state_files import save
 from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
+from masktrain_trainer.errors import StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
-from masktrain_trainer.stores.errors import StoreUnavailable
 from masktrain_trainer.stores.folder import FolderStore
 from tests.stores.training_run import KEYS, OUTPUTS, Wrapped, artifacts, meta, objects, state, uploader
 

@@ -28,7 +28,7 @@ def test_supervise_without_configuration_exits_with_64_and_a_sentence() -> None:
 
 
 def test_the_supervisor_loads_neither_torch_nor_opencv() -> None:
-    program = "import sys, masktrain_trainer.train.supervisor; print({'torch', 'cv2', 'numpy'} & sys.modules.keys())"
+    program = "import sys, masktrain_trainer.pod.supervisor; print({'torch', 'cv2', 'numpy'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.data.errors import InvalidDataset
 from masktrain_trainer.data.yolo_format import read_data_yaml
+from masktrain_trainer.errors import InvalidDataset
 
 from .exports import export, unpacked
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.data.errors import InvalidDataset
+from masktrain_trainer.errors import InvalidDataset
 from masktrain_trainer.local.datasets import as_archive, sha256_of, zip_folder
 
 FILES = {"data.yaml": b"names: [a]", "train/images/x.JPG": b"pixels", "train/labels/x.txt": b"0 .5 .5 .1 .1"}

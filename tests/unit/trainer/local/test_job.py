@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from masktrain_trainer.errors import UserError
 from masktrain_trainer.local import job as jobs
 from masktrain_trainer.local.job import JobOptions, LocalJob, plan_job
 from masktrain_trainer.local.training import results_folder
-from masktrain_trainer.train.errors import UserError
 
 JOB = """\
 apiVersion: masktrain.dev/v1alpha1

@@ -8,8 +8,8 @@ import yaml
 from masktrain_operator.api.compute import ComputeSpec
 from masktrain_operator.api.spec import LimitsSpec
 from masktrain_trainer.config import Contract
+from masktrain_trainer.errors import UserError
 from masktrain_trainer.local.job import LocalCompute, LocalLimits, Manifest, Overrides, read_manifest
-from masktrain_trainer.train.errors import UserError
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*/job*.yaml"))
 RESULTS = "file:///results"

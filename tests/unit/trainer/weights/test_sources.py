@@ -13,10 +13,9 @@ import trustme
 import urllib3
 
 from masktrain_trainer.config import Architecture, ModelSpec
-from masktrain_trainer.stores.errors import StoreUnavailable
+from masktrain_trainer.errors import InvalidWeights, StoreUnavailable, UnusableWeights
 from masktrain_trainer.weights import sources
-from masktrain_trainer.weights.errors import UnusableWeights
-from masktrain_trainer.weights.load import InvalidWeights, fetch_weights
+from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import download_weights, official_url, weights_uri
 
 from .yolov5_files import model, save, source, stripped

@@ -15,8 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masktrain_trainer.errors import UnusableWeights
 from masktrain_trainer.weights import pickle_machine
-from masktrain_trainer.weights.errors import UnusableWeights
 from masktrain_trainer.weights.load import read_weights
 from masktrain_trainer.weights.torch_file import read_torch_file
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.config import Architecture
+from masktrain_trainer.errors import UnusableWeights
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.weights.errors import UnusableWeights
 from masktrain_trainer.weights.load import read_weights
 from masktrain_trainer.weights.torch_file import read_torch_file
 from masktrain_trainer.weights.yolov5 import read_yolov5

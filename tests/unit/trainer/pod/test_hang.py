@@ -1,0 +1,82 @@
+"""A rank hangs when its counter stands still for longer than what it does may take."""
+
+from pathlib import Path
+
+import pytest
+
+from masktrain_trainer.heartbeat import Activity, Beat, HangLimits, Heartbeat, read_heartbeat
+from masktrain_trainer.pod.hang import HangDetector, telling_frame
+
+LIMITS = HangLimits(training=100)
+
+
+def beat(counter: int, activity: Activity = Activity.TRAINING) -> Beat:
+    return Beat(counter, activity, at=0.0)
+
+
+def test_a_counter_that_moves_is_no_hang() -> None:
+    detector = HangDetector(LIMITS, [0], now=0)
+    for step in range(1, 50):
+        detector.observe({0: beat(step)}, now=step * 90)
+        assert detector.standstill(step * 90 + 89) is None
+
+
+def test_the_rank_that_stands_longest_is_named() -> None:
+    detector = HangDetector(LIMITS, [0, 1], now=0)
+    detector.observe({0: beat(1), 1: beat(1)}, now=10)
+    detector.observe({0: beat(2), 1: beat(1)}, now=20)
+    found = detector.standstill(now=200)
+    assert found is not None
+    assert (found.local_rank, found.activity, found.seconds) == (1, Activity.TRAINING, 190)
+    assert str(found) == "local rank 1 has stood still for 190 s while training"
+
+
+@pytest.mark.parametrize(
+    ("activity", "limit"),
+    [
+        (Activity.TRAINING, 100),
+        (Activity.STARTING, 600),
+        (Activity.VALIDATING, 600),
+        (Activity.SAVING, 600),
+        (None, 1860),
+    ],
+)
+def test_each_activity_has_its_own_clock(activity: Activity | None, limit: float) -> None:
+    detector = HangDetector(LIMITS, [0], now=0)
+    detector.observe({0: beat(1, activity) if activity is not None else None}, now=0)
+    assert detector.standstill(now=limit) is None
+    assert detector.standstill(now=limit + 1) is not None
+
+
+def test_a_heartbeat_crosses_processes_through_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat-0"
+    assert read_heartbeat(path) is None
+    with Heartbeat(path) as heart:
+        heart.beat(Activity.STARTING)
+        heart.beat(Activity.SAVING)
+        seen = read_heartbeat(path)
+    assert seen is not None
+    assert (seen.counter, seen.activity) == (2, Activity.SAVING)
+    assert path.stat().st_size == 24
+
+
+STACKS = """Thread 0x00007f (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 327 in wait
+
+Current thread 0x00007e (most recent call first):
+  File "/venv/torch/distributed/distributed_c10d.py", line 2810 in all_reduce
+  File "/venv/masktrain_trainer/train/loop.py", line 120 in train_step
+  File "/venv/masktrain_trainer/train/worker.py", line 10 in main
+"""
+
+
+@pytest.mark.parametrize(
+    ("stacks", "frame"),
+    [
+        (STACKS, "loop.py:120 train_step"),
+        ('Current thread 0x1 (most recent call first):\n  File "/a/b.py", line 3 in f\n', "b.py:3 f"),
+        ("", None),
+    ],
+)
+def test_the_telling_frame_is_the_innermost_of_our_own(stacks: str, frame: str | None) -> None:
+    assert telling_frame(stacks) == frame

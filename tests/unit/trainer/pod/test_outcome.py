@@ -1,0 +1,88 @@
+"""One outcome out of many, and what the operator reads from it."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masktrain_trainer.config import (
+    PEER_LOST,
+    TERMINATION_MESSAGE_LIMIT,
+    DatasetSummary,
+    Outcome,
+    OutcomeKind,
+    Progress,
+)
+from masktrain_trainer.pod.outcome import exit_code, merge_outcomes, read_outcomes, termination_message
+from masktrain_trainer.run_directory import RunDirectory, crashed, stopped, write_atomically
+
+COMPLETE = Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message="Done.")
+USER = Outcome(kind=OutcomeKind.USER_ERROR, reason="Diverged", message="The loss is not finite.")
+CRASH = crashed("RuntimeError", "out of memory")
+LOST = crashed(PEER_LOST, "connection closed by peer")
+STOPPED = stopped("Stopped at step 3.")
+HUNG = Outcome(kind=OutcomeKind.HUNG, reason="Hung", message="Stands still.")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [(COMPLETE, 0), (USER, 64), (STOPPED, 75), (HUNG, 76), (CRASH, 1)],
+    ids=lambda value: str(value)[:20],
+)
+def test_exit_codes(outcome: Outcome, code: int) -> None:
+    assert exit_code(outcome) == code
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "torchrun_code", "expected"),
+    [
+        ([COMPLETE, COMPLETE], 0, "Complete"),
+        ([STOPPED, STOPPED], 0, "Stopped"),
+        ([LOST, USER], 1, "Diverged"),
+        ([LOST, CRASH], 1, "RuntimeError"),
+        ([CRASH, None], 1, "RuntimeError"),
+        ([LOST, None], 1, "ProcessLost"),
+        ([None, None], 1, "ProcessLost"),
+        ([LOST, LOST], 1, PEER_LOST),
+        ([COMPLETE, None], 0, "ProcessLost"),
+        ([COMPLETE, COMPLETE], 1, "TorchrunFailed"),
+    ],
+)
+def test_the_cause_is_found_among_the_consequences(
+    outcomes: list[Outcome | None], torchrun_code: int, expected: object
+) -> None:
+    assert merge_outcomes(outcomes, torchrun_code).reason == expected
+
+
+def test_outcomes_are_read_in_the_order_they_were_written(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for rank, outcome in [(1, CRASH), (0, LOST)]:
+        write_atomically(run.outcome(rank), outcome.to_json())
+    os.utime(run.outcome(1), (1, 1))
+    assert read_outcomes(run, range(3)) == [CRASH, LOST, None]
+
+
+def _progress(**fields: Any) -> Progress:
+    return Progress(attempt=2, outcome=CRASH, updated_at=datetime(2026, 1, 1, tzinfo=UTC), **fields)
+
+
+def test_a_small_termination_message_keeps_everything() -> None:
+    progress = _progress(detail="x", outputs=["s3://bucket/best.pt"])
+    assert Progress.model_validate_json(termination_message(progress)) == progress
+
+
+@pytest.mark.parametrize("length", [10, 3_000, 100_000])
+def test_a_termination_message_never_exceeds_the_kubelets_limit(length: int) -> None:
+    dataset = DatasetSummary(
+        classes=["ü" * 50] * 80, images=1, boxes=1, validation_images=1, validation_boxes=1, warnings=["w" * 400] * 10
+    )
+    progress = _progress(dataset=dataset, outputs=["u" * length]).model_copy(
+        update={"outcome": crashed("RuntimeError", "é" * length)}
+    )
+    text = termination_message(progress)
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    outcome = Progress.model_validate_json(text).outcome
+    assert outcome is not None
+    assert outcome.reason == "RuntimeError"

@@ -1,0 +1,68 @@
+"""The document that the report is made of, from a real validation of an untrained model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masktrain_trainer.data.prepared import PreparedDataset
+from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.report.evaluation import Evaluation
+from masktrain_trainer.run_directory import read_document
+from masktrain_trainer.train.distributed import StepConsensus
+from masktrain_trainer.train.evaluate_best import PICTURES, evaluate_best
+from masktrain_trainer.train.state import Context
+from masktrain_trainer.train.validation import Validator
+from tests.unit.trainer.report.synthetic import IMAGE_SIZE, prepared
+from tests.unit.trainer.train.contexts import context as tiny_context
+from tests.unit.trainer.train.contexts import state as tiny_state
+
+IMAGES = 10
+
+
+def evaluated(context: Context) -> Evaluation:
+    state = tiny_state()
+    loss = DetectionLoss(state.model.anchors, context.hyperparameters, image_size=IMAGE_SIZE, num_classes=2)
+    evaluate_best(context, state, Validator(context, loss, StepConsensus(context.ranks.control, 1)))
+    found = read_document(context.run.evaluation, Evaluation)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedDataset:
+    return prepared(tmp_path / "data", ["red", "green"], images=IMAGES)
+
+
+@pytest.fixture
+def context(tmp_path: Path, data: PreparedDataset) -> Context:
+    return replace(tiny_context(tmp_path, {"imageSize": IMAGE_SIZE, "batchSize": 4, "epochs": 3}), prepared=data)
+
+
+def test_the_report_gets_scores_curves_pictures_and_settings(context: Context) -> None:
+    found = evaluated(context)
+    assert [row.name for row in found.classes] == ["red", "green"]
+    assert found.overall.images == IMAGES
+    assert found.overall.labels == sum(row.labels for row in found.classes) > 0
+    assert len(found.pictures) == min(PICTURES, IMAGES)
+    assert (found.confidences[0], found.confidences[-1]) == (0, 1)
+    for row, curve in zip(found.classes, found.curves, strict=True):
+        assert len(curve.precision) == len(curve.recall) == len(found.confidences)
+        area = float(np.trapezoid(curve.precision_at_recall, np.linspace(0, 1, 101)))
+        assert area == pytest.approx(row.map50, abs=1e-3)
+    assert found.settings["hyperparameters.learningRate"] == "0.01"
+    assert found.settings["autoAnchor"] == "true"
+    facts = {fact.name: fact.value for fact in found.facts}
+    assert facts["training split"] == f"{IMAGES} images, {found.overall.labels} boxes"
+    assert facts["test split"] == "none"
+    assert found.test is None
+
+
+def test_a_test_split_is_scored_on_its_own(context: Context, tmp_path: Path) -> None:
+    other = prepared(tmp_path / "other", ["red", "green"], images=5).train
+    found = evaluated(replace(context, prepared=context.prepared.model_copy(update={"test": other})))
+    assert found.test is not None
+    assert found.test.overall.images == 5
+    assert found.test.overall.labels != found.overall.labels
+    assert [row.name for row in found.test.classes] == ["red", "green"]

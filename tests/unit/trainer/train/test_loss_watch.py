@@ -1,0 +1,28 @@
+"""The first loss that is not a number is kept, with what a person needs to find the cause."""
+
+import math
+
+import pytest
+import torch
+
+from masktrain_trainer.train.step import BadLoss, LossWatch
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_first_bad_loss_is_named(value: float) -> None:
+    watch = LossWatch([f"{index}.jpg" for index in range(9)])
+    watch.watch(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 1]), step=0, epoch=0)
+    assert watch.look() is None
+    watch.watch(torch.tensor([1.0, value, 3.0]), torch.tensor([8, 2]), step=1, epoch=0)
+    watch.watch(torch.tensor([value, value, value]), torch.tensor([6, 7]), step=2, epoch=0)
+    bad = watch.look(wait=True)
+    assert bad is not None
+    assert (bad.step, bad.image_names) == (1, ("8.jpg", "2.jpg"))
+    assert bad.sentence().startswith("The loss is not finite at step 1 of epoch 0: box 1, objectness ")
+    assert "with the images 8.jpg, 2.jpg; checkpoints from before are kept" in bad.sentence()
+    assert "training.hyperparameters.learningRate" in bad.sentence()
+
+
+def test_of_a_large_batch_some_images_are_named() -> None:
+    bad = BadLoss(3, 1, (math.inf, 0.1, 0.2), tuple(f"{index}.jpg" for index in range(32)))
+    assert "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg and 24 more;" in bad.sentence()

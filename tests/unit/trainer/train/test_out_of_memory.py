@@ -1,0 +1,111 @@
+"""A batch too large for the GPU ends as a sentence with the batch that fits."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from masktrain_trainer.config import Outcome, OutcomeKind
+from masktrain_trainer.run_directory import read_document
+from masktrain_trainer.train import gpu_memory, worker
+from masktrain_trainer.train.gpu_memory import (
+    explain_out_of_memory,
+    largest_that_fits,
+    out_of_memory_sentence,
+    try_batch,
+)
+from tests.unit.trainer.train.contexts import context, state
+
+GPU = "Tesla V100 (15.8 GiB)"
+
+
+class SmallGPU:
+    """Holds `images` and no more."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.tried: list[int] = []
+
+    def __call__(self, images: int) -> None:
+        self.tried.append(images)
+        if images > self.images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("holds", "below", "expected"),
+    [(20, 64, 18), (9, 16, 8), (1, 16, 1), (0, 16, 0), (63, 64, 56), (100, 2, 1), (0, 1, 0)],
+)
+def test_the_batch_that_fits_is_found_by_halving(holds: int, below: int, expected: int) -> None:
+    gpu = SmallGPU(holds)
+    assert largest_that_fits(gpu, below) == expected
+    assert len(gpu.tried) <= 7
+    assert all(0 < images < below for images in gpu.tried)
+
+
+@pytest.mark.parametrize(
+    ("training", "ranks", "fits", "expected"),
+    [
+        (
+            {"batchSize": 64, "imageSize": 1280},
+            2,
+            9,
+            f"The memory of {GPU} is too small for 32 images of 1280 px on each of 2 rank(s), training.batchSize 64: ",
+        ),
+        (
+            {"batchSize": 4},
+            4,
+            0,
+            "not even one fits, so lower training.imageSize or take a smaller model.architecture.",
+        ),
+        ({"batchSize": 24, "syncBatchNorm": True}, 4, None, "try half of it, training.batchSize 12, or lower "),
+    ],
+)
+def test_the_sentence(training: dict[str, Any], ranks: int, fits: int | None, expected: str, tmp_path: Path) -> None:
+    given = context(tmp_path, training, ranks)
+    assert expected in out_of_memory_sentence(given, given.training.batch_size // ranks, fits, GPU)
+
+
+def test_a_trial_leaves_no_trace(tmp_path: Path) -> None:
+    trained = state()
+    try_batch(context(tmp_path), trained, images=1)
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+    assert not trained.optimizer.state
+
+
+def test_what_the_failed_step_held_is_freed_before_the_trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trained, gpu = state(), SmallGPU(5)
+    for parameter in trained.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    def trial(_: object, tried: Any, images: int) -> None:
+        assert all(parameter.grad is None for parameter in tried.model.parameters())
+        gpu(images)
+
+    monkeypatch.setattr(gpu_memory, "try_batch", trial)
+    monkeypatch.setattr(gpu_memory, "_gpu", lambda _: GPU)
+    explained = explain_out_of_memory(context(tmp_path, {"batchSize": 16}), trained, torch.OutOfMemoryError("full"))
+    assert "4 fit on each, so set training.batchSize to 4" in explained
+
+
+def test_the_rank_says_so_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without waiting for ranks that wait for it."""
+
+    class FullGPU:
+        def __init__(self, *_: object) -> None:
+            raise torch.OutOfMemoryError("full")
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(worker, "Training", FullGPU)
+    monkeypatch.setattr(worker, "explain_out_of_memory", lambda *_: "Too small.")
+    monkeypatch.setattr(os, "_exit", leave)
+    given = context(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        worker._run(given, state(), object())  # type: ignore[arg-type]
+    assert left.value.code == 1
+    outcome = read_document(given.run.outcome(0), Outcome)
+    assert outcome == Outcome(kind=OutcomeKind.USER_ERROR, reason="InvalidConfiguration", message="Too small.")

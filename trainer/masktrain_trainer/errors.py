@@ -1,0 +1,102 @@
+"""Every error that a person reads: one root, with a reason in one word and a sentence that says what to do.
+
+MaskTrainError
+├── UserError                   the input cannot work, and trying again would give the same answer: exit code 64
+│   ├── InvalidConfiguration    a setting, or the settings together
+│   ├── InvalidDataset          what the data set holds
+│   ├── InvalidWeights          the weights to start from
+│   ├── Diverged                the loss is no longer a number
+│   └── StoreDenied             also a StoreError: credentials, permission, address or the bucket itself
+└── StoreError                  a store did not do what was asked
+    ├── ObjectMissing           the store answers, the object is not there
+    ├── PreconditionFailed      a conditional write lost
+    ├── ConditionsUnsupported   the server does not know conditional writes, and says so
+    └── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
+
+Whoever catches chooses by what can be done: a UserError ends the attempt, another StoreError may pass.
+"""
+
+from .config import FailureReason
+
+
+class MaskTrainError(Exception):
+    """`str()` is one sentence for a person: what is wrong, where, what to do. `reason` is one CamelCase word.
+
+    Errors take their sentence and nothing else, so that they survive a pickle on their way to other processes.
+    """
+
+    reason: str
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class UserError(MaskTrainError):
+    """The input cannot work."""
+
+    reason: FailureReason
+
+
+class InvalidConfiguration(UserError):
+    """A setting cannot work, alone or with the others."""
+
+    reason = FailureReason.INVALID_CONFIGURATION
+
+
+class InvalidDataset(UserError):
+    """The data set is not one that can be trained on."""
+
+    reason = FailureReason.INVALID_DATASET
+
+
+class InvalidWeights(UserError):
+    """The given weights cannot be used."""
+
+    reason = FailureReason.INVALID_WEIGHTS
+
+
+class Diverged(UserError):
+    """The loss is no longer a number."""
+
+    reason = FailureReason.DIVERGED
+
+
+class StoreError(MaskTrainError):
+    """A store did not do what was asked; the sentence says which one."""
+
+    reason = "StoreUnavailable"
+
+
+class StoreDenied(StoreError, UserError):
+    """Credentials, permission, address or bucket are wrong."""
+
+    reason = FailureReason.STORE_DENIED
+
+
+class ObjectMissing(StoreError):
+    """No object has this key."""
+
+
+class PreconditionFailed(StoreError):
+    """The object exists although it must not, or is another one than expected."""
+
+
+class ConditionsUnsupported(StoreError):
+    """The server refuses every conditional write."""
+
+
+class StoreUnavailable(StoreError):
+    """The store failed in a way that may pass."""
+
+
+class UnusableWeights(ValueError):
+    """Why a file of weights is not taken, as the rest of a sentence that begins with the file's name.
+
+    No person reads it alone: whoever knows the name makes the whole sentence of it.
+    """
+
+
+def user_error(reason: FailureReason, message: str) -> UserError:
+    """The error of a reason that another process has left in a document."""
+    kinds = (InvalidConfiguration, InvalidDataset, InvalidWeights, Diverged, StoreDenied)
+    return next(kind for kind in kinds if kind.reason is reason)(message)

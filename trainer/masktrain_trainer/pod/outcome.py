@@ -1,0 +1,96 @@
+"""How an attempt ended: one outcome out of every rank's and stage's, its exit code, and the termination message."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from masktrain_trainer.config import PEER_LOST, TERMINATION_MESSAGE_LIMIT, ExitCode, Outcome, OutcomeKind, Progress
+from masktrain_trainer.run_directory import RunDirectory, StageResult, crashed, read_document
+
+from .processes import explain_exit
+
+CRASH_EXIT_CODE = 1
+
+_EXIT_CODES = {
+    OutcomeKind.COMPLETE: ExitCode.DONE,
+    OutcomeKind.USER_ERROR: ExitCode.USER_ERROR,
+    OutcomeKind.STOPPED: ExitCode.STOPPED,
+    OutcomeKind.HUNG: ExitCode.HUNG,
+}
+
+
+def exit_code(outcome: Outcome) -> int:
+    return int(_EXIT_CODES.get(outcome.kind, CRASH_EXIT_CODE))
+
+
+def read_outcomes(run: RunDirectory, local_ranks: Sequence[int]) -> list[Outcome | None]:
+    """Every local rank's outcome, those written first in front, those never written (None) at the end."""
+    paths = sorted((run.outcome(rank) for rank in local_ranks), key=_written_at)
+    return [read_document(path, Outcome) for path in paths]
+
+
+def merge_outcomes(outcomes: Sequence[Outcome | None], torchrun_code: int) -> Outcome:
+    """The cause among the consequences: torchrun exits 1 whatever a rank returned, and ends the other ranks.
+
+    A user's error explains everything else; then the first crash with a cause of its own; then a rank that ended
+    without a word; a rank that only lost its peers explains nothing.
+    """
+    said = [outcome for outcome in outcomes if outcome is not None]
+    failures = [o for o in said if o.kind is OutcomeKind.USER_ERROR] or [
+        o for o in said if o.kind is OutcomeKind.CRASHED and o.reason != PEER_LOST
+    ]
+    if failures:
+        return failures[0]
+    if torchrun_code != 0 or not said or len(said) < len(outcomes):
+        return _unexplained(said, silent=len(outcomes) - len(said), torchrun_code=torchrun_code)
+    return said[0]
+
+
+def termination_message(progress: Progress) -> str:
+    """The progress as JSON of at most 4096 bytes: what a person can find elsewhere is left out first."""
+    shrinkings = (
+        progress,
+        progress.model_copy(update={"dataset": None}),
+        progress.model_copy(update={"dataset": None, "outputs": [], "detail": "", "skipped_checkpoints": []}),
+        Progress(attempt=progress.attempt, run=progress.run, outcome=progress.outcome, updated_at=progress.updated_at),
+    )
+    for candidate in shrinkings:
+        if _fits(text := candidate.to_json()):
+            return text
+    return _with_short_message(shrinkings[-1])
+
+
+def _with_short_message(progress: Progress) -> str:
+    assert progress.outcome is not None
+    outcome = progress.outcome.model_copy(update={"message": progress.outcome.message[:500] + "…"})
+    return progress.model_copy(update={"outcome": outcome}).to_json()
+
+
+def _fits(text: str) -> bool:
+    return len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+
+
+def _unexplained(said: Sequence[Outcome], *, silent: int, torchrun_code: int) -> Outcome:
+    lost = next((outcome for outcome in said if outcome.reason == PEER_LOST), None)
+    if silent and (lost is None or silent < len(said) + silent):
+        message = f"{silent} training process(es) of this pod ended without a word, often for want of memory."
+        return crashed("ProcessLost", message)
+    return lost or crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def stage_failure(stage: str, code: int, result: Path) -> Outcome | None:
+    """Why a stage did not succeed, or None if it did."""
+    if code == 0:
+        return None
+    found = read_document(result, StageResult)
+    kind = OutcomeKind.USER_ERROR if code == ExitCode.USER_ERROR else OutcomeKind.CRASHED
+    if found is not None and found.failure is not None:
+        return Outcome(kind=kind, reason=found.failure.reason, message=found.failure.message)
+    message = f"The {stage} stage ended with {explain_exit(code)}; its log lines say why."
+    return Outcome(kind=OutcomeKind.CRASHED, reason="StageCrashed", message=message)

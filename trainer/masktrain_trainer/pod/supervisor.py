@@ -1,0 +1,258 @@
+"""PID 1 of a trainer pod: runs the stages of an attempt one after another and says how it ended.
+
+It imports no torch, so that it starts at once and answers `/progress` from the first second. torchrun is never sent a
+signal in a normal stop, because it would kill its workers 30 s later: a stop travels as a file that the workers read.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
+from masktrain_trainer.errors import UserError
+from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
+from masktrain_trainer.run_directory import PrepareResult, RestoreResult, complete, crashed, read_document, stopped
+
+from .hang import Hang, read_stacks, signal_workers, telling_frame, wait_for_hang, wait_for_idle
+from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
+from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
+from .processes import ChildProcess, StopRequest, reap_orphans
+from .progress import AttemptProgress, serve_progress
+from .uploader_process import Order, UploaderProcess
+
+log = logging.getLogger(__name__)
+
+COMPLETE_LIMIT_SECONDS = 1800
+"""How long a finished pod may hold its GPU for the proof that best.pt is stored."""
+REPORT_LIMIT_SECONDS = 180
+_TORCHRUN_RESERVE_SECONDS = 5.0
+"""Before the grace ends, torchrun gets a SIGTERM; until then its workers may save."""
+_DRAIN_RESERVE_SECONDS = 1.5
+_STAGE_PATIENCE_SECONDS = 2.0
+_STACK_DUMP_SECONDS = 1.0
+
+
+class AttemptEnded(Exception):
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+class Supervisor:
+    def __init__(self, launch: Launch, paths: Paths, environment: Mapping[str, str]) -> None:
+        self._launch = launch
+        self._paths = paths
+        self._run = paths.run
+        self._environment = environment
+        self._stop = StopRequest(launch.config.stop_grace_seconds)
+        self._board = AttemptProgress(launch.config, paths.run)
+
+    def progress(self) -> Progress:
+        """The state of the attempt; the same that `GET /progress` serves."""
+        return self._board.progress()
+
+    async def run(self) -> Outcome:
+        """Run the attempt to its end, whatever that is, and leave the termination message."""
+        self._run.create()
+        self._stop.listen()
+        reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
+        async with serve_progress(self.progress if self._launch.leads else None, self._paths.progress_port):
+            outcome = await self._outcome()
+            self._board.finish(outcome)
+            write_termination_message(self._paths.termination_log, termination_message(self.progress()))
+        if reaper is not None:
+            reaper.cancel()
+        return outcome
+
+    async def _outcome(self) -> Outcome:
+        try:
+            await self._prepare()
+            if not self._launch.leads:
+                return await self._train()
+            return await self._lead(await self._restore())
+        except AttemptEnded as end:
+            return end.outcome
+
+    async def _prepare(self) -> None:
+        self._board.enter(Phase.PREPARING, "fetching and checking the data set")
+        options = ("--output", str(self._paths.data), "--result", str(self._run.prepare_result))
+        await self._stage("data preparation", "masktrain_trainer.data.prepare", options, self._run.prepare_result)
+        result = read_document(self._run.prepare_result, PrepareResult)
+        self._board.set_dataset(result.summary if result else None)
+
+    async def _restore(self) -> RestoreResult:
+        self._board.enter(Phase.RESTORING, "looking for a checkpoint to go on from")
+        options = ("--output", str(self._run.restored), "--result", str(self._run.restore_result))
+        await self._stage("restore", "masktrain_trainer.checkpoint.restore", options, self._run.restore_result)
+        restored = read_document(self._run.restore_result, RestoreResult)
+        if restored is None:
+            raise AttemptEnded(crashed("StageCrashed", "The restore stage left no readable result."))
+        self._board.set_restored(restored)
+        if restored.completed:
+            raise AttemptEnded(complete("An earlier attempt had already finished everything."))
+        return restored
+
+    async def _lead(self, restored: RestoreResult) -> Outcome:
+        uploader = UploaderProcess(self._uploader_command(restored.run), self._environment)
+        pictures = asyncio.create_task(self._draw_data_pictures())
+        outcome = await self._train()
+        if outcome.kind is OutcomeKind.COMPLETE:
+            await pictures
+            return await self._complete(uploader, outcome)
+        pictures.cancel()
+        self._board.enter(Phase.DRAINING, "storing the last checkpoint")
+        limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
+        drained = await uploader.finish(Order.DRAIN, limit)
+        if outcome.kind is OutcomeKind.STOPPED and not drained:
+            return crashed("CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored.")
+        return outcome
+
+    async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
+        """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
+        self._board.enter(Phase.DRAINING, "drawing the report")
+        await self._draw_report()
+        self._board.enter(Phase.DRAINING, "storing best.pt and the results")
+        finishing = asyncio.create_task(uploader.finish(Order.COMPLETE, COMPLETE_LIMIT_SECONDS))
+        done, _ = await self._race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
+        if finishing in done and finishing.result():
+            return outcome
+        await uploader.abandon()
+        return crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
+
+    async def _draw_data_pictures(self) -> None:
+        """While training starts, so that they are there even if it fails."""
+        await self._draw("pictures of the data", "masktrain_trainer.report.data_pictures", "--data", self._paths.data)
+
+    async def _draw_report(self) -> None:
+        await self._draw("report", "masktrain_trainer.report.build")
+
+    async def _draw(self, name: str, module: str, *options: str | Path) -> None:
+        """What fails here costs a picture, never a training."""
+        command = [sys.executable, "-m", module, "--run-directory", str(self._run.root), *map(str, options)]
+        child = await ChildProcess.start(name, command, self._environment)
+        try:
+            code = await asyncio.wait_for(child.wait(), REPORT_LIMIT_SECONDS)
+        except TimeoutError:
+            code = await child.end(_STAGE_PATIENCE_SECONDS)
+        finally:
+            if not child.ended:
+                child.kill()
+        if code != 0:
+            log.warning("the %s could not be drawn; the training's results are not affected", name)
+
+    async def _train(self) -> Outcome:
+        self._board.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
+        environment = worker_environment(self._launch, self._environment, network_interfaces())
+        torchrun = await ChildProcess.start("torchrun", torchrun_command(self._launch, self._paths), environment)
+        try:
+            return await self._watch(torchrun)
+        finally:
+            signal_workers(self._run, self._launch.local_ranks, signal.SIGKILL)
+            torchrun.kill()
+
+    async def _watch(self, torchrun: ChildProcess) -> Outcome:
+        ended = asyncio.create_task(torchrun.wait())
+        hung = asyncio.create_task(
+            wait_for_hang(self._run, self._launch.local_ranks, HangLimits(self._launch.config.hang_timeout_seconds))
+        )
+        passing_stop = asyncio.create_task(self._pass_on_stop(torchrun))
+        done, _ = await self._race(ended, hung)
+        passing_stop.cancel()
+        if ended not in done:
+            return await self._report_hang(hung.result())
+        if self._stop.requested and not self._run.heartbeat(0).exists():
+            return stopped("Stopped on request before training began; nothing is lost.")
+        return merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())
+
+    async def _pass_on_stop(self, torchrun: ChildProcess) -> None:
+        """Workers that still wait for their peers hold nothing worth saving and read no file: they end at once."""
+        await self._stop.wait()
+        log.info("asked to stop: the ranks save after the current step")
+        self._run.stop.touch()
+        if self._run.heartbeat(0).exists():
+            await asyncio.sleep(self._stop.seconds_left(reserve=_TORCHRUN_RESERVE_SECONDS))
+        torchrun.signal(signal.SIGTERM)
+
+    async def _report_hang(self, standstill: Hang) -> Outcome:
+        ranks = self._launch.local_ranks
+        signal_workers(self._run, ranks, STACK_SIGNAL)
+        await asyncio.sleep(_STACK_DUMP_SECONDS)
+        stacks = {rank: read_stacks(self._run, rank) for rank in ranks}
+        for rank, text in stacks.items():
+            log.error("stacks of local rank %d:\n%s", rank, text or "none: the process no longer answers")
+        frames = "; ".join(
+            f"rank {rank} in {telling_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
+        )
+        return Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=f"Training hangs: {standstill}. {frames}."[:1000])
+
+    async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
+        """Run one stage to its end. Raises AttemptEnded if it fails, hangs, or the pod is asked to stop."""
+        self._leave_if_stopped(name)
+        child = await ChildProcess.start(name, [sys.executable, "-m", module, *options], self._environment)
+        ended = asyncio.create_task(child.wait())
+        limit = max(self._launch.config.hang_timeout_seconds, 300)
+        idle = asyncio.create_task(wait_for_idle(child.pid, limit))
+        done, _ = await self._race(ended, idle, asyncio.create_task(self._stop.wait()))
+        if ended not in done:
+            await child.end(_STAGE_PATIENCE_SECONDS)
+            self._leave_if_stopped(name)
+            message = f"The {name} stage did nothing for {limit} s."
+            raise AttemptEnded(Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=message))
+        if failure := stage_failure(name, ended.result(), result):
+            raise AttemptEnded(failure)
+
+    def _leave_if_stopped(self, stage: str) -> None:
+        if self._stop.requested:
+            raise AttemptEnded(stopped(f"Stopped on request during the {stage} stage; nothing is lost."))
+
+    async def _stop_deadline(self, reserve: float) -> None:
+        await self._stop.wait()
+        await asyncio.sleep(self._stop.seconds_left(reserve=reserve))
+
+    async def _race(
+        self, *contenders: asyncio.Task[Any] | Coroutine[Any, Any, Any]
+    ) -> tuple[set[asyncio.Task[Any]], set[asyncio.Task[Any]]]:
+        """Wait for the first of several and cancel the others."""
+        tasks = [asyncio.ensure_future(contender) for contender in contenders]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return done, pending
+
+    def _uploader_command(self, run: int) -> list[str]:
+        return [
+            *(sys.executable, "-m", "masktrain_trainer.checkpoint.uploader"),
+            *("--spool", str(self._paths.spool), "--artifacts", str(self._run.artifacts)),
+            *("--status", str(self._run.uploader_status), "--run", str(run)),
+        ]
+
+
+def write_termination_message(path: Path, text: str) -> None:
+    """A hint for whoever looks at the pod; the store holds the truth, so a missing volume is no failure."""
+    with contextlib.suppress(OSError):
+        path.write_text(text, encoding="utf-8")
+
+
+def supervise(environment: Mapping[str, str] = os.environ) -> int:
+    """Run this pod's part of an attempt; the exit code of the container."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    paths = Paths.from_environment(environment)
+    try:
+        launch = Launch.from_environment(environment)
+    except UserError as error:
+        return _refuse(error)
+    outcome = asyncio.run(Supervisor(launch, paths, environment).run())
+    log.log(logging.ERROR if exit_code(outcome) else logging.INFO, "%s: %s", outcome.reason, outcome.message)
+    return exit_code(outcome)
+
+
+def _refuse(error: UserError) -> int:
+    """Without a readable configuration there is no attempt to report about."""
+    log.error("%s: %s", error.reason, error)
+    return exit_code(Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error)))

@@ -1,0 +1,72 @@
+"""Keeping the uploader alive: its crash must never stop training, its success decides whether the job is complete."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from .processes import ChildProcess, explain_exit
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Order(StrEnum):
+    DRAIN = "drain"
+    """Upload what waits, then end."""
+    COMPLETE = "complete"
+    """Also prove best.pt, publish the artifacts, clean up."""
+
+
+class UploaderProcess:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._order: Order | None = None
+        self._child: ChildProcess | None = None
+        self._running = asyncio.create_task(self._keep_running())
+
+    async def finish(self, order: Order, limit_seconds: float) -> bool:
+        """Whether the order was carried out within the limit. The process has ended in any case."""
+        self._order = order
+        if self._child is not None and not self._child.ended:
+            await self._child.order(order)
+        try:
+            await asyncio.wait_for(self._running, limit_seconds)
+        except TimeoutError:
+            log.warning("the uploader could not %s within %.0f s", order, limit_seconds)
+            return False
+        finally:
+            await self._kill()
+        return True
+
+    async def abandon(self) -> None:
+        self._running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+        await self._kill()
+
+    async def _kill(self) -> None:
+        if self._child is not None and not self._child.ended:
+            self._child.kill()
+            await self._child.wait()
+
+    async def _keep_running(self) -> None:
+        """Return once an order was carried out; until then start the uploader again after every end."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            code = await self._run_once()
+            if code == 0 and self._order is not None:
+                return
+            log.warning("the uploader ended with %s; starting it again in %.0f s", explain_exit(code), pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _run_once(self) -> int:
+        self._child = await ChildProcess.start("uploader", self._command, self._environment, commanded=True)
+        if self._order is not None:
+            await self._child.order(self._order)
+        return await self._child.wait()

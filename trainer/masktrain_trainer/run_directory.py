@@ -1,0 +1,148 @@
+"""The folder through which the processes of one pod talk to each other, and the documents that lie in it.
+
+The supervisor, the stages before training, the ranks and the report share nothing else. Every document is replaced
+atomically, so that a reader sees the old or the new one and never half of it. Needs no torch.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from .config import CheckpointRef, Contract, DatasetSummary, Losses, Outcome, OutcomeKind, Phase
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    root: Path
+
+    def create(self) -> None:
+        """Start empty: what a crashed container left behind in the volume must not be mistaken for this run's."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.artifacts.mkdir(parents=True)
+
+    @property
+    def stop(self) -> Path:
+        """Exists once the pod was asked to stop."""
+        return self.root / "stop"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """Files that are published next to best.pt."""
+        return self.root / "artifacts"
+
+    @property
+    def evaluation(self) -> Path:
+        """What the last validation of the best weights found: the report's source."""
+        return self.root / "evaluation.json"
+
+    @property
+    def prepare_result(self) -> Path:
+        return self.root / "prepare.json"
+
+    @property
+    def restore_result(self) -> Path:
+        return self.root / "restore.json"
+
+    @property
+    def restored(self) -> Path:
+        return self.root / "restore"
+
+    @property
+    def uploader_status(self) -> Path:
+        return self.root / "uploader.json"
+
+    @property
+    def torchrun_logs(self) -> Path:
+        return self.root / "torchrun"
+
+    def heartbeat(self, local_rank: int) -> Path:
+        return self.root / f"heartbeat-{local_rank}"
+
+    def worker_pid(self, local_rank: int) -> Path:
+        return self.root / f"worker-{local_rank}.pid"
+
+    def stacks(self, local_rank: int) -> Path:
+        """Where faulthandler writes the stacks of a rank that stands still."""
+        return self.root / f"stacks-{local_rank}.txt"
+
+    def outcome(self, local_rank: int) -> Path:
+        return self.root / f"outcome-{local_rank}.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path`; the temporary file lies beside it because a rename does not cross file systems."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_document(path: Path, model: type[Document]) -> Document | None:
+    """The document, or None while it does not exist or was not written by us."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+class StageFailure(Contract):
+    reason: str
+    message: str
+
+
+class StageResult(Contract, extra="ignore"):
+    failure: StageFailure | None = None
+
+
+class PrepareResult(StageResult):
+    summary: DatasetSummary | None = None
+
+
+class RestoreResult(StageResult):
+    """`file` is the verified state to go on from; `completed` means an earlier container finished everything."""
+
+    run: int = 0
+    restored: CheckpointRef | None = None
+    file: str | None = None
+    skipped: list[str] = Field(default=[])
+    completed: bool = False
+    outputs: list[str] = Field(default=[])
+    best: CheckpointRef | None = None
+
+
+class TrainingProgress(Contract):
+    """A subset of `Progress`, with the same meanings."""
+
+    phase: Phase
+    epoch: int
+    epochs: int
+    batch: int = 0
+    batches: int = 0
+    step: int
+    images_per_second: float | None = None
+    eta_seconds: int | None = None
+    losses: Losses | None = None
+    map50: float | None = None
+    map50_95: float | None = None
+    stopped_early: bool = False
+
+
+def stopped(message: str) -> Outcome:
+    return Outcome(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
+
+
+def crashed(reason: str, message: str) -> Outcome:
+    return Outcome(kind=OutcomeKind.CRASHED, reason=reason, message=message)
+
+
+def complete(message: str) -> Outcome:
+    return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=message)

@@ -1,0 +1,221 @@
+"""A training step: batches forward and backward, each loss looked at, and the optimizer once enough are accumulated."""
+
+import inspect
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.nn.parallel import DistributedDataParallel
+
+from masktrain_trainer.data.loader import Batch
+from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.precision import autocast, to_input
+from masktrain_trainer.model.yolo import Yolo
+
+from .distributed import Ranks
+from .state import TrainingState
+
+SIZE_STREAM = 0x512E
+"""Separates these random numbers from those of order and augmentation."""
+SPREAD = 0.5
+"""Sizes go from 1 - SPREAD to 1 + SPREAD of the training's."""
+
+
+@dataclass(frozen=True)
+class MultiScale:
+    """Draws a size for each batch: a pure function of seed and iteration, so ranks agree and resumed runs go on alike.
+
+    stride: sizes are multiples of it, the model's largest.
+    """
+
+    image_size: int
+    stride: int
+    seed: int
+
+    def at(self, iteration: int) -> int:
+        """Side in pixels. Iterations count batches through the whole run."""
+        smallest = max(round(self.image_size * (1 - SPREAD)) // self.stride, 1)
+        largest = round(self.image_size * (1 + SPREAD)) // self.stride
+        rng = np.random.default_rng([self.seed, iteration, SIZE_STREAM])
+        return int(rng.integers(smallest, largest + 1)) * self.stride
+
+
+def resized(images_BCHW: Tensor, image_size: int) -> Tensor:
+    """Square images, bilinearly; the very same if they have that size."""
+    if images_BCHW.shape[-1] == image_size:
+        return images_BCHW
+    scaled_BCHW = interpolate(images_BCHW, size=(image_size, image_size), mode="bilinear", align_corners=False)
+    return scaled_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+NAMED_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class BadLoss:
+    """The first batch whose loss was not finite; `items` are box, objectness and class loss.
+
+    `image_names` are those that the samples were made for; a mosaic shows three more of the split in each.
+    """
+
+    step: int
+    epoch: int
+    items: tuple[float, float, float]
+    image_names: tuple[str, ...]
+
+    def sentence(self) -> str:
+        box, objectness, classification = self.items
+        others = len(self.image_names) - NAMED_IMAGES
+        names = ", ".join(self.image_names[:NAMED_IMAGES]) + (f" and {others} more" if others > 0 else "")
+        return (
+            f"The loss is not finite at step {self.step} of epoch {self.epoch}: box {box:.4g}, objectness "
+            f"{objectness:.4g}, class {classification:.4g}, with the images {names}; checkpoints from before are kept; "
+            "lower training.hyperparameters.learningRate, or set training.precision to Float32 if it is not."
+        )
+
+
+@dataclass(frozen=True)
+class _Copy:
+    items_3: torch.Tensor
+    arrived: torch.cuda.Event | None
+    step: int
+    epoch: int
+    image_indices_B: torch.Tensor
+
+
+class LossWatch:
+    """Copies every batch's loss to the host and looks at it when it has arrived; on a CPU that is at once."""
+
+    def __init__(self, image_names: Sequence[str]) -> None:
+        self._image_names = image_names
+        self._copies: deque[_Copy] = deque()
+        self.bad: BadLoss | None = None
+
+    def watch(self, items_3: torch.Tensor, image_indices_B: torch.Tensor, *, step: int, epoch: int) -> None:
+        arrived = None
+        if items_3.is_cuda:
+            host_3 = torch.empty(3, dtype=items_3.dtype, pin_memory=True)
+            host_3.copy_(items_3, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+            items_3 = host_3
+        self._copies.append(_Copy(items_3, arrived, step, epoch, image_indices_B))
+
+    def look(self, *, wait: bool = False) -> BadLoss | None:
+        """The first bad loss among those that have arrived, or among all with `wait`."""
+        while self._copies and self.bad is None and (wait or _has_arrived(self._copies[0])):
+            copy = self._copies.popleft()
+            if copy.arrived is not None:
+                copy.arrived.synchronize()
+            self._judge(copy)
+        return self.bad
+
+    def _judge(self, copy: _Copy) -> None:
+        if not torch.isfinite(copy.items_3).all():
+            box, objectness, classification = copy.items_3.tolist()
+            names = tuple(self._image_names[index] for index in copy.image_indices_B.tolist())
+            self.bad = BadLoss(copy.step, copy.epoch, (box, objectness, classification), names)
+
+
+def _has_arrived(copy: _Copy) -> bool:
+    return copy.arrived is None or bool(copy.arrived.query())  # type: ignore[no-untyped-call]
+
+
+MAX_GRADIENT_NORM = 10.0
+
+
+def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
+    """Average gradients over the ranks.
+
+    Batch statistics are not broadcast at every forward pass: training never reads them, and the averaged model, which
+    does, is rank 0's everywhere.
+    """
+    if ranks.alone:
+        return model
+    device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+    network = DistributedDataParallel(
+        _Distributed(model), device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
+    )
+    _settle_buckets(network)
+    return network
+
+
+class _Distributed(nn.Module):
+    """What DDP wraps: the model, and a pass through nothing but its parameters."""
+
+    def __init__(self, model: Yolo) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_BCHW: Tensor | None) -> Any:
+        if images_BCHW is not None:
+            return self.model(images_BCHW)
+        return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+
+
+def _settle_buckets(network: DistributedDataParallel) -> None:
+    """After its first backward pass DDP lays out the gradients' buckets anew, in the order in which gradients came.
+
+    The place in a bucket decides in which order the gradients of three or more ranks are added: without this pass a
+    resumed run would add them in another order than one that is past that point, and differ in the last bit.
+    """
+    network(None).backward()
+    network.zero_grad(set_to_none=True)
+
+
+def _without_buffer_broadcast() -> dict[str, Any]:
+    """Newer versions of torch renamed the option and warn about the old name."""
+    new = "forward_sync_buffers"
+    names = inspect.signature(DistributedDataParallel.__init__).parameters
+    return {new if new in names else "broadcast_buffers": False}
+
+
+class TrainStep:
+    """Gradients are summed over images, as YOLOv5 does: the loss of a batch grows with its size."""
+
+    def __init__(self, ranks: Ranks, dtype: torch.dtype, state: TrainingState, loss: DetectionLoss) -> None:
+        """dtype: what forward passes compute in."""
+        self._ranks = ranks
+        self._dtype = dtype
+        self._state = state
+        self._loss = loss
+        self._network = distribute(state.model, ranks)
+        self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+
+    def backward(self, batch: Batch, *, synchronise: bool, image_size: int | None = None) -> Tensor:
+        """Add this batch's gradients; box, objectness and class loss come back, on the device.
+
+        With `image_size` the images are scaled to that side first. Only the batch before an optimizer step synchronises
+        the ranks. DDP averages over ranks, so the loss is multiplied by their number to make the sum over all images.
+        """
+        images_BCHW = to_input(batch.images_BCHW, self._parameters[0])
+        if image_size is not None:
+            images_BCHW = resized(images_BCHW, image_size)
+        with self._synchronised(synchronise):
+            with autocast(self._ranks.device, self._dtype):
+                raws = self._network(images_BCHW)
+            total, items_3 = self._loss(raws, batch.targets_M6.to(self._ranks.device, non_blocking=True))
+            self._state.scaler.scale(total * self._ranks.world_size).backward()
+        return cast("Tensor", items_3)
+
+    def step(self) -> None:
+        """Clip, step, and let the average follow. The EMA lives on rank 0; the others get it when it is needed."""
+        state = self._state
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM, foreach=True)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        if self._ranks.leads:
+            state.ema.update(state.model)
+
+    def _synchronised(self, synchronise: bool) -> AbstractContextManager[object]:
+        if synchronise or not isinstance(self._network, DistributedDataParallel):
+            return nullcontext()
+        return cast("AbstractContextManager[object]", self._network.no_sync())
