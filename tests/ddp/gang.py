@@ -15,8 +15,9 @@ from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.checkpoint.spool import Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
 from masktrain_trainer.config import Keep, Outcome, RunConfig
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import read_outcomes
-from masktrain_trainer.run_directory import RunDirectory, write_atomically
+from masktrain_trainer.run_directory import RunDirectory
 from masktrain_trainer.stores import Store, open_store
 from tests.ddp.fork_host import ForkHost
 from tests.ddp.ports import free_port
@@ -45,7 +46,7 @@ class Attempt:
     def carry_out(self, host: ForkHost, restored: Restored) -> None:
         """From the restored checkpoint to the end, whatever that is."""
         self.run.create()
-        write_atomically(self.run.restore_result, restored.to_json())
+        write_text_atomically(self.run.restore_result, restored.to_json())
         port, config = free_port(), json.dumps(self.config)
         orders = [
             RankOrder(rank, self.ranks, port, self.folder, self.data, config, self.event) for rank in range(self.ranks)

@@ -4,7 +4,6 @@ The supervisor, the stages before training, the ranks and the report share nothi
 atomically, so that a reader sees the old or the new one and never half of it. Needs no torch.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import CheckpointRef, Contract, DatasetSummary, Losses, Outcome, OutcomeKind, Phase
+from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -79,13 +78,6 @@ class RunDirectory:
         return self.root / f"outcome-{local_rank}.json"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path`; the temporary file lies beside it because a rename does not cross file systems."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def read_document(path: Path, model: type[Document]) -> Document | None:
     """The document, or None while it does not exist or was not written by us."""
     try:
@@ -134,15 +126,3 @@ class TrainingProgress(Contract):
     map50: float | None = None
     map50_95: float | None = None
     stopped_early: bool = False
-
-
-def stopped(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
-
-
-def crashed(reason: str, message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.CRASHED, reason=reason, message=message)
-
-
-def complete(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=message)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masktrain_trainer.config import PEER_LOST, TERMINATION_MESSAGE_LIMIT, ExitCode, Outcome, OutcomeKind, Progress
-from masktrain_trainer.run_directory import RunDirectory, StageResult, crashed, read_document
+from masktrain_trainer.run_directory import RunDirectory, StageResult, read_document
 
 from .processes import explain_exit
 
@@ -73,8 +73,8 @@ def _unexplained(said: Sequence[Outcome], *, silent: int, torchrun_code: int) ->
     lost = next((outcome for outcome in said if outcome.reason == PEER_LOST), None)
     if silent and (lost is None or silent < len(said) + silent):
         message = f"{silent} training process(es) of this pod ended without a word, often for want of memory."
-        return crashed("ProcessLost", message)
-    return lost or crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
+        return Outcome.crashed("ProcessLost", message)
+    return lost or Outcome.crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
 
 
 def _written_at(path: Path) -> float:
@@ -89,8 +89,9 @@ def stage_failure(stage: str, code: int, result: Path) -> Outcome | None:
     if code == 0:
         return None
     found = read_document(result, StageResult)
-    kind = OutcomeKind.USER_ERROR if code == ExitCode.USER_ERROR else OutcomeKind.CRASHED
-    if found is not None and found.failure is not None:
-        return Outcome(kind=kind, reason=found.failure.reason, message=found.failure.message)
-    message = f"The {stage} stage ended with {explain_exit(code)}; its log lines say why."
-    return Outcome(kind=OutcomeKind.CRASHED, reason="StageCrashed", message=message)
+    if found is None or found.failure is None:
+        return Outcome.crashed(
+            "StageCrashed", f"The {stage} stage ended with {explain_exit(code)}; its log lines say why."
+        )
+    end = Outcome.user_error if code == ExitCode.USER_ERROR else Outcome.crashed
+    return end(found.failure.reason, found.failure.message)

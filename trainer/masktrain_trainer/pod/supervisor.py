@@ -17,7 +17,7 @@ from typing import Any
 from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import UserError
 from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
-from masktrain_trainer.run_directory import PrepareResult, RestoreResult, complete, crashed, read_document, stopped
+from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
 from .hang import Hang, read_stacks, signal_workers, telling_frame, wait_for_hang, wait_for_idle
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
@@ -92,10 +92,10 @@ class Supervisor:
         await self._stage("restore", "masktrain_trainer.checkpoint.restore", options, self._run.restore_result)
         restored = read_document(self._run.restore_result, RestoreResult)
         if restored is None:
-            raise AttemptEnded(crashed("StageCrashed", "The restore stage left no readable result."))
+            raise AttemptEnded(Outcome.crashed("StageCrashed", "The restore stage left no readable result."))
         self._board.set_restored(restored)
         if restored.completed:
-            raise AttemptEnded(complete("An earlier attempt had already finished everything."))
+            raise AttemptEnded(Outcome.complete("An earlier attempt had already finished everything."))
         return restored
 
     async def _lead(self, restored: RestoreResult) -> Outcome:
@@ -110,7 +110,9 @@ class Supervisor:
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
         if outcome.kind is OutcomeKind.STOPPED and not drained:
-            return crashed("CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored.")
+            return Outcome.crashed(
+                "CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored."
+            )
         return outcome
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
@@ -123,7 +125,7 @@ class Supervisor:
         if finishing in done and finishing.result():
             return outcome
         await uploader.abandon()
-        return crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
+        return Outcome.crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
 
     async def _draw_data_pictures(self) -> None:
         """While training starts, so that they are there even if it fails."""
@@ -167,7 +169,7 @@ class Supervisor:
         if ended not in done:
             return await self._report_hang(hung.result())
         if self._stop.requested and not self._run.heartbeat(0).exists():
-            return stopped("Stopped on request before training began; nothing is lost.")
+            return Outcome.stopped("Stopped on request before training began; nothing is lost.")
         return merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())
 
     async def _pass_on_stop(self, torchrun: ChildProcess) -> None:
@@ -189,7 +191,7 @@ class Supervisor:
         frames = "; ".join(
             f"rank {rank} in {telling_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
         )
-        return Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=f"Training hangs: {standstill}. {frames}."[:1000])
+        return Outcome.hung(f"Training hangs: {standstill}. {frames}."[:1000])
 
     async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
         """Run one stage to its end. Raises AttemptEnded if it fails, hangs, or the pod is asked to stop."""
@@ -202,14 +204,13 @@ class Supervisor:
         if ended not in done:
             await child.end(_STAGE_PATIENCE_SECONDS)
             self._leave_if_stopped(name)
-            message = f"The {name} stage did nothing for {limit} s."
-            raise AttemptEnded(Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=message))
+            raise AttemptEnded(Outcome.hung(f"The {name} stage did nothing for {limit} s."))
         if failure := stage_failure(name, ended.result(), result):
             raise AttemptEnded(failure)
 
     def _leave_if_stopped(self, stage: str) -> None:
         if self._stop.requested:
-            raise AttemptEnded(stopped(f"Stopped on request during the {stage} stage; nothing is lost."))
+            raise AttemptEnded(Outcome.stopped(f"Stopped on request during the {stage} stage; nothing is lost."))
 
     async def _stop_deadline(self, reserve: float) -> None:
         await self._stop.wait()
@@ -255,4 +256,4 @@ def supervise(environment: Mapping[str, str] = os.environ) -> int:
 def _refuse(error: UserError) -> int:
     """Without a readable configuration there is no attempt to report about."""
     log.error("%s: %s", error.reason, error)
-    return exit_code(Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error)))
+    return exit_code(Outcome.user_error(error.reason, str(error)))

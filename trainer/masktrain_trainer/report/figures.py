@@ -4,7 +4,6 @@ Files are small and replaced whole. Whatever people call their classes, nothing 
 HTML report shows names as they are, but figures have one font, and it does not know every script.
 """
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.legend import Legend
 from PIL import Image
+
+from masktrain_trainer.files import finished_whole
 
 _FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 FIGURE_FONT = _FONTS / "DejaVuSans.ttf"
@@ -64,15 +65,13 @@ MOST_TICKS = 100
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG."""
-    unfinished = _unfinished(path)
-    figure.savefig(unfinished, dpi=DPI, format="png")
-    unfinished.replace(path)
+    with finished_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")
 
 
 def save_jpeg(image: Image.Image, path: Path) -> None:
-    unfinished = _unfinished(path)
-    image.save(unfinished, format="JPEG", quality=80)
-    unfinished.replace(path)
+    with finished_whole(path) as unfinished:
+        image.save(unfinished, format="JPEG", quality=80)
 
 
 def name_classes(axes: Axes, names: Sequence[str], *, x: bool = False, y: bool = False) -> None:
@@ -106,7 +105,3 @@ def _align_slanted(axes: Axes, *, slanted: bool) -> None:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.prepared import CachedImages, Split
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.model.metrics import (
     CONFIDENCES,
     ClassCurves,
@@ -29,7 +30,7 @@ from masktrain_trainer.report.evaluation import (
     PictureBox,
     SplitScores,
 )
-from masktrain_trainer.run_directory import RestoreResult, read_document, write_atomically
+from masktrain_trainer.run_directory import RestoreResult, read_document
 
 from .advice import advice_on_run
 from .state import Context, TrainingState
@@ -77,7 +78,7 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     (context.run.artifacts / "results.csv").write_text(state.results_csv, encoding="utf-8")
     if validation is not None:
         evaluation = describe(context, state, validation, shares, test)
-        write_atomically(context.run.evaluation, evaluation.to_json())
+        write_text_atomically(context.run.evaluation, evaluation.to_json())
         _log_scores(evaluation)
     return validation
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from masktrain_trainer.config import TrainingSpec
 from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, create_cache, save_index, store_image
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.model.metrics import (
     CONFIDENCES,
     IOU_THRESHOLDS,
@@ -32,7 +33,7 @@ from masktrain_trainer.report.evaluation import (
     SplitScores,
 )
 from masktrain_trainer.report.tables import EpochResult, append_result
-from masktrain_trainer.run_directory import RunDirectory, write_atomically
+from masktrain_trainer.run_directory import RunDirectory
 
 IMAGE_SIZE = 320
 THREE = ("mask", "no mask", "mask worn incorrectly")
@@ -205,7 +206,7 @@ def finished_run(folder: Path, names: Sequence[str], *, pictures: int = 48, test
         picture(folder / f"{i:02}_surveillance-camera_jpg.rf.{'0a1b2c3d' * 3}.jpg", rng, len(names))
         for i in range(pictures)
     ]
-    write_atomically(run.evaluation, evaluation(names, shown, test=test).to_json())
+    write_text_atomically(run.evaluation, evaluation(names, shown, test=test).to_json())
     (run.artifacts / "results.csv").write_text(results(100), encoding="utf-8")
     return run
 
