@@ -14,6 +14,7 @@ from masktrain_trainer.checkpoint.restore import Restored, restore
 from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.checkpoint.spool import Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
+from masktrain_trainer.checkpoint.writer import CheckpointWriter
 from masktrain_trainer.config import Keep, Outcome, RunConfig
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import read_outcomes
@@ -93,9 +94,7 @@ class Job:
     def upload(self, attempt: Attempt, number: int) -> None:
         """Store what the attempt handed over and nobody has stored yet."""
         uploader = Uploader(
-            store=self._store,
-            keys=self._keys,
-            fence=Fence(number, 0),
+            CheckpointWriter(self._store, self._keys, Fence(number, 0)),
             spool=attempt.spool,
             status_file=attempt.folder / "uploader.json",
             keep=Keep.BEST,

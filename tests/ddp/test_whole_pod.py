@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from masktrain_trainer.config import OutcomeKind, Phase
+from masktrain_trainer.checkpoint.fence import claim_run
+from masktrain_trainer.checkpoint.keys import JobKeys
+from masktrain_trainer.config import ExitCode, OutcomeKind, Phase
+from masktrain_trainer.stores.folder import FolderStore
 from masktrain_trainer.weights.load import load_model_file
 from tests.ddp.pod import Pod, is_training
 from tests.ddp.tiny_dataset import NAMES, write_dataset
@@ -159,3 +162,17 @@ def test_a_pod_without_gpus_says_so(start: StartPod, tmp_path: Path) -> None:
     assert pod.outcome.reason == "InvalidConfiguration"
     assert "0 usable CUDA device(s) for 2 rank(s)" in pod.outcome.message
     assert json.loads((tmp_path / "pod/termination-log").read_text())["attempt"] == 0
+
+
+def test_a_pod_whose_job_another_pod_writes_ends_with_77(start: StartPod, tmp_path: Path) -> None:
+    """Its uploader finds that out with the next checkpoint; the steps after that would be nobody's."""
+    keys = JobKeys("team", "tiny", "uid-1")
+    pod = start(training={"epochs": 1000})
+    pod.wait_until(is_training)
+    claim_run(FolderStore(tmp_path / "store"), keys, 1, "another pod")
+    assert pod.wait() == ExitCode.FENCED, pod.log
+    assert (pod.outcome.kind, pod.outcome.reason) == (OutcomeKind.FENCED, "Fenced")
+    assert pod.outcome.message == "Run 1.0 of this job writes now; run 0.0 stops writing."
+    late = start("late")
+    assert late.wait() == ExitCode.FENCED, late.log
+    assert late.outcome.message == "Run 1.0 of this job writes now; run 0.1 stops writing."

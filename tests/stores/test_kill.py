@@ -72,7 +72,7 @@ def test_the_next_pod_goes_on_from_a_folder(tmp_path: Path, during: bool) -> Non
         next_pod_goes_on(wreck)
         left = [path.name for path in (tmp_path / "stores" / wreck.folder.name).rglob("*") if path.is_file()]
         assert sorted(left) == ["best.pt", "result.json", "results.csv"], f"{wreck.point}: nothing hidden stays"
-    assert points > 20
+    assert points > 15
 
 
 def test_the_next_pod_goes_on_from_a_bucket(tmp_path: Path, s3_spec: tuple[StoreSpec, Path]) -> None:

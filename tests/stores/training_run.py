@@ -10,6 +10,7 @@ from masktrain_trainer.checkpoint.keys import Fence, JobKeys
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import SnapshotMeta, Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
+from masktrain_trainer.checkpoint.writer import CheckpointWriter
 from masktrain_trainer.config import Keep, RunConfig
 from masktrain_trainer.stores import ObjectInfo, Store
 
@@ -53,7 +54,8 @@ def meta(step: int, reason: str = "epoch") -> SnapshotMeta:
 
 
 def uploader(store: Store, folder: Path, fence: Fence, keep: Keep = Keep.BEST) -> Uploader:
-    return Uploader(store, KEYS, fence, Spool(folder / "spool"), folder / "status.json", keep)
+    writer = CheckpointWriter(store, KEYS, fence)
+    return Uploader(writer, Spool(folder / "spool"), folder / "status.json", keep)
 
 
 def store_all(up: Uploader) -> None:

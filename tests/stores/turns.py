@@ -9,7 +9,7 @@ from typing import Any
 
 from masktrain_trainer.stores import Store
 
-_OPERATIONS = {"put", "read", "read_with_etag", "download", "head", "list", "delete", "copy", "discard_unfinished"}
+OPERATIONS = {"put", "read", "read_with_etag", "download", "head", "list", "delete", "copy", "discard_unfinished"}
 
 
 @dataclass
@@ -58,7 +58,7 @@ class TakingTurns:
 
     def __getattr__(self, attribute: str) -> Any:
         found = getattr(self._store, attribute)
-        if attribute not in _OPERATIONS:
+        if attribute not in OPERATIONS:
             return found
 
         def in_turn(*arguments: Any, **options: Any) -> Any:

@@ -7,11 +7,13 @@ MaskTrainError
 │   ├── InvalidWeights          the weights to start from
 │   ├── Diverged                the loss is no longer a number
 │   └── StoreDenied             also a StoreError: credentials, permission, address or the bucket itself
-└── StoreError                  a store did not do what was asked
-    ├── ObjectMissing           the store answers, the object is not there
-    ├── PreconditionFailed      a conditional write lost
-    ├── ConditionsUnsupported   the server does not know conditional writes, and says so
-    └── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
+├── StoreError                  a store did not do what was asked
+│   ├── ObjectMissing           the store answers, the object is not there
+│   ├── PreconditionFailed      a conditional write lost
+│   ├── ConditionsUnsupported   the server does not know conditional writes, and says so
+│   └── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
+├── Fenced                      a later run of the job writes now: exit code 77
+└── NothingToPublish            the job's end finds no model: a crash
 
 Whoever catches chooses by what can be done: a UserError ends the attempt, another StoreError may pass.
 """
@@ -87,6 +89,18 @@ class ConditionsUnsupported(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store failed in a way that may pass."""
+
+
+class Fenced(MaskTrainError):
+    """A later container of this job has claimed a run: this one must not write any more."""
+
+    reason = "Fenced"
+
+
+class NothingToPublish(MaskTrainError):
+    """No checkpoint has a model that reads back."""
+
+    reason = "NothingToPublish"
 
 
 class UnusableWeights(ValueError):

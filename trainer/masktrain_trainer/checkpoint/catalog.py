@@ -1,44 +1,49 @@
 """What a job has in its store: its checkpoints, its result, and files of them brought back and verified."""
 
 import contextlib
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from masktrain_trainer.config import CheckpointRef, Contract
 from masktrain_trainer.errors import ObjectMissing
-from masktrain_trainer.stores import Store
+from masktrain_trainer.files import sha256_of
+from masktrain_trainer.stores import ObjectInfo, Store
 
-from .keys import MANIFEST_FILE, RESULT_FILE, JobKeys
+from .keys import MANIFEST_FILE, MODEL_FILE, RESULT_FILE, JobKeys
 from .manifest import Manifest
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """`unreadable` names checkpoints with a damaged manifest; `orphans` are the keys of files without a manifest."""
+    """`manifests` are those of whole checkpoints. `broken` tells of the others what is wrong, by their names; of these
+    `modelless` lack only the model, which best.pt may still hold. `orphans` are files without a manifest: of uploads
+    that go on or were cut off.
+    """
 
-    manifests: list[Manifest]
-    unreadable: list[str]
-    orphans: list[str]
+    manifests: list[Manifest] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    modelless: list[Manifest] = field(default_factory=list)
+    orphans: list[ObjectInfo] = field(default_factory=list)
 
 
 def read_catalog(store: Store, keys: JobKeys, known: Iterable[Manifest] = ()) -> Catalog:
     """One listing, and one read for each manifest that is not `known`: a manifest never changes."""
-    folders: dict[str, list[str]] = {}
+    folders: dict[str, dict[str, ObjectInfo]] = {}
     for info in store.list(keys.checkpoints):
-        folders.setdefault(keys.checkpoint_id(info.key), []).append(info.key)
-    found = {manifest.id: manifest for manifest in known if manifest.id in folders}
-    journal = Catalog([], [], [])
+        checkpoint_id = keys.checkpoint_id(info.key)
+        folders.setdefault(checkpoint_id, {})[info.key.removeprefix(keys.checkpoint(checkpoint_id))] = info
+    remembered = {manifest.id: manifest for manifest in known}
+    catalog = Catalog()
     for checkpoint_id, files in folders.items():
-        manifest_key = keys.checkpoint(checkpoint_id) + MANIFEST_FILE
-        if manifest_key not in files:
-            journal.orphans.extend(files)
+        if MANIFEST_FILE not in files:
+            catalog.orphans.extend(files.values())
             continue
         with contextlib.suppress(ObjectMissing):  # deleted since it was listed
-            _enter(journal, checkpoint_id, found.get(checkpoint_id) or _read_manifest(store, manifest_key))
-    return journal
+            key = keys.checkpoint(checkpoint_id) + MANIFEST_FILE
+            _enter(catalog, checkpoint_id, files, remembered.get(checkpoint_id) or _read_manifest(store, key))
+    return catalog
 
 
 def read_manifests(store: Store, keys: JobKeys) -> list[Manifest]:
@@ -46,11 +51,26 @@ def read_manifests(store: Store, keys: JobKeys) -> list[Manifest]:
     return read_catalog(store, keys).manifests
 
 
-def _enter(journal: Catalog, checkpoint_id: str, manifest: Manifest | None) -> None:
+def _enter(catalog: Catalog, checkpoint_id: str, files: Mapping[str, ObjectInfo], manifest: Manifest | None) -> None:
     if manifest is None or manifest.id != checkpoint_id:
-        journal.unreadable.append(checkpoint_id)
+        catalog.broken[checkpoint_id] = f"{MANIFEST_FILE.removesuffix('.json')} is damaged"
+    elif problems := _problems(manifest, files):
+        catalog.broken[checkpoint_id] = next(iter(problems.values()))
+        if list(problems) == [MODEL_FILE]:
+            catalog.modelless.append(manifest)
     else:
-        journal.manifests.append(manifest)
+        catalog.manifests.append(manifest)
+
+
+def _problems(manifest: Manifest, files: Mapping[str, ObjectInfo]) -> dict[str, str]:
+    """By file, what a listing can tell; a changed content of the same size shows when it is read."""
+    found = {}
+    for file in manifest.files:
+        if file.name not in files:
+            found[file.name] = f"{file.name} is gone"
+        elif files[file.name].size != file.size_bytes:
+            found[file.name] = f"{file.name} is damaged"
+    return found
 
 
 def _read_manifest(store: Store, key: str) -> Manifest | None:
@@ -85,9 +105,4 @@ def fetch_problem(store: Store, key: str, sha256: str, path: Path) -> str | None
         store.download(key, path)
     except ObjectMissing:
         return "gone"
-    return None if file_sha256(path) == sha256 else "damaged"
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return None if sha256_of(path) == sha256 else "damaged"

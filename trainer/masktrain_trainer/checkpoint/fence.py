@@ -2,7 +2,7 @@
 
 import contextlib
 
-from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreUnavailable
+from masktrain_trainer.errors import Fenced, ObjectMissing, PreconditionFailed, StoreUnavailable
 from masktrain_trainer.stores import Store
 
 from .keys import Fence, JobKeys
@@ -55,3 +55,12 @@ def read_claims(store: Store, keys: JobKeys) -> dict[Fence, list[str]]:
         with contextlib.suppress(ValueError):  # somebody else's file
             claims.setdefault(Fence.parse(text), []).append(pod_uid)
     return claims
+
+
+def check_fence(store: Store, keys: JobKeys, fence: Fence) -> None:
+    """Raise Fenced if a higher fence was claimed, or none at all is left: then another run has finished the job."""
+    newest = max(read_claims(store, keys), default=None)
+    if newest is None:
+        raise Fenced(f"This job is finished or deleted; run {fence} stops writing.")
+    if newest > fence:
+        raise Fenced(f"Run {newest} of this job writes now; run {fence} stops writing.")

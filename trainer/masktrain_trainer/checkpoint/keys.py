@@ -1,8 +1,7 @@
 """Where everything of a job lies in its store. Pure.
 
 <namespace>/<name>/<uid>/runs/<attempt>.<run>                       a claimed run
-                        /ckpt/<attempt>.<run>-<epoch>-<step>-<sha12>/   state.pt, model.pt, manifest.json
-                        /pointers/last.json, best.json              a cache of what the manifests say
+                        /ckpt/<attempt>.<run>-<epoch>-<step>-<fitness>-<sha12>/   state.pt, model.pt, manifest.json
                         /best.pt                                    the best model so far
                         /labels.png, train_batch0.jpg, …            what the data looks like, until the job is complete
 <namespace>/<name>/best.pt, results.csv, …, result.json             what a complete job leaves
@@ -22,7 +21,7 @@ DATA_PICTURES = ("labels.png", "train_batch*.jpg")
 
 @dataclass(frozen=True, order=True)
 class Fence:
-    """Who may write: a writer publishes and deletes only under its own fence or a lower one."""
+    """Who may write: of all containers of a job only the one with the highest."""
 
     attempt: int
     run: int
@@ -62,6 +61,10 @@ class JobKeys:
     def checkpoints(self) -> str:
         return f"{self.root}ckpt/"
 
+    def checkpoints_of(self, fence: Fence) -> str:
+        """The prefix of all files that the container with this fence stores."""
+        return f"{self.checkpoints}{fence}-"
+
     def checkpoint(self, checkpoint_id: str) -> str:
         """The prefix of a checkpoint's files."""
         return f"{self.checkpoints}{checkpoint_id}/"
@@ -77,13 +80,6 @@ class JobKeys:
     def picture(self, name: str) -> str:
         """A picture of the data while the job is not complete: what a failed one leaves."""
         return f"{self.root}{name}"
-
-    @property
-    def pointers(self) -> str:
-        return f"{self.root}pointers/"
-
-    def pointer(self, name: str) -> str:
-        return f"{self.pointers}{name}.json"
 
     def output(self, name: str) -> str:
         """A file of the complete job."""

@@ -12,7 +12,9 @@ from masktrain_trainer.config import Contract
 
 from .keys import MODEL_FILE, Fence, JobKeys
 
-FORMAT: Literal["masktrain-checkpoint-v1"] = "masktrain-checkpoint-v1"
+FIRST_FORMAT: Literal["masktrain-checkpoint-v1"] = "masktrain-checkpoint-v1"
+FORMAT: Literal["masktrain-checkpoint-v2"] = "masktrain-checkpoint-v2"
+"""Told apart only by the names of the folders: those of the first format say nothing of the fitness."""
 
 
 class StoredFile(Contract):
@@ -24,12 +26,12 @@ class StoredFile(Contract):
 
 
 class Manifest(Contract):
-    """Written last: a checkpoint exists if and only if this does.
+    """Written last: a checkpoint exists if and only if this and all files that it names do.
 
     `fitness` is None if this epoch was not validated; a `periodic` one stays whatever comes after it.
     """
 
-    format: Literal["masktrain-checkpoint-v1"] = FORMAT
+    format: Literal["masktrain-checkpoint-v1", "masktrain-checkpoint-v2"] = FORMAT
     attempt: int
     run: int
     epoch: int
@@ -45,8 +47,15 @@ class Manifest(Contract):
 
     @property
     def id(self) -> str:
-        """Unique, and named by content: a retry of the same upload meets its own files."""
-        return f"{self.fence}-{self.epoch}-{self.step}-{self.files[0].sha256[:12]}"
+        """Unique, and named by content: a retry of the same upload meets its own files.
+
+        Whoever only lists sees by it which checkpoint is the newest and which the fittest.
+        """
+        place, content = f"{self.fence}-{self.epoch}-{self.step}", self.files[0].sha256[:12]
+        if self.format == FIRST_FORMAT:
+            return f"{place}-{content}"
+        # `repr` is the shortest text that reads back as the same number, so that key and manifest order alike
+        return f"{place}-{'none' if self.fitness is None else repr(self.fitness)}-{content}"
 
     @property
     def age_order(self) -> tuple[int, int, int]:

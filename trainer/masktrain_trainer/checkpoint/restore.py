@@ -24,7 +24,7 @@ from masktrain_trainer.config import (
     FailureReason,
     RunConfig,
 )
-from masktrain_trainer.errors import StoreDenied, StoreError
+from masktrain_trainer.errors import Fenced, StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.stores import Store, open_store
 
@@ -32,8 +32,7 @@ from .catalog import Catalog, fetch_problem, read_catalog, read_result
 from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest, best, newest_first
-from .retention import clean_up, kept_when_complete
-from .writer import reference
+from .writer import CheckpointWriter, reference
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +57,8 @@ def main() -> int:
     try:
         store = open_checkpoint_store(config)
         found = restore(store, config, os.environ.get(POD_UID_VARIABLE) or uuid.uuid4().hex, options.output)
+    except Fenced as error:
+        return _end(options.result, {"failure": {"reason": error.reason, "message": str(error)}}, ExitCode.FENCED)
     except StoreDenied as error:
         failure = {"reason": FailureReason.STORE_DENIED, "message": str(error)}
         return _end(options.result, {"failure": failure}, ExitCode.USER_ERROR)
@@ -72,37 +73,38 @@ def open_checkpoint_store(config: RunConfig) -> Store:
 
 
 def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Restored:
-    """Claim a run, then find out where training stands. Raises StoreError."""
+    """Claim a run, then find out where training stands. Raises Fenced if a later attempt has begun, or StoreError."""
     keys = JobKeys(config.namespace, config.name, config.uid)
-    fence = claim_run(store, keys, config.attempt, pod_uid)
-    log.info("this container writes as run %s", fence)
+    writer = CheckpointWriter(store, keys, claim_run(store, keys, config.attempt, pod_uid))
+    writer.check_fence()
+    log.info("this container writes as run %s", writer.fence)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = read_catalog(store, keys)
+    catalog = read_catalog(store, keys)
+    found = Restored(run=writer.fence.run, best=_best(store, keys, writer.with_models(catalog)))
     result = read_result(store, keys)
     if result is None:
-        return _newest_good(store, keys, journal, Restored(run=fence.run), folder)
+        return _newest_good(store, keys, catalog, found, folder)
     target = keys.output(BEST_FILE)
     problem = fetch_problem(store, target, result.best.sha256, folder / BEST_FILE)
     (folder / BEST_FILE).unlink(missing_ok=True)
     if problem is None:
-        clean_up(store, keys, kept_when_complete(journal.manifests, config.checkpoint.keep))
-        return Restored(run=fence.run, completed=True, outputs=result.outputs, best=result.best)
+        writer.clean_up(catalog.manifests, config.checkpoint.keep)
+        return found.model_copy(update={"completed": True, "outputs": result.outputs, "best": result.best})
     sentence = f"This job was complete once, but {store.uri(target)} is {problem}: training goes on to make it again."
     log.warning("%s", sentence)
-    return _newest_good(store, keys, journal, Restored(run=fence.run, skipped=[sentence]), folder)
+    return _newest_good(store, keys, catalog, found.model_copy(update={"skipped": [sentence]}), folder)
 
 
-def _newest_good(store: Store, keys: JobKeys, journal: Catalog, found: Restored, folder: Path) -> Restored:
+def _newest_good(store: Store, keys: JobKeys, catalog: Catalog, found: Restored, folder: Path) -> Restored:
     """`found` with the newest checkpoint that verifies, and a sentence for each that does not."""
-    found = found.model_copy(update={"best": _best(store, keys, journal.manifests)})
-    skipped = [*found.skipped, *(_passed_over(name, "manifest", "damaged") for name in sorted(journal.unreadable))]
-    for manifest in newest_first(journal.manifests):
+    skipped = [*found.skipped, *(_passed_over(name, problem) for name, problem in sorted(catalog.broken.items()))]
+    for manifest in newest_first(catalog.manifests):
         problem = _fetch(store, keys, manifest, folder / STATE_FILE)
         if problem is None:
             log.info("going on from checkpoint %s (epoch %d, step %d)", manifest.id, manifest.epoch, manifest.step)
             source = reference(store, manifest, STATE_FILE, manifest.prefix(keys) + STATE_FILE)
             return found.model_copy(update={"restored": source, "file": str(folder / STATE_FILE), "skipped": skipped})
-        skipped.append(problem)
+        skipped.append(_passed_over(manifest.id, problem))
     log.info("no checkpoint to go on from: training starts from its first step")
     return found.model_copy(update={"skipped": skipped})
 
@@ -113,16 +115,16 @@ def _best(store: Store, keys: JobKeys, manifests: list[Manifest]) -> CheckpointR
 
 
 def _fetch(store: Store, keys: JobKeys, manifest: Manifest, path: Path) -> str | None:
-    """Download and verify the state; a sentence if it is not what was stored. Raises StoreError."""
+    """Download and verify the state; what is wrong with it if it is not what was stored. Raises StoreError."""
     expected = manifest.file(STATE_FILE)
     if expected is None:
-        return _passed_over(manifest.id, STATE_FILE, "not named by its manifest")
+        return f"{STATE_FILE} is not named by its manifest"
     problem = fetch_problem(store, manifest.prefix(keys) + STATE_FILE, expected.sha256, path)
-    return None if problem is None else _passed_over(manifest.id, STATE_FILE, problem)
+    return None if problem is None else f"{STATE_FILE} is {problem}"
 
 
-def _passed_over(checkpoint_id: str, file: str, problem: str) -> str:
-    sentence = f"Checkpoint {checkpoint_id} was passed over: its {file} is {problem}."
+def _passed_over(checkpoint_id: str, problem: str) -> str:
+    sentence = f"Checkpoint {checkpoint_id} was passed over: its {problem}."
     log.warning("%s", sentence)
     return sentence
 

@@ -1,13 +1,17 @@
-"""Which checkpoints may go, and deleting them so that no reader ever trusts a half-deleted one."""
+"""Which checkpoints may go, and deleting them so that no reader ever trusts a half-deleted one.
+
+What a lower fence has left is deleted only when it is old: its writer may be alive behind a partition, between its last
+look at the fence and its manifest, and must not lose files under that manifest.
+"""
 
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from masktrain_trainer.config import Keep
 from masktrain_trainer.errors import StoreError
-from masktrain_trainer.stores import Store
+from masktrain_trainer.stores import ObjectInfo, Store
 
-from .catalog import Catalog
 from .keys import MANIFEST_FILE, Fence, JobKeys
 from .manifest import Manifest, best, newest_first
 
@@ -15,21 +19,46 @@ log = logging.getLogger(__name__)
 
 KEEP_WHILE_RUNNING = 2  # the newest may turn out unreadable when it is needed
 
+LONGEST_UPLOAD = timedelta(hours=1)
+"""After which a writer gives an upload up and begins it anew (a checkpoint has at most some hundred MB)."""
 
-def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep) -> list[Manifest]:
+SWEEP_AGE = 3 * LONGEST_UPLOAD
+"""How old leavings of lower fences must be. A manifest may follow a file by two uploads' time: the file may be that of
+an earlier try, taken over until it is `LONGEST_UPLOAD` old, and the try that takes it over may last as long. The third
+hour covers the store's last retries and clocks that differ."""
+
+
+def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep, now: datetime) -> list[Manifest]:
     """What may be deleted while the job runs: neither the best nor the newest two, no periodic one, nothing of a higher
-    fence. Pure.
+    fence and nothing young of a lower one. Pure.
     """
     if keep is Keep.ALL:
         return []
     ordered = newest_first(manifests)
     kept = [*ordered[:KEEP_WHILE_RUNNING], best(ordered), *_periodic(ordered)]
-    return [manifest for manifest in ordered if manifest not in kept and manifest.fence <= fence]
+    return [one for one in ordered if one not in kept and _may_delete(one.fence, one.created_at, fence, now)]
 
 
-def abandoned(orphans: Iterable[str], keys: JobKeys, fence: Fence) -> list[str]:
-    """Files of uploads that were cut off, by this writer or one before it. Pure."""
-    return [key for key in orphans if _fence_of(keys.checkpoint_id(key), above=fence) <= fence]
+def abandoned(orphans: Iterable[ObjectInfo], keys: JobKeys, fence: Fence, now: datetime) -> list[str]:
+    """Files of uploads that were cut off, by this writer or, long ago, by one before it. Pure."""
+    return [
+        info.key
+        for info in orphans
+        if (writer := _fence_of(keys.checkpoint_id(info.key))) is not None
+        and _may_delete(writer, info.modified, fence, now)
+    ]
+
+
+def _may_delete(writer: Fence, written: datetime, fence: Fence, now: datetime) -> bool:
+    return writer == fence or (writer < fence and now - written > SWEEP_AGE)
+
+
+def _fence_of(checkpoint_id: str) -> Fence | None:
+    """Whose checkpoint it is; None if the name is that of none."""
+    try:
+        return Fence.of_checkpoint(checkpoint_id)
+    except ValueError:
+        return None
 
 
 def kept_when_complete(manifests: Sequence[Manifest], keep: Keep) -> list[Manifest]:
@@ -46,17 +75,6 @@ def _periodic(manifests: Iterable[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest.periodic]
 
 
-def retain(store: Store, keys: JobKeys, fence: Fence, journal: Catalog, keep: Keep) -> None:
-    """Delete what is no longer needed. Never worth an error: what stays now goes after the next checkpoint."""
-    try:
-        for manifest in superseded(journal.manifests, fence, keep):
-            delete_checkpoint(store, keys, manifest)
-        for key in abandoned(journal.orphans, keys, fence):
-            store.delete(key)
-    except StoreError as error:
-        log.warning("older checkpoints stay for now: %s", error)
-
-
 def delete_checkpoint(store: Store, keys: JobKeys, manifest: Manifest) -> None:
     """The manifest first: from then on the checkpoint does not exist, whatever happens to the rest."""
     prefix = manifest.prefix(keys)
@@ -65,33 +83,21 @@ def delete_checkpoint(store: Store, keys: JobKeys, manifest: Manifest) -> None:
         store.delete(prefix + file.name)
 
 
-def clean_up(store: Store, keys: JobKeys, kept: Sequence[Manifest]) -> None:
+def delete_all_but(store: Store, keys: JobKeys, kept: Sequence[Manifest]) -> None:
     """Delete everything below the job's uid but the kept checkpoints; also what killed uploads left.
 
-    Pointers go first, then manifests, then files, the claims last: they hold off a writer that was cut off.
+    Manifests go first, then files, the claims last: they hold off a writer that was cut off.
     """
     discard_unfinished(store, keys.root)
     prefixes = tuple(manifest.prefix(keys) for manifest in kept)
     doomed = [info.key for info in store.list(keys.root) if not (prefixes and info.key.startswith(prefixes))]
-    for key in sorted(doomed, key=lambda key: _turn(key, keys)):
+    for key in sorted(doomed, key=lambda key: (key.startswith(keys.runs), not key.endswith(MANIFEST_FILE), key)):
         store.delete(key)
 
 
-def discard_unfinished(store: Store, prefix: str) -> None:
+def discard_unfinished(store: Store, prefix: str, *, before: datetime | None = None) -> None:
     """Also never worth an error: not every server knows how."""
     try:
-        store.discard_unfinished(prefix)
+        store.discard_unfinished(prefix, before=before)
     except StoreError as error:
         log.warning("unfinished uploads stay for now: %s", error)
-
-
-def _turn(key: str, keys: JobKeys) -> tuple[bool, bool, bool, str]:
-    return (key.startswith(keys.runs), not key.startswith(keys.pointers), not key.endswith(MANIFEST_FILE), key)
-
-
-def _fence_of(checkpoint_id: str, *, above: Fence) -> Fence:
-    """Whose checkpoint it is; a name that is none counts as somebody else's."""
-    try:
-        return Fence.of_checkpoint(checkpoint_id)
-    except ValueError:
-        return Fence(above.attempt + 1, 0)

@@ -51,7 +51,7 @@ def write_snapshot(spool: Path, state: dict[str, Any], meta: SnapshotMeta) -> No
             raise
         folder.make_room()
         written = _write(folder, views, tree)
-    folder.publish(written, is_best=meta.is_best, is_periodic=meta.periodic)
+    folder.publish(written, meta)
 
 
 def read_snapshot(path: Path) -> tuple[dict[str, Any], SnapshotMeta]:

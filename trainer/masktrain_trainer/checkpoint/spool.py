@@ -1,19 +1,20 @@
-"""What training, the supervisor and the uploader share: the spool of snapshots, and the uploader's status.
+"""What training, the supervisor and the uploader share: the spool of snapshots, the uploader's status and exit codes.
 
-The spool is a folder in shared memory where the training process leaves snapshots for the uploader. At most two wait,
-and the periodic ones: a newer snapshot replaces a waiting one, but an ordinary one never replaces a best, and nothing
-replaces a periodic one while there is memory. The uploader takes one at a time, by renaming it, so that writer and
-reader never hold the same file. One file that is no longer needed is kept for the next snapshot: writing over memory
-that is there already costs half as much as getting new.
+The spool is a folder in shared memory where the training process leaves snapshots for the uploader. A newer snapshot
+replaces a waiting plain one, a best is replaced by a newer best only, and a periodic one or that of a stop by nothing.
+The uploader takes one at a time, by renaming it, so that writer and reader never hold the same file. One file that is
+no longer needed is kept for the next snapshot: writing over memory that is there already costs half as much as getting
+new.
 """
 
 import contextlib
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from pydantic import Field
 
-from masktrain_trainer.config import CheckpointRef, Contract
+from masktrain_trainer.config import CheckpointRef, Contract, ExitCode
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class SnapshotMeta:
     reason: str
     periodic: bool = False
 
+    @property
+    def at_stop(self) -> bool:
+        """Whether the pod is about to go, so that nothing may be stored before this."""
+        return self.reason == "stop"
+
 
 class UploaderStatus(Contract):
     """`pending` counts snapshots that wait or are being stored."""
@@ -43,17 +49,28 @@ class UploaderStatus(Contract):
     finished: bool = False
 
 
-_BEST = ".best"
-_LAST = ".last"
-_PERIODIC = ".periodic"
-_WAITING = (_BEST, _LAST, _PERIODIC)
+class UploaderExit(IntEnum):
+    """How the uploader ends. After any other code, a crash, it is worth starting it again."""
+
+    DONE = int(ExitCode.DONE)
+    NOTHING_TO_PUBLISH = 65
+    """Completing found no model that reads back: another try finds none either."""
+    FENCED = int(ExitCode.FENCED)
+
+
+MOST_SNAPSHOTS = 8
+"""So many may lie in the spool at once. With that many a further periodic one waits as a plain one does, so that shared
+memory, where batches travel too, does not fill up while the store is away."""
+
+_LAST, _BEST, _PERIODIC, _PERIODIC_BEST, _STOP = ".last", ".best", ".periodic", ".periodic-best", ".stop"
+_WAITING = (_LAST, _BEST, _PERIODIC, _PERIODIC_BEST, _STOP)
 _TAKEN = ".taken"
 _SPARE = "spare"
 
 
 @dataclass(frozen=True)
 class Spool:
-    """File names: `<number>.best`, `.last` and `.periodic` wait, the same with `.taken` behind is the uploader's."""
+    """Files are named `<number>.<kind>` while they wait, and have `.taken` behind that when they are the uploader's."""
 
     folder: Path
 
@@ -67,11 +84,11 @@ class Spool:
             path.touch(mode=0o600)
         return path
 
-    def publish(self, unfinished: Path, *, is_best: bool, is_periodic: bool = False) -> None:
+    def publish(self, unfinished: Path, meta: SnapshotMeta) -> None:
         """Offer the written snapshot, and drop the waiting ones that it makes useless."""
-        useless = (_LAST, _BEST) if is_best else (_LAST,)
+        useless = (_LAST, _BEST) if meta.is_best else (_LAST,)
         replaced = [path for path in self.waiting() if path.suffix in useless]
-        kind = _PERIODIC if is_periodic else _BEST if is_best else _LAST
+        kind = _kind(meta, crowded=self.pending() - len(replaced) >= MOST_SNAPSHOTS)
         unfinished.rename(self.folder / f"{self._next_number():08d}{kind}")
         for path in replaced:
             self.release(path)
@@ -82,22 +99,24 @@ class Spool:
             path.rename(self.folder / _SPARE)
 
     def make_room(self) -> None:
-        """Free memory at the cost of waiting snapshots that are not a best."""
-        for path in (self.folder / _SPARE, *(path for path in self.waiting() if path.suffix != _BEST)):
+        """Free memory at the cost of what a newer snapshot replaces anyway."""
+        for path in (self.folder / _SPARE, *(path for path in self.waiting() if path.suffix == _LAST)):
             path.unlink(missing_ok=True)
 
     def waiting(self) -> list[Path]:
-        """Oldest first."""
-        return sorted(path for path in self.folder.glob("*") if path.suffix in _WAITING)
+        """In the order in which they are to be stored: oldest first, but that of a stop before all."""
+        found = [path for path in self.folder.glob("*") if path.suffix in _WAITING]
+        return sorted(found, key=lambda path: (path.suffix != _STOP, path.name))
 
     def take(self) -> Path | None:
-        """The oldest waiting snapshot, now the caller's, to be released; first one that a failed or ended uploader had
-        taken, unless a newer one makes it useless.
+        """The next snapshot to store, now the caller's, to be released; before the oldest waiting one comes what a
+        failed or ended uploader had taken, unless a newer one makes it useless.
         """
         for taken in sorted(self.folder.glob(f"*{_TAKEN}")):
-            if not self._is_useless(taken):
+            if self._is_useless(taken):
+                self.release(taken)
+            elif not self._stop_waits():
                 return taken
-            self.release(taken)
         for path in self.waiting():
             with contextlib.suppress(FileNotFoundError):  # replaced by the writer in this moment
                 return path.rename(path.with_name(path.name + _TAKEN))
@@ -107,11 +126,22 @@ class Spool:
         return sum(1 for path in self.folder.glob("*") if path.suffix in (*_WAITING, _TAKEN))
 
     def _is_useless(self, taken: Path) -> bool:
-        is_best = taken.stem.endswith(_BEST)
-        if taken.stem.endswith(_PERIODIC):
-            return False
-        return any(path.suffix == _BEST or not is_best for path in self.waiting())
+        kind = Path(taken.stem).suffix
+        if kind == _LAST:
+            return any(True for _ in self.waiting())
+        return kind == _BEST and any(path.suffix in (_BEST, _PERIODIC_BEST) for path in self.waiting())
+
+    def _stop_waits(self) -> bool:
+        return any(path.suffix == _STOP for path in self.waiting())
 
     def _next_number(self) -> int:
         numbers = [int(name) for path in self.folder.glob("*") if (name := path.name.partition(".")[0]).isdigit()]
         return max(numbers, default=0) + 1
+
+
+def _kind(meta: SnapshotMeta, *, crowded: bool) -> str:
+    if meta.at_stop:
+        return _STOP
+    if meta.periodic and not crowded:
+        return _PERIODIC_BEST if meta.is_best else _PERIODIC
+    return _BEST if meta.is_best else _LAST

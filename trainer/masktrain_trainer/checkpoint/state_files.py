@@ -29,10 +29,15 @@ class _HashingWriter:
         self._file = file
         self.sha256 = hashlib.sha256()
         self.size = 0
+        self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
-        written = self._file.write(data)
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
         self.size += written
         return written
 
@@ -41,11 +46,17 @@ class _HashingWriter:
 
 
 def save(document: dict[str, Any], name: str, folder: Path) -> LocalFile:
-    """Write `document` as the torch file `name` in `folder`."""
+    """Write `document` as the torch file `name` in `folder`. Raises OSError if the disk is full."""
     path = folder / name
     with path.open("wb") as file:
         writer = _HashingWriter(file)
-        torch.save(document, writer)  # type: ignore[arg-type]
+        try:
+            torch.save(document, writer)  # type: ignore[arg-type]
+        except RuntimeError:
+            # torch's C++ writer answers a failing write with an error of its own that names no cause
+            if writer.failure is not None:
+                raise writer.failure from None
+            raise
     return LocalFile(name, path, writer.sha256.hexdigest(), writer.size)
 
 

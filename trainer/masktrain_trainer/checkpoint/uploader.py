@@ -19,19 +19,18 @@ from pathlib import Path
 import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
-from masktrain_trainer.errors import StoreDenied, StoreError
+from masktrain_trainer.errors import Fenced, NothingToPublish, StoreDenied, StoreError
 from masktrain_trainer.files import write_text_atomically
-from masktrain_trainer.stores import Store
+from masktrain_trainer.weights.load import load_model_file
 
 from .catalog import read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest, best
 from .restore import open_checkpoint_store
-from .retention import discard_unfinished
 from .snapshot import UnusableSnapshot, read_snapshot
-from .spool import SnapshotMeta, Spool, UploaderStatus
+from .spool import SnapshotMeta, Spool, UploaderExit, UploaderStatus
 from .state_files import save, slim_model
-from .writer import CheckpointRefs, Fenced, NothingToPublish, Pointers, complete, publish, reconcile, refuse_if_fenced
+from .writer import CheckpointRefs, CheckpointWriter
 
 log = logging.getLogger(__name__)
 
@@ -47,37 +46,37 @@ DRAIN, COMPLETE = "drain", "complete"
 class Uploader:
     """Stores snapshots one at a time; a failed one is tried again until it is stored or a newer one replaces it."""
 
-    store: Store
-    keys: JobKeys
-    fence: Fence
+    writer: CheckpointWriter
     spool: Spool
     status_file: Path
     keep: Keep
-    standing: CheckpointRefs = field(default_factory=CheckpointRefs)
+    refs: CheckpointRefs = field(default_factory=CheckpointRefs)
     outputs: list[str] = field(default_factory=list)
     uploaded: int = 0
     error: str | None = None
     _known: list[Manifest] = field(default_factory=list)
     _pictures: set[str] = field(default_factory=set)
-    _settled: bool = False
-    _pointers: Pointers = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._pointers = Pointers(self.store, self.keys, self.fence)
+    _discarded: bool = False
+    _reconciled: bool = False
 
     @property
     def best(self) -> CheckpointRef | None:
-        return self.standing.best
+        return self.refs.best
 
     @property
     def last(self) -> CheckpointRef | None:
-        return self.standing.last
+        return self.refs.last
 
     def recover(self) -> None:
         """Take over where an earlier uploader ended, however it ended. Raises Fenced or StoreError."""
-        if not self._settled:
-            discard_unfinished(self.store, self.keys.root)
-            self._settle()
+        if not self._discarded:
+            self.writer.discard_leavings()
+            self._discarded = True
+        if not self._reconciled:
+            catalog = read_catalog(self.writer.store, self.writer.keys, self._known)
+            self._known = catalog.manifests
+            self.refs = self.writer.reconcile(catalog, self.keep)
+            self._reconciled = True
 
     def store_waiting(self) -> bool:
         """Store one snapshot, if one waits; whether there was one.
@@ -85,9 +84,11 @@ class Uploader:
         Raises Fenced, StoreError, or OSError for this machine's disk; the snapshot is kept then. One that is
         unreadable is dropped.
         """
-        self.recover()
+        problem = self._try_to_recover()
         taken = self.spool.take()
         if taken is None:
+            if problem is not None:
+                raise problem
             return False
         self.report()
         try:
@@ -108,15 +109,14 @@ class Uploader:
             if path.name not in self._pictures:
                 self._pictures.add(path.name)
                 try:
-                    refuse_if_fenced(self.store, self.keys, self.fence)
-                    self.store.put(self.keys.picture(path.name), path)
+                    self.writer.publish_picture(path)
                 except StoreError as error:
                     log.warning("%s is not stored yet: %s", path.name, error)
 
     def finish(self, artifacts: Path) -> None:
-        """Make the job complete. Raises as `complete`."""
-        result = complete(self.store, self.keys, self.fence, artifacts, self.keep)
-        self.standing = CheckpointRefs(best=result.best, last=None if self.keep is Keep.BEST else self.last)
+        """Make the job complete. Raises as `CheckpointWriter.complete`."""
+        result = self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics)
+        self.refs = CheckpointRefs(best=result.best, last=None if self.keep is Keep.BEST else self.last)
         self.outputs = result.outputs
 
     def report(self, *, finished: bool = False) -> None:
@@ -136,9 +136,9 @@ class Uploader:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             files, meta = self._serialise(snapshot, Path(folder))
-            manifest = publish(self.store, self.keys, self.fence, files, meta)
+            manifest = self.writer.publish(files, meta)
         self._known.append(manifest)
-        self._settled = False
+        self._reconciled = False
         self.uploaded += 1
         self.error = None
         log.info("stored checkpoint %s in %.1f s", manifest.id, time.monotonic() - started)
@@ -157,11 +157,13 @@ class Uploader:
         beats = meta.fitness is not None and (top is None or meta.fitness > (top.fitness or 0.0))
         return beats or meta.is_best or meta.periodic or meta.reason == "final"
 
-    def _settle(self) -> None:
-        journal = read_catalog(self.store, self.keys, self._known)
-        self.standing = reconcile(self.store, self.keys, self.fence, journal, pointers=self._pointers, keep=self.keep)
-        self._known = journal.manifests
-        self._settled = True
+    def _try_to_recover(self) -> StoreError | None:
+        """What is wrong with the objects of earlier uploads never keeps a new one from being stored."""
+        try:
+            self.recover()
+        except StoreError as error:
+            return error
+        return None
 
 
 def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
@@ -183,10 +185,12 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
                 continue
             if order is not None:
                 uploader.report(finished=True)
-                return 0
+                return UploaderExit.DONE
             pause = POLL_SECONDS
-        except (Fenced, NothingToPublish) as error:
-            return _give_up(uploader, error)
+        except Fenced as error:
+            return _give_up(uploader, error, UploaderExit.FENCED)
+        except NothingToPublish as error:
+            return _give_up(uploader, error, UploaderExit.NOTHING_TO_PUBLISH)
         except (StoreError, OSError) as error:
             failures += 1
             pause = _pause(failures, order)
@@ -197,11 +201,11 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
         order = order or heard
 
 
-def _give_up(uploader: Uploader, error: Exception) -> int:
+def _give_up(uploader: Uploader, error: Exception, code: UploaderExit) -> int:
     log.error("%s", error)
     uploader.error = str(error)
     uploader.report()
-    return 1
+    return code
 
 
 def _pause(failures: int, order: str | None) -> float:
@@ -223,9 +227,9 @@ def main() -> int:
         log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
         return 1
     uploader = Uploader(
-        store=store,
-        keys=JobKeys(config.namespace, config.name, config.uid),
-        fence=Fence(config.attempt, options.run),
+        writer=CheckpointWriter(
+            store, JobKeys(config.namespace, config.name, config.uid), Fence(config.attempt, options.run)
+        ),
         spool=Spool(options.spool),
         status_file=options.status,
         keep=config.checkpoint.keep,

@@ -1,118 +1,237 @@
-"""One run's writes to its job's store: a checkpoint, what follows from the checkpoints, and the job's end."""
+"""One run's writes to its job's store: a checkpoint, what follows from the checkpoints, and the job's end.
+
+Nothing here imports torch: the restore stage, which starts without it, writes too.
+"""
 
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
-from masktrain_trainer.config import CheckpointRef, Contract, Keep
-from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreError, StoreUnavailable
+from masktrain_trainer.config import CheckpointRef, Keep
+from masktrain_trainer.errors import NothingToPublish, ObjectMissing, StoreError, StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
 
-from .catalog import Catalog, Result, fetch_problem, read_manifests, read_result
-from .fence import read_claims
+from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
+from .fence import check_fence
 from .keys import BEST_FILE, MANIFEST_FILE, MODEL_FILE, RESULT_FILE, STATE_FILE, Fence, JobKeys
-from .manifest import LocalFile, Manifest, StoredFile, best, models_best_first, newest_first
-from .retention import clean_up, discard_unfinished, kept_when_complete, retain
+from .manifest import LocalFile, Manifest, StoredFile, models_best_first, newest_first
+from .retention import (
+    LONGEST_UPLOAD,
+    SWEEP_AGE,
+    abandoned,
+    delete_all_but,
+    delete_checkpoint,
+    discard_unfinished,
+    kept_when_complete,
+    superseded,
+)
 from .spool import SnapshotMeta
 
 log = logging.getLogger(__name__)
-_TRIES = 5
+
+ReadMetrics = Callable[[Path], dict[str, float]]
+"""What a model file says of itself; ValueError if it cannot be loaded."""
 
 
-class Pointer(Contract):
-    """`attempt` and `run` are the fence of whoever moved it."""
+@dataclass(frozen=True)
+class CheckpointRefs:
+    """What a job has in its store."""
 
-    attempt: int
-    run: int
-    checkpoint: str
+    best: CheckpointRef | None = None
+    last: CheckpointRef | None = None
 
 
-@dataclass
-class Pointers:
-    """The pointers of a job, as the writer with this fence moves them."""
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class CheckpointWriter:
+    """The one way to write to a job's store: every method looks at the fence before it changes anything.
+
+    All of them raise Fenced once a later run has claimed the job, and StoreError for the store's failures.
+    """
 
     store: Store
     keys: JobKeys
     fence: Fence
+    now: Callable[[], datetime] = _utc_now
 
-    @cached_property
-    def _work(self) -> bool:
-        return self.store.honours_conditional_writes()
+    def check_fence(self) -> None:
+        """Raise Fenced unless this run is the job's newest."""
+        check_fence(self.store, self.keys, self.fence)
 
-    def move(self, name: str, manifest: Manifest) -> None:
-        """Point `name` at a checkpoint, unless a writer with a higher fence has. Never raises: it is only a cache."""
+    def publish(self, files: Sequence[LocalFile], meta: SnapshotMeta) -> Manifest:
+        """Store a checkpoint; repeated after a failure, it sends only what is missing."""
+        self.check_fence()
+        begun = self.now()
+        manifest = _manifest(self.fence, files, meta, begun)
+        prefix = manifest.prefix(self.keys)
+        for file in files:
+            if not self._may_take_over(file.stored(), self.store.head(prefix + file.name), begun):
+                _verify(file.stored(), self.store.put(prefix + file.name, file.path, sha256=file.sha256))
+        # Again, because uploading takes minutes: whoever has claimed a run meanwhile counts on our silence.
+        self.check_fence()
+        if self.now() - begun > LONGEST_UPLOAD:
+            raise StoreUnavailable(f"Storing checkpoint {manifest.id} took longer than {LONGEST_UPLOAD}.")
+        manifest = manifest.model_copy(update={"created_at": self.now()})
+        self.store.put(prefix + MANIFEST_FILE, manifest.seal())
+        return manifest
+
+    def publish_picture(self, path: Path) -> None:
+        """Store a picture of the data, for as long as the job is not complete."""
+        self.check_fence()
+        self.store.put(self.keys.picture(path.name), path)
+
+    def discard_leavings(self) -> None:
+        """Remove unfinished uploads: those of this run's earlier processes, and old ones of earlier runs."""
+        self.check_fence()
+        for own in (self.keys.checkpoints_of(self.fence), self.keys.best):
+            discard_unfinished(self.store, own)
+        discard_unfinished(self.store, self.keys.root, before=self.now() - SWEEP_AGE)
+
+    def reconcile(self, catalog: Catalog, keep: Keep) -> CheckpointRefs:
+        """Bring everything that follows from the checkpoints in line with them: best.pt, and what may be deleted.
+
+        Done after every checkpoint and when an uploader starts, so that a kill at any point is repaired by whoever
+        comes next.
+        """
+        self.check_fence()
+        refs = CheckpointRefs(best=self._refresh_best(self.with_models(catalog)), last=self._last(catalog.manifests))
+        self._delete_superseded(catalog, keep)
+        return refs
+
+    def complete(self, artifacts: Path, keep: Keep, read_metrics: ReadMetrics) -> Result:
+        """Publish best.pt, read it back, publish the artifacts, write the result, clean up.
+
+        May be repeated after a kill. Also raises NothingToPublish.
+        """
+        self.check_fence()
+        for name in (BEST_FILE, RESULT_FILE):
+            discard_unfinished(self.store, self.keys.output(name))
+        catalog = read_catalog(self.store, self.keys)
+        finished = read_result(self.store, self.keys)
+        if finished is None or not self._is_proven(finished, read_metrics):
+            finished = self._publish_outputs(self.with_models(catalog), artifacts, read_metrics)
+        self.clean_up(catalog.manifests, keep)
+        return finished
+
+    def clean_up(self, manifests: Sequence[Manifest], keep: Keep) -> None:
+        """Delete what a complete job needs no more; also where an earlier try was cut off."""
+        self.check_fence()
+        delete_all_but(self.store, self.keys, kept_when_complete(manifests, keep))
+
+    def with_models(self, catalog: Catalog) -> list[Manifest]:
+        """Whole checkpoints, and those of whose files best.pt, a second copy of the model, is left: it is not given up
+        for a worse one.
+        """
+        copy = self.store.head(self.keys.best) if catalog.modelless else None
+        saved = [manifest for manifest in catalog.modelless if _is_stored(_model_of(manifest), copy)]
+        return [*catalog.manifests, *saved]
+
+    def _delete_superseded(self, catalog: Catalog, keep: Keep) -> None:
+        """Never worth an error: what stays now goes after the next checkpoint."""
+        now = self.now()
         try:
-            if self._work and not any(self._try(name, manifest) for _ in range(_TRIES)):
-                log.warning("pointer %s stays: other writers move it", name)
+            for manifest in superseded(catalog.manifests, self.fence, keep, now):
+                delete_checkpoint(self.store, self.keys, manifest)
+            for key in abandoned(catalog.orphans, self.keys, self.fence, now):
+                self.store.delete(key)
         except StoreError as error:
-            log.warning("pointer %s stays: %s", name, error)
+            log.warning("older checkpoints stay for now: %s", error)
 
-    def _try(self, name: str, manifest: Manifest) -> bool:
-        """Whether nothing is left to do."""
-        key = self.keys.pointer(name)
-        pointer = Pointer(attempt=self.fence.attempt, run=self.fence.run, checkpoint=manifest.id)
-        current, etag = self._read(key)
-        if current is not None and (current == pointer or Fence(current.attempt, current.run) > self.fence):
+    def _may_take_over(self, expected: StoredFile, found: ObjectInfo | None, now: datetime) -> bool:
+        """Whether an earlier try has stored the file, and so lately that no later run may take it for abandoned."""
+        return _is_stored(expected, found) and found is not None and now - found.modified < LONGEST_UPLOAD
+
+    def _refresh_best(self, manifests: Sequence[Manifest]) -> CheckpointRef | None:
+        """Have the fittest model as `best.pt`, so that every ending leaves one; a broken one gives way to the next."""
+        for manifest in models_best_first(manifests):
+            if manifest.fitness is not None and self._holds_best(manifest):
+                return reference(self.store, manifest, MODEL_FILE, self.keys.best, verified_at=manifest.created_at)
+        return None
+
+    def _holds_best(self, manifest: Manifest) -> bool:
+        """Whether best.pt is this checkpoint's model, by now."""
+        expected = _model_of(manifest)
+        if _is_stored(expected, self.store.head(self.keys.best)):
             return True
-        try:
-            self.store.put(key, pointer.to_json().encode(), if_absent=etag is None, if_match=etag)
-        except PreconditionFailed:
+        source = manifest.prefix(self.keys) + MODEL_FILE
+        # Looked at first, so that a damaged model never replaces a sound best.pt.
+        if _differs(expected, self.store.head(source)):
+            log.warning("%s of checkpoint %s is gone or damaged", MODEL_FILE, manifest.id)
             return False
+        try:
+            self.store.copy(source, self.keys.best)
+        except ObjectMissing:  # deleted since
+            return False
+        _verify(expected, self.store.head(self.keys.best))
         return True
 
-    def _read(self, key: str) -> tuple[Pointer | None, str | None]:
-        try:
-            content, etag = self.store.read_with_etag(key)
-        except ObjectMissing:
-            return None, None
-        try:
-            return Pointer.model_validate_json(content), etag
-        except ValueError:
-            return None, etag
+    def _last(self, manifests: Sequence[Manifest]) -> CheckpointRef | None:
+        newest = next(iter(newest_first(manifests)), None)
+        if newest is None or newest.file(STATE_FILE) is None:
+            return None
+        key = newest.prefix(self.keys) + STATE_FILE
+        return reference(self.store, newest, STATE_FILE, key, verified_at=newest.created_at)
 
+    def _is_proven(self, result: Result, read_metrics: ReadMetrics) -> bool:
+        return self._proven_metrics(self.keys.output(BEST_FILE), result.best.sha256, read_metrics) is not None
 
-class Fenced(Exception):
-    """A later container of this job has claimed a run: this one must not write any more."""
+    def _proven_metrics(self, key: str, sha256: str, read_metrics: ReadMetrics) -> dict[str, float] | None:
+        """What the model file at `key` says of itself if it has the expected content: downloaded, hashed, loaded."""
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / BEST_FILE
+            problem = fetch_problem(self.store, key, sha256, local)
+            if problem is None:
+                return read_metrics(local)
+        log.warning("%s is %s", self.store.uri(key), problem)
+        return None
 
+    def _publish_outputs(self, manifests: Sequence[Manifest], artifacts: Path, read_metrics: ReadMetrics) -> Result:
+        best, metrics = self._publish_best(models_best_first(manifests), read_metrics)
+        result_key = self.keys.output(RESULT_FILE)
+        outputs = [best.uri, *self._publish_artifacts(artifacts), self.store.uri(result_key)]
+        result = Result(uid=self.keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=self.now())
+        self.check_fence()
+        self.store.put(result_key, result.to_json().encode())
+        return result
 
-def publish(store: Store, keys: JobKeys, fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> Manifest:
-    """Store a checkpoint; repeated after a failure, it sends only what is missing.
+    def _publish_best(
+        self, candidates: Sequence[Manifest], read_metrics: ReadMetrics
+    ) -> tuple[CheckpointRef, dict[str, float]]:
+        """The first model that reads back from among the outputs, and its metrics."""
+        target = self.keys.output(BEST_FILE)
+        for manifest in candidates:
+            for source in self._model_copies(manifest):
+                self.check_fence()
+                self.store.copy(source, target)
+                metrics = self._proven_metrics(target, _model_of(manifest).sha256, read_metrics)
+                if metrics is not None:
+                    return reference(self.store, manifest, MODEL_FILE, target), metrics
+        raise NothingToPublish(
+            "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
+        )
 
-    Raises Fenced, or StoreError if anything could not be proven.
-    """
-    refuse_if_fenced(store, keys, fence)
-    manifest = _manifest(fence, files, meta)
-    prefix = manifest.prefix(keys)
-    for file in files:
-        if not is_stored(file.stored(), store.head(prefix + file.name)):
-            verify(file.stored(), store.put(prefix + file.name, file.path, sha256=file.sha256))
-    store.put(prefix + MANIFEST_FILE, manifest.seal())
-    return manifest
+    def _model_copies(self, manifest: Manifest) -> Iterator[str]:
+        """Where the checkpoint's model is stored, the bucket's second copy last."""
+        for key in (manifest.prefix(self.keys) + MODEL_FILE, self.keys.best):
+            found = self.store.head(key)
+            if found is not None and found.size == _model_of(manifest).size_bytes:
+                yield key
 
-
-def refuse_if_fenced(store: Store, keys: JobKeys, fence: Fence) -> None:
-    """Raise Fenced if a higher fence was claimed, or none at all is left: then another run has finished the job."""
-    newest = max(read_claims(store, keys), default=None)
-    if newest is None:
-        raise Fenced(f"This job is finished or deleted; run {fence} stops writing.")
-    if newest > fence:
-        raise Fenced(f"Run {newest} of this job writes now; run {fence} stops writing.")
-
-
-def is_stored(expected: StoredFile, found: ObjectInfo | None) -> bool:
-    """Whether the store shows the file that is meant, by size and checksum."""
-    return found is not None and (found.size, found.sha256) == (expected.size_bytes, expected.sha256)
-
-
-def verify(expected: StoredFile, found: ObjectInfo | None) -> None:
-    """Raise StoreUnavailable unless the store shows the file that is meant; some servers lose the checksum."""
-    if found is None or found.size != expected.size_bytes or found.sha256 not in (None, expected.sha256):
-        raise StoreUnavailable(f"{expected.name} was uploaded, but the store shows another file than was sent.")
+    def _publish_artifacts(self, folder: Path) -> list[str]:
+        files = sorted(
+            path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE)
+        )
+        for path in files:
+            discard_unfinished(self.store, self.keys.output(path.name))
+            self.store.put(self.keys.output(path.name), path)
+        return [self.store.uri(self.keys.output(path.name)) for path in files]
 
 
 def reference(
@@ -132,7 +251,28 @@ def reference(
     )
 
 
-def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> Manifest:
+def _model_of(manifest: Manifest) -> StoredFile:
+    file = manifest.file(MODEL_FILE)
+    assert file is not None, f"{manifest.id} has no {MODEL_FILE}"
+    return file
+
+
+def _is_stored(expected: StoredFile, found: ObjectInfo | None) -> bool:
+    """Whether the store shows the file that is meant, by size and checksum."""
+    return found is not None and (found.size, found.sha256) == (expected.size_bytes, expected.sha256)
+
+
+def _differs(expected: StoredFile, found: ObjectInfo | None) -> bool:
+    """Whether the store shows another file than is meant; one without a checksum passes, since some servers lose it."""
+    return found is None or found.size != expected.size_bytes or found.sha256 not in (None, expected.sha256)
+
+
+def _verify(expected: StoredFile, found: ObjectInfo | None) -> None:
+    if _differs(expected, found):
+        raise StoreUnavailable(f"{expected.name} was uploaded, but the store shows another file than was sent.")
+
+
+def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta, now: datetime) -> Manifest:
     return Manifest(
         attempt=fence.attempt,
         run=fence.run,
@@ -140,122 +280,6 @@ def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta) -> M
         step=meta.step,
         fitness=meta.fitness if meta.fitness is not None and math.isfinite(meta.fitness) else None,
         periodic=meta.periodic,
-        created_at=datetime.now(UTC),
+        created_at=now,
         files=[file.stored() for file in files],
     )
-
-
-@dataclass(frozen=True)
-class CheckpointRefs:
-    """What a job has in its store."""
-
-    best: CheckpointRef | None = None
-    last: CheckpointRef | None = None
-
-
-def reconcile(
-    store: Store, keys: JobKeys, fence: Fence, journal: Catalog, *, pointers: Pointers, keep: Keep
-) -> CheckpointRefs:
-    """Raises Fenced, or StoreError if best.pt could not be refreshed."""
-    refuse_if_fenced(store, keys, fence)
-    top = best(journal.manifests)
-    newest = next(iter(newest_first(journal.manifests)), None)
-    standing = CheckpointRefs(
-        best=None if top is None else refresh_best(store, keys, top),
-        last=None if newest is None else _last_state(store, keys, newest),
-    )
-    for name, manifest in (("last", newest), ("best", top)):
-        if manifest is not None:
-            pointers.move(name, manifest)
-    retain(store, keys, fence, journal, keep)
-    return standing
-
-
-def refresh_best(store: Store, keys: JobKeys, manifest: Manifest) -> CheckpointRef:
-    """Have the checkpoint's model as `best.pt`, so that every ending leaves one."""
-    file = manifest.file(MODEL_FILE)
-    assert file is not None, f"{manifest.id} has no {MODEL_FILE}"
-    if not is_stored(file, store.head(keys.best)):
-        store.copy(manifest.prefix(keys) + MODEL_FILE, keys.best)
-        verify(file, store.head(keys.best))
-    return reference(store, manifest, MODEL_FILE, keys.best, verified_at=manifest.created_at)
-
-
-def _last_state(store: Store, keys: JobKeys, manifest: Manifest) -> CheckpointRef | None:
-    if manifest.file(STATE_FILE) is None:
-        return None
-    return reference(store, manifest, STATE_FILE, manifest.prefix(keys) + STATE_FILE, verified_at=manifest.created_at)
-
-
-class NothingToPublish(Exception):
-    """No checkpoint has a model that reads back."""
-
-
-def complete(store: Store, keys: JobKeys, fence: Fence, artifacts: Path, keep: Keep) -> Result:
-    """Publish best.pt, read it back, publish the artifacts, write the result, clean up. May be repeated after a kill.
-
-    Raises NothingToPublish, Fenced, or StoreError.
-    """
-    refuse_if_fenced(store, keys, fence)
-    for name in (BEST_FILE, RESULT_FILE):
-        discard_unfinished(store, keys.output(name))
-    manifests = read_manifests(store, keys)
-    finished = read_result(store, keys)
-    if finished is not None and proven_metrics(store, keys.output(BEST_FILE), finished.best.sha256) is not None:
-        clean_up(store, keys, kept_when_complete(manifests, keep))  # where an earlier try was cut off
-        return finished
-    best, metrics = _publish_best(store, keys, models_best_first(manifests))
-    outputs = [best.uri, *_publish_artifacts(store, keys, artifacts), store.uri(keys.output(RESULT_FILE))]
-    result = Result(uid=keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=datetime.now(UTC))
-    refuse_if_fenced(store, keys, fence)
-    store.put(keys.output(RESULT_FILE), result.to_json().encode())
-    clean_up(store, keys, kept_when_complete(manifests, keep))
-    return result
-
-
-def proven_metrics(store: Store, key: str, sha256: str) -> dict[str, float] | None:
-    """What the model file at `key` says of itself, if it has the expected content: downloaded, hashed and loaded."""
-    from masktrain_trainer.weights.load import load_model_file  # noqa: PLC0415 - torch, which restoring does without
-
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / BEST_FILE
-        problem = fetch_problem(store, key, sha256, local)
-        if problem is None:
-            return load_model_file(local).metrics
-    log.warning("%s is %s", store.uri(key), problem)
-    return None
-
-
-def _publish_best(
-    store: Store, keys: JobKeys, candidates: Sequence[Manifest]
-) -> tuple[CheckpointRef, dict[str, float]]:
-    """The first model that reads back from among the outputs, and its metrics."""
-    target = keys.output(BEST_FILE)
-    for manifest in candidates:
-        file = manifest.file(MODEL_FILE)
-        assert file is not None
-        for source in _model_copies(store, keys, manifest):
-            store.copy(source, target)
-            metrics = proven_metrics(store, target, file.sha256)
-            if metrics is not None:
-                return reference(store, manifest, MODEL_FILE, target), metrics
-    raise NothingToPublish(
-        "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
-    )
-
-
-def _model_copies(store: Store, keys: JobKeys, manifest: Manifest) -> list[str]:
-    """Where the checkpoint's model is stored, the bucket's second copy last."""
-    file = manifest.file(MODEL_FILE)
-    assert file is not None
-    places = (manifest.prefix(keys) + MODEL_FILE, keys.best)
-    sizes = {key: found.size for key in places if (found := store.head(key)) is not None}
-    return [key for key, size in sizes.items() if size == file.size_bytes]
-
-
-def _publish_artifacts(store: Store, keys: JobKeys, folder: Path) -> list[str]:
-    files = sorted(path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE))
-    for path in files:
-        discard_unfinished(store, keys.output(path.name))
-        store.put(keys.output(path.name), path)
-    return [store.uri(keys.output(path.name)) for path in files]

@@ -58,6 +58,7 @@ class OutcomeKind(StrEnum):
     USER_ERROR = "UserError"
     STOPPED = "Stopped"
     HUNG = "Hung"
+    FENCED = "Fenced"
     CRASHED = "Crashed"
 
     @classmethod

@@ -15,6 +15,7 @@ _EXIT_CODES = {
     OutcomeKind.USER_ERROR: ExitCode.USER_ERROR,
     OutcomeKind.STOPPED: ExitCode.STOPPED,
     OutcomeKind.HUNG: ExitCode.HUNG,
+    OutcomeKind.FENCED: ExitCode.FENCED,
 }
 
 
@@ -89,9 +90,8 @@ def stage_failure(stage: str, code: int, result: Path) -> Outcome | None:
     if code == 0:
         return None
     found = read_document(result, StageResult)
-    if found is None or found.failure is None:
-        return Outcome.crashed(
-            "StageCrashed", f"The {stage} stage ended with {explain_exit(code)}; its log lines say why."
-        )
-    end = Outcome.user_error if code == ExitCode.USER_ERROR else Outcome.crashed
-    return end(found.failure.reason, found.failure.message)
+    kinds = {int(ExitCode.USER_ERROR): OutcomeKind.USER_ERROR, int(ExitCode.FENCED): OutcomeKind.FENCED}
+    if found is not None and found.failure is not None:
+        kind = kinds.get(code, OutcomeKind.CRASHED)
+        return Outcome(kind=kind, reason=found.failure.reason, message=found.failure.message)
+    return Outcome.crashed("StageCrashed", f"The {stage} stage ended with {explain_exit(code)}; its log lines say why.")

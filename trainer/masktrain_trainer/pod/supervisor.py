@@ -14,8 +14,9 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
 from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
-from masktrain_trainer.errors import UserError
+from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
 from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
@@ -101,7 +102,7 @@ class Supervisor:
     async def _lead(self, restored: RestoreResult) -> Outcome:
         uploader = UploaderProcess(self._uploader_command(restored.run), self._environment)
         pictures = asyncio.create_task(self._draw_data_pictures())
-        outcome = await self._train()
+        outcome = await self._train_until_given_up(uploader)
         if outcome.kind is OutcomeKind.COMPLETE:
             await pictures
             return await self._complete(uploader, outcome)
@@ -109,11 +110,33 @@ class Supervisor:
         self._board.enter(Phase.DRAINING, "storing the last checkpoint")
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
+        if given_up := self._given_up(uploader):
+            return given_up
         if outcome.kind is OutcomeKind.STOPPED and not drained:
             return Outcome.crashed(
                 "CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored."
             )
         return outcome
+
+    async def _train_until_given_up(self, uploader: UploaderProcess) -> Outcome:
+        """Steps that nobody will store any more are not worth a GPU: a fenced uploader ends the training."""
+        training = asyncio.create_task(self._train())
+        await self._race(training, uploader.given_up())
+        with contextlib.suppress(asyncio.CancelledError):
+            return await training
+        return self._given_up(uploader) or Outcome.crashed(
+            "UploaderEnded", "The uploader has ended before the training."
+        )
+
+    def _given_up(self, uploader: UploaderProcess) -> Outcome | None:
+        """What the uploader's end means for the attempt, if another try could not help."""
+        if uploader.verdict in (None, UploaderExit.DONE):
+            return None
+        status = read_document(self._run.uploader_status, UploaderStatus)
+        said = (status and status.store_error) or "The uploader gave up; its log lines say why."
+        if uploader.verdict is UploaderExit.FENCED:
+            return Outcome(kind=OutcomeKind.FENCED, reason=Fenced.reason, message=said)
+        return Outcome.crashed(NothingToPublish.reason, said)
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
         """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
@@ -125,6 +148,8 @@ class Supervisor:
         if finishing in done and finishing.result():
             return outcome
         await uploader.abandon()
+        if given_up := self._given_up(uploader):
+            return given_up
         return Outcome.crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
 
     async def _draw_data_pictures(self) -> None:

@@ -1,10 +1,16 @@
-"""Keeping the uploader alive: its crash must never stop training, its success decides whether the job is complete."""
+"""Keeping the uploader alive: its crash must never stop training, its success decides whether the job is complete.
+
+Only where another try cannot help does it end for good: a fenced one would be started again for ever, while its gang
+goes on with steps that nobody will store.
+"""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+
+from masktrain_trainer.checkpoint.spool import UploaderExit
 
 from .processes import ChildProcess, explain_exit
 
@@ -28,6 +34,12 @@ class UploaderProcess:
         self._order: Order | None = None
         self._child: ChildProcess | None = None
         self._running = asyncio.create_task(self._keep_running())
+        self.verdict: UploaderExit | None = None
+        """Why it is not started again, once it is not."""
+
+    async def given_up(self) -> None:
+        """Return when it has ended for good. To be cancelled where that no longer matters."""
+        await asyncio.shield(self._running)
 
     async def finish(self, order: Order, limit_seconds: float) -> bool:
         """Whether the order was carried out within the limit. The process has ended in any case."""
@@ -41,7 +53,7 @@ class UploaderProcess:
             return False
         finally:
             await self._kill()
-        return True
+        return self.verdict is UploaderExit.DONE
 
     async def abandon(self) -> None:
         self._running.cancel()
@@ -55,11 +67,14 @@ class UploaderProcess:
             await self._child.wait()
 
     async def _keep_running(self) -> None:
-        """Return once an order was carried out; until then start the uploader again after every end."""
+        """Return once an order was carried out or cannot be; until then start the uploader again after every end."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             code = await self._run_once()
-            if code == 0 and self._order is not None:
+            if code in (UploaderExit.FENCED, UploaderExit.NOTHING_TO_PUBLISH) or (
+                code == 0 and self._order is not None
+            ):
+                self.verdict = UploaderExit(code)
                 return
             log.warning("the uploader ended with %s; starting it again in %.0f s", explain_exit(code), pause)
             await asyncio.sleep(pause)

@@ -72,10 +72,10 @@ class Store(Protocol):
         """Copy within the store, by the store itself where it can. Raises ObjectMissing."""
         ...
 
-    def discard_unfinished(self, prefix: str) -> None:
+    def discard_unfinished(self, prefix: str, *, before: datetime | None = None) -> None:
         """Remove what writers that were killed left of objects below `prefix`: no listing shows it, but it is stored.
 
-        A write that is still under way there fails.
+        A write that is still under way there fails, unless it began after `before`.
         """
         ...
 

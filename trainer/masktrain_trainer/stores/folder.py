@@ -94,11 +94,13 @@ class FolderStore:
             staged.replace(self._path(destination))
             _sync_folder(self._path(destination).parent)
 
-    def discard_unfinished(self, prefix: str) -> None:
+    def discard_unfinished(self, prefix: str, *, before: datetime | None = None) -> None:
         for key in self._keys_below(prefix):
             folder, slash, name = key.rpartition("/")
             if name.startswith(_TEMPORARY) and f"{folder}{slash}{name.removeprefix(_TEMPORARY)}".startswith(prefix):
-                self.delete(key)
+                with contextlib.suppress(FileNotFoundError):  # just renamed to its key
+                    if before is None or self._info(key, None).modified < before:
+                        self.delete(key)
 
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()

@@ -136,11 +136,12 @@ class OciStore:
             info = self.download(source, Path(file.name))
             self.put(destination, Path(file.name), sha256=info.sha256)
 
-    def discard_unfinished(self, prefix: str) -> None:
+    def discard_unfinished(self, prefix: str, *, before: datetime | None = None) -> None:
         with self._failures(prefix):
             uploads = list_call_get_all_results_generator(self._client.list_multipart_uploads, "record", *self._place)
             for upload in list(uploads):  # all before the first is gone: a page may be counted from the start
-                if upload.object.startswith(self._full(prefix)):
+                old = before is None or upload.time_created < before
+                if old and upload.object.startswith(self._full(prefix)):
                     self._abort(upload.object, upload.upload_id)
 
     def uri(self, key: str) -> str:

@@ -135,12 +135,13 @@ class S3Store:
             origin: Any = {"Bucket": self._bucket, "Key": self._full(source)}
             self._client.copy(origin, self._bucket, self._full(destination), Config=_COPY)
 
-    def discard_unfinished(self, prefix: str) -> None:
+    def discard_unfinished(self, prefix: str, *, before: datetime | None = None) -> None:
         pages = self._client.get_paginator("list_multipart_uploads")
         with self._failures(prefix):
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
                 for upload in page.get("Uploads", []):
-                    self._abort(upload["Key"], upload["UploadId"])
+                    if before is None or upload["Initiated"] < before:
+                        self._abort(upload["Key"], upload["UploadId"])
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._full(key)}"

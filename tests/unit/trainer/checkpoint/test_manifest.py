@@ -1,20 +1,23 @@
 """Which checkpoint is the newest, which the best, which may go, and that a damaged manifest is none."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
 from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile, best, models_best_first, newest_first
-from masktrain_trainer.checkpoint.retention import abandoned, kept_when_complete, superseded
+from masktrain_trainer.checkpoint.retention import SWEEP_AGE, abandoned, kept_when_complete, superseded
 from masktrain_trainer.config import Keep
+from masktrain_trainer.stores import ObjectInfo
+
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+MUCH_LATER = MOMENT + SWEEP_AGE + timedelta(seconds=1)
 
 
 def manifest(attempt: int, run: int, step: int, fitness: float | None = None, *, periodic: bool = False) -> Manifest:
     names = ["state.pt", "model.pt"] if fitness is not None else ["state.pt"]
     files = [StoredFile(name=name, size_bytes=1, sha256=f"{attempt}{run}{step}".ljust(64, "0")) for name in names]
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
     return Manifest(
         attempt=attempt,
         run=run,
@@ -22,7 +25,7 @@ def manifest(attempt: int, run: int, step: int, fitness: float | None = None, *,
         step=step,
         fitness=fitness,
         periodic=periodic,
-        created_at=moment,
+        created_at=MOMENT,
         files=files,
     )
 
@@ -50,14 +53,14 @@ def test_the_best_is_the_fittest_and_on_a_tie_the_earliest() -> None:
 def test_retention_keeps_the_best_the_newest_two_and_what_is_not_ours(
     found: list[Manifest], fence: Fence, keep: Keep
 ) -> None:
-    doomed = superseded(found, fence, keep)
+    doomed = superseded(found, fence, keep, MUCH_LATER)
     ordered = newest_first(found)
     assert not [one for one in ordered[:2] if one in doomed]
     assert best(found) not in doomed
     assert all(one.fence <= fence for one in doomed)
     assert keep is not Keep.ALL or not doomed
     left = [one for one in found if one not in doomed]
-    assert superseded(left, fence, keep) == []
+    assert superseded(left, fence, keep, MUCH_LATER) == []
 
 
 @given(keep=st.sampled_from(list(Keep)))
@@ -65,14 +68,37 @@ def test_periodic_checkpoints_stay_for_good(keep: Keep) -> None:
     found = [manifest(0, 0, step, 0.1, periodic=step % 30 == 0) for step in range(0, 100, 10)]
     periodic = [one for one in found if one.periodic]
     assert [one.step for one in periodic] == [0, 30, 60, 90]
-    assert not [one for one in superseded(found, Fence(0, 0), keep) if one.periodic]
+    assert not [one for one in superseded(found, Fence(0, 0), keep, MUCH_LATER) if one.periodic]
     assert [one for one in kept_when_complete(found, keep) if one.periodic] == periodic
 
 
-def test_files_without_a_manifest_go_if_no_later_writer_may_be_sending_them() -> None:
+def orphan(keys: JobKeys, name: str, modified: datetime) -> ObjectInfo:
+    return ObjectInfo(f"{keys.checkpoints}{name}/state.pt", 1, "", None, modified)
+
+
+def test_files_without_a_manifest_go_if_no_live_writer_may_be_sending_them() -> None:
     keys = JobKeys("team", "masks", "uid-1")
-    orphans = [f"{keys.checkpoints}{name}/state.pt" for name in ("0.0-1-2-abc", "0.1-1-2-abc", "1.0-1-2-abc", "notes")]
-    assert abandoned(orphans, keys, Fence(0, 1)) == orphans[:2]
+    names = ("0.0-1-2-none-abc", "0.1-1-2-none-abc", "1.0-1-2-none-abc", "notes")
+    young, old = ([orphan(keys, name, at) for name in names] for at in (MUCH_LATER, MOMENT))
+    for orphans, going in ((young, [1]), (old, [0, 1])):
+        gone = abandoned(orphans, keys, Fence(0, 1), MUCH_LATER)
+        assert gone == [orphans[index].key for index in going]
+
+
+def test_what_a_lower_fence_has_stored_stays_while_its_writer_may_be_alive() -> None:
+    found = [manifest(0, 0, step) for step in (10, 20)] + [manifest(1, 0, step) for step in (10, 20, 30)]
+    mine = [one for one in found if one.fence == Fence(1, 0)]
+    assert superseded(found, Fence(1, 0), Keep.BEST, MOMENT + SWEEP_AGE) == [mine[0]]
+    assert len(superseded(found, Fence(1, 0), Keep.BEST, MUCH_LATER)) == 3
+
+
+def test_keys_say_what_ordering_needs_and_older_ones_are_read() -> None:
+    new = manifest(0, 1, 20, 1e-05)
+    assert new.id == f"0.1-2-20-1e-05-{new.files[0].sha256[:12]}"
+    assert manifest(0, 1, 20).id.split("-")[3] == "none"
+    old = new.model_copy(update={"format": "masktrain-checkpoint-v1"})
+    assert old.id == f"0.1-2-20-{new.files[0].sha256[:12]}"
+    assert Manifest.unseal(old.seal()).id == old.id
 
 
 def test_candidates_for_the_result_are_the_validated_then_the_newest() -> None:

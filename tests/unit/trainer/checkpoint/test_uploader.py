@@ -1,8 +1,9 @@
 """What the uploader does with orders, with a failing store and with what it cannot use."""
 
-import errno
 import queue
-from collections.abc import Callable
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,23 @@ import pytest
 from masktrain_trainer.checkpoint import uploader as module
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.checkpoint.state_files import save
+from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
 from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
 from masktrain_trainer.errors import StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
 from masktrain_trainer.stores.folder import FolderStore
-from tests.stores.training_run import KEYS, OUTPUTS, Wrapped, artifacts, meta, objects, state, uploader
+from tests.stores.training_run import (
+    KEYS,
+    OUTPUTS,
+    Wrapped,
+    artifacts,
+    meta,
+    newest_files,
+    objects,
+    state,
+    train,
+    uploader,
+)
 
 Step = str | Callable[[], None] | None
 
@@ -145,20 +156,26 @@ def test_a_newer_snapshot_replaces_one_that_could_not_be_stored(up: Uploader, st
     assert (found.last.step, found.uploaded) == (40, 1)
 
 
-def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A real file system of 64 KiB where the uploader serialises: torch answers its ENOSPC with a RuntimeError."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False)
+    if mount.returncode:
+        pytest.skip("mounting a file system needs root")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
-    def full_once(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return save(*arguments)
 
-    monkeypatch.setattr(module, "save", full_once)
+def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, small_disk: Path) -> None:
+    (small_disk / "other").write_bytes(bytes(60 << 10))
     offer(up, 10)
-    script = Script(up, None, DRAIN)
+    script = Script(up, (small_disk / "other").unlink, DRAIN)
     assert run(up, script, tmp_path) == 0
     assert script.errors == ["[Errno 28] No space left on device", None]
+    assert status(up).uploaded == 1
 
 
 def test_an_unusable_snapshot_is_dropped_not_tried_for_ever(up: Uploader, tmp_path: Path) -> None:
@@ -178,12 +195,55 @@ def test_a_state_that_no_model_can_be_made_of_is_dropped_too(up: Uploader, tmp_p
 
 def test_a_writer_that_was_replaced_gives_up(up: Uploader, store: Store, tmp_path: Path) -> None:
     assert claim_run(store, KEYS, 1, "pod-2").attempt == 1
-    assert run(up, Script(up), tmp_path) == 1
+    assert run(up, Script(up), tmp_path) == UploaderExit.FENCED
     assert status(up).store_error == "Run 1.0 of this job writes now; run 0.0 stops writing."
 
 
+def test_a_writer_that_was_replaced_leaves_the_unfinished_uploads_of_the_new_one(store: Store, tmp_path: Path) -> None:
+    up = uploader(store, tmp_path, claim_run(store, KEYS, 0, "pod"))
+    newer = claim_run(store, KEYS, 1, "pod-2")
+    unfinished = tmp_path / "store" / KEYS.checkpoints_of(newer).rpartition("/")[0] / "1.0-1-1-none-abc"
+    unfinished.mkdir(parents=True)
+    (unfinished / ".masktrain-tmp-state.pt-x").write_bytes(b"half")
+    assert run(up, Script(up), tmp_path) == UploaderExit.FENCED
+    assert [path.name for path in unfinished.iterdir()] == [".masktrain-tmp-state.pt-x"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "second_copy", "best"), [([10, 20, 30, 40], True, 20), ([10, 20], True, 20), ([10, 20], False, 10)]
+)
+def test_a_checkpoint_that_lost_its_model_stops_neither_uploads_nor_the_end(
+    store: Store, tmp_path: Path, steps: list[int], second_copy: bool, best: int
+) -> None:
+    train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), steps)
+    store.delete(next(key for key in newest_files(store, "model.pt") if "-20-0.3-" in key))
+    if not second_copy:
+        store.delete(KEYS.best)
+    up = uploader(store, tmp_path, claim_run(store, KEYS, 1, "pod-2"))
+    offer(up, 50)
+    assert run(up, Script(up, COMPLETE), artifacts(tmp_path)) == UploaderExit.DONE
+    found = status(up)
+    assert (found.uploaded, found.finished, found.store_error) == (1, True, None)
+    assert found.best is not None
+    assert found.best.step == best
+
+
+def test_a_reconciliation_that_fails_keeps_no_new_checkpoint_from_being_stored(
+    up: Uploader, store: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("Copying is not possible.")
+
+    offer(up, 20)
+    monkeypatch.setattr(store, "copy", refuse, raising=False)
+    script = Script(up, lambda: offer(up, 30), monkeypatch.undo, DRAIN)
+    assert run(up, script, tmp_path) == 0
+    assert status(up).uploaded == 2
+    assert script.errors[1] == "Copying is not possible."
+
+
 def test_completing_without_any_model_gives_up(up: Uploader, tmp_path: Path) -> None:
-    assert run(up, Script(up, COMPLETE), tmp_path) == 1
+    assert run(up, Script(up, COMPLETE), tmp_path) == UploaderExit.NOTHING_TO_PUBLISH
     assert "nothing that best.pt could be made of" in (status(up).store_error or "")
     assert not status(up).finished
 
@@ -199,7 +259,7 @@ def test_pictures_of_the_data_are_stored_as_soon_as_they_are_drawn(up: Uploader,
     seen: list[list[str]] = []
 
     def look() -> None:
-        seen.append([name for name in objects(up.store) if name.endswith((".png", ".jpg", ".csv"))])
+        seen.append([name for name in objects(up.writer.store) if name.endswith((".png", ".jpg", ".csv"))])
 
     assert run(up, Script(up, lambda: draw_pictures(folder), None, look, DRAIN), folder) == 0
     assert seen == [[KEYS.root + "labels.png", KEYS.root + "train_batch0.jpg"]]
@@ -217,4 +277,4 @@ def test_a_complete_job_has_its_pictures_beside_the_model_only(up: Uploader, tmp
     draw_pictures(folder)
     offer(up, 20)
     assert run(up, Script(up, COMPLETE), folder) == 0
-    assert [name for name in objects(up.store) if "labels" in name] == [KEYS.output("labels.png")]
+    assert [name for name in objects(up.writer.store) if "labels" in name] == [KEYS.output("labels.png")]

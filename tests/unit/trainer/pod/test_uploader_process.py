@@ -1,11 +1,13 @@
 """The uploader is kept alive, and its last word decides. Real child processes; no sleeps."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from masktrain_trainer.checkpoint.spool import UploaderExit
 from masktrain_trainer.pod import uploader_process
 from masktrain_trainer.pod.uploader_process import Order, UploaderProcess
 
@@ -42,3 +44,13 @@ async def test_a_crash_before_the_order_is_repaired(tmp_path: Path) -> None:
 
 async def test_an_uploader_that_never_finishes_is_given_up() -> None:
     assert not await start(DEAF).finish(Order.DRAIN, 0.2)
+
+
+@pytest.mark.parametrize("code", [UploaderExit.FENCED, UploaderExit.NOTHING_TO_PUBLISH])
+async def test_an_uploader_that_no_other_try_helps_is_not_started_again(tmp_path: Path, code: UploaderExit) -> None:
+    script = f"import sys; open(sys.argv[1], 'a').write('started'); sys.exit({int(code)})"
+    uploader = start(script, tmp_path / "log")
+    await asyncio.wait_for(uploader.given_up(), 30)
+    assert uploader.verdict is code
+    assert not await uploader.finish(Order.DRAIN, 30)
+    assert (tmp_path / "log").read_text() == "started"
