@@ -52,11 +52,11 @@ class Supervisor:
         self._run = paths.run
         self._environment = environment
         self._stop = StopRequest(launch.config.stop_grace_seconds)
-        self._board = AttemptProgress(launch.config, paths.run)
+        self._progress = AttemptProgress(launch.config, paths.run)
 
     def progress(self) -> Progress:
         """The state of the attempt; the same that `GET /progress` serves."""
-        return self._board.progress()
+        return self._progress.progress()
 
     async def run(self) -> Outcome:
         """Run the attempt to its end, whatever that is, and leave the termination message."""
@@ -65,7 +65,7 @@ class Supervisor:
         reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
         async with serve_progress(self.progress if self._launch.leads else None, self._paths.progress_port):
             outcome = await self._outcome()
-            self._board.finish(outcome)
+            self._progress.finish(outcome)
             write_termination_message(self._paths.termination_log, termination_message(self.progress()))
         if reaper is not None:
             reaper.cancel()
@@ -81,20 +81,20 @@ class Supervisor:
             return end.outcome
 
     async def _prepare(self) -> None:
-        self._board.enter(Phase.PREPARING, "fetching and checking the data set")
+        self._progress.enter(Phase.PREPARING, "fetching and checking the data set")
         options = ("--output", str(self._paths.data), "--result", str(self._run.prepare_result))
         await self._stage("data preparation", "masktrain_trainer.data.prepare", options, self._run.prepare_result)
         result = read_document(self._run.prepare_result, PrepareResult)
-        self._board.set_dataset(result.summary if result else None)
+        self._progress.set_dataset(result.summary if result else None)
 
     async def _restore(self) -> RestoreResult:
-        self._board.enter(Phase.RESTORING, "looking for a checkpoint to go on from")
+        self._progress.enter(Phase.RESTORING, "looking for a checkpoint to go on from")
         options = ("--output", str(self._run.restored), "--result", str(self._run.restore_result))
         await self._stage("restore", "masktrain_trainer.checkpoint.restore", options, self._run.restore_result)
         restored = read_document(self._run.restore_result, RestoreResult)
         if restored is None:
             raise AttemptEnded(Outcome.crashed("StageCrashed", "The restore stage left no readable result."))
-        self._board.set_restored(restored)
+        self._progress.set_restored(restored)
         if restored.completed:
             raise AttemptEnded(Outcome.complete("An earlier attempt had already finished everything."))
         return restored
@@ -107,7 +107,7 @@ class Supervisor:
             await pictures
             return await self._complete(uploader, outcome)
         pictures.cancel()
-        self._board.enter(Phase.DRAINING, "storing the last checkpoint")
+        self._progress.enter(Phase.DRAINING, "storing the last checkpoint")
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
         if given_up := self._given_up(uploader):
@@ -140,9 +140,9 @@ class Supervisor:
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
         """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
-        self._board.enter(Phase.DRAINING, "drawing the report")
+        self._progress.enter(Phase.DRAINING, "drawing the report")
         await self._draw_report()
-        self._board.enter(Phase.DRAINING, "storing best.pt and the results")
+        self._progress.enter(Phase.DRAINING, "storing best.pt and the results")
         finishing = asyncio.create_task(uploader.finish(Order.COMPLETE, COMPLETE_LIMIT_SECONDS))
         done, _ = await self._race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
         if finishing in done and finishing.result():
@@ -174,7 +174,7 @@ class Supervisor:
             log.warning("the %s could not be drawn; the training's results are not affected", name)
 
     async def _train(self) -> Outcome:
-        self._board.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
+        self._progress.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
         environment = worker_environment(self._launch, self._environment, network_interfaces())
         torchrun = await ChildProcess.start("torchrun", torchrun_command(self._launch, self._paths), environment)
         try:

@@ -172,12 +172,12 @@ class Training:
 
     def _act_on_agreement(self) -> Interruption | None:
         """Between two optimizer steps: what all ranks agreed on at the step before."""
-        wishes = StepRequests(
+        requests = StepRequests(
             stop=self._context.run.stop.exists(),
             diverged=self._watch.look() is not None,
             checkpoint=self._context.ranks.leads and self._clock.due(),
         )
-        agreed = self._agreement.exchange(wishes)
+        agreed = self._agreement.exchange(requests)
         if agreed.diverged:
             return Interruption.DIVERGENCE
         if agreed.stop:
@@ -191,7 +191,7 @@ class Training:
         bad = self._watch.look(wait=True) is not None
         if any(self._context.ranks.gather(bad)):
             return Interruption.DIVERGENCE
-        if self._agreement.settle().stop:
+        if self._agreement.take_agreed().stop:
             return Interruption.STOP
         losses = self._epoch_losses = self._mean_train_losses()
         self._report(Phase.VALIDATING, losses)
