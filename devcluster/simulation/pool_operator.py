@@ -7,14 +7,15 @@ them. So an operator that is killed after any of its actions is simply one that 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions, admit
-from masktrain_operator.core.pools.inventory import LOST_AFTER, REMOVAL_ANSWER, record_removal, take_inventory
+from masktrain_operator.core.pools.deadlines import next_change
+from masktrain_operator.core.pools.inventory import record_removal
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
-from masktrain_operator.core.pools.scale_down import BUDGET_WINDOW, objection, removal_time, uncordon
+from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.snapshot import slots_of
 from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal
@@ -99,35 +100,32 @@ class PoolOperator:
         self.looks += 1
         self._acted = False
         try:
-            waits = [self._serve(situation) for situation in self.situations()]
+            waits = [self._serve(context) for context in self.contexts()]
         except Killed:
             self.next_look = self._timeline.seconds
             return
         self.next_look = self._timeline.seconds + min(waits, default=math.inf)
 
-    def situations(self) -> list[PoolContext]:
+    def contexts(self) -> list[PoolContext]:
         """Of all pools at this moment; gangs whose nodes are all present get their Job."""
-        bare = [self._situation(name) for name in self.pools]
-        stocks = [take_inventory(situation) for situation in bare]
+        bare = [self._context(name) for name in self.pools]
         gangs = tuple(job.gang() for job in self._cluster.jobs.values())
         uids = {gang.job_uid for gang in gangs}
-        rooms = tuple(slots_of(s, stock, uids) for s, stock in zip(bare, stocks, strict=True))
-        self.admissions = admit(gangs, rooms)
+        self.admissions = admit(gangs, tuple(slots_of(context, uids) for context in bare))
         self._create_jobs()
-        return [with_admissions(situation, self.admissions) for situation in bare]
+        return [with_admissions(context, self.admissions) for context in bare]
 
     def skip_idle_looks(self) -> None:
         """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
         wait = self.next_look - self._timeline.seconds
         if self._acted or wait not in (FLUX_SECONDS, CALM_SECONDS) or not all(map(_is_patient, self.plans.values())):
             return
-        deadlines = [self._seconds(moment) for name in self.pools for moment in self._deadlines(name)]
-        ahead = [moment for moment in deadlines if moment > self._timeline.seconds]
+        ahead = [self._seconds(moment) for name in self.pools if (moment := self._next_change(name)) is not None]
         latest = self._timeline.seconds + self.longest_skip_seconds
         steps = math.ceil((min((self._timeline.next_event, latest, *ahead)) - self._timeline.seconds) / wait)
         self.next_look = self._timeline.seconds + max(1, steps) * wait
 
-    def _situation(self, name: str) -> PoolContext:
+    def _context(self, name: str) -> PoolContext:
         pool, cloud = self.pools[name], self._clouds[name]
         oke = cloud.view()
         known = {entry.instance_id for entry in pool.status.nodes}
@@ -148,19 +146,19 @@ class PoolOperator:
                 self._act()
                 self._cluster.create_job(job, placement.pool)
 
-    def _serve(self, situation: PoolContext) -> float:
-        name = situation.pool.metadata.name
-        self._seen[name] = situation
-        plan = self.plans[name] = plan_pool(situation)
+    def _serve(self, context: PoolContext) -> float:
+        name = context.pool.metadata.name
+        self._seen[name] = context
+        plan = self.plans[name] = plan_pool(context)
         try:
-            status = self._carry_out(situation, plan)
+            status = self._carry_out(context, plan)
         except (Conflict, Stale):
             return STALE_SECONDS
         except Refused as refusal:
-            intended = {"scale_up": situation.status.scale_up}
-            status = (plan.status or situation.status).model_copy(update=intended)
-            uid = situation.pool.metadata.uid
-            self._write(name, growth_refused(status, uid, refusal.error.message, situation.now))
+            intended = {"scale_up": context.status.scale_up}
+            status = (plan.status or context.status).model_copy(update=intended)
+            uid = context.pool.metadata.uid
+            self._write(name, growth_refused(status, uid, refusal.error.message, context.now))
             return REFUSED_SECONDS
         if status is not None:
             self._write(name, status)
@@ -168,10 +166,10 @@ class PoolOperator:
             return AGAIN_SECONDS
         return math.inf if plan.requeue_after is None else plan.requeue_after
 
-    def _carry_out(self, situation: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
+    def _carry_out(self, context: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
         for patch in plan.patches:
             self._patch(patch)
-        cloud = self._clouds[situation.pool.metadata.name]
+        cloud = self._clouds[context.pool.metadata.name]
         if plan.resize is not None:
             self._act()
             before = cloud.size
@@ -220,20 +218,9 @@ class PoolOperator:
             self.actions_left -= 1
         self._acted = True
 
-    def _deadlines(self, name: str) -> list[datetime]:
-        """Moments at which the planner may change its mind although nothing happens."""
-        situation = replace(self._seen[name], pool=self.pools[name])
-        status, spec = situation.status, situation.pool.spec
-        found = [status.backoff.until] if status.backoff else []
-        found += [moment + BUDGET_WINDOW for moment in status.recent_removals]
-        for entry in status.nodes:
-            if entry.state is NodeState.BOOTING:
-                found.append(entry.created_time + timedelta(seconds=spec.provisioning_timeout_seconds + 1))
-            elif entry.state is NodeState.IDLE:
-                found.append(removal_time(situation, entry))
-            if entry.removal_requested_time is not None:
-                found.append(entry.removal_requested_time + REMOVAL_ANSWER)
-        return found + [node.ready_changed + LOST_AFTER for node in situation.observed.nodes if not node.ready]
+    def _next_change(self, name: str) -> datetime | None:
+        context = replace(self._seen[name], pool=self.pools[name])
+        return next_change(context, context.status)
 
     @staticmethod
     def _seconds(moment: datetime) -> float:
@@ -245,12 +232,10 @@ def stored(status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     return GPUNodePoolStatus.model_validate(status.to_manifest())
 
 
-def with_admissions(situation: PoolContext, admissions: Admissions) -> PoolContext:
-    name = situation.pool.metadata.name
-    observed = replace(
-        situation.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name)
-    )
-    return replace(situation, observed=observed)
+def with_admissions(context: PoolContext, admissions: Admissions) -> PoolContext:
+    name = context.pool.metadata.name
+    observed = replace(context.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name))
+    return replace(context, observed=observed)
 
 
 def _memory(status: GPUNodePoolStatus) -> tuple[object, ...]:

@@ -103,8 +103,8 @@ class OperatedWorld(World):
 
     def plan_again(self, pool: str) -> PoolPlan:
         """What the operator would do if it looked at this very moment."""
-        situation = next(s for s in self.operator.situations() if s.pool.metadata.name == pool)
-        return plan_pool(situation)
+        context = next(s for s in self.operator.contexts() if s.pool.metadata.name == pool)
+        return plan_pool(context)
 
     def race(self, gpus: int) -> None:
         """A scheduler that has not seen the next removal's cordon binds a pod between the plan and the last look."""

@@ -46,7 +46,7 @@ class PoolReconciler:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolCache,
+        pools: PoolCache,
         clients: PoolClients,
         observer: PoolObserver,
         applier: PoolApplier,
@@ -57,7 +57,7 @@ class PoolReconciler:
     ) -> None:
         self._client = client
         self._known = known
-        self._board = board
+        self._pools = pools
         self._clients = clients
         self._observer = observer
         self._applier = applier
@@ -85,34 +85,36 @@ class PoolReconciler:
         pool = GPUNodePool.parse(body)
         try:
             oracle = await self._clients.of(pool)
-            seen = await self._look(pool, oracle)
+            observation = await self._look(pool, oracle)
         except OciError as error:
             return await self._unanswered(body, pool, error)
-        situation = self._board.planned_situation(pool, seen)
-        if needs_finalizer(situation):
+        context = self._pools.context(pool, observation)
+        if needs_finalizer(context):
             await self._set_finalizers(body, [*pool.metadata.finalizers, POOL_FINALIZER])
             raise RetryAfter(0)
-        return await self._carry_out(body, situation, plan_pool(situation), oracle)
+        return await self._carry_out(body, context, plan_pool(context), oracle)
 
     async def _look(self, pool: GPUNodePool, oracle: NodePools) -> PoolObservation:
-        seen = self._board.seen(pool.metadata.uid)
-        if seen is not None and self._clock() - seen.at <= FRESH_SECONDS and self._observer.is_current(pool, seen):
-            return seen
-        seen = await self._observer.look(pool, oracle)
-        self._board.put(pool.metadata.uid, seen)
-        return seen
+        observation = self._pools.observation(pool.metadata.uid)
+        if (
+            observation is not None
+            and self._clock() - observation.at <= FRESH_SECONDS
+            and self._observer.is_current(pool, observation)
+        ):
+            return observation
+        observation = await self._observer.look(pool, oracle)
+        self._pools.put(pool.metadata.uid, observation)
+        return observation
 
-    async def _carry_out(
-        self, body: Manifest, situation: PoolContext, plan: PoolPlan, oracle: NodePools
-    ) -> float | None:
-        pool = situation.pool
+    async def _carry_out(self, body: Manifest, context: PoolContext, plan: PoolPlan, oracle: NodePools) -> float | None:
+        pool = context.pool
         try:
             status = await self._applier.apply(pool, plan, oracle)
         except OciError as error:
-            self._board.expire(pool.metadata.uid)
-            return await self._refused(body, _after_refusal(situation, plan, error), error, plan.events)
+            self._pools.expire(pool.metadata.uid)
+            return await self._refused(body, _after_refusal(context, plan, error), error, plan.events)
         if plan.resize is not None or plan.removals:
-            self._board.expire(pool.metadata.uid)
+            self._pools.expire(pool.metadata.uid)
         await self._write(body, status)
         for event in (*plan.events, *removal_events(plan, status)):
             await self._events.record(body, event)
@@ -123,10 +125,10 @@ class PoolReconciler:
 
     async def _unanswered(self, body: Manifest, pool: GPUNodePool, error: OciError) -> float | None:
         """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
-        self._board.put_obstacle(pool.metadata.uid, error.sentence)
+        self._pools.put_silence(pool.metadata.uid, error.sentence)
         self._wake_waiting_jobs()
         if pool.metadata.deletion_timestamp is not None:
-            waited = is_out_of_patience(pool, self._board.now())
+            waited = is_out_of_patience(pool, self._pools.now())
             if error.kind is OciErrorKind.NOT_FOUND or waited or not has_nodes_to_remove(pool.status):
                 await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
                 return None
@@ -141,7 +143,7 @@ class PoolReconciler:
             logger.info("%s Again in %.0f s.", error.sentence, again)
             raise RetryAfter(again)
         found = OkeError(error.kind.value, error.sentence, error.request_id)
-        answer = with_refusal(status, found, error.kind.value, self._board.now())
+        answer = with_refusal(status, found, error.kind.value, self._pools.now())
         known = GPUNodePool.parse(body).status.last_error
         await self._write(body, answer)
         for event in seen:
@@ -164,16 +166,16 @@ class PoolReconciler:
         self._known.put(NODE_POOLS, await self._client.merge_patch(NODE_POOLS, None, name, patch))
 
     def _forget(self, uid: str) -> None:
-        self._board.forget(uid)
+        self._pools.forget(uid)
         self._clients.forget(uid)
         self._status.forget(uid)
 
 
-def _after_refusal(situation: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
+def _after_refusal(context: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
     """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
-    status = plan.status or situation.status
+    status = plan.status or context.status
     if plan.resize is not None:
-        status = status.model_copy(update={"scale_up": situation.status.scale_up})
+        status = status.model_copy(update={"scale_up": context.status.scale_up})
     if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
         return status
-    return growth_refused(status, situation.pool.metadata.uid, error.sentence, situation.now)
+    return growth_refused(status, context.pool.metadata.uid, error.sentence, context.now)

@@ -48,13 +48,13 @@ class PoolSweep:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolCache,
+        pools: PoolCache,
         clients: PoolClients,
         status: StatusWriter,
         tell: Callable[[str], None],
     ) -> None:
         """`tell` is given one line for each node whose removal Oracle has accepted."""
-        self._board = board
+        self._pools = pools
         self._clients = clients
         self._status = status
         self._tell = tell
@@ -80,10 +80,10 @@ class PoolSweep:
 
     async def _sweep(self, body: Manifest, pool: GPUNodePool) -> bool:
         oracle = await self._clients.of(pool)
-        seen = await self._observer.look(pool, oracle)
-        self._board.put(pool.metadata.uid, seen)
-        situation = self._board.planned_situation(pool, seen)
-        plan = sweep_plan(situation)
+        observation = await self._observer.look(pool, oracle)
+        self._pools.put(pool.metadata.uid, observation)
+        context = self._pools.context(pool, observation)
+        plan = sweep_plan(context)
         status = await self._applier.apply(pool, plan, oracle)
         if status is None:
             return False
@@ -92,7 +92,7 @@ class PoolSweep:
         await self._status.write(body, status.to_manifest())
         for event in (*plan.events, *removed):
             await self._events.record(body, event)
-        return is_under_way(situation, plan, status)
+        return is_under_way(context, plan, status)
 
     def _tell_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
         for event in removed:
@@ -132,7 +132,7 @@ class Sweep:
         self._pool_sweep = PoolSweep(
             client=client,
             known=self._known,
-            board=PoolCache(self._known, lambda: datetime.now(UTC)),
+            pools=PoolCache(self._known, lambda: datetime.now(UTC)),
             clients=clients,
             status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, NODE_POOLS),
             tell=tell,

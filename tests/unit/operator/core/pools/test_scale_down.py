@@ -150,9 +150,9 @@ KEPT: dict[str, Callable[[], PoolContext]] = {
 }
 
 
-@pytest.mark.parametrize("situation", KEPT.values(), ids=KEPT)
-def test_what_keeps_a_node(situation: Callable[[], PoolContext]) -> None:
-    plan = plan_pool(situation())
+@pytest.mark.parametrize("context", KEPT.values(), ids=KEPT)
+def test_what_keeps_a_node(context: Callable[[], PoolContext]) -> None:
+    plan = plan_pool(context())
     assert not cordons(plan)
     assert not plan.removals
 
@@ -188,13 +188,11 @@ def test_a_cordoned_node_that_is_wanted_again_is_given_back(spoilt: dict[str, An
 
 
 def test_no_more_removals_begin_in_a_minute_than_the_budget_allows() -> None:
-    situation = standing(600, 600, count=5, scaleDown={"maxRemovalsPerMinute": 2})
-    assert len(cordons(plan_pool(situation))) == 2
+    context = standing(600, 600, count=5, scaleDown={"maxRemovalsPerMinute": 2})
+    assert len(cordons(plan_pool(context))) == 2
     begun = {labels.REMOVAL_ANNOTATION: format_time(CREATED)}
-    situation = standing(
-        600, 600, count=5, annotations=begun, node=REMOVAL_BEGUN, scaleDown={"maxRemovalsPerMinute": 2}
-    )
-    plan = plan_pool(situation)
+    context = standing(600, 600, count=5, annotations=begun, node=REMOVAL_BEGUN, scaleDown={"maxRemovalsPerMinute": 2})
+    plan = plan_pool(context)
     assert len(plan.removals) == 2
     assert plan.status is not None
     assert len(plan.status.recent_removals) == 2
