@@ -7,13 +7,14 @@ them. So an operator that is killed after any of its actions is simply one that 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions, admit
 from masktrain_operator.core.pools.deadlines import next_change
 from masktrain_operator.core.pools.inventory import record_removal
+from masktrain_operator.core.pools.nodes import KubeNode
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
 from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.scale_up import growth_refused
@@ -80,6 +81,10 @@ class PoolOperator:
         self._timeline, self._cluster, self._clouds = timeline, cluster, clouds
         self.pools = dict(pools)
         self.next_look = 0.0
+        self.asked_for_look = math.inf
+        """When its last plans wanted to look again; infinite if what they went by is out of date."""
+        self.restart_seconds = 0.0
+        """From its death until the next operator starts, which looks at everything."""
         self.actions_left: int | None = None
         self.deeds: list[Deed] = []
         self.plans: dict[str, PoolPlan] = {}
@@ -90,6 +95,8 @@ class PoolOperator:
         self.longest_skip_seconds = 3600.0
         """People may do something at Oracle that nobody has announced."""
         self._acted = False
+        self._must_look_anew = False
+        """Whether Oracle or the API server no longer shows what the last plan went by."""
         self._seen: dict[str, PoolContext] = {}
 
     def wake(self) -> None:
@@ -98,22 +105,41 @@ class PoolOperator:
     def look(self) -> None:
         """At all pools, once."""
         self.looks += 1
-        self._acted = False
+        self._acted = self._must_look_anew = False
         try:
             waits = [self._serve(context) for context in self.contexts()]
         except Killed:
-            self.next_look = self._timeline.seconds
+            self.next_look = self._timeline.seconds + self.restart_seconds
+            self.asked_for_look = math.inf
             return
         self.next_look = self._timeline.seconds + min(waits, default=math.inf)
+        self.asked_for_look = math.inf if self._must_look_anew else self.next_look
 
     def contexts(self) -> list[PoolContext]:
         """Of all pools at this moment; gangs whose nodes are all present get their Job."""
         bare = [self._context(name) for name in self.pools]
-        gangs = tuple(job.gang() for job in self._cluster.jobs.values())
-        uids = {gang.job_uid for gang in gangs}
-        self.admissions = admit(gangs, tuple(slots_of(context, uids) for context in bare))
+        self.admissions = self._admit(bare)
         self._create_jobs()
         return [with_admissions(context, self.admissions) for context in bare]
+
+    def contexts_at(self, seconds: float) -> list[PoolContext]:
+        """What it would go by then if nothing happened any more and Oracle showed what it showed last."""
+        now = START + timedelta(seconds=seconds)
+        bare = [
+            replace(seen, pool=self.pools[name], now=now, observed=replace(seen.observed, nodes=self._nodes(seen)))
+            for name, seen in self._seen.items()
+        ]
+        admissions = self._admit(bare)
+        return [with_admissions(context, admissions) for context in bare]
+
+    def _admit(self, contexts: list[PoolContext]) -> Admissions:
+        gangs = tuple(job.gang() for job in self._cluster.jobs.values())
+        uids = {gang.job_uid for gang in gangs}
+        return admit(gangs, tuple(slots_of(context, uids) for context in contexts))
+
+    def _nodes(self, seen: PoolContext) -> tuple[KubeNode, ...]:
+        known = {entry.instance_id for entry in self.pools[seen.pool.metadata.name].status.nodes}
+        return self._cluster.kube_nodes(known | set(seen.oke_nodes))
 
     def skip_idle_looks(self) -> None:
         """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
@@ -153,16 +179,19 @@ class PoolOperator:
         try:
             status = self._carry_out(context, plan)
         except (Conflict, Stale):
+            self._must_look_anew = True
             return STALE_SECONDS
         except Refused as refusal:
             intended = {"scale_up": context.status.scale_up}
             status = (plan.status or context.status).model_copy(update=intended)
             uid = context.pool.metadata.uid
             self._write(name, growth_refused(status, uid, refusal.error.message, context.now))
+            self._must_look_anew = True
             return REFUSED_SECONDS
         if status is not None:
             self._write(name, status)
         if plan.resize is not None or plan.removals:
+            self._must_look_anew = True
             return AGAIN_SECONDS
         return math.inf if plan.requeue_after is None else plan.requeue_after
 

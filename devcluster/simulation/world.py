@@ -106,6 +106,10 @@ class OperatedWorld(World):
         context = next(s for s in self.operator.contexts() if s.pool.metadata.name == pool)
         return plan_pool(context)
 
+    def plans_at(self, seconds: float) -> list[PoolPlan]:
+        """What the operator would do at that moment of the timeline, if nothing happened until then."""
+        return list(map(plan_pool, self.operator.contexts_at(seconds)))
+
     def race(self, gpus: int) -> None:
         """A scheduler that has not seen the next removal's cordon binds a pod between the plan and the last look."""
 

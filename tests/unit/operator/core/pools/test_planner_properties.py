@@ -55,13 +55,10 @@ class LifeOfAPool(RuleBasedStateMachine):
         self.world.wait(seconds)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 20.0, 300.0]), actions=st.integers(0, 4))
-    def the_operator_is_killed(self, seconds: float, actions: int) -> None:
+    def the_operator_will_be_killed(self, seconds: float, actions: int) -> None:
         """After so many calls; the next one starts after a while and knows only what is stored."""
         self.world.operator.actions_left = actions
-        self.world.operator.look()
-        self.world.operator.actions_left = None
-        self.world.operator.next_look = self.world.timeline.seconds + seconds
-        self.world.wait(seconds)
+        self.world.operator.restart_seconds = seconds
 
     @rule(has_capacity=st.booleans())
     def capacity_comes_and_goes(self, has_capacity: bool) -> None:
@@ -117,6 +114,7 @@ class LifeOfAPool(RuleBasedStateMachine):
         self.oracle_never_chooses_a_victim()
         self.the_minimum_stays()
         self.a_gang_starts_whole()
+        self.no_moment_is_missed()
 
     def no_busy_node_is_removed(self) -> None:
         assert not any(removed.was_busy for removed in self.world.removals)
@@ -142,12 +140,21 @@ class LifeOfAPool(RuleBasedStateMachine):
         waiting = [job for job in self.world.cluster.jobs.values() if job.pods and job.admitted_to is None]
         assert not waiting
 
+    def no_moment_is_missed(self) -> None:
+        """Until the operator looks again, as its plan has asked for, the clock alone changes nothing of that."""
+        operator = self.world.operator
+        if operator.next_look != operator.asked_for_look or operator.next_look <= self.world.timeline.seconds:
+            return
+        for plan in self.world.plans_at(operator.next_look - 0.001):
+            assert makes_no_change(plan), f"missed until {operator.next_look}: {plan}"
+
     def teardown(self) -> None:
         """Once nobody wants anything any more, nothing of the operator's is left that costs."""
         for job in list(self.world.cluster.jobs.values()):
             self.world.cluster.cancel(job)
         self.cloud.shortage = self.cloud.refusal = None
         self.cloud.next_boots = []
+        self.world.operator.actions_left = None
         self.world.wait(TO_REST, skipping=True)
         ours = [machine for machine in self.world.machines("gpu") if not machine.by_hand]
         assert len(ours) <= self.min_nodes, f"left running: {[machine.name for machine in ours]}"
