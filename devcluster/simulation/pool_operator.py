@@ -101,6 +101,7 @@ class PoolOperator:
 
     def wake(self) -> None:
         self.next_look = min(self.next_look, self._timeline.seconds + WAKE_SECONDS)
+        self.asked_for_look = math.inf
 
     def look(self) -> None:
         """At all pools, once."""

@@ -1,9 +1,10 @@
 """The conditions of a pool, from its inventory and what Oracle says."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolConditionType, PoolReason
-from masktrain_operator.core.status.conditions import set_condition
+from masktrain_operator.core.status.conditions import find_condition, set_condition
 
 from .deadlines import in_maintenance
 from .oke import OkeError
@@ -27,6 +28,25 @@ def with_conditions(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodeP
     for kind, (holds, reason, message) in findings.items():
         status = set_condition(status, kind, holds, reason=reason, message=message, now=context.now)
     return status
+
+
+def with_refused_writes(status: GPUNodePoolStatus, sentences: Sequence[str], now: datetime) -> GPUNodePoolStatus:
+    """What the API server did not take of the last plan. Nothing is said where nothing ever was refused."""
+    kind = PoolConditionType.WRITE_REFUSED
+    if sentences:
+        message = " ".join(sentences)
+        return set_condition(status, kind, True, reason=PoolReason.WRITE_REFUSED, message=message, now=now)
+    if find_condition(status, kind) is None:
+        return status
+    message = "Nothing is refused any more."
+    return set_condition(status, kind, False, reason=PoolReason.ACCEPTED, message=message, now=now)
+
+
+def with_invalid_spec(status: GPUNodePoolStatus, generation: int, sentence: str, now: datetime) -> GPUNodePoolStatus:
+    """Of a pool whose spec this version cannot read, and so leaves alone."""
+    status = status.model_copy(update={"observed_generation": generation})
+    kind, reason = PoolConditionType.STALLED, PoolReason.INVALID_SPEC
+    return set_condition(status, kind, True, reason=reason, message=sentence, now=now)
 
 
 def with_refusal(status: GPUNodePoolStatus, error: OkeError, reason: str, now: datetime) -> GPUNodePoolStatus:

@@ -76,7 +76,7 @@ def gang_of(
 def has_ended(training_job: Manifest) -> bool:
     """Whether a MaskTrainingJob is Complete or Failed, for good: it asks for no node any more."""
     conditions = training_job.get("status", {}).get("conditions", ())
-    return any(condition["type"] in FINAL and condition["status"] == "True" for condition in conditions)
+    return any(condition.get("type") in FINAL and condition.get("status") == "True" for condition in conditions)
 
 
 @dataclass(frozen=True)

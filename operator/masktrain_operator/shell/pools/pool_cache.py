@@ -112,7 +112,7 @@ class PoolCache:
         """Uids of jobs that wait for nodes."""
         for job in self._known.training_jobs:
             conditions = job.get("status", {}).get("conditions", ())
-            if any(condition["reason"] in WAITS for condition in conditions):
+            if any(condition.get("reason") in WAITS for condition in conditions):
                 yield uid_of(job)
 
     def _renew(self) -> None:

@@ -143,7 +143,7 @@ class LifeOfAPool(RuleBasedStateMachine):
     def no_moment_is_missed(self) -> None:
         """Until the operator looks again, as its plan has asked for, the clock alone changes nothing of that."""
         operator = self.world.operator
-        if operator.next_look != operator.asked_for_look or operator.next_look <= self.world.timeline.seconds:
+        if operator.next_look != operator.asked_for_look or self.world.cluster.has_changed:
             return
         for plan in self.world.plans_at(operator.next_look - 0.001):
             assert makes_no_change(plan), f"missed until {operator.next_look}: {plan}"
