@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions, admit
+from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.deadlines import next_change
 from masktrain_operator.core.pools.inventory import record_removal
 from masktrain_operator.core.pools.nodes import KubeNode
@@ -21,7 +22,7 @@ from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.snapshot import slots_of
 from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal
 
-from .cluster import Cluster, Conflict
+from .cluster import Cluster, Conflict, Forbidden
 from .oke import CloudPool, Refused, Stale
 from .timeline import START, Timeline
 from .workload import pod_manifest
@@ -92,9 +93,11 @@ class PoolOperator:
         self.looks = 0
         self.before_last_look: Callable[[Removal], None] = lambda _: None
         """What happens between a plan and the last look before a removal."""
+        self.after_look: Callable[[], None] = lambda: None
         self.longest_skip_seconds = 3600.0
         """People may do something at Oracle that nobody has announced."""
         self._acted = False
+        self._refused: list[str] = []
         self._must_look_anew = False
         """Whether Oracle or the API server no longer shows what the last plan went by."""
         self._seen: dict[str, PoolContext] = {}
@@ -115,6 +118,7 @@ class PoolOperator:
             return
         self.next_look = self._timeline.seconds + min(waits, default=math.inf)
         self.asked_for_look = math.inf if self._must_look_anew else self.next_look
+        self.after_look()
 
     def contexts(self) -> list[PoolContext]:
         """Of all pools at this moment; gangs whose nodes are all present get their Job."""
@@ -190,15 +194,17 @@ class PoolOperator:
             self._must_look_anew = True
             return REFUSED_SECONDS
         if status is not None:
-            self._write(name, status)
+            self._write(name, with_refused_writes(status, self._refused, context.now))
+        if self._refused:
+            self._must_look_anew = True
+            return REFUSED_SECONDS
         if plan.resize is not None or plan.removals:
             self._must_look_anew = True
             return AGAIN_SECONDS
         return math.inf if plan.requeue_after is None else plan.requeue_after
 
     def _carry_out(self, context: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
-        for patch in plan.patches:
-            self._patch(patch)
+        self._refused = [sentence for patch in plan.patches if (sentence := self._patch(patch))]
         cloud = self._clouds[context.pool.metadata.name]
         if plan.resize is not None:
             self._act()
@@ -210,9 +216,16 @@ class PoolOperator:
             status = self._remove(cloud, removal, status)
         return status
 
-    def _patch(self, patch: NodePatch) -> None:
+    def _patch(self, patch: NodePatch) -> str | None:
+        """Why it is refused, if it is."""
         self._act()
-        self._cluster.patch(patch.name, patch.uid, patch.body, patch.resource_version)
+        told = self._cluster.has_changed
+        try:
+            self._cluster.patch(patch.name, patch.uid, patch.body, patch.resource_version)
+        except Forbidden as refusal:
+            return str(refusal)
+        self._cluster.has_changed = told  # the watch takes the operator's own writes for old news
+        return None
 
     def _remove(self, cloud: CloudPool, removal: Removal, status: GPUNodePoolStatus | None) -> GPUNodePoolStatus | None:
         self.before_last_look(removal)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.plan_pool import plan_pool
 from masktrain_operator.core.pools.types import PoolPlan, Removal
@@ -134,6 +135,14 @@ class OperatedWorld(World):
         """A person edits the GPUNodePool."""
         old = self.operator.pools[pool]
         self.operator.pools[pool] = old.model_copy(update={"spec": old.spec.model_copy(update=spec)})
+        self.operator.wake()
+
+    def annotate(self, pool: str, **annotations: str) -> None:
+        """A person sets these annotations of the GPUNodePool, and no others."""
+        old = self.operator.pools[pool]
+        found = {f"{labels.GROUP}/{key}": value for key, value in annotations.items()}
+        metadata = old.metadata.model_copy(update={"annotations": found})
+        self.operator.pools[pool] = old.model_copy(update={"metadata": metadata})
         self.operator.wake()
 
     def forget_status(self, pool: str) -> None:
