@@ -195,6 +195,9 @@ class PoolOperator:
             return REFUSED_SECONDS
         if status is not None:
             self._write(name, with_refused_writes(status, self._refused, context.now))
+        if plan.finalize:
+            del self.pools[name], self._seen[name]
+            return math.inf
         if self._refused:
             self._must_look_anew = True
             return REFUSED_SECONDS

@@ -145,6 +145,13 @@ class OperatedWorld(World):
         self.operator.pools[pool] = old.model_copy(update={"metadata": metadata})
         self.operator.wake()
 
+    def delete(self, pool: str) -> None:
+        """A person deletes the GPUNodePool, which goes once the operator lets it."""
+        old = self.operator.pools[pool]
+        metadata = old.metadata.model_copy(update={"deletion_timestamp": self.timeline.now})
+        self.operator.pools[pool] = old.model_copy(update={"metadata": metadata})
+        self.operator.wake()
+
     def forget_status(self, pool: str) -> None:
         """The GPUNodePool is deleted with its nodes left, and made anew."""
         old = self.operator.pools[pool]

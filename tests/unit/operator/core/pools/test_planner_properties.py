@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from devcluster.simulation.oke import NO_LIMIT, OUT_OF_CAPACITY, CloudSettings, Machine
 from devcluster.simulation.world import one_pool
+from masktrain_operator.api.pool_status import GPUNodePoolStatus
 from masktrain_operator.core.pools.types import PoolPlan
 
 MAX_NODES = 4
@@ -39,12 +40,25 @@ SPECS = st.fixed_dictionaries(
         "scaleDown": st.sampled_from([{}, {"maxRemovalsPerMinute": 1}]),
     }
 )
-CLOUDS = st.builds(CloudSettings, shape=st.sampled_from(["VM.GPU.A10.2", "VM.GPU.NEW.2"]), preemptible=st.booleans())
-"""One shape is not in the price table: it has no price, and its GPUs have to be said."""
+CLOUDS = st.builds(
+    CloudSettings,
+    shape=st.sampled_from(["VM.GPU.A10.2", "VM.GPU.NEW.2"]),
+    preemptible=st.booleans(),
+    accept_seconds=st.sampled_from([2.0, 3.7]),
+    terminate_seconds=st.sampled_from([45.2, 60.0]),
+)
+"""One shape is not in the price table: it has no price. Odd times do not fall on the operator's own by accident."""
 
 
 def makes_no_change(plan: PoolPlan) -> bool:
-    return not (plan.patches or plan.resize or plan.removals or plan.events)
+    return not (plan.patches or plan.resize or plan.removals or plan.events or plan.finalize)
+
+
+def memory(status: GPUNodePoolStatus) -> tuple[object, ...]:
+    """What later plans go by; the money grows all the time."""
+    nodes = [(entry.instance_id, entry.state, entry.removal_requested_time) for entry in status.nodes]
+    conditions = [(condition.type, condition.status) for condition in status.conditions]
+    return status.scale_up, status.backoff, status.added_nodes, nodes, conditions
 
 
 class LifeOfAPool(RuleBasedStateMachine):
@@ -117,10 +131,22 @@ class LifeOfAPool(RuleBasedStateMachine):
     def a_policy_protects_nodes(self, forbids: bool) -> None:
         self.world.cluster.forbids_patches = forbids
 
+    @rule()
+    def the_next_removal_fails(self) -> None:
+        self.cloud.failing_removals = 1
+
+    @precondition(lambda self: self.exists)
+    @rule()
+    def a_person_deletes_the_pool(self) -> None:
+        self.world.delete("gpu")
+        self.world.wait(1)
+
+    @precondition(lambda self: self.exists)
     @rule(paused=st.booleans())
     def a_person_pauses_the_pool(self, paused: bool) -> None:
         self.world.change("gpu", paused=paused)
 
+    @precondition(lambda self: self.exists)
     @rule(seconds=st.sampled_from([0.0, 20.0, 100.0, 700.0]))
     def the_pool_is_maintained(self, seconds: float) -> None:
         end = self.world.timeline.now + timedelta(seconds=seconds)
@@ -199,6 +225,11 @@ class LifeOfAPool(RuleBasedStateMachine):
         if operator.asked_for_look not in (math.inf, self.world.timeline.seconds):
             for plan in self.world.plans_at(operator.asked_for_look - 0.001):
                 assert makes_no_change(plan), f"missed until {operator.asked_for_look}: {plan}"
+                assert plan.status is not None
+                then, now = memory(plan.status), memory(operator.pools["gpu"].status)
+                # What its own patches of Nodes have changed is news to the operator, which looks again for that.
+                patched = bool(operator.plans["gpu"].patches)
+                assert patched or then == now, f"missed until {operator.asked_for_look}: {then} follows {now}"
 
     def teardown(self) -> None:
         """Once nobody wants anything any more, nothing of the operator's is left that costs."""
@@ -206,20 +237,33 @@ class LifeOfAPool(RuleBasedStateMachine):
             self.world.cluster.cancel(job)
         self.cloud.shortage = self.cloud.refusal = None
         self.cloud.next_boots = []
+        self.cloud.failing_removals = 0
         self.world.cluster.forbids_patches = False
-        self.world.annotate("gpu")
-        self.world.change("gpu", paused=False)
         self.world.operator.actions_left = None
+        if self.exists:
+            self.world.annotate("gpu")
+            self.world.change("gpu", paused=False)
         self.world.wait(TO_REST, skipping=True)
+        if self.exists:
+            self.nothing_is_left()
+
+    def nothing_is_left(self) -> None:
+        assert self.world.operator.pools["gpu"].metadata.deletion_timestamp is None, "it is never let go"
         ours = [machine for machine in self.world.machines("gpu") if not machine.by_hand]
         assert len(ours) <= self.min_nodes, f"left running: {[machine.name for machine in ours]}"
         assert sum(machine.is_healthy or machine.by_hand for machine in self.cloud.machines) >= self.min_nodes
         assert makes_no_change(self.world.plan_again("gpu"))
 
+    @property
+    def exists(self) -> bool:
+        return "gpu" in self.world.operator.pools
+
     def running(self) -> list[Machine]:
         return [machine for machine in self.cloud.machines if machine.state == "ACTIVE" and machine.has_power]
 
     def is_settled(self) -> bool:
+        if not self.exists:
+            return False
         status = self.world.operator.pools["gpu"].status
         known = {entry.instance_id for entry in status.nodes}
         alive = self.cloud.view().alive_instances
