@@ -18,6 +18,7 @@ from masktrain_operator.api.pool_status import GPUNodePoolStatus
 from masktrain_operator.core.pools.types import PoolPlan
 
 MAX_NODES = 4
+SETTLED = 400.0
 TO_REST = 4 * 3600.0
 NEVER = 1e9
 """A job whose pods never start: their image cannot be pulled, and they hold their GPUs until somebody deletes them."""
@@ -68,12 +69,17 @@ class LifeOfAPool(RuleBasedStateMachine):
         super().__init__()
         self.world = one_pool()
         self.min_nodes = self.by_hand = self.reclaimed = 0
+        self.is_deleted = False
 
-    @initialize(spec=SPECS, cloud=CLOUDS)
-    def a_pool_is_created(self, spec: dict[str, Any], cloud: CloudSettings) -> None:
+    @initialize(spec=SPECS, cloud=CLOUDS, at_work=st.integers(0, 2))
+    def a_pool_is_created(self, spec: dict[str, Any], cloud: CloudSettings, at_work: int) -> None:
+        """Sometimes long ago, so that it has nodes."""
         self.world = one_pool(cloud=cloud, maxNodes=MAX_NODES, gpusPerNode=2, **spec)
         self.min_nodes = spec["minNodes"]
         self.world.operator.after_look = self.no_moment_is_missed
+        for _ in range(at_work):
+            self.world.submit(gpus_per_node=2, seconds=NEVER)
+            self.world.wait(SETTLED)
 
     @property
     def cloud(self) -> Any:
@@ -135,11 +141,12 @@ class LifeOfAPool(RuleBasedStateMachine):
     def the_next_removal_fails(self) -> None:
         self.cloud.failing_removals = 1
 
-    @precondition(lambda self: self.exists)
+    @precondition(lambda self: self.exists and not self.is_deleted)
     @rule()
     def a_person_deletes_the_pool(self) -> None:
+        self.is_deleted = True
+        self.min_nodes = 0
         self.world.delete("gpu")
-        self.world.wait(1)
 
     @precondition(lambda self: self.exists)
     @rule(paused=st.booleans())
@@ -248,7 +255,7 @@ class LifeOfAPool(RuleBasedStateMachine):
             self.nothing_is_left()
 
     def nothing_is_left(self) -> None:
-        assert self.world.operator.pools["gpu"].metadata.deletion_timestamp is None, "it is never let go"
+        assert not self.is_deleted, "it is never let go"
         ours = [machine for machine in self.world.machines("gpu") if not machine.by_hand]
         assert len(ours) <= self.min_nodes, f"left running: {[machine.name for machine in ours]}"
         assert sum(machine.is_healthy or machine.by_hand for machine in self.cloud.machines) >= self.min_nodes
