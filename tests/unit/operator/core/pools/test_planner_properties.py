@@ -71,12 +71,13 @@ class LifeOfAPool(RuleBasedStateMachine):
         self.min_nodes = self.by_hand = self.reclaimed = 0
         self.is_deleted = False
 
-    @initialize(spec=SPECS, cloud=CLOUDS, at_work=st.integers(0, 2))
-    def a_pool_is_created(self, spec: dict[str, Any], cloud: CloudSettings, at_work: int) -> None:
+    @initialize(spec=SPECS, cloud=CLOUDS, at_work=st.integers(0, 2), first_joins=st.booleans())
+    def a_pool_is_created(self, spec: dict[str, Any], cloud: CloudSettings, at_work: int, first_joins: bool) -> None:
         """Sometimes long ago, so that it has nodes."""
         self.world = one_pool(cloud=cloud, maxNodes=MAX_NODES, gpusPerNode=2, **spec)
         self.min_nodes = spec["minNodes"]
         self.world.operator.after_look = self.no_moment_is_missed
+        self.cloud.next_boots = [] if first_joins else [None]
         for _ in range(at_work):
             self.world.submit(gpus_per_node=2, seconds=NEVER)
             self.world.wait(SETTLED)
