@@ -59,10 +59,10 @@ async def _run(settings: CloudSettings, limits: Limits) -> list[str]:
         client = KubernetesClient(api_client)
         clients = PoolClients(client, settings.namespace, settings.oci_endpoint)
         opened.push_async_callback(clients.close)
-        return await Sweep(client, clients, settings, limits, _tell).run()
+        return await Sweep(client, clients, settings, limits, _print_line).run()
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201 (what people read)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, sweep_plan, sweepable
 from masktrain_operator.core.types import Event, Manifest
@@ -48,16 +49,16 @@ class PoolSweep:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolCache,
+        pools: PoolCache,
         clients: PoolClients,
         status: StatusWriter,
-        tell: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
-        """`tell` is given one line for each node whose removal Oracle has accepted."""
-        self._board = board
+        """`print_line` is given one line for each node whose removal Oracle has accepted."""
+        self._pools = pools
         self._clients = clients
         self._status = status
-        self._tell = tell
+        self._print_line = print_line
         self._observer = PoolObserver(client, known)
         self._applier = PoolApplier(client, known)
         self._events = EventRecorder(client)
@@ -80,23 +81,28 @@ class PoolSweep:
 
     async def _sweep(self, body: Manifest, pool: GPUNodePool) -> bool:
         oracle = await self._clients.of(pool)
-        seen = await self._observer.look(pool, oracle)
-        self._board.put(pool.metadata.uid, seen)
-        situation = self._board.planned_situation(pool, seen)
-        plan = sweep_plan(situation)
-        status = await self._applier.apply(pool, plan, oracle)
-        if status is None:
+        observation = await self._observer.look(pool, oracle)
+        self._pools.put(pool.metadata.uid, observation)
+        context = self._pools.context(pool, observation)
+        plan = sweep_plan(context)
+        applied = await self._applier.apply(pool, plan, oracle)
+        if applied.denied is not None:
+            raise applied.denied
+        if applied.status is None:
             return False
+        status = with_refused_writes(applied.status, applied.refused, context.now)
         removed = removal_events(plan, status)
-        self._tell_all(pool, removed)
+        self._print_all(pool, removed)
         await self._status.write(body, status.to_manifest())
         for event in (*plan.events, *removed):
             await self._events.record(body, event)
-        return is_under_way(situation, plan, status)
+        if applied.refused:
+            raise PoolRefused(f"{NODE_POOLS.kind} {pool.metadata.name}: {' '.join(applied.refused)}")
+        return is_under_way(context, plan, status)
 
-    def _tell_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
+    def _print_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
         for event in removed:
-            self._tell(f"{NODE_POOLS.kind} {pool.metadata.name}: {event.message}")
+            self._print_line(f"{NODE_POOLS.kind} {pool.metadata.name}: {event.message}")
 
 
 LOOK_AGAIN_SECONDS = 3.0
@@ -120,22 +126,22 @@ class Sweep:
         clients: PoolClients,
         settings: CloudSettings,
         limits: Limits,
-        tell: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
-        """`tell` takes what a person should read, a line at a time."""
+        """`print_line` takes what a person should read, a line at a time."""
         self._client = client
         self._namespace = settings.namespace
         self._limits = limits
-        self._tell = tell
+        self._print_line = print_line
         self._known = KnownObjects()
         self._refusals: dict[str, str] = {}
         self._pool_sweep = PoolSweep(
             client=client,
             known=self._known,
-            board=PoolCache(self._known, lambda: datetime.now(UTC)),
+            pools=PoolCache(self._known, lambda: datetime.now(UTC)),
             clients=clients,
             status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, NODE_POOLS),
-            tell=tell,
+            print_line=print_line,
         )
 
     async def run(self) -> list[str]:
@@ -151,7 +157,9 @@ class Sweep:
         age = await self._lease_age()
         if is_stale(age, self._limits.stale):
             return False
-        self._tell(f"The operator is alive, its Lease was renewed {_seconds(age)} s ago: nothing to do in its place.")
+        self._print_line(
+            f"The operator is alive, its Lease was renewed {_seconds(age)} s ago: nothing to do in its place."
+        )
         return True
 
     async def _round(self) -> bool:
