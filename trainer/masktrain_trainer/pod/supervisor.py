@@ -23,9 +23,8 @@ from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_d
 from .hang import Hang, read_stacks, signal_workers, telling_frame, wait_for_hang, wait_for_idle
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
-from .processes import ChildProcess, StopRequest, reap_orphans
+from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans
 from .progress import AttemptProgress, serve_progress
-from .uploader_process import Order, UploaderProcess
 
 log = logging.getLogger(__name__)
 

@@ -1,32 +1,186 @@
-"""S3 and everything that speaks its protocol, by boto3.
-
-The settings are the ones that servers other than AWS need: no `aws-chunked` bodies (checksums only when required) and
-path-style addresses. Content-MD5 on whole objects and signed bodies let every server check what arrives.
-"""
+"""S3 and everything that speaks its protocol, by boto3; what its failures mean, as one sentence for a person."""
 
 import base64
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointResolutionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
-from masktrain_trainer.config import StoreSpec
-from masktrain_trainer.errors import ObjectMissing, StoreError, StoreUnavailable
+from masktrain_trainer.config import SecretRef, StoreSpec
+from masktrain_trainer.errors import (
+    ConditionsUnsupported,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
 from masktrain_trainer.files import sha256_of
 
 from .base import ObjectInfo, conditional_writes_work
-from .s3_credentials import Credentials, read_credentials
-from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
+
+ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Left empty, boto3's own chain decides (environment, web identity, instance). The secret part is never shown."""
+
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key!r})"
+
+
+def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
+    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
+    secret = spec.credentials_secret_ref
+    if secret is None:
+        return Credentials()
+    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
+    if missing:
+        raise StoreDenied(
+            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
+            f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
+        )
+    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
+
+
+def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+    if folder is None or not (folder / name).is_file():
+        return None
+    try:
+        value = (folder / name).read_bytes().strip().decode("ascii")
+    except PermissionError as error:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
+    except UnicodeDecodeError:
+        value = "\0"
+    if not value.isprintable() or " " in value:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
+    return value or None
+
+
+FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
+"""All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
+
+_MISSING: Final = {"404", "NoSuchKey", "NotFound"}
+_CONDITION_UNKNOWN: Final = {"501", "NotImplemented", "InvalidArgument", "InvalidRequest"}
+_NO_BUCKET: Final = "Bucket {bucket!r} does not exist at {endpoint}; create it or correct the URI."
+_ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
+    ({"NoSuchBucket"}, StoreDenied, _NO_BUCKET),
+    (_MISSING, ObjectMissing, "{uri} does not exist."),
+    (
+        {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"},
+        PreconditionFailed,
+        "{uri} was written by another writer.",
+    ),
+    (
+        {
+            "401",
+            "403",
+            "AccessDenied",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "Unauthorized",
+        },
+        StoreDenied,
+        "{endpoint} refuses access to {uri} ({code}); check the Secret's keys.",
+    ),
+    (
+        {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"},
+        StoreDenied,
+        "Bucket {bucket!r} is not in region {region!r}; correct the store's region.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request was about."""
+
+    endpoint: str
+    region: str
+    bucket: str
+    uri: str
+    conditional: bool = False
+
+
+def explain(error: Exception, target: Target) -> StoreError:
+    """The store's error for what boto3 raised."""
+    cause = _root_cause(error)
+    if isinstance(cause, ClientError):
+        return _explain_answer(cause, target)
+    if isinstance(cause, (NoCredentialsError, PartialCredentialsError, ProfileNotFound)):
+        return StoreDenied(f"No credentials for {target.endpoint}: set the store's credentialsSecretRef.")
+    if isinstance(cause, (ParamValidationError, EndpointResolutionError, ValueError)):
+        return StoreDenied(f"{target.uri} at {target.endpoint} is no valid address: {_one_line(cause)}")
+    return StoreUnavailable(f"{target.uri} at {target.endpoint} could not be reached: {_one_line(cause)}")
+
+
+def no_bucket(target: Target) -> StoreDenied:
+    """The answer to a HEAD names no bucket, so its caller has to find out."""
+    return StoreDenied(_NO_BUCKET.format(**vars(target)))
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the server says that there is no such object or bucket."""
+    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket"}
+
+
+def _explain_answer(error: ClientError, target: Target) -> StoreError:
+    code = _code(error)
+    if code in _CONDITION_UNKNOWN and target.conditional:
+        return ConditionsUnsupported(f"{target.endpoint} does not support conditional writes.")
+    if code in _MISSING and target.conditional:
+        return PreconditionFailed(f"{target.uri} was deleted by another writer.")
+    for codes, kind, sentence in _ANSWERS:
+        if code in codes:
+            return kind(sentence.format(code=code, **vars(target)))
+    return StoreUnavailable(f"{target.endpoint} failed for {target.uri}: {_one_line(error)}")
+
+
+def _root_cause(error: Exception) -> Exception:
+    """boto3 wraps an upload's failure in an error of its own, without a code."""
+    inner = error.__cause__ or error.__context__
+    return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") + "."
+
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
 
 _MIB: Final = 1 << 20
 _REGION: Final = "us-east-1"

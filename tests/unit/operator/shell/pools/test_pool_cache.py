@@ -8,7 +8,7 @@ from unittest.mock import Mock, patch
 import pytest
 
 from masktrain_operator.api import labels
-from masktrain_operator.core.pools import snapshot
+from masktrain_operator.core.pools import admission, snapshot
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import (
@@ -89,7 +89,7 @@ def cluster() -> Cluster:
 @pytest.fixture
 def computed() -> Iterator[Mock]:
     """Counts the calls of admission."""
-    with patch.object(snapshot, "admit", wraps=snapshot.admit) as calls:
+    with patch.object(snapshot, "admit", wraps=admission.admit) as calls:
         yield calls
 
 
