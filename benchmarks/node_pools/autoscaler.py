@@ -98,12 +98,13 @@ class Autoscaler(ABC):
     def _simulate_scheduling(self) -> tuple[frozenset[str], int]:
         """Nodes that pending pods will run on, and how many nodes more they need."""
         gpus = self._cloud.settings.gpus
-        packing = Packing(PoolSlots(self._cloud.name, gpus, tuple(self._rooms())))
-        names = {name for job in self._pending() for name in packing.settle(job.gang())}
-        grown = {name for name in names if name.startswith("+")}
-        return frozenset(names - grown), min(len(grown), max(0, self._max_nodes - self._cloud.size))
+        packing = Packing(PoolSlots(self._cloud.name, gpus, tuple(self._slots())))
+        slots = {slot for job in self._pending() for slot in packing.keep(job.gang())}
+        grown = sum(slot.grown for slot in slots)
+        names = frozenset(slot.name for slot in slots if not slot.grown)
+        return names, min(grown, max(0, self._max_nodes - self._cloud.size))
 
-    def _rooms(self) -> Iterator[NodeSlot]:
+    def _slots(self) -> Iterator[NodeSlot]:
         for machine in self._coming_last():
             if machine.joined is None:
                 yield NodeSlot(machine.name, self._cloud.settings.gpus, present=False)

@@ -22,6 +22,10 @@ class Conflict(Exception):
     """The Node has changed, or is gone, since it was read."""
 
 
+class Forbidden(Exception):
+    """A policy of the cluster refuses to change a Node."""
+
+
 class Cluster:
     """`has_changed` is set by whatever a watch would tell."""
 
@@ -34,6 +38,9 @@ class Cluster:
         self.has_changed = False
         self.on_end: dict[str, Callable[[], None]] = {}
         """What people do when a job has ended, by its uid."""
+        self.forbids_patches = False
+        self.next_gpus: list[int] = []
+        """GPUs that the next machines offer, if not all: a driver that does not see one of them."""
         self.finished: list[TrainingJob] = []
         self._machines: dict[str, Machine] = {}
         self._versions = 0
@@ -92,7 +99,9 @@ class Cluster:
         return next((node for node in self.nodes.values() if instance_of(node) == instance_id), None)
 
     def patch(self, name: str, uid: str, body: Manifest, resource_version: str | None) -> None:
-        """A merge patch of labels, annotations and the cordon. Raises Conflict."""
+        """A merge patch of labels, annotations and the cordon. Raises Conflict or Forbidden."""
+        if self.forbids_patches:
+            raise Forbidden(f"policy: hands off {name}")
         node = self.nodes.get(name)
         if node is None or node["metadata"]["uid"] != uid:
             raise Conflict
@@ -119,7 +128,8 @@ class Cluster:
         }
         self.pods[machine.name] = []
         self._machines[machine.name] = machine
-        self.nodes[machine.name]["status"]["capacity"] = {"nvidia.com/gpu": str(pool.settings.gpus)}
+        gpus = self.next_gpus.pop(0) if self.next_gpus else pool.settings.gpus
+        self.nodes[machine.name]["status"]["capacity"] = {"nvidia.com/gpu": str(gpus)}
         self._touch(self.nodes[machine.name])
 
     def offer_gpus(self, machine: Machine) -> None:

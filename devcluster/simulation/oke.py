@@ -99,6 +99,8 @@ def usage_of(machine: Machine, now: float, minimum_seconds: float) -> Usage:
 OUT_OF_CAPACITY = OkeError("InternalError", "Out of host capacity.", "request-of-oracle")
 NO_LIMIT = OkeError("LimitExceeded", "The service limit gpu-count is used up.", "request-of-oracle")
 
+REMOVAL_FAILED = OkeError("InternalError", "The node could not be terminated.", "request-of-oracle")
+
 
 class Refused(Exception):
     """Oracle does not accept a call."""
@@ -171,6 +173,8 @@ class CloudPool:
         self.refusal: OkeError | None = None
         self.next_boots: list[float | None] = []
         """Boot times of the next machines, None for one that never joins; then the settings' own."""
+        self.failing_removals = 0
+        """Of so many nodes the next removals are accepted, and come to nothing."""
         self.random_victims = 0
         """Times that the size was lowered below the machines there, so that Oracle chose one."""
         self.busy_victims = 0
@@ -222,7 +226,10 @@ class CloudPool:
         """Terminate one machine and lower the size with it; a machine that is going already just goes on."""
         machine = self.past[instance_id]
         request = self._open_request()
-        if machine in self.machines and machine.counts:
+        if self.failing_removals > 0:
+            self.failing_removals -= 1
+            request.errors += (REMOVAL_FAILED,)
+        elif machine in self.machines and machine.counts:
             self.busy_victims += self._kubelets.is_busy(machine)
             self.size -= 1
             self._take_down(machine, request)

@@ -12,14 +12,17 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions, admit
-from masktrain_operator.core.pools.inventory import LOST_AFTER, REMOVAL_ANSWER, record_removal, take_inventory
+from masktrain_operator.core.pools.conditions import with_refused_writes
+from masktrain_operator.core.pools.deadlines import next_change
+from masktrain_operator.core.pools.inventory import record_removal
+from masktrain_operator.core.pools.nodes import KubeNode
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
-from masktrain_operator.core.pools.scale_down import BUDGET_WINDOW, objection, removal_time, uncordon
+from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.snapshot import slots_of
 from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal
 
-from .cluster import Cluster, Conflict
+from .cluster import Cluster, Conflict, Forbidden
 from .oke import CloudPool, Refused, Stale
 from .timeline import START, Timeline
 from .workload import pod_manifest
@@ -79,6 +82,10 @@ class PoolOperator:
         self._timeline, self._cluster, self._clouds = timeline, cluster, clouds
         self.pools = dict(pools)
         self.next_look = 0.0
+        self.asked_for_look = math.inf
+        """When its last plans wanted to look again; infinite if what they went by is out of date."""
+        self.restart_seconds = 0.0
+        """From its death until the next operator starts, which looks at everything."""
         self.actions_left: int | None = None
         self.deeds: list[Deed] = []
         self.plans: dict[str, PoolPlan] = {}
@@ -86,48 +93,70 @@ class PoolOperator:
         self.looks = 0
         self.before_last_look: Callable[[Removal], None] = lambda _: None
         """What happens between a plan and the last look before a removal."""
+        self.after_look: Callable[[], None] = lambda: None
         self.longest_skip_seconds = 3600.0
         """People may do something at Oracle that nobody has announced."""
         self._acted = False
+        self._refused: list[str] = []
+        self._must_look_anew = False
+        """Whether Oracle or the API server no longer shows what the last plan went by."""
         self._seen: dict[str, PoolContext] = {}
 
     def wake(self) -> None:
         self.next_look = min(self.next_look, self._timeline.seconds + WAKE_SECONDS)
+        self.asked_for_look = math.inf
 
     def look(self) -> None:
         """At all pools, once."""
         self.looks += 1
-        self._acted = False
+        self._acted = self._must_look_anew = False
         try:
-            waits = [self._serve(situation) for situation in self.situations()]
+            waits = [self._serve(context) for context in self.contexts()]
         except Killed:
-            self.next_look = self._timeline.seconds
+            self.next_look = self._timeline.seconds + self.restart_seconds
+            self.asked_for_look = math.inf
             return
         self.next_look = self._timeline.seconds + min(waits, default=math.inf)
+        self.asked_for_look = math.inf if self._must_look_anew else self.next_look
+        self.after_look()
 
-    def situations(self) -> list[PoolContext]:
+    def contexts(self) -> list[PoolContext]:
         """Of all pools at this moment; gangs whose nodes are all present get their Job."""
-        bare = [self._situation(name) for name in self.pools]
-        stocks = [take_inventory(situation) for situation in bare]
+        bare = [self._context(name) for name in self.pools]
+        self.admissions = self._admit(bare)
+        self._create_jobs()
+        return [with_admissions(context, self.admissions) for context in bare]
+
+    def contexts_at(self, seconds: float) -> list[PoolContext]:
+        """What it would go by then if nothing happened any more and Oracle showed what it showed last."""
+        now = START + timedelta(seconds=seconds)
+        bare = [
+            replace(seen, pool=self.pools[name], now=now, observed=replace(seen.observed, nodes=self._nodes(seen)))
+            for name, seen in self._seen.items()
+        ]
+        admissions = self._admit(bare)
+        return [with_admissions(context, admissions) for context in bare]
+
+    def _admit(self, contexts: list[PoolContext]) -> Admissions:
         gangs = tuple(job.gang() for job in self._cluster.jobs.values())
         uids = {gang.job_uid for gang in gangs}
-        rooms = tuple(slots_of(s, stock, uids) for s, stock in zip(bare, stocks, strict=True))
-        self.admissions = admit(gangs, rooms)
-        self._create_jobs()
-        return [with_admissions(situation, self.admissions) for situation in bare]
+        return admit(gangs, tuple(slots_of(context, uids) for context in contexts))
+
+    def _nodes(self, seen: PoolContext) -> tuple[KubeNode, ...]:
+        known = {entry.instance_id for entry in self.pools[seen.pool.metadata.name].status.nodes}
+        return self._cluster.kube_nodes(known | set(seen.oke_nodes))
 
     def skip_idle_looks(self) -> None:
         """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
         wait = self.next_look - self._timeline.seconds
         if self._acted or wait not in (FLUX_SECONDS, CALM_SECONDS) or not all(map(_is_patient, self.plans.values())):
             return
-        deadlines = [self._seconds(moment) for name in self.pools for moment in self._deadlines(name)]
-        ahead = [moment for moment in deadlines if moment > self._timeline.seconds]
+        ahead = [self._seconds(moment) for name in self.pools if (moment := self._next_change(name)) is not None]
         latest = self._timeline.seconds + self.longest_skip_seconds
         steps = math.ceil((min((self._timeline.next_event, latest, *ahead)) - self._timeline.seconds) / wait)
         self.next_look = self._timeline.seconds + max(1, steps) * wait
 
-    def _situation(self, name: str) -> PoolContext:
+    def _context(self, name: str) -> PoolContext:
         pool, cloud = self.pools[name], self._clouds[name]
         oke = cloud.view()
         known = {entry.instance_id for entry in pool.status.nodes}
@@ -148,30 +177,38 @@ class PoolOperator:
                 self._act()
                 self._cluster.create_job(job, placement.pool)
 
-    def _serve(self, situation: PoolContext) -> float:
-        name = situation.pool.metadata.name
-        self._seen[name] = situation
-        plan = self.plans[name] = plan_pool(situation)
+    def _serve(self, context: PoolContext) -> float:
+        name = context.pool.metadata.name
+        self._seen[name] = context
+        plan = self.plans[name] = plan_pool(context)
         try:
-            status = self._carry_out(situation, plan)
+            status = self._carry_out(context, plan)
         except (Conflict, Stale):
+            self._must_look_anew = True
             return STALE_SECONDS
         except Refused as refusal:
-            intended = {"scale_up": situation.status.scale_up}
-            status = (plan.status or situation.status).model_copy(update=intended)
-            uid = situation.pool.metadata.uid
-            self._write(name, growth_refused(status, uid, refusal.error.message, situation.now))
+            intended = {"scale_up": context.status.scale_up}
+            status = (plan.status or context.status).model_copy(update=intended)
+            uid = context.pool.metadata.uid
+            self._write(name, growth_refused(status, uid, refusal.error.message, context.now))
+            self._must_look_anew = True
             return REFUSED_SECONDS
         if status is not None:
-            self._write(name, status)
+            self._write(name, with_refused_writes(status, self._refused, context.now))
+        if plan.finalize:
+            del self.pools[name], self._seen[name]
+            return math.inf
+        if self._refused:
+            self._must_look_anew = True
+            return REFUSED_SECONDS
         if plan.resize is not None or plan.removals:
+            self._must_look_anew = True
             return AGAIN_SECONDS
         return math.inf if plan.requeue_after is None else plan.requeue_after
 
-    def _carry_out(self, situation: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
-        for patch in plan.patches:
-            self._patch(patch)
-        cloud = self._clouds[situation.pool.metadata.name]
+    def _carry_out(self, context: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
+        self._refused = [sentence for patch in plan.patches if (sentence := self._patch(patch))]
+        cloud = self._clouds[context.pool.metadata.name]
         if plan.resize is not None:
             self._act()
             before = cloud.size
@@ -182,9 +219,16 @@ class PoolOperator:
             status = self._remove(cloud, removal, status)
         return status
 
-    def _patch(self, patch: NodePatch) -> None:
+    def _patch(self, patch: NodePatch) -> str | None:
+        """Why it is refused, if it is."""
         self._act()
-        self._cluster.patch(patch.name, patch.uid, patch.body, patch.resource_version)
+        told = self._cluster.has_changed
+        try:
+            self._cluster.patch(patch.name, patch.uid, patch.body, patch.resource_version)
+        except Forbidden as refusal:
+            return str(refusal)
+        self._cluster.has_changed = told  # the watch takes the operator's own writes for old news
+        return None
 
     def _remove(self, cloud: CloudPool, removal: Removal, status: GPUNodePoolStatus | None) -> GPUNodePoolStatus | None:
         self.before_last_look(removal)
@@ -221,20 +265,9 @@ class PoolOperator:
             self.actions_left -= 1
         self._acted = True
 
-    def _deadlines(self, name: str) -> list[datetime]:
-        """Moments at which the planner may change its mind although nothing happens."""
-        situation = replace(self._seen[name], pool=self.pools[name])
-        status, spec = situation.status, situation.pool.spec
-        found = [status.backoff.until] if status.backoff else []
-        found += [moment + BUDGET_WINDOW for moment in status.recent_removals]
-        for entry in status.nodes:
-            if entry.state is NodeState.BOOTING:
-                found.append(entry.created_time + timedelta(seconds=spec.provisioning_timeout_seconds + 1))
-            elif entry.state is NodeState.IDLE:
-                found.append(removal_time(situation, entry))
-            if entry.removal_requested_time is not None:
-                found.append(entry.removal_requested_time + REMOVAL_ANSWER)
-        return found + [node.ready_changed + LOST_AFTER for node in situation.observed.nodes if not node.ready]
+    def _next_change(self, name: str) -> datetime | None:
+        context = replace(self._seen[name], pool=self.pools[name])
+        return next_change(context, context.status)
 
     @staticmethod
     def _seconds(moment: datetime) -> float:
@@ -246,12 +279,10 @@ def stored(status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     return GPUNodePoolStatus.model_validate(status.to_manifest())
 
 
-def with_admissions(situation: PoolContext, admissions: Admissions) -> PoolContext:
-    name = situation.pool.metadata.name
-    observed = replace(
-        situation.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name)
-    )
-    return replace(situation, observed=observed)
+def with_admissions(context: PoolContext, admissions: Admissions) -> PoolContext:
+    name = context.pool.metadata.name
+    observed = replace(context.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name))
+    return replace(context, observed=observed)
 
 
 def _memory(status: GPUNodePoolStatus) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.plan_pool import plan_pool
 from masktrain_operator.core.pools.types import PoolPlan, Removal
@@ -104,8 +105,12 @@ class OperatedWorld(World):
 
     def plan_again(self, pool: str) -> PoolPlan:
         """What the operator would do if it looked at this very moment."""
-        situation = next(s for s in self.operator.situations() if s.pool.metadata.name == pool)
-        return plan_pool(situation)
+        context = next(s for s in self.operator.contexts() if s.pool.metadata.name == pool)
+        return plan_pool(context)
+
+    def plans_at(self, seconds: float) -> list[PoolPlan]:
+        """What the operator would do at that moment of the timeline, if nothing happened until then."""
+        return list(map(plan_pool, self.operator.contexts_at(seconds)))
 
     def race(self, gpus: int) -> None:
         """A scheduler that has not seen the next removal's cordon binds a pod between the plan and the last look."""
@@ -131,6 +136,21 @@ class OperatedWorld(World):
         """A person edits the GPUNodePool."""
         old = self.operator.pools[pool]
         self.operator.pools[pool] = old.model_copy(update={"spec": old.spec.model_copy(update=spec)})
+        self.operator.wake()
+
+    def annotate(self, pool: str, **annotations: str) -> None:
+        """A person sets these annotations of the GPUNodePool, and no others."""
+        old = self.operator.pools[pool]
+        found = {f"{labels.GROUP}/{key}": value for key, value in annotations.items()}
+        metadata = old.metadata.model_copy(update={"annotations": found})
+        self.operator.pools[pool] = old.model_copy(update={"metadata": metadata})
+        self.operator.wake()
+
+    def delete(self, pool: str) -> None:
+        """A person deletes the GPUNodePool, which goes once the operator lets it."""
+        old = self.operator.pools[pool]
+        metadata = old.metadata.model_copy(update={"deletion_timestamp": self.timeline.now})
+        self.operator.pools[pool] = old.model_copy(update={"metadata": metadata})
         self.operator.wake()
 
     def forget_status(self, pool: str) -> None:

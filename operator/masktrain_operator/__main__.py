@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from masktrain_operator.shell.sweeper.command import add_arguments, sweep
+from masktrain_operator.shell.sweeper.sweep import add_arguments, sweep
 
 
 def main() -> None:

@@ -29,6 +29,8 @@ class Pod:
     store: Path
     dataset: Path
     training: dict[str, Any]
+    name: str = "tiny"
+    uid: str = "uid-1"
     attempt: int = 0
     ranks: int = 2
     keep: str = "Best"
@@ -111,8 +113,8 @@ class Pod:
     def _environment(self) -> dict[str, str]:
         config = {
             "namespace": "team",
-            "name": "tiny",
-            "uid": "uid-1",
+            "name": self.name,
+            "uid": self.uid,
             "attempt": self.attempt,
             "model": {"architecture": "yolov5n"},
             "dataset": {"uri": f"file://{self.dataset}"},

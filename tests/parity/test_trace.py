@@ -68,7 +68,7 @@ def batch(dtype: torch.dtype) -> Batch:
 
 def gradient_norm(model: Yolo) -> float:
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])).item()
+    return float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])))
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,7 @@ from masktrain_trainer.errors import (
 )
 from masktrain_trainer.stores import Store, open_object, open_store
 from masktrain_trainer.stores.folder import FolderStore
-from masktrain_trainer.stores.s3 import S3Store
-from masktrain_trainer.stores.s3_errors import Target, explain
+from masktrain_trainer.stores.s3 import S3Store, Target, explain
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

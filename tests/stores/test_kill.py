@@ -81,18 +81,23 @@ def test_the_next_pod_goes_on_from_a_bucket(tmp_path: Path, s3_spec: tuple[Store
 
 
 def test_a_restarted_uploader_goes_on_with_what_the_dead_one_had_taken(tmp_path: Path) -> None:
+    taken_over = 0
     for wreck in wrecks(tmp_path, f"{tmp_path.as_uri()}/stores", None, None, during=False, stride=3):
         if not read_manifests(wreck.store, KEYS):
             continue
+        before = {found.step for found in read_manifests(wreck.store, KEYS)}
+        held = {read_snapshot(path)[1].step for path in (wreck.folder / "spool").glob("[0-9]*")}
+        taken_over += len(held - before)
         up = uploader(wreck.store, wreck.folder, FENCE)
-        handed_over = [read_snapshot(path)[1].step for path in up.spool.folder.glob("0*")]
         store_all(up)
         assert up.spool.pending() == 0
         steps = {found.step for found in read_manifests(wreck.store, KEYS)}
-        assert max(handed_over, default=0) <= max(steps), f"{wreck.point}: what was handed over is stored"
+        assert held <= steps, f"{wreck.point}: what was taken and not yet stored is stored now"
+        assert max(before) <= max(steps), wreck.point
         remaining = [step for step in FITNESS if step > max(steps)]
         train(wreck.store, wreck.folder, FENCE, remaining).finish(artifacts(wreck.folder))
         assert_complete(wreck)
+    assert taken_over > 0, "no run died between taking a snapshot and storing it"
 
 
 def next_pod_goes_on(wreck: Wreck) -> None:

@@ -1,4 +1,4 @@
-"""Files: the one SHA-256 of a content and the one write that a reader sees whole or not at all."""
+"""Files: the one SHA-256 of a content, and the one write that a reader sees whole or not at all."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,18 +14,11 @@ def sha256_of(body: bytes | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write beside the file, then rename over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
-
-
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` for programs that write files themselves; it replaces `path`, or is gone after an error."""
+def finished_whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it replaces `path` at the end, or is gone after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it and not in a temporary folder, because a rename does not cross file systems.
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         yield unfinished
@@ -34,6 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replace the file's content, in UTF-8."""
+    with finished_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

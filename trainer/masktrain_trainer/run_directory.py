@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import CheckpointRef, Contract, DatasetSummary, Losses, Outcome, OutcomeKind, Phase
+from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -126,15 +126,3 @@ class TrainingProgress(Contract):
     map50: float | None = None
     map50_95: float | None = None
     stopped_early: bool = False
-
-
-def stopped(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
-
-
-def crashed(reason: str, message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.CRASHED, reason=reason, message=message)
-
-
-def complete(message: str) -> Outcome:
-    return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=message)

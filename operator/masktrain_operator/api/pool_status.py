@@ -18,6 +18,7 @@ class PoolConditionType(StrEnum):
     PAUSED = "Paused"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    WRITE_REFUSED = "WriteRefused"
 
 
 class PoolReason(StrEnum):
@@ -40,7 +41,11 @@ class PoolReason(StrEnum):
     # Stalled
     NEEDS_ATTENTION = "NeedsAttention"
     UNKNOWN_SHAPE = "UnknownShape"
+    INVALID_SPEC = "InvalidSpec"
     UNSTALLED = "Unstalled"
+    # WriteRefused
+    WRITE_REFUSED = "WriteRefused"
+    ACCEPTED = "Accepted"
 
 
 class NodeState(StrEnum):
@@ -117,7 +122,7 @@ class GPUNodePoolStatus(StatusModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled.",
+        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled, WriteRefused.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     shape: Name | None = Field(default=None, description="Shape of the nodes.")

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.manifests.job import covers, service_manifest
 
 from .context import Context
 from .deadlines import LOOK_AGAIN_SECONDS, broken_limit, cause_of_end, expiry, requeue_after, verdict_of
@@ -19,7 +20,6 @@ from .lifecycle import cleanup
 from .lifecycle.launch import launch, service_not_ours
 from .lifecycle.restarts import after_end
 from .manifests.job import job_manifest
-from .manifests.service import covers, service_manifest
 from .status.conditions import is_finished, set_condition
 from .status.events import events_between
 from .status.progress import observed_status

@@ -40,6 +40,9 @@ class ObjectCache:
         self._bodies: dict[str, Manifest] = {}
         self._by_owner: defaultdict[str, dict[str, Manifest]] = defaultdict(dict)
         self._deleted: OrderedDict[str, None] = OrderedDict()
+        self.changes = 0
+        """How often a body came, went or was replaced: what was derived from the cache holds as long as this stays."""
+        self._changed: dict[str, int] = {}
 
     def put(self, body: Manifest) -> bool:
         """Keep the body unless a newer one is known or the object is gone. Returns whether it was news."""
@@ -47,10 +50,14 @@ class ObjectCache:
         known = self._bodies.get(uid)
         if uid in self._deleted or (known is not None and version_of(known) >= version_of(body)):
             return False
-        self._discard(uid)
         slim = _without_managed_fields(body)
+        owner = self._owner_of(slim) or ""
+        if known is not None and (self._owner_of(known) or "") != owner:
+            self._discard(uid)
+        # A body that is replaced keeps its place: what is derived from the cache does not change with its order.
         self._bodies[uid] = slim
-        self._by_owner[self._owner_of(slim) or ""][uid] = slim
+        self._by_owner[owner][uid] = slim
+        self._count_change(owner)
         return True
 
     def remove(self, uid: str) -> None:
@@ -80,6 +87,10 @@ class ObjectCache:
         """In the order of their names."""
         return tuple(sorted(self._by_owner.get(owner_uid, {}).values(), key=lambda body: str(body["metadata"]["name"])))
 
+    def changed(self, owner_uid: str) -> int:
+        """The number of the last change of what the owner has; 0 while it has nothing."""
+        return self._changed.get(owner_uid, 0)
+
     def __iter__(self) -> Iterator[Manifest]:
         return iter(self._bodies.values())
 
@@ -92,8 +103,14 @@ class ObjectCache:
             return
         owner = self._owner_of(body) or ""
         del self._by_owner[owner][uid]
+        self._count_change(owner)
         if not self._by_owner[owner]:
-            del self._by_owner[owner]
+            del self._by_owner[owner], self._changed[owner]
+
+    def _count_change(self, owner: str) -> None:
+        """Numbers are never used again, so that a change that is undone is one, too."""
+        self.changes += 1
+        self._changed[owner] = self.changes
 
 
 def uid_of(body: Manifest) -> str:

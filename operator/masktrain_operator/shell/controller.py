@@ -61,7 +61,7 @@ class Controller:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known = KnownObjects(with_pools=settings.node_pools)
-        self._board = PoolCache(self._known, lambda: datetime.now(UTC))
+        self._pools = PoolCache(self._known, lambda: datetime.now(UTC))
         self._metrics = Metrics()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = AsyncExitStack()
@@ -125,7 +125,7 @@ class Controller:
         return PoolReconciler(
             client=self._client,
             known=self._known,
-            board=self._board,
+            pools=self._pools,
             clients=clients,
             observer=PoolObserver(self._client, self._known),
             applier=PoolApplier(self._client, self._known),
@@ -136,7 +136,7 @@ class Controller:
 
     def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
         progress = ProgressReader(session, self._settings.progress_interval_seconds)
-        observer = Observer(self._known, self._client, progress, self._board)
+        observer = Observer(self._known, self._client, progress, self._pools)
         rate = WriteRate(self._settings.progress_writes_per_second)
         return Reconciler(
             known=self._known,
@@ -197,7 +197,7 @@ class Controller:
             self._pool_queue.wake(pool["metadata"]["uid"])
 
     def _wake_waiting_jobs(self) -> None:
-        for uid in self._board.waiting_jobs():
+        for uid in self._pools.waiting_jobs():
             self._queue.wake(uid)
 
 

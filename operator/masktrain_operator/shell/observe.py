@@ -7,6 +7,7 @@ from masktrain_operator.core.attempts import rank_zero_pod
 from masktrain_operator.core.jobs import is_finished
 from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.pods import node_name
+from masktrain_operator.core.pools.packing import has_ended
 from masktrain_operator.core.types import Manifest, Observed
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 
@@ -19,9 +20,9 @@ class Observer:
     """Reads the caches; asks the API server only for what no watch of ours shows: objects of others."""
 
     def __init__(
-        self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader, board: PoolCache
+        self, known: KnownObjects, client: KubernetesClient, progress: ProgressReader, pools: PoolCache
     ) -> None:
-        self._board = board
+        self._pools = pools
         self._known = known
         self._client = client
         self._progress = progress
@@ -37,12 +38,12 @@ class Observer:
             service=await self._service(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
-        return self._with_pools(uid, await self._with_progress(uid, seen))
+        return self._with_pools(training_job, await self._with_progress(uid, seen))
 
     def needs_capacity(self, training_job: Manifest) -> bool:
-        """Whether node pools have a say in what the job does next: no Job of it is at work."""
+        """Whether node pools have a say in what the job does next: it has not ended, and no Job of it is at work."""
         owned = self._known.jobs.owned_by(training_job["metadata"]["uid"])
-        return self._board.has_pools and all(map(is_finished, owned))
+        return self._pools.has_pools and not has_ended(training_job) and all(map(is_finished, owned))
 
     def saw_foreign_job(self, job_uid: str, name: str) -> None:
         """A Job of that name could not be created because someone else's stands there."""
@@ -52,12 +53,13 @@ class Observer:
         self._foreign_jobs.pop(job_uid, None)
         self._progress.forget(job_uid)
 
-    def _with_pools(self, uid: str, seen: Observed) -> Observed:
-        if not self._board.has_pools:
+    def _with_pools(self, training_job: Manifest, seen: Observed) -> Observed:
+        if not self._pools.has_pools:
             return seen
         nodes = filter(None, map(node_name, seen.pods))
-        capacity = self._board.capacity_of(uid) if all(map(is_finished, seen.jobs)) else None
-        return replace(seen, capacity=capacity, node_rates=self._board.node_rates(nodes))
+        uid = training_job["metadata"]["uid"]
+        capacity = self._pools.capacity_of(uid) if self.needs_capacity(training_job) else None
+        return replace(seen, capacity=capacity, node_rates=self._pools.node_rates(nodes))
 
     async def _with_progress(self, uid: str, seen: Observed) -> Observed:
         answer = await self._progress.read(uid, rank_zero_pod(seen))

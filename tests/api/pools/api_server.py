@@ -42,6 +42,14 @@ class ApiServer:
     def merge(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._send("PATCH", path, body, MERGE_PATCH)
 
+    def would_refuse(self, path: str, body: dict[str, Any]) -> bool:
+        """Whether a merge patch is forbidden; nothing is changed."""
+        with self._lock:
+            answer = self._session.patch(
+                f"{self._url}{path}?dryRun=All", json=body, headers=MERGE_PATCH, timeout=TIMEOUT_SECONDS
+            )
+        return answer.status_code in (requests.codes.forbidden, requests.codes.unprocessable)
+
     def delete(self, path: str) -> None:
         """One object, or all of a path that lists; those that are gone already are no failure."""
         self._send("DELETE", path, AT_ONCE, missing=True)

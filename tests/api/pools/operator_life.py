@@ -43,12 +43,12 @@ class OperatorLife:
 
         self._client, self._namespace = client, namespace
         self.known = KnownObjects()
-        self.board = PoolCache(self.known, now)
+        self.pools = PoolCache(self.known, now)
         self._clients = MortalClients(client, namespace, endpoint, executioner)
         self.reconcile = PoolReconciler(
             client=client,
             known=self.known,
-            board=self.board,
+            pools=self.pools,
             clients=self._clients,
             observer=PoolObserver(client, self.known, clock, now),
             applier=PoolApplier(client, self.known),

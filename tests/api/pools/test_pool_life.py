@@ -252,3 +252,41 @@ async def test_removal_that_is_carried_out_after_another_job_came(open_world: Op
     world.workload.finish("more-masks")
     await world.run_until(lambda: is_empty(world))
     assert_paid(world)
+
+
+async def test_what_the_api_server_refuses_is_said_and_stops_nothing_else(open_world: OpenWorld) -> None:
+    """A policy keeps the operator from its Nodes: the pool grows all the same, and shrinks afterwards."""
+    world = await open_world()
+    world.watchman.wanted = 3
+    world.create_pool()
+    await grown(world)
+    world.refuse_changes_of_nodes()
+    world.workload.finish("masks")
+    await world.run(A_WHILE)
+    assert len(world.instances()) == 2
+    refused = world.condition("WriteRefused")
+    assert refused["status"] == "True"
+    assert "hands off" in refused["message"]
+    for name, nodes in (("more", 2), ("one-more", 1)):
+        world.workload.submit(name, nodes)
+    await world.run_until(lambda: len(world.instances()) == 3 == len(world.status["nodes"]))
+    assert world.event_reasons().count("WriteRefused") < 5
+    for name in ("more", "one-more"):
+        world.workload.finish(name)
+    world.accept_changes_of_nodes()
+    await world.run_until(lambda: is_empty(world))
+    await world.run(60)
+    assert world.condition("WriteRefused")["status"] == "False"
+    assert_no_wrongs(world)
+
+
+async def test_a_pool_without_its_finalizer_does_not_grow(open_world: OpenWorld) -> None:
+    world = await open_world()
+    world.create_pool()
+    world.refuse_changes_of_pools()
+    world.workload.submit("masks", 1)
+    await world.run(A_WHILE)
+    assert not world.fake.ledger.entries()
+    assert "finalizer" in world.condition("WriteRefused")["message"]
+    world.accept_changes_of_pools()
+    await world.run_until(lambda: world.workload.jobs["masks"].is_whole)

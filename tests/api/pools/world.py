@@ -1,6 +1,7 @@
 """One GPUNodePool with everything around it, moved along on one clock."""
 
 import base64
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 from devcluster.oracle.clock import FakeClock
 from devcluster.oracle.pools import Node, Pool
 from devcluster.oracle.running import FakeOci
+from devcluster.waiting import wait_until
 from masktrain_operator.api import labels
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
 from tests.api.pools.api_server import ApiServer
@@ -17,6 +19,7 @@ from tests.api.pools.machines import NODES, Machines
 from tests.api.pools.operator_life import Client, OperatorLife
 from tests.api.pools.workload import RunningJob, Workload
 
+POLICIES = "/apis/admissionregistration.k8s.io/v1"
 POOLS = f"/apis/{labels.API_VERSION}/{labels.POOL_PLURAL}"
 SECRET = "oci-api-key"
 NODE_LOSS_SECONDS = 60.0
@@ -123,6 +126,54 @@ class PoolWorld:
         manifest = {"apiVersion": labels.API_VERSION, "kind": labels.POOL_KIND, "metadata": {"name": self._namespace}}
         self.api.create(POOLS, {**manifest, "spec": {**pool, **sizes, **timeout, **spec}})
 
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next((found for found in self.status.get("conditions", ()) if found["type"] == kind), {})
+
+    def event_reasons(self) -> list[str]:
+        events = self.api.get("/api/v1/namespaces/default/events")["items"]
+        return [event["reason"] for event in events if event["involvedObject"]["name"] == self._namespace]
+
+    # A policy that refuses what the operator writes
+
+    def refuse_changes_of_nodes(self) -> None:
+        """Their annotations; kubelets may still report what they like."""
+        label, pool = json.dumps(labels.NODE_POOL_LABEL), json.dumps(self._namespace)
+        is_ours = f"has(object.metadata.labels) && object.metadata.labels[?{label}] == optional.of({pool})"
+        rule = f"!({is_ours}) || object.metadata.?annotations == oldObject.metadata.?annotations"
+        self._refuse("nodes", ["nodes"], ["v1"], [""], rule)
+        node = f"{NODES}/{self.node_names()[0]}"
+        self._until_refused(node, {"metadata": {"annotations": {"example.org/changed": "true"}}})
+
+    def accept_changes_of_nodes(self) -> None:
+        self._accept("nodes")
+
+    def refuse_changes_of_pools(self) -> None:
+        rule = f"object.metadata.name != {json.dumps(self._namespace)} || !has(object.metadata.finalizers)"
+        self._refuse("pools", [labels.POOL_PLURAL], [labels.VERSION], [labels.GROUP], rule)
+        self._until_refused(self._path, {"metadata": {"finalizers": [labels.POOL_FINALIZER]}})
+
+    def accept_changes_of_pools(self) -> None:
+        self._accept("pools")
+
+    def _refuse(self, what: str, resources: list[str], versions: list[str], groups: list[str], rule: str) -> None:
+        name = f"{self._namespace}-{what}"
+        operations = {"operations": ["UPDATE"], "resources": resources, "apiVersions": versions, "apiGroups": groups}
+        policy = {
+            "matchConstraints": {"resourceRules": [operations]},
+            "validations": [{"expression": rule, "message": "hands off"}],
+        }
+        binding = {"policyName": name, "validationActions": ["Deny"]}
+        for kind, spec in (("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)):
+            self.api.create(f"{POLICIES}/{kind}", {"metadata": {"name": name}, "spec": spec})
+
+    def _until_refused(self, path: str, change: dict[str, Any]) -> None:
+        """The API server takes a moment to act on a new policy."""
+        wait_until(lambda: self.api.would_refuse(path, change), "a policy is in force", 30)
+
+    def _accept(self, what: str) -> None:
+        for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+            self.api.delete(f"{POLICIES}/{kind}/{self._namespace}-{what}")
+
     def delete_pool(self) -> None:
         self.api.delete(self._path)
 
@@ -161,7 +212,7 @@ class PoolWorld:
             if self._due > self.now:
                 break
             await self._reconcile()
-            self.workload.start(self._operator.board)
+            self.workload.start(self._operator.pools)
             self.watchman.look(self.cloud_pool, list(self.workload.jobs.values()))
         else:
             raise AssertionError(f"The operator asks to be called again without end: {self._account()}")

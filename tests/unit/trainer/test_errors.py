@@ -28,4 +28,4 @@ def test_every_reason_that_ends_a_job_has_an_error(reason: FailureReason) -> Non
 
 
 def test_a_denying_store_is_the_users_to_repair() -> None:
-    assert [kind for kind in KINDS if issubclass(kind, StoreError) and issubclass(kind, UserError)] == [StoreDenied]
+    assert [kind for kind in KINDS if {StoreError, UserError} <= set(kind.__mro__)] == [StoreDenied]

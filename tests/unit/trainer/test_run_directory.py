@@ -5,14 +5,14 @@ from pathlib import Path
 from masktrain_trainer.config import Outcome
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.launch import Paths
-from masktrain_trainer.run_directory import RunDirectory, crashed, read_document
+from masktrain_trainer.run_directory import RunDirectory, read_document
 
 
 def test_a_document_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create()
     for reason in ("First", "Second"):
-        write_text_atomically(run.outcome(0), crashed(reason, "message").to_json())
+        write_text_atomically(run.outcome(0), Outcome.crashed(reason, "message").to_json())
     found = read_document(run.outcome(0), Outcome)
     assert found is not None
     assert found.reason == "Second"

@@ -72,6 +72,27 @@ class Outcome(Contract):
     reason: FailureReason | str = Field(description="One CamelCase word.")
     message: str = Field(description="One sentence for a person: what is wrong, where, what to do.")
 
+    @classmethod
+    def complete(cls, message: str) -> "Outcome":
+        return cls(kind=OutcomeKind.COMPLETE, reason="Complete", message=message)
+
+    @classmethod
+    def stopped(cls, message: str) -> "Outcome":
+        return cls(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
+
+    @classmethod
+    def hung(cls, message: str) -> "Outcome":
+        return cls(kind=OutcomeKind.HUNG, reason="Hung", message=message)
+
+    @classmethod
+    def crashed(cls, reason: str, message: str) -> "Outcome":
+        return cls(kind=OutcomeKind.CRASHED, reason=reason, message=message)
+
+    @classmethod
+    def user_error(cls, reason: FailureReason | str, message: str) -> "Outcome":
+        """The user's input cannot work; trying again would give the same answer."""
+        return cls(kind=OutcomeKind.USER_ERROR, reason=reason, message=message)
+
 
 class Progress(Contract):
     """The state of one attempt as its rank-0 pod sees it. Epochs count from 0; `epoch` is the one in work.

@@ -7,7 +7,6 @@ the destination.
 from __future__ import annotations
 
 import errno
-import hashlib
 import shutil
 import stat
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from masktrain_trainer.config import DatasetSpec
 from masktrain_trainer.errors import InvalidDataset, ObjectMissing
+from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
 
 MIB = 1 << 20
@@ -51,8 +51,7 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
 
 def check_sha256(path: Path, expected: str, name: str) -> None:
     """Raise InvalidDataset unless the file's SHA-256 is `expected`."""
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = sha256_of(path)
     if actual != expected:
         raise InvalidDataset(
             f"{name} has the SHA-256 {actual}, but dataset.sha256 asks for {expected}; it was replaced or damaged."

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import shutil
 import sys
@@ -32,6 +31,8 @@ from masktrain_trainer.config import (
     TrainingSpec,
 )
 from masktrain_trainer.errors import InvalidDataset, StoreError, UserError
+from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
 from .archive import extract, fetch
 from .cpu_limit import cpu_limit
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, FULL_VOLUME)
         say(f"failed, may work next time: {error}")
         return 1
-    _write_result(options.result, {"summary": summary.model_dump(mode="json", by_alias=True)})
+    write_text_atomically(options.result, PrepareResult(summary=summary).to_json())
     return ExitCode.DONE
 
 
@@ -133,15 +134,9 @@ def say(line: str) -> None:
 
 def _refuse(result: Path, reason: FailureReason, message: str) -> int:
     say(f"{reason}: {message}")
-    _write_result(result, {"failure": {"reason": reason, "message": message}})
+    failure = StageFailure(reason=reason, message=message)
+    write_text_atomically(result, PrepareResult(failure=failure).to_json())
     return ExitCode.USER_ERROR
-
-
-def _write_result(path: Path, document: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(document), encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _first(error: ValidationError) -> str:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.files import finished_whole
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo, round_up
 from masktrain_trainer.weights.detector import DetectorWeights
-
-from .yolov5 import finished_whole
 
 OPSET: Final = 18
 """The oldest that PyTorch's exporter writes without conversion."""

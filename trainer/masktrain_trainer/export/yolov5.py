@@ -19,24 +19,12 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from masktrain_trainer.files import finished_whole
 from masktrain_trainer.model import blocks, graph
 from masktrain_trainer.model.graph import SIZES, Graph, Size
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo
 from masktrain_trainer.weights.detector import DetectorWeights
-
-
-@contextmanager
-def finished_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it replaces `path` at the end, or is gone after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
 
 _MODEL: Final = "models.yolo.DetectionModel"
 _CLASS_PATHS: Final = MappingProxyType(

@@ -3,7 +3,6 @@
 The zip is the same for the same files, so that its SHA-256 names the data and not the moment.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_b
 from masktrain_trainer.data.verify import VerifiedSplit, verify_split
 from masktrain_trainer.data.yolo_format import IMAGE_SUFFIXES, DataYaml, read_data_yaml
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
+from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object
 
 
@@ -129,11 +129,6 @@ def zip_folder(folder: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", strict_timestamps=False) as sink:
         for path in files:
             _add(sink, path, path.relative_to(folder).as_posix())
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_archive(source: Path, scratch: Path) -> Path:

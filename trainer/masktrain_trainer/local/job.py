@@ -28,8 +28,9 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.errors import InvalidConfiguration, UserError
+from masktrain_trainer.files import sha256_of
 
-from .datasets import as_archive, sha256_of
+from .datasets import as_archive
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"

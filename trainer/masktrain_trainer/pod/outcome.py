@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masktrain_trainer.config import PEER_LOST, TERMINATION_MESSAGE_LIMIT, ExitCode, Outcome, OutcomeKind, Progress
-from masktrain_trainer.run_directory import RunDirectory, StageResult, crashed, read_document
+from masktrain_trainer.run_directory import RunDirectory, StageResult, read_document
 
 from .processes import explain_exit
 
@@ -74,8 +74,8 @@ def _unexplained(said: Sequence[Outcome], *, silent: int, torchrun_code: int) ->
     lost = next((outcome for outcome in said if outcome.reason == PEER_LOST), None)
     if silent and (lost is None or silent < len(said) + silent):
         message = f"{silent} training process(es) of this pod ended without a word, often for want of memory."
-        return crashed("ProcessLost", message)
-    return lost or crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
+        return Outcome.crashed("ProcessLost", message)
+    return lost or Outcome.crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
 
 
 def _written_at(path: Path) -> float:
@@ -91,8 +91,7 @@ def stage_failure(stage: str, code: int, result: Path) -> Outcome | None:
         return None
     found = read_document(result, StageResult)
     kinds = {int(ExitCode.USER_ERROR): OutcomeKind.USER_ERROR, int(ExitCode.FENCED): OutcomeKind.FENCED}
-    kind = kinds.get(code, OutcomeKind.CRASHED)
     if found is not None and found.failure is not None:
+        kind = kinds.get(code, OutcomeKind.CRASHED)
         return Outcome(kind=kind, reason=found.failure.reason, message=found.failure.message)
-    message = f"The {stage} stage ended with {explain_exit(code)}; its log lines say why."
-    return Outcome(kind=OutcomeKind.CRASHED, reason="StageCrashed", message=message)
+    return Outcome.crashed("StageCrashed", f"The {stage} stage ended with {explain_exit(code)}; its log lines say why.")

@@ -8,7 +8,10 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+from masktrain_trainer.checkpoint.spool import UploaderExit
 
 log = logging.getLogger(__name__)
 
@@ -146,3 +149,74 @@ class StopRequest:
     def seconds_left(self, *, reserve: float) -> float:
         """Seconds until `reserve` seconds before the kubelet kills the pod; infinite without a request."""
         return max(0.0, self._deadline - reserve - self._clock())
+
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Order(StrEnum):
+    DRAIN = "drain"
+    """Upload what waits, then end."""
+    COMPLETE = "complete"
+    """Also prove best.pt, publish the artifacts, clean up."""
+
+
+class UploaderProcess:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._order: Order | None = None
+        self._child: ChildProcess | None = None
+        self._running = asyncio.create_task(self._keep_running())
+        self.verdict: UploaderExit | None = None
+        """Why it is not started again, once it is not."""
+
+    async def given_up(self) -> None:
+        """Return when it has ended for good. To be cancelled where that no longer matters."""
+        await asyncio.shield(self._running)
+
+    async def finish(self, order: Order, limit_seconds: float) -> bool:
+        """Whether the order was carried out within the limit. The process has ended in any case."""
+        self._order = order
+        if self._child is not None and not self._child.ended:
+            await self._child.order(order)
+        try:
+            await asyncio.wait_for(self._running, limit_seconds)
+        except TimeoutError:
+            log.warning("the uploader could not %s within %.0f s", order, limit_seconds)
+            return False
+        finally:
+            await self._kill()
+        return self.verdict is UploaderExit.DONE
+
+    async def abandon(self) -> None:
+        self._running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+        await self._kill()
+
+    async def _kill(self) -> None:
+        if self._child is not None and not self._child.ended:
+            self._child.kill()
+            await self._child.wait()
+
+    async def _keep_running(self) -> None:
+        """Return once an order was carried out or cannot be; until then start the uploader again after every end."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            code = await self._run_once()
+            if code in (UploaderExit.FENCED, UploaderExit.NOTHING_TO_PUBLISH) or (
+                code == 0 and self._order is not None
+            ):
+                self.verdict = UploaderExit(code)
+                return
+            log.warning("the uploader ended with %s; starting it again in %.0f s", explain_exit(code), pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _run_once(self) -> int:
+        self._child = await ChildProcess.start("uploader", self._command, self._environment, commanded=True)
+        if self._order is not None:
+            await self._child.order(self._order)
+        return await self._child.wait()

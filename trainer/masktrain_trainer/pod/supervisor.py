@@ -18,14 +18,13 @@ from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
 from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
-from masktrain_trainer.run_directory import PrepareResult, RestoreResult, complete, crashed, read_document, stopped
+from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
 from .hang import Hang, read_stacks, signal_workers, telling_frame, wait_for_hang, wait_for_idle
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
-from .processes import ChildProcess, StopRequest, reap_orphans
+from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans
 from .progress import AttemptProgress, serve_progress
-from .uploader_process import Order, UploaderProcess
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +51,11 @@ class Supervisor:
         self._run = paths.run
         self._environment = environment
         self._stop = StopRequest(launch.config.stop_grace_seconds)
-        self._board = AttemptProgress(launch.config, paths.run)
+        self._progress = AttemptProgress(launch.config, paths.run)
 
     def progress(self) -> Progress:
         """The state of the attempt; the same that `GET /progress` serves."""
-        return self._board.progress()
+        return self._progress.progress()
 
     async def run(self) -> Outcome:
         """Run the attempt to its end, whatever that is, and leave the termination message."""
@@ -65,7 +64,7 @@ class Supervisor:
         reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
         async with serve_progress(self.progress if self._launch.leads else None, self._paths.progress_port):
             outcome = await self._outcome()
-            self._board.finish(outcome)
+            self._progress.finish(outcome)
             write_termination_message(self._paths.termination_log, termination_message(self.progress()))
         if reaper is not None:
             reaper.cancel()
@@ -81,22 +80,22 @@ class Supervisor:
             return end.outcome
 
     async def _prepare(self) -> None:
-        self._board.enter(Phase.PREPARING, "fetching and checking the data set")
+        self._progress.enter(Phase.PREPARING, "fetching and checking the data set")
         options = ("--output", str(self._paths.data), "--result", str(self._run.prepare_result))
         await self._stage("data preparation", "masktrain_trainer.data.prepare", options, self._run.prepare_result)
         result = read_document(self._run.prepare_result, PrepareResult)
-        self._board.set_dataset(result.summary if result else None)
+        self._progress.set_dataset(result.summary if result else None)
 
     async def _restore(self) -> RestoreResult:
-        self._board.enter(Phase.RESTORING, "looking for a checkpoint to go on from")
+        self._progress.enter(Phase.RESTORING, "looking for a checkpoint to go on from")
         options = ("--output", str(self._run.restored), "--result", str(self._run.restore_result))
         await self._stage("restore", "masktrain_trainer.checkpoint.restore", options, self._run.restore_result)
         restored = read_document(self._run.restore_result, RestoreResult)
         if restored is None:
-            raise AttemptEnded(crashed("StageCrashed", "The restore stage left no readable result."))
-        self._board.set_restored(restored)
+            raise AttemptEnded(Outcome.crashed("StageCrashed", "The restore stage left no readable result."))
+        self._progress.set_restored(restored)
         if restored.completed:
-            raise AttemptEnded(complete("An earlier attempt had already finished everything."))
+            raise AttemptEnded(Outcome.complete("An earlier attempt had already finished everything."))
         return restored
 
     async def _lead(self, restored: RestoreResult) -> Outcome:
@@ -107,13 +106,15 @@ class Supervisor:
             await pictures
             return await self._complete(uploader, outcome)
         pictures.cancel()
-        self._board.enter(Phase.DRAINING, "storing the last checkpoint")
+        self._progress.enter(Phase.DRAINING, "storing the last checkpoint")
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
         if given_up := self._given_up(uploader):
             return given_up
         if outcome.kind is OutcomeKind.STOPPED and not drained:
-            return crashed("CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored.")
+            return Outcome.crashed(
+                "CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored."
+            )
         return outcome
 
     async def _train_until_given_up(self, uploader: UploaderProcess) -> Outcome:
@@ -122,7 +123,9 @@ class Supervisor:
         await self._race(training, uploader.given_up())
         with contextlib.suppress(asyncio.CancelledError):
             return await training
-        return self._given_up(uploader) or crashed("UploaderEnded", "The uploader has ended before the training.")
+        return self._given_up(uploader) or Outcome.crashed(
+            "UploaderEnded", "The uploader has ended before the training."
+        )
 
     def _given_up(self, uploader: UploaderProcess) -> Outcome | None:
         """What the uploader's end means for the attempt, if another try could not help."""
@@ -132,13 +135,13 @@ class Supervisor:
         said = (status and status.store_error) or "The uploader gave up; its log lines say why."
         if uploader.verdict is UploaderExit.FENCED:
             return Outcome(kind=OutcomeKind.FENCED, reason=Fenced.reason, message=said)
-        return crashed(NothingToPublish.reason, said)
+        return Outcome.crashed(NothingToPublish.reason, said)
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
         """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
-        self._board.enter(Phase.DRAINING, "drawing the report")
+        self._progress.enter(Phase.DRAINING, "drawing the report")
         await self._draw_report()
-        self._board.enter(Phase.DRAINING, "storing best.pt and the results")
+        self._progress.enter(Phase.DRAINING, "storing best.pt and the results")
         finishing = asyncio.create_task(uploader.finish(Order.COMPLETE, COMPLETE_LIMIT_SECONDS))
         done, _ = await self._race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
         if finishing in done and finishing.result():
@@ -146,7 +149,7 @@ class Supervisor:
         await uploader.abandon()
         if given_up := self._given_up(uploader):
             return given_up
-        return crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
+        return Outcome.crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
 
     async def _draw_data_pictures(self) -> None:
         """While training starts, so that they are there even if it fails."""
@@ -170,7 +173,7 @@ class Supervisor:
             log.warning("the %s could not be drawn; the training's results are not affected", name)
 
     async def _train(self) -> Outcome:
-        self._board.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
+        self._progress.enter(Phase.RENDEZVOUS, f"waiting for {self._launch.nodes} pod(s)")
         environment = worker_environment(self._launch, self._environment, network_interfaces())
         torchrun = await ChildProcess.start("torchrun", torchrun_command(self._launch, self._paths), environment)
         try:
@@ -190,7 +193,7 @@ class Supervisor:
         if ended not in done:
             return await self._report_hang(hung.result())
         if self._stop.requested and not self._run.heartbeat(0).exists():
-            return stopped("Stopped on request before training began; nothing is lost.")
+            return Outcome.stopped("Stopped on request before training began; nothing is lost.")
         return merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())
 
     async def _pass_on_stop(self, torchrun: ChildProcess) -> None:
@@ -212,7 +215,7 @@ class Supervisor:
         frames = "; ".join(
             f"rank {rank} in {telling_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
         )
-        return Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=f"Training hangs: {standstill}. {frames}."[:1000])
+        return Outcome.hung(f"Training hangs: {standstill}. {frames}."[:1000])
 
     async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
         """Run one stage to its end. Raises AttemptEnded if it fails, hangs, or the pod is asked to stop."""
@@ -225,14 +228,13 @@ class Supervisor:
         if ended not in done:
             await child.end(_STAGE_PATIENCE_SECONDS)
             self._leave_if_stopped(name)
-            message = f"The {name} stage did nothing for {limit} s."
-            raise AttemptEnded(Outcome(kind=OutcomeKind.HUNG, reason="Hung", message=message))
+            raise AttemptEnded(Outcome.hung(f"The {name} stage did nothing for {limit} s."))
         if failure := stage_failure(name, ended.result(), result):
             raise AttemptEnded(failure)
 
     def _leave_if_stopped(self, stage: str) -> None:
         if self._stop.requested:
-            raise AttemptEnded(stopped(f"Stopped on request during the {stage} stage; nothing is lost."))
+            raise AttemptEnded(Outcome.stopped(f"Stopped on request during the {stage} stage; nothing is lost."))
 
     async def _stop_deadline(self, reserve: float) -> None:
         await self._stop.wait()
@@ -278,4 +280,4 @@ def supervise(environment: Mapping[str, str] = os.environ) -> int:
 def _refuse(error: UserError) -> int:
     """Without a readable configuration there is no attempt to report about."""
     log.error("%s: %s", error.reason, error)
-    return exit_code(Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error)))
+    return exit_code(Outcome.user_error(error.reason, str(error)))

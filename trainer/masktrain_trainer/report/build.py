@@ -1,20 +1,139 @@
-"""Draw the report of a finished training: a process of its own, so that a failing plot cannot cost a result."""
+"""Draw the report of a finished training: a process of its own, so that a failing plot cannot cost a result.
+
+report.html is one file that needs no other, with every figure, its section, its caption and words for those who do not
+see it.
+"""
 
 import argparse
+import base64
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from masktrain_trainer.checkpoint.keys import DATA_PICTURES
 from masktrain_trainer.run_directory import RunDirectory, read_document
 
-from .evaluation import Evaluation
+from .evaluation import ClassScores, Evaluation
 from .figures import figure_names
-from .html import Illustration, illustrate, render_report
 from .pictures import GRID, draw_grid, evaluated_tiles
 from .plots import draw_confusion, draw_curves, draw_results
 from .tables import parse_results, write_per_class
+
+RESULTS, CURVES, CONFUSION, PREDICTIONS, DATA = (
+    "Training",
+    "Precision and recall",
+    "Confusion matrix",
+    "Validation pictures",
+    "Training data",
+)
+SECTIONS = (RESULTS, CURVES, CONFUSION, PREDICTIONS, DATA)
+
+_FIGURES = {
+    "results": (RESULTS, "Losses and metrics after every epoch.", "Ten line charts of losses and metrics over epochs"),
+    "PR_curve": (
+        CURVES,
+        "Precision over recall at IoU 0.5: the area under a class's line is its AP50.",
+        "Line chart of precision over recall for each class",
+    ),
+    "F1_curve": (
+        CURVES,
+        "F1 over the confidence threshold: the peak of the mean is a good threshold to detect with.",
+        "Line chart of F1 over the confidence threshold for each class",
+    ),
+    "P_curve": (
+        CURVES,
+        "How many detections are right, over the confidence threshold.",
+        "Line chart of precision over the confidence threshold for each class",
+    ),
+    "R_curve": (
+        CURVES,
+        "How many objects are found, over the confidence threshold.",
+        "Line chart of recall over the confidence threshold for each class",
+    ),
+    "confusion_matrix": (
+        CONFUSION,
+        "What the objects of each class (a column) are taken for, at confidence 0.25 and IoU 0.45; bottom row: missed.",
+        "Matrix of predicted classes over true classes, each column in shares of one",
+    ),
+    "labels": (
+        DATA,
+        "Boxes of each class, where they lie, how large they are, and how many an image has.",
+        "Bar chart of boxes in each class, and charts of the boxes' positions, sizes and number in an image",
+    ),
+}
+_WIDE = {"results", "labels", "confusion_matrix"}
+_BATCHES = {
+    ("val", "labels"): (PREDICTIONS, "Batch {}: labels.", "Grid of validation pictures with their labelled boxes"),
+    ("val", "pred"): (
+        PREDICTIONS,
+        "Batch {}: predictions with their confidence.",
+        "Grid of the same validation pictures with the boxes that the model found",
+    ),
+    ("train", ""): (
+        DATA,
+        "Batch {} of the first epoch, augmented as the model sees it.",
+        "Grid of augmented training pictures with their boxes",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Illustration:
+    path: Path
+    section: str
+    caption: str
+    alternative: str
+
+    @property
+    def wide(self) -> bool:
+        """Whether it holds too many panels to stand beside another."""
+        return self.path.stem in _WIDE
+
+    @property
+    def source(self) -> str:
+        """A data URI."""
+        kind = "jpeg" if self.path.suffix == ".jpg" else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.path.read_bytes()).decode('ascii')}"
+
+
+def illustrate(path: Path) -> Illustration:
+    """By the file's name, which is one of the report's."""
+    if path.stem in _FIGURES:
+        return Illustration(path, *_FIGURES[path.stem])
+    split, _, rest = path.stem.partition("_batch")
+    number, _, kind = rest.partition("_")
+    section, caption, alternative = _BATCHES[split, kind]
+    return Illustration(path, section, caption.format(number), f"{alternative}, batch {number}")
+
+
+_TEMPLATE = "report.html.j2"
+
+
+def render_report(evaluation: Evaluation, illustrations: Sequence[Illustration]) -> str:
+    """The page; `illustrations` stand in their sections in the given order."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["scores"] = _scores
+    sections = {name: [figure for figure in illustrations if figure.section == name] for name in SECTIONS}
+    return environment.get_template(_TEMPLATE).render(
+        evaluation=evaluation, sections={name: figures for name, figures in sections.items() if figures}
+    )
+
+
+def _scores(row: ClassScores) -> list[str]:
+    """A class without labels has none."""
+    numbers = (row.precision, row.recall, row.map50, row.map50_95)
+    return [f"{number:.3f}" if row.labels else "–" for number in numbers]
+
 
 log = logging.getLogger(__name__)
 

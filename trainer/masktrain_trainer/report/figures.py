@@ -16,7 +16,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.legend import Legend
 from PIL import Image
 
-from masktrain_trainer.files import replacing
+from masktrain_trainer.files import finished_whole
 
 _FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 FIGURE_FONT = _FONTS / "DejaVuSans.ttf"
@@ -65,12 +65,12 @@ MOST_TICKS = 100
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG."""
-    with replacing(path) as unfinished:
+    with finished_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=DPI, format="png")
 
 
 def save_jpeg(image: Image.Image, path: Path) -> None:
-    with replacing(path) as unfinished:
+    with finished_whole(path) as unfinished:
         image.save(unfinished, format="JPEG", quality=80)
 
 

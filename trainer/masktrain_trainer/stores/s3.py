@@ -1,8 +1,4 @@
-"""S3 and everything that speaks its protocol, by boto3.
-
-The settings are the ones that servers other than AWS need: no `aws-chunked` bodies (checksums only when required) and
-path-style addresses. Content-MD5 on whole objects and signed bodies let every server check what arrives.
-"""
+"""S3 and everything that speaks its protocol, by boto3; what its failures mean, as one sentence for a person."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,39 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointResolutionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from masktrain_trainer.config import SecretRef, StoreSpec
-from masktrain_trainer.errors import StoreDenied, StoreError
+from masktrain_trainer.errors import (
+    ConditionsUnsupported,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
 
 from .base import ObjectInfo
 from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, UnfinishedUpload, content_md5
-from .s3_errors import FAILURES, Target, explain, is_missing, no_bucket
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
-_REGION: Final = "us-east-1"
-"""What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
-_CONFIG: Final = Config(
-    connect_timeout=5,
-    read_timeout=60,
-    retries={"mode": "standard", "total_max_attempts": 4},
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-    tcp_keepalive=True,
-    s3={"addressing_style": "path", "payload_signing_enabled": True},
-)
-_TRANSFER: Final = TransferConfig(
-    multipart_threshold=IN_PARTS_FROM, multipart_chunksize=PART, max_concurrency=PARALLEL_PARTS
-)
-_COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * MIB)
-"""One request copies up to 5 GiB, and only that takes the metadata along."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,125 @@ def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | Non
     if not value.isprintable() or " " in value:
         raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
     return value or None
+
+
+FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
+"""All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
+
+_MISSING: Final = {"404", "NoSuchKey", "NotFound"}
+_CONDITION_UNKNOWN: Final = {"501", "NotImplemented", "InvalidArgument", "InvalidRequest"}
+_NO_BUCKET: Final = "Bucket {bucket!r} does not exist at {endpoint}; create it or correct the URI."
+_ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
+    ({"NoSuchBucket"}, StoreDenied, _NO_BUCKET),
+    (_MISSING, ObjectMissing, "{uri} does not exist."),
+    (
+        {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"},
+        PreconditionFailed,
+        "{uri} was written by another writer.",
+    ),
+    (
+        {
+            "401",
+            "403",
+            "AccessDenied",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "Unauthorized",
+        },
+        StoreDenied,
+        "{endpoint} refuses access to {uri} ({code}); check the Secret's keys.",
+    ),
+    (
+        {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"},
+        StoreDenied,
+        "Bucket {bucket!r} is not in region {region!r}; correct the store's region.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request was about."""
+
+    endpoint: str
+    region: str
+    bucket: str
+    uri: str
+    conditional: bool = False
+
+
+def explain(error: Exception, target: Target) -> StoreError:
+    """The store's error for what boto3 raised."""
+    cause = _root_cause(error)
+    if isinstance(cause, ClientError):
+        return _explain_answer(cause, target)
+    if isinstance(cause, (NoCredentialsError, PartialCredentialsError, ProfileNotFound)):
+        return StoreDenied(f"No credentials for {target.endpoint}: set the store's credentialsSecretRef.")
+    if isinstance(cause, (ParamValidationError, EndpointResolutionError, ValueError)):
+        return StoreDenied(f"{target.uri} at {target.endpoint} is no valid address: {_one_line(cause)}")
+    return StoreUnavailable(f"{target.uri} at {target.endpoint} could not be reached: {_one_line(cause)}")
+
+
+def no_bucket(target: Target) -> StoreDenied:
+    """The answer to a HEAD names no bucket, so its caller has to find out."""
+    return StoreDenied(_NO_BUCKET.format(**vars(target)))
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the server says that there is no such object, bucket or unfinished upload."""
+    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket", "NoSuchUpload"}
+
+
+def _explain_answer(error: ClientError, target: Target) -> StoreError:
+    code = _code(error)
+    if code in _CONDITION_UNKNOWN and target.conditional:
+        return ConditionsUnsupported(f"{target.endpoint} does not support conditional writes.")
+    if code in _MISSING and target.conditional:
+        return PreconditionFailed(f"{target.uri} was deleted by another writer.")
+    for codes, kind, sentence in _ANSWERS:
+        if code in codes:
+            return kind(sentence.format(code=code, **vars(target)))
+    return StoreUnavailable(f"{target.endpoint} failed for {target.uri}: {_one_line(error)}")
+
+
+def _root_cause(error: Exception) -> Exception:
+    """boto3 wraps an upload's failure in an error of its own, without a code."""
+    inner = error.__cause__ or error.__context__
+    return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") + "."
+
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
+
+
+_REGION: Final = "us-east-1"
+"""What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
+_CONFIG: Final = Config(
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+    tcp_keepalive=True,
+    s3={"addressing_style": "path", "payload_signing_enabled": True},
+)
+_TRANSFER: Final = TransferConfig(
+    multipart_threshold=IN_PARTS_FROM, multipart_chunksize=PART, max_concurrency=PARALLEL_PARTS
+)
+_COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * MIB)
+"""One request copies up to 5 GiB, and only that takes the metadata along."""
 
 
 def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None) -> "S3Store":

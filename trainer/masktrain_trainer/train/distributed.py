@@ -134,15 +134,15 @@ class StepConsensus:
         self._sums_3 = torch.zeros(3, dtype=torch.int32)
         self._pending: dist.Work | None = None
 
-    def exchange(self, wishes: StepRequests) -> StepRequests:
-        """Put in this step's wishes, take out what was agreed on the step before."""
-        agreed = self.settle()
-        self._sums_3 = torch.tensor([wishes.stop, wishes.diverged, wishes.checkpoint], dtype=torch.int32)
+    def exchange(self, requests: StepRequests) -> StepRequests:
+        """Put in this step's requests, take out what was agreed on the step before."""
+        agreed = self.take_agreed()
+        self._sums_3 = torch.tensor([requests.stop, requests.diverged, requests.checkpoint], dtype=torch.int32)
         if self._world_size > 1:
             self._pending = dist.all_reduce(self._sums_3, group=self._group, async_op=True)
         return agreed
 
-    def settle(self) -> StepRequests:
+    def take_agreed(self) -> StepRequests:
         """What is agreed and not yet read, if anything; used where no further step follows."""
         if self._pending is not None:
             self._pending.wait()

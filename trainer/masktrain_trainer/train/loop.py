@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import cast
 
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
-from masktrain_trainer.config import Losses, Outcome, OutcomeKind, Phase
+from masktrain_trainer.config import Losses, Outcome, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights
 from masktrain_trainer.errors import Diverged, UserError
@@ -20,7 +20,7 @@ from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.report import tables
-from masktrain_trainer.run_directory import RunDirectory, TrainingProgress, crashed
+from masktrain_trainer.run_directory import RunDirectory, TrainingProgress
 
 from .checkpoints import CheckpointClock, hand_over, is_periodic
 from .distributed import StepConsensus, StepRequests
@@ -140,7 +140,7 @@ class Training:
         if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
             self._state.metrics = validation.metrics.named()
             self._report(Phase.VALIDATING, self._epoch_losses)
-        return Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message=self._closing_sentence())
+        return Outcome.complete(self._closing_sentence())
 
     def _train_epoch(self) -> Interruption | None:
         """Train the rest of the epoch in work; its last batch always ends with an optimizer step."""
@@ -172,12 +172,12 @@ class Training:
 
     def _act_on_agreement(self) -> Interruption | None:
         """Between two optimizer steps: what all ranks agreed on at the step before."""
-        wishes = StepRequests(
+        requests = StepRequests(
             stop=self._context.run.stop.exists(),
             diverged=self._watch.look() is not None,
             checkpoint=self._context.ranks.leads and self._clock.due(),
         )
-        agreed = self._agreement.exchange(wishes)
+        agreed = self._agreement.exchange(requests)
         if agreed.diverged:
             return Interruption.DIVERGENCE
         if agreed.stop:
@@ -191,7 +191,7 @@ class Training:
         bad = self._watch.look(wait=True) is not None
         if any(self._context.ranks.gather(bad)):
             return Interruption.DIVERGENCE
-        if self._agreement.settle().stop:
+        if self._agreement.take_agreed().stop:
             return Interruption.STOP
         losses = self._epoch_losses = self._mean_train_losses()
         self._report(Phase.VALIDATING, losses)
@@ -277,11 +277,12 @@ class Training:
         position = self._state.position
         self._report(Phase.TRAINING, self._own_losses())
         if not self._save("stop"):
-            return crashed(
+            return Outcome.crashed(
                 "CheckpointNotSaved", f"Stopped on request at step {position.step}, but without a checkpoint."
             )
-        message = f"Stopped on request in epoch {position.epoch} at step {position.step}; the state is saved."
-        return Outcome(kind=OutcomeKind.STOPPED, reason="Stopped", message=message)
+        return Outcome.stopped(
+            f"Stopped on request in epoch {position.epoch} at step {position.step}; the state is saved."
+        )
 
     def _divergence(self) -> UserError:
         """The earliest bad loss of all ranks, the same error on each of them."""

@@ -142,7 +142,7 @@ def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
     network = DistributedDataParallel(
         _Distributed(model), device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
     )
-    _settle_buckets(network)
+    _lay_out_buckets(network)
     return network
 
 
@@ -159,7 +159,7 @@ class _Distributed(nn.Module):
         return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
 
 
-def _settle_buckets(network: DistributedDataParallel) -> None:
+def _lay_out_buckets(network: DistributedDataParallel) -> None:
     """After its first backward pass DDP lays out the gradients' buckets anew, in the order in which gradients came.
 
     The place in a bucket decides in which order the gradients of three or more ranks are added: without this pass a

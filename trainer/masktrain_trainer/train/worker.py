@@ -21,7 +21,6 @@ from masktrain_trainer.config import (
     PEER_LOST,
     FailureReason,
     Outcome,
-    OutcomeKind,
     RunConfig,
     TrainingSpec,
 )
@@ -33,7 +32,7 @@ from masktrain_trainer.errors import UserError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.heartbeat import Activity, HangLimits, Heartbeat, register_stack_dump
 from masktrain_trainer.model.precision import choose_format
-from masktrain_trainer.run_directory import RunDirectory, crashed
+from masktrain_trainer.run_directory import RunDirectory
 
 from .advice import advice_on_run
 from .checkpoints import require_shared_memory
@@ -64,7 +63,7 @@ def main() -> None:
         try:
             outcome = _train(config, run, options, heart)
         except UserError as error:
-            outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=error.reason, message=str(error))
+            outcome = Outcome.user_error(error.reason, str(error))
         except Exception as error:
             write_text_atomically(run.outcome(local_rank), _crash(error).to_json())
             raise
@@ -99,7 +98,7 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
     """The other ranks wait in a collective that this one never joins, and a tidy end would wait for them: torchrun ends
     them when it sees this one fail.
     """
-    outcome = Outcome(kind=OutcomeKind.USER_ERROR, reason=FailureReason.INVALID_CONFIGURATION, message=message)
+    outcome = Outcome.user_error(FailureReason.INVALID_CONFIGURATION, message)
     write_text_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
     os._exit(1)
 
@@ -162,7 +161,7 @@ def _crash(error: Exception) -> Outcome:
     traceback.print_exc()
     text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
     lost = isinstance(error, torch.distributed.DistError) or _GLOO_TRANSPORT in text
-    return crashed(PEER_LOST if lost else type(error).__name__, text)
+    return Outcome.crashed(PEER_LOST if lost else type(error).__name__, text)
 
 
 def _set_up_logging(rank: int) -> None:

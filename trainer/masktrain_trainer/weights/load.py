@@ -14,7 +14,7 @@ from torch import Tensor
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
 from masktrain_trainer.errors import InvalidWeights, UnusableWeights
-from masktrain_trainer.files import file_sha256
+from masktrain_trainer.files import sha256_of
 
 from .detector import DetectorWeights
 from .sources import download_weights, weights_uri
@@ -64,7 +64,7 @@ def _refuse_non_finite(weights: DetectorWeights) -> None:
 
 
 def _compare_sha256(model: ModelSpec, path: Path) -> None:
-    found = file_sha256(path)
+    found = sha256_of(path)
     if model.sha256 not in (None, found):
         raise UnusableWeights(
             f"has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; it was replaced or damaged."

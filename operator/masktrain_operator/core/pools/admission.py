@@ -10,18 +10,26 @@ from decimal import Decimal
 
 from masktrain_operator.api.conditions import Reason
 
-from .packing import Gang, Packing, PoolSlots
+from .packing import Gang, NodeSlot, Packing, PoolSlots
 
 
 @dataclass(frozen=True)
 class Placement:
-    """`rooms`: names of nodes, and of rooms that a grown pool would have."""
+    """A gang, the pool that takes it, and the slots that it takes there, grown ones included."""
 
     gang: Gang
     pool: str
-    rooms: tuple[str, ...]
-    is_present: bool = True
-    """Whether all of it is on nodes that have joined, so that its pods would start at once."""
+    slots: tuple[NodeSlot, ...]
+
+    @property
+    def is_present(self) -> bool:
+        """Whether all of it is on nodes that have joined, so that its pods would start at once."""
+        return all(slot.present for slot in self.slots)
+
+    @property
+    def node_names(self) -> frozenset[str]:
+        """Of Nodes that are there, and instances that are coming."""
+        return frozenset(slot.name for slot in self.slots if not slot.grown)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
     packings = {pool.name: Packing(pool) for pool in pools}
     queue = sorted(gangs, key=lambda gang: gang.turn)
     placements = {
-        gang.job_uid: _keep(gang, gang.admitted_to, packings[gang.admitted_to])
+        gang.job_uid: Placement(gang, gang.admitted_to, packings[gang.admitted_to].keep(gang))
         for gang in queue
         if gang.admitted_to in packings
     }
@@ -70,10 +78,6 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
     return Admissions(placements, refusals)
 
 
-def _keep(gang: Gang, pool: str, packing: Packing) -> Placement:
-    return _placement(gang, pool, packing.settle(gang), packing)
-
-
 def _serve(
     gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing], held_up: Mapping[str, Gang]
 ) -> Placement | Refusal | None:
@@ -86,13 +90,9 @@ def _serve(
     for growing in (False, True):
         for pool in large_enough:
             packing = packings[pool.name]
-            if pool.name not in held_up and (rooms := packing.admit(gang, growing=growing)) is not None:
-                return _placement(gang, pool.name, rooms, packing)
+            if pool.name not in held_up and (slots := packing.admit(gang, growing=growing)) is not None:
+                return Placement(gang, pool.name, slots)
     return _wait(gang, large_enough, held_up)
-
-
-def _placement(gang: Gang, pool: str, rooms: tuple[str, ...], packing: Packing) -> Placement:
-    return Placement(gang, pool, rooms, all(map(packing.is_present, rooms)))
 
 
 def _cheapest_first(pool: PoolSlots) -> tuple[Decimal, str]:

@@ -1,29 +1,52 @@
 """The conditions of a pool, from its inventory and what Oracle says."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolConditionType, PoolReason
-from masktrain_operator.core.status.conditions import set_condition
+from masktrain_operator.core.status.conditions import find_condition, set_condition
 
+from .deadlines import in_maintenance
 from .oke import OkeError
 from .scale_up import last_error
 from .types import PoolContext
 
 NEEDS_ATTENTION = "NEEDS_ATTENTION"
-Finding = tuple[bool, PoolReason, str]
+Finding = tuple[bool, str, str]
+"""Whether a condition holds, its reason and its sentence. A reason that an earlier life of the operator stored may be
+one that this version does not know."""
 
 
-def with_conditions(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def with_conditions(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     findings = {
         PoolConditionType.REACHABLE: (True, PoolReason.ANSWERED, "Oracle's API answers."),
         PoolConditionType.CAPACITY_AVAILABLE: _capacity(status),
-        PoolConditionType.PAUSED: _paused(situation),
-        PoolConditionType.RECONCILING: _reconciling(situation, status),
-        PoolConditionType.STALLED: _stalled(situation),
+        PoolConditionType.PAUSED: _paused(context),
+        PoolConditionType.RECONCILING: _reconciling(context, status),
+        PoolConditionType.STALLED: _stalled(context),
     }
     for kind, (holds, reason, message) in findings.items():
-        status = set_condition(status, kind, holds, reason=reason, message=message, now=situation.now)
+        status = set_condition(status, kind, holds, reason=reason, message=message, now=context.now)
     return status
+
+
+def with_refused_writes(status: GPUNodePoolStatus, sentences: Sequence[str], now: datetime) -> GPUNodePoolStatus:
+    """What the API server did not take of the last plan. Nothing is said where nothing ever was refused."""
+    kind = PoolConditionType.WRITE_REFUSED
+    if sentences:
+        message = " ".join(sentences)
+        return set_condition(status, kind, True, reason=PoolReason.WRITE_REFUSED, message=message, now=now)
+    if find_condition(status, kind) is None:
+        return status
+    message = "Nothing is refused any more."
+    return set_condition(status, kind, False, reason=PoolReason.ACCEPTED, message=message, now=now)
+
+
+def with_invalid_spec(status: GPUNodePoolStatus, generation: int, sentence: str, now: datetime) -> GPUNodePoolStatus:
+    """Of a pool whose spec this version cannot read, and so leaves alone."""
+    status = status.model_copy(update={"observed_generation": generation})
+    kind, reason = PoolConditionType.STALLED, PoolReason.INVALID_SPEC
+    return set_condition(status, kind, True, reason=reason, message=sentence, now=now)
 
 
 def with_refusal(status: GPUNodePoolStatus, error: OkeError, reason: str, now: datetime) -> GPUNodePoolStatus:
@@ -36,19 +59,19 @@ def with_refusal(status: GPUNodePoolStatus, error: OkeError, reason: str, now: d
 def _capacity(status: GPUNodePoolStatus) -> Finding:
     if status.backoff is None:
         return True, PoolReason.CAPACITY_FOUND, "Nothing that was asked for was refused."
-    return False, PoolReason(status.backoff.reason), status.backoff.message
+    return False, status.backoff.reason, status.backoff.message
 
 
-def _paused(situation: PoolContext) -> Finding:
-    if situation.pool.spec.paused:
+def _paused(context: PoolContext) -> Finding:
+    if context.pool.spec.paused:
         return True, PoolReason.PAUSED, "spec.paused is set: the pool neither grows nor shrinks."
-    if situation.in_maintenance:
+    if in_maintenance(context):
         return True, PoolReason.MAINTENANCE, "The maintenance annotation is set: the pool neither grows nor shrinks."
     return False, PoolReason.NOT_PAUSED, "The pool grows and shrinks."
 
 
-def _reconciling(situation: PoolContext, status: GPUNodePoolStatus) -> Finding:
-    oke = situation.observed.oke
+def _reconciling(context: PoolContext, status: GPUNodePoolStatus) -> Finding:
+    oke = context.observed.oke
     if status.scale_up is not None or oke.coming:
         return True, PoolReason.GROWING, f"Growing to {max(oke.size, status.scale_up.size if status.scale_up else 0)}."
     leaving = sum(entry.removal_requested_time is not None for entry in status.nodes)
@@ -57,9 +80,9 @@ def _reconciling(situation: PoolContext, status: GPUNodePoolStatus) -> Finding:
     return False, PoolReason.SETTLED, f"{oke.size} nodes."
 
 
-def _stalled(situation: PoolContext) -> Finding:
-    oke = situation.observed.oke
-    if situation.gpus_per_node is None:
+def _stalled(context: PoolContext) -> Finding:
+    oke = context.observed.oke
+    if context.gpus_per_node is None:
         message = f"Shape {oke.shape} is not in the price table: set gpusPerNode, and hourlyPrice for costs."
         return True, PoolReason.UNKNOWN_SHAPE, message
     if oke.lifecycle_state == NEEDS_ATTENTION:

@@ -9,14 +9,14 @@ from . import billing
 from .types import PoolContext, PoolPlan
 
 
-def pool_events(situation: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
+def pool_events(context: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
     """What is worth telling of the step from the status last written to the plan's."""
     assert plan.status is not None
-    before, after = situation.status, plan.status
+    before, after = context.status, plan.status
     return (
-        *_growth(situation, before, after),
-        *_nodes(situation, before, after),
-        *_gone(situation, before),
+        *_growth(context, before, after),
+        *_nodes(context, before, after),
+        *_gone(context, before),
         *_refusals(before, after),
         *_abandoned(plan),
     )
@@ -41,18 +41,18 @@ def _removal(entry: PoolNodeStatus, rate: str | None) -> Event:
     return Event("Normal", "NodeRemoved", f"Removed node {entry.name or entry.instance_id}: {why}{money}.")
 
 
-def _growth(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+def _growth(context: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
     planned = after.scale_up
     if planned is None or planned == before.scale_up:
         return
-    jobs = sorted({p.gang.title for p in situation.observed.placements if any(r.startswith("+") for r in p.rooms)})
+    jobs = sorted({p.gang.title for p in context.observed.placements if any(slot.grown for slot in p.slots)})
     reason = f"for {', '.join(jobs)}" if jobs else "for minNodes"
     rate = f", {billing.for_people(after.hourly_rate)} an hour each" if after.hourly_rate else ""
-    message = f"Growing from {situation.observed.oke.size} to {planned.size} nodes {reason}{rate}."
+    message = f"Growing from {context.observed.oke.size} to {planned.size} nodes {reason}{rate}."
     yield Event("Normal", "ScalingUp", message)
 
 
-def _nodes(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+def _nodes(context: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
     known = {entry.instance_id: entry for entry in before.nodes}
     for entry in after.nodes:
         old = known.get(entry.instance_id)
@@ -60,7 +60,7 @@ def _nodes(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePool
             message = f"Instance {entry.instance_id} was not added by the operator: it is used, and never removed."
             yield Event("Normal", "NodeAddedByHand", message)
         elif entry.joined_time and (old is None or old.joined_time is None):
-            seconds = round((situation.now - entry.created_time).total_seconds())
+            seconds = round((context.now - entry.created_time).total_seconds())
             yield Event("Normal", "NodeAdded", f"Node {entry.name} has joined {seconds} s after its creation.")
         if entry.state is NodeState.LOST and old is not None and old.state is not NodeState.LOST:
             yield Event("Warning", "NodeLost", f"Kubernetes has not heard from node {entry.name} for a while.")
@@ -69,12 +69,12 @@ def _nodes(situation: PoolContext, before: GPUNodePoolStatus, after: GPUNodePool
             yield Event("Warning", "RemovalFailed", message)
 
 
-def _gone(situation: PoolContext, before: GPUNodePoolStatus) -> Iterator[Event]:
+def _gone(context: PoolContext, before: GPUNodePoolStatus) -> Iterator[Event]:
     for entry in before.nodes:
-        ended = situation.observed.ended.get(entry.instance_id)
+        ended = context.observed.ended.get(entry.instance_id)
         if ended is None:
             continue
-        tariff = situation.tariff
+        tariff = context.tariff
         seconds = billing.billed_seconds(entry, ended, tariff)
         money = f" and cost {billing.for_people(tariff.price_of(seconds))}" if tariff.hourly_rate is not None else ""
         message = f"Node {entry.name or entry.instance_id} is gone; it was billed for {seconds:.0f} s{money}."

@@ -3,62 +3,59 @@
 Nothing is decided here: what was observed goes into the status, from which the planner and a restarted operator go on.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 
 from . import billing
+from .deadlines import is_due, lost_time, removal_failed
 from .nodes import KubeNode
 from .oke import LEAVING_STATES, OkeNode, OkePool
 from .types import PoolContext
 
 IDLE_STATES = (NodeState.IDLE, NodeState.DRAINING)
-LOST_AFTER = timedelta(seconds=120)
-"""A node that Kubernetes has not heard from for so long does no work any more."""
-REMOVAL_ANSWER = timedelta(seconds=60)
-"""A node that still stands so long after its removal was asked for has to be asked for again."""
 
 
-def take_inventory(situation: PoolContext) -> GPUNodePoolStatus:
-    """The status with all that was seen of the pool; nothing is decided here."""
-    oke, status, rate = situation.observed.oke, situation.status, situation.tariff.hourly_rate
+def take_inventory(context: PoolContext) -> GPUNodePoolStatus:
+    """The status with all that was observed of the pool."""
+    oke, status, rate = context.observed.oke, context.status, context.tariff.hourly_rate
     status = status.model_copy(
         update={
-            "observed_generation": situation.pool.metadata.generation,
+            "observed_generation": context.pool.metadata.generation,
             "shape": oke.shape,
             "preemptible": oke.preemptible,
-            "gpus_per_node": situation.gpus_per_node,
+            "gpus_per_node": context.gpus_per_node,
             "hourly_rate": None if rate is None else billing.amount(rate),
             "size": oke.size,
-            "waiting_jobs": situation.observed.waiting_jobs,
+            "waiting_jobs": context.observed.waiting_jobs,
         }
     )
-    status = _close_ended(situation, status)
-    status = _enter_new(situation, status)
-    entries = [_look_at(situation, entry) for entry in status.nodes]
+    status = _close_ended(context, status)
+    status = _enter_new(context, status)
+    entries = [_look_at(context, entry) for entry in status.nodes]
     status = status.model_copy(update={"nodes": sorted(entries, key=lambda entry: entry.instance_id)})
-    return _count_money(situation, _count_added(situation, status))
+    return _count_money(context, _count_added(context, status))
 
 
-def is_steady(situation: PoolContext, status: GPUNodePoolStatus) -> bool:
+def is_steady(context: PoolContext, status: GPUNodePoolStatus) -> bool:
     """Whether Oracle has done all it was asked: as many nodes as wanted, all of them known here, and no phantoms."""
-    alive = situation.observed.oke.alive_instances
+    alive = context.observed.oke.alive_instances
     known = {entry.instance_id for entry in status.nodes}
-    return status.scale_up is None and situation.observed.oke.size == len(alive) and alive <= known
+    return status.scale_up is None and context.observed.oke.size == len(alive) and alive <= known
 
 
-def _close_ended(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _close_ended(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     cost, left = status.cost, []
     for entry in status.nodes:
-        ended = situation.observed.ended.get(entry.instance_id)
+        ended = context.observed.ended.get(entry.instance_id)
         if ended is None:
             left.append(entry)
             continue
-        cost = billing.add_ended_node(cost, entry, ended, situation.tariff)
+        cost = billing.add_ended_node(cost, entry, ended, context.tariff)
     return status.model_copy(update={"nodes": left, "cost": cost})
 
 
-def _enter_new(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _enter_new(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Instances seen for the first time.
 
     They are the operator's while fewer of its nodes are there than it answers for, or if their Node says so from an
@@ -66,10 +63,10 @@ def _enter_new(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePool
     """
     known = {entry.instance_id for entry in status.nodes}
     entries, added_nodes = list(status.nodes), status.added_nodes
-    for instance in sorted(situation.observed.instances.values(), key=lambda found: (found.time_created, found.id)):
-        if instance.id in known or instance.id in situation.observed.ended:
+    for instance in sorted(context.observed.instances.values(), key=lambda found: (found.time_created, found.id)):
+        if instance.id in known or instance.id in context.observed.ended:
             continue
-        node = situation.kube_nodes.get(instance.id)
+        node = context.kube_nodes.get(instance.id)
         marked = node is not None and node.was_added_by_operator
         ours = sum(entry.added_by_operator for entry in entries)
         added_nodes = max(added_nodes, ours + 1) if marked else added_nodes
@@ -84,22 +81,21 @@ def _enter_new(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePool
     return status.model_copy(update={"nodes": entries, "added_nodes": added_nodes})
 
 
-def _look_at(situation: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
-    node, oke_node = situation.kube_node_of(entry), situation.oke_nodes.get(entry.instance_id)
-    entry = _removal_that_failed(entry, oke_node, situation.now)
+def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
+    node, oke_node = context.kube_node_of(entry), context.oke_nodes.get(entry.instance_id)
+    entry = _removal_that_failed(entry, oke_node, context.now)
     if node is not None:
-        joined = entry.joined_time or (situation.now if node.is_usable else None)
+        joined = entry.joined_time or (context.now if node.is_usable else None)
         entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
-    state = _state(entry, node, oke_node, situation.now)
-    idle_since = (node.idle_since or situation.now) if node and state in IDLE_STATES else None
-    entry = billing.enter_state(entry, state, situation.now).model_copy(update={"idle_since": idle_since})
-    return billing.with_cost(entry, situation.now, situation.tariff)
+    state = _state(entry, node, oke_node, context.now)
+    idle_since = (node.idle_since or context.now) if node and state in IDLE_STATES else None
+    entry = billing.enter_state(entry, state, context.now).model_copy(update={"idle_since": idle_since})
+    return billing.with_cost(entry, context.now, context.tariff)
 
 
 def _removal_that_failed(entry: PoolNodeStatus, oke_node: OkeNode | None, now: datetime) -> PoolNodeStatus:
     """Oracle was asked to terminate it, and it stands as if nothing had been said."""
-    asked = entry.removal_requested_time
-    if asked is None or oke_node is None or not oke_node.is_alive or now - asked < REMOVAL_ANSWER:
+    if oke_node is None or not oke_node.is_alive or not is_due(removal_failed(entry), now):
         return entry
     return entry.model_copy(update={"removal_requested_time": None, "work_request_id": None})
 
@@ -111,25 +107,21 @@ def _state(entry: PoolNodeStatus, node: KubeNode | None, oke_node: OkeNode | Non
     if node is None or entry.joined_time is None:
         return NodeState.BOOTING if entry.joined_time is None else NodeState.LOST
     if node.pods is None or node.pods:
-        return NodeState.BUSY if node.ready or not _is_lost(node, now) else NodeState.LOST
-    if _is_lost(node, now):
+        return NodeState.LOST if is_due(lost_time(node), now) else NodeState.BUSY
+    if is_due(lost_time(node), now):
         return NodeState.LOST
     return NodeState.DRAINING if node.removal_begun is not None else NodeState.IDLE
 
 
-def _is_lost(node: KubeNode, now: datetime) -> bool:
-    return not node.ready and now - node.ready_changed >= LOST_AFTER
-
-
-def _count_added(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _count_added(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Once nothing is coming any more, the operator answers for those of its nodes that are there."""
-    if not is_steady(situation, status):
+    if not is_steady(context, status):
         return status
     return status.model_copy(update={"added_nodes": sum(entry.added_by_operator for entry in status.nodes)})
 
 
-def _count_money(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
-    cost = billing.total(status.cost, status.nodes, situation.now, situation.tariff)
+def _count_money(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    cost = billing.total(status.cost, status.nodes, context.now, context.tariff)
     return status.model_copy(update={"cost": cost})
 
 

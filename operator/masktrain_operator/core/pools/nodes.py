@@ -27,8 +27,10 @@ class GpuPod:
 def gpu_pod(pod: Manifest) -> GpuPod | None:
     """None for pods that are finished, bound to no node, or ask for no GPU."""
     spec, metadata = pod["spec"], pod["metadata"]
+    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
+        return None
     gpus = gpus_requested(spec)
-    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName") or gpus == 0:
+    if gpus == 0:
         return None
     owner = metadata.get("labels", {}).get(labels.JOB_UID_LABEL)
     return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus, owner)

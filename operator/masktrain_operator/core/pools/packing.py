@@ -3,10 +3,11 @@
 Nodes that are being created, and those that the pool could still grow by, count as slots too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.conditions import ConditionType
@@ -50,7 +51,7 @@ def gang_of(
     Read from the plain manifest, whose defaults the API server has filled in: all jobs are looked at for each one.
     """
     metadata = training_job["metadata"]
-    if "deletionTimestamp" in metadata or _is_finished(training_job):
+    if "deletionTimestamp" in metadata or has_ended(training_job):
         return None
     unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
     pools = [manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL) for manifest in unfinished]
@@ -72,13 +73,10 @@ def gang_of(
     )
 
 
-def _is_finished(training_job: Manifest) -> bool:
+def has_ended(training_job: Manifest) -> bool:
+    """Whether a MaskTrainingJob is Complete or Failed, for good: it asks for no node any more."""
     conditions = training_job.get("status", {}).get("conditions", ())
-    return any(condition["type"] in FINAL and condition["status"] == "True" for condition in conditions)
-
-
-GROWN_PREFIX = "+"
-"""Starts the name of a room on a node that the pool would have to grow by."""
+    return any(condition.get("type") in FINAL and condition.get("status") == "True" for condition in conditions)
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,8 @@ class NodeSlot:
     """Whether new pods may start there, once it is present."""
     present: bool = True
     """Whether the node has joined, with its GPUs."""
-
-    @property
-    def is_grown(self) -> bool:
-        return self.name.startswith(GROWN_PREFIX)
+    grown: bool = False
+    """Whether it stands for a node that the pool would have to grow by; its name is then a number."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ class PoolSlots:
 
     name: str
     gpus_per_node: int
-    rooms: tuple[NodeSlot, ...] = ()
+    slots: tuple[NodeSlot, ...] = ()
     growable: int = 0
     limit: int = 0
     """Most nodes that it could ever have."""
@@ -111,6 +107,8 @@ class PoolSlots:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     obstacle: str | None = None
     """Why it does not grow at this moment."""
+    changes: datetime | None = field(default=None, compare=False)
+    """When some of this may change although nothing happens. That alone makes no other pool of it."""
 
     def suits(self, gang: Gang) -> bool:
         """Whether the gang may run here at all; a gang that names a pool has said so itself."""
@@ -125,27 +123,24 @@ class PoolSlots:
 
 
 class Packing:
-    """Gangs put on rooms one after the other: first fit, at most one pod of a gang on a node."""
+    """Gangs put on a pool's slots one after the other: first fit, at most one pod of a gang on a node."""
 
     def __init__(self, pool: PoolSlots) -> None:
         self._pool = pool
-        self._free = {room.name: room.free_gpus for room in pool.rooms}
-        self._open = {room.name for room in pool.rooms if room.open}
-        self._present = {room.name for room in pool.rooms if room.present}
+        # Ordered: the first slot that fits is taken, so that the pool's order decides which nodes fall idle.
+        self._free = {slot: slot.free_gpus for slot in pool.slots}
+        self._by_name = {slot.name: slot for slot in pool.slots}
         self._grown = 0
 
-    def is_present(self, name: str) -> bool:
-        return name in self._present
-
-    def settle(self, gang: Gang) -> tuple[str, ...]:
+    def keep(self, gang: Gang) -> tuple[NodeSlot, ...]:
         """Put a gang that is admitted: where its pods are, the rest as if it came now, even beyond what may grow."""
-        taken = tuple(sorted(gang.placed_on & self._free.keys()))
+        taken = tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys()))
         rest = max(0, gang.nodes - len(taken))
         found = self._first_fit(gang, rest, besides=taken)
         found += self._grow(rest - len(found), gang)
         return self._take(gang, (*taken, *found))
 
-    def admit(self, gang: Gang, *, growing: bool) -> tuple[str, ...] | None:
+    def admit(self, gang: Gang, *, growing: bool) -> tuple[NodeSlot, ...] | None:
         """Put a gang that waits, whole or not at all; without `growing` only on nodes that are there or coming."""
         found = self._first_fit(gang, gang.nodes, besides=())
         missing = gang.nodes - len(found)
@@ -155,23 +150,25 @@ class Packing:
             return None
         return self._take(gang, (*found, *self._grow(missing, gang)))
 
-    def _first_fit(self, gang: Gang, count: int, besides: Iterable[str]) -> tuple[str, ...]:
-        fits = (name for name in self._order() if name not in besides and self._free[name] >= gang.gpus_per_node)
-        return tuple(name for name, _ in zip(fits, range(count), strict=False))
+    def _first_fit(self, gang: Gang, count: int, besides: Collection[NodeSlot]) -> tuple[NodeSlot, ...]:
+        fits = (
+            slot
+            for slot, free in self._free.items()
+            if slot.open and slot not in besides and free >= gang.gpus_per_node
+        )
+        return tuple(islice(fits, count))
 
-    def _order(self) -> Iterator[str]:
-        return (name for name in self._free if name in self._open)
-
-    def _grow(self, count: int, gang: Gang) -> tuple[str, ...]:
+    def _grow(self, count: int, gang: Gang) -> tuple[NodeSlot, ...]:
         if gang.gpus_per_node > self._pool.gpus_per_node:
             return ()
-        names = tuple(f"{GROWN_PREFIX}{self._grown + number}" for number in range(1, count + 1))
-        self._grown += len(names)
-        self._free.update(dict.fromkeys(names, self._pool.gpus_per_node))
-        self._open.update(names)
-        return names
+        gpus = self._pool.gpus_per_node
+        numbers = range(self._grown + 1, self._grown + count + 1)
+        slots = tuple(NodeSlot(str(number), gpus, present=False, grown=True) for number in numbers)
+        self._grown += len(slots)
+        self._free.update(dict.fromkeys(slots, gpus))
+        return slots
 
-    def _take(self, gang: Gang, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            self._free[name] -= gang.gpus_per_node
-        return names
+    def _take(self, gang: Gang, slots: tuple[NodeSlot, ...]) -> tuple[NodeSlot, ...]:
+        for slot in slots:
+            self._free[slot] -= gang.gpus_per_node
+        return slots

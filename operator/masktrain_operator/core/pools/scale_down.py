@@ -4,53 +4,55 @@ Busy nodes, nodes that people added or asked to keep, and nodes that waiting gan
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus, PoolReason
 from masktrain_operator.core.types import Manifest
 
-from .billing import paid_until
+from .deadlines import (
+    BUDGET_WINDOW,
+    cordon_effect,
+    is_due,
+    is_paused,
+    provisioning_timeout,
+    removal_time,
+)
 from .nodes import KubeNode, format_time, gpu_pod, instance_of, kube_node
 from .scale_up import back_off
 from .types import NodePatch, PoolContext, PoolPlan, Removal
 
-CORDON_TAKES_EFFECT = timedelta(seconds=5)
-"""So long a scheduler that has not seen the cordon may still bind a pod there."""
-BEFORE_PAID_HOUR_ENDS = timedelta(seconds=180)
-"""A node that is paid for anyway is given back this long before its minimum is over."""
-BUDGET_WINDOW = timedelta(minutes=1)
 WORKING = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
 
 
-def scale_down(situation: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
+def scale_down(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     """Marks on Nodes, and the removals whose time has come."""
-    patches = tuple(_marks(situation, status))
-    status = _forget_old_removals(status, situation.now)
-    if not _may_shrink(situation):
-        return PoolPlan(patches=(*patches, *_uncordon_all(situation, status)), status=status)
+    patches = tuple(_marks(context, status))
+    status = _forget_old_removals(status, context.now)
+    if not _may_shrink(context):
+        return PoolPlan(patches=(*patches, *_uncordon_all(context, status)), status=status)
     plan = PoolPlan(patches=patches, status=status)
-    budget, spare = _budget(situation, status), _above_minimum(situation, status)
-    needed = needed_nodes(situation)
-    for entry in _by_urgency(situation, status):
-        node, works = situation.kube_node_of(entry), entry.state in WORKING
-        if not is_removable(situation, entry, needed) or budget <= 0 or (works and spare <= 0):
+    budget, spare = _budget(context, status), _above_minimum(context, status)
+    needed = needed_nodes(context)
+    for entry in _by_urgency(context, status):
+        node, works = context.kube_node_of(entry), entry.state in WORKING
+        if not is_removable(context, entry, needed) or budget <= 0 or (works and spare <= 0):
             plan = plan.and_also(_keep(entry, node, plan.status))
             continue
         budget, spare = budget - 1, spare - works
-        plan = plan.and_also(_remove(situation, entry, node, plan.status))
+        plan = plan.and_also(_remove(context, entry, node, plan.status))
     return plan
 
 
-def needed_nodes(situation: PoolContext) -> frozenset[str]:
+def needed_nodes(context: PoolContext) -> frozenset[str]:
     """Names of Nodes, or of instances not yet joined, that gangs run on or will."""
-    return frozenset(room for placement in situation.observed.placements for room in placement.rooms)
+    return frozenset(name for placement in context.observed.placements for name in placement.node_names)
 
 
-def is_removable(situation: PoolContext, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
+def is_removable(context: PoolContext, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
     """Whether it is time to take the node down, as far as is known without asking the API server again."""
-    node = situation.kube_node_of(entry)
+    node = context.kube_node_of(entry)
     if not entry.added_by_operator or entry.state in (NodeState.BUSY, NodeState.DELETING):
         return False
     if node is not None and (node.is_kept or node.pods is None or node.pods):
@@ -58,86 +60,62 @@ def is_removable(situation: PoolContext, entry: PoolNodeStatus, needed: frozense
     if entry.state is NodeState.LOST:
         return True
     if entry.state is NodeState.BOOTING:
-        return situation.is_deleting or is_overdue(situation, entry)
+        return context.is_deleting or is_overdue(context, entry)
     if node is None or node.name in needed:
         return False
-    return removal_time(situation, entry) <= situation.now
+    return removal_time(context, entry) <= context.now
 
 
-def removal_time(situation: PoolContext, entry: PoolNodeStatus) -> datetime:
-    """When an idle node goes: after the idle time, and not while its minimum is paid for and may still be of use."""
-    idle_since = entry.idle_since or situation.now
-    if situation.is_deleting:
-        return idle_since
-    idle_enough = idle_since + timedelta(seconds=situation.pool.spec.idle_seconds)
-    return max(idle_enough, paid_until(entry, situation.tariff) - _head_start(situation))
-
-
-def is_overdue(situation: PoolContext, entry: PoolNodeStatus) -> bool:
+def is_overdue(context: PoolContext, entry: PoolNodeStatus) -> bool:
     """Whether a node has not joined within the provisioning timeout."""
-    waited = (situation.now - entry.created_time).total_seconds()
-    return entry.joined_time is None and waited > situation.pool.spec.provisioning_timeout_seconds
+    return is_due(provisioning_timeout(context, entry), context.now)
 
 
-def learn_from_overdue(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def learn_from_overdue(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """A pool whose nodes do not come up is not asked for more at once."""
-    overdue = [entry for entry in status.nodes if entry.added_by_operator and is_overdue(situation, entry)]
+    overdue = [entry for entry in status.nodes if entry.added_by_operator and is_overdue(context, entry)]
     for entry in overdue:
         message = f"Instance {entry.instance_id} had not joined with its GPUs after the provisioning timeout."
-        uid = situation.pool.metadata.uid
-        status = back_off(status, uid, PoolReason.PROVISIONING_TIMEOUT, message, situation.now)
+        uid = context.pool.metadata.uid
+        status = back_off(status, uid, PoolReason.PROVISIONING_TIMEOUT, message, context.now)
     return status
 
 
-def seconds_held_up(situation: PoolContext, status: GPUNodePoolStatus) -> float | None:
-    """Until another removal may begin; None while the pool keeps all it has."""
-    if not _may_shrink(situation) or _above_minimum(situation, status) <= 0:
-        return None
-    if _budget(situation, status) > 0:
-        return 0.0
-    return (min(status.recent_removals) + BUDGET_WINDOW - situation.now).total_seconds()
+def _may_shrink(context: PoolContext) -> bool:
+    return not is_paused(context) and (context.pool.spec.scale_down.enabled or context.is_deleting)
 
 
-def _may_shrink(situation: PoolContext) -> bool:
-    return not situation.is_paused and (situation.pool.spec.scale_down.enabled or situation.is_deleting)
-
-
-def _head_start(situation: PoolContext) -> timedelta:
-    """Nothing for minimums so short that no node is ever young."""
-    return min(BEFORE_PAID_HOUR_ENDS, timedelta(seconds=situation.tariff.minimum_seconds / 2))
-
-
-def _budget(situation: PoolContext, status: GPUNodePoolStatus) -> int:
+def _budget(context: PoolContext, status: GPUNodePoolStatus) -> int:
     """Removals that may begin in this minute."""
-    return situation.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
+    return context.pool.spec.scale_down.max_removals_per_minute - len(status.recent_removals)
 
 
-def _above_minimum(situation: PoolContext, status: GPUNodePoolStatus) -> int:
+def _above_minimum(context: PoolContext, status: GPUNodePoolStatus) -> int:
     """How many nodes that work may go: one that boots may never come, a broken one does nothing for the minimum."""
     working = sum(entry.state in WORKING for entry in status.nodes)
-    return working - (0 if situation.is_deleting else situation.pool.spec.min_nodes)
+    return working - (0 if context.is_deleting else context.pool.spec.min_nodes)
 
 
-def _by_urgency(situation: PoolContext, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
+def _by_urgency(context: PoolContext, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
     """Those that were cordoned already first, so that a removal is finished before another one begins."""
 
     def rank(entry: PoolNodeStatus) -> tuple[bool, datetime, str]:
-        return (entry.state is not NodeState.DRAINING, removal_time(situation, entry), entry.instance_id)
+        return (entry.state is not NodeState.DRAINING, removal_time(context, entry), entry.instance_id)
 
     return sorted(status.nodes, key=rank)
 
 
 def _remove(
-    situation: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
+    context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
     if node is not None and node.removal_begun is None:
-        annotations = {labels.REMOVAL_ANNOTATION: format_time(situation.now)}
+        annotations = {labels.REMOVAL_ANNOTATION: format_time(context.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
-    if node is not None and node.removal_begun and situation.now - node.removal_begun < CORDON_TAKES_EFFECT:
+    if node is not None and not is_due(cordon_effect(node), context.now):
         return PoolPlan(status=status)
-    removals = [*status.recent_removals, situation.now]
-    drain = 0 if node is None else situation.pool.spec.scale_down.drain_seconds
+    removals = [*status.recent_removals, context.now]
+    drain = 0 if node is None else context.pool.spec.scale_down.drain_seconds
     return PoolPlan(
         removals=(Removal(entry.instance_id, node, drain),),
         status=status.model_copy(update={"recent_removals": removals}),
@@ -151,9 +129,9 @@ def _keep(entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatu
     return PoolPlan(patches=(uncordon(node),), status=status)
 
 
-def _uncordon_all(situation: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+def _uncordon_all(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
     for entry in status.nodes:
-        yield from _keep(entry, situation.kube_node_of(entry), status).patches
+        yield from _keep(entry, context.kube_node_of(entry), status).patches
 
 
 def uncordon(node: KubeNode) -> NodePatch:
@@ -165,24 +143,24 @@ def _patch(node: KubeNode, annotations: dict[str, Any], *, cordon: bool) -> Node
     return NodePatch(node.name, node.uid, body, node.resource_version)
 
 
-def _marks(situation: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
+def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
     """What Nodes are to say of themselves: their pool, whose they are, since when they are idle."""
     for entry in status.nodes:
-        node = situation.kube_node_of(entry)
+        node = context.kube_node_of(entry)
         if node is None:
             continue
-        annotations = _wanted_annotations(situation, entry, node)
+        annotations = _wanted_annotations(context, entry, node)
         changed = {key: value for key, value in annotations.items() if node.annotations.get(key) != value}
-        pool = situation.pool.metadata.name
+        pool = context.pool.metadata.name
         new_labels = {} if node.labels.get(labels.NODE_POOL_LABEL) == pool else {labels.NODE_POOL_LABEL: pool}
         if changed or new_labels:
             yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
 
 
-def _wanted_annotations(situation: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
+def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
-        since = format_time(node.idle_since or situation.now)
+        since = format_time(node.idle_since or context.now)
     added = {labels.ADDED_ANNOTATION: entry.instance_id} if entry.added_by_operator else {}
     return {**added, labels.IDLE_SINCE_ANNOTATION: since}
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from masktrain_operator.api.pool_status import Backoff, GPUNodePoolStatus, LastError, PoolReason, ScaleUp
 
+from .deadlines import is_backing_off, is_due, is_paused, request_is_lost
 from .oke import OkeError, OkeNode, OkePool
 from .types import PoolContext, PoolPlan, Resize
 
@@ -18,10 +19,6 @@ JITTER = 0.2
 LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
 CAPACITY_WORDS = "out of host capacity"
 """There is no code for it: Oracle words it so, below the code InternalError."""
-
-
-def is_backing_off(status: GPUNodePoolStatus, now: datetime) -> bool:
-    return status.backoff is not None and status.backoff.until > now
 
 
 def back_off(
@@ -75,23 +72,19 @@ def _ended(sentence: str) -> str:
     return sentence if sentence.endswith(".") else f"{sentence}."
 
 
-LOST_REQUEST = timedelta(seconds=90)
-"""A request that no answer came to may still be carried out for so long."""
-
-
-def scale_up(situation: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
+def scale_up(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     """First the intention goes into the status; once it is read back from there, Oracle is asked."""
-    status = _learn_from_failure(situation, _without_done(situation, status))
-    if situation.is_paused:
+    status = _learn_from_failure(context, _without_done(context, status))
+    if is_paused(context):
         return PoolPlan(status=status)
-    if situation.observed.oke.phantoms:
-        return PoolPlan(resize=_without_phantoms(situation.observed.oke), status=status)
-    if situation.is_deleting:
-        return PoolPlan(status=_without_unneeded(situation, status))
-    missing = 0 if is_backing_off(status, situation.now) else missing_nodes(situation)
+    if context.observed.oke.phantoms:
+        return PoolPlan(resize=_without_phantoms(context.observed.oke), status=status)
+    if context.is_deleting:
+        return PoolPlan(status=_without_unneeded(context, status))
+    missing = 0 if is_backing_off(status, context.now) else missing_nodes(context)
     if missing == 0:
-        return PoolPlan(status=_without_unneeded(situation, status))
-    return _ask(situation, status, missing)
+        return PoolPlan(status=_without_unneeded(context, status))
+    return _ask(context, status, missing)
 
 
 def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: datetime) -> GPUNodePoolStatus:
@@ -101,23 +94,23 @@ def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: 
     return status.model_copy(update={"scale_up": None, "added_nodes": max(0, status.added_nodes - adds)})
 
 
-def missing_nodes(situation: PoolContext) -> int:
+def missing_nodes(context: PoolContext) -> int:
     """Nodes that admitted gangs or `minNodes` need beyond those that are there or coming."""
-    oke, spec = situation.observed.oke, situation.pool.spec
+    oke, spec = context.observed.oke, context.pool.spec
     standing = len(oke.alive_instances) + oke.coming
-    rooms = {room for placement in situation.observed.placements for room in placement.rooms}
-    grown = sum(room.startswith("+") for room in rooms)
+    # Small gangs may share a node that is yet to grow, so slots are counted, not gangs.
+    grown = len({slot for placement in context.observed.placements for slot in placement.slots if slot.grown})
     wanted = max(grown, spec.min_nodes - standing, 0)
     return min(wanted, max(0, spec.max_nodes - standing))
 
 
-def _ask(situation: PoolContext, status: GPUNodePoolStatus, missing: int) -> PoolPlan:
-    oke = situation.observed.oke
+def _ask(context: PoolContext, status: GPUNodePoolStatus, missing: int) -> PoolPlan:
+    oke = context.observed.oke
     size = oke.size + missing
     if status.scale_up is not None and status.scale_up.size == size:
         return PoolPlan(resize=Resize(size, oke.etag), status=status)
     planned = status.scale_up.adds if status.scale_up else 0
-    intention = ScaleUp(size=size, adds=missing, requested_time=situation.now)
+    intention = ScaleUp(size=size, adds=missing, requested_time=context.now)
     added_nodes = status.added_nodes - planned + missing
     return PoolPlan(
         status=status.model_copy(update={"scale_up": intention, "added_nodes": added_nodes}), requeue_after=0
@@ -134,35 +127,35 @@ def _without_phantoms(oke: OkePool) -> Resize | None:
     return Resize(oke.size - oke.phantoms, oke.etag)
 
 
-def _without_done(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
-    if status.scale_up is None or situation.observed.oke.size < status.scale_up.size:
+def _without_done(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    if status.scale_up is None or context.observed.oke.size < status.scale_up.size:
         return status
     return status.model_copy(update={"scale_up": None})
 
 
-def _without_unneeded(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _without_unneeded(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Nobody needs it any more; not dropped before a request whose answer was lost can no longer be carried out."""
-    if status.scale_up is None or situation.now - status.scale_up.requested_time < LOST_REQUEST:
+    if status.scale_up is None or not is_due(request_is_lost(status), context.now):
         return status
     added_nodes = max(0, status.added_nodes - status.scale_up.adds)
     return status.model_copy(update={"scale_up": None, "added_nodes": added_nodes})
 
 
-def _learn_from_failure(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
-    found = capacity_error(situation.observed.oke)
+def _learn_from_failure(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    found = capacity_error(context.observed.oke)
     if found is None:
-        return _forget_failures(situation, status)
+        return _forget_failures(context, status)
     reason, message, error = found
     known = status.last_error is not None and status.last_error.request_id == error.request_id
     known = known and status.last_error is not None and status.last_error.message == error.message
-    status = back_off(status, situation.pool.metadata.uid, reason, message, situation.now)
-    return status if known else status.model_copy(update={"last_error": last_error(error, situation.now)})
+    status = back_off(status, context.pool.metadata.uid, reason, message, context.now)
+    return status if known else status.model_copy(update={"last_error": last_error(error, context.now)})
 
 
-def _forget_failures(situation: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+def _forget_failures(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Once all that was wanted after a failure is there, or is wanted no more."""
-    over = status.backoff is not None and not is_backing_off(status, situation.now)
-    if over and status.scale_up is None and situation.observed.oke.coming == 0 and missing_nodes(situation) == 0:
+    over = status.backoff is not None and not is_backing_off(status, context.now)
+    if over and status.scale_up is None and context.observed.oke.coming == 0 and missing_nodes(context) == 0:
         booting = any(entry.joined_time is None for entry in status.nodes)
         return status if booting else status.model_copy(update={"backoff": None})
     return status

@@ -1,84 +1,70 @@
-"""What admission sees of the pools: a slot for each node, what each pool may grow by, and why it does not grow now."""
+"""All gangs and all pools at one moment, as admission sees them, and what it answers to one job.
 
-from collections.abc import Collection, Iterator
+Every node of a pool is a slot; a pool also says what it may grow by, and why it does not grow now. A snapshot is a
+value: two equal ones have the same admissions, so that whoever keeps the last one admits once per change.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
+from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.types import Capacity, NodeRate
 
+from .admission import Admissions, Placement, admit
+from .deadlines import is_backing_off, is_due, is_paused, next_change, provisioning_timeout
+from .inventory import take_inventory
 from .nodes import KubeNode
-from .packing import NodeSlot, PoolSlots
-from .scale_up import is_backing_off
+from .packing import Gang, NodeSlot, PoolSlots
 from .types import PoolContext
 
 SHAPE_LABEL = "node.kubernetes.io/instance-type"
 MOST_GPUS = 16
+"""Of any shape: a pool of which nothing is known yet is not refused for having too few."""
+NOT_ASKED = "Oracle has not been asked yet"
 
 
-def slots_of(situation: PoolContext, stock: GPUNodePoolStatus, gang_uids: Collection[str]) -> PoolSlots:
-    """`gang_uids`: jobs whose pods admission accounts for itself; all other pods only take room away."""
-    oke, spec = situation.observed.oke, situation.pool.spec
-    obstacle = _obstacle(situation, stock)
+@dataclass(frozen=True)
+class Snapshot:
+    gangs: tuple[Gang, ...] = ()
+    pools: tuple[PoolSlots, ...] = ()
+
+    @cached_property
+    def admissions(self) -> Admissions:
+        return admit(self.gangs, self.pools)
+
+    @property
+    def changes(self) -> datetime | None:
+        """When admission may answer otherwise although nothing happens."""
+        return min((pool.changes for pool in self.pools if pool.changes is not None), default=None)
+
+
+def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | None = None) -> PoolSlots:
+    """Of a pool that Oracle has shown. `silence`: why it shows the pool no more, if so.
+
+    `gang_uids`: jobs whose pods admission accounts for itself; all other pods only take GPUs away.
+    """
+    oke, spec, inventory = context.observed.oke, context.pool.spec, take_inventory(context)
+    obstacle = silence or _obstacle(context, inventory)
     standing = len(oke.alive_instances) + oke.coming
     return PoolSlots(
-        name=situation.pool.metadata.name,
-        gpus_per_node=situation.gpus_per_node or 0,
-        rooms=tuple(_slots(situation, stock, gang_uids)),
+        name=context.pool.metadata.name,
+        gpus_per_node=context.gpus_per_node or 0,
+        slots=tuple(_slots(context, inventory, gang_uids)),
         growable=0 if obstacle else max(0, spec.max_nodes - standing),
-        limit=0 if situation.is_deleting else max(spec.max_nodes, standing),
-        hourly_rate=situation.tariff.hourly_rate,
+        limit=0 if context.is_deleting else max(spec.max_nodes, standing),
+        hourly_rate=context.tariff.hourly_rate,
         node_labels={SHAPE_LABEL: oke.shape},
         obstacle=obstacle,
+        changes=next_change(context, inventory),
     )
 
 
-def _slots(situation: PoolContext, stock: GPUNodePoolStatus, gang_uids: Collection[str]) -> Iterator[NodeSlot]:
-    """Those that are paid for longest come first, so that what is removed is what costs."""
-    present = []
-    for entry in sorted(stock.nodes, key=lambda entry: entry.created_time, reverse=True):
-        node = situation.kube_node_of(entry)
-        if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
-            present.append(_on_node(situation, entry, node, gang_uids))
-    yield from sorted(present, key=lambda room: room.free_gpus)
-    gpus = situation.gpus_per_node or 0
-    for entry in stock.nodes:
-        if entry.state is NodeState.BOOTING and not _is_overdue(situation, entry):
-            yield NodeSlot(entry.instance_id, gpus, present=False)
-    for number in range(situation.observed.oke.coming):
-        yield NodeSlot(f"coming-{number}", gpus, present=False)
-
-
-def _on_node(situation: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_uids: Collection[str]) -> NodeSlot:
-    """A node that is not ready for a moment, was just cordoned by the operator, or whose pods nobody has looked at yet
-    is on its way, like one that boots: what it will have room for needs no other node. One that a person cordoned is
-    closed.
-    """
-    foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
-    gpus = node.gpus or situation.gpus_per_node or 0
-    cordoned_by_person = node.cordoned and node.removal_begun is None
-    on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
-    is_open = not cordoned_by_person and not situation.is_deleting
-    return NodeSlot(node.name, max(0, gpus - foreign), open=is_open, present=not on_its_way)
-
-
-def _is_overdue(situation: PoolContext, entry: PoolNodeStatus) -> bool:
-    waited = (situation.now - entry.created_time).total_seconds()
-    return waited > situation.pool.spec.provisioning_timeout_seconds
-
-
-def _obstacle(situation: PoolContext, stock: GPUNodePoolStatus) -> str | None:
-    if situation.is_deleting:
-        return "it is being deleted"
-    if situation.is_paused:
-        return "it is paused"
-    if situation.gpus_per_node is None:
-        return f"shape {situation.observed.oke.shape} is unknown, set gpusPerNode"
-    if stock.backoff is not None and is_backing_off(stock, situation.now):
-        return f"{stock.backoff.message} Next try at {stock.backoff.until:%H:%M:%SZ}"
-    return None
-
-
-def unobserved_slots(pool: GPUNodePool, obstacle: str) -> PoolSlots:
+def unobserved_slots(pool: GPUNodePool, obstacle: str | None) -> PoolSlots:
     """A pool of which nothing is known but its own resource: whoever suits it has to wait for an answer."""
     status = pool.status
     return PoolSlots(
@@ -87,5 +73,89 @@ def unobserved_slots(pool: GPUNodePool, obstacle: str) -> PoolSlots:
         limit=pool.spec.max_nodes,
         hourly_rate=Decimal(status.hourly_rate) if status.hourly_rate else None,
         node_labels={SHAPE_LABEL: status.shape} if status.shape else {},
-        obstacle=obstacle,
+        obstacle=obstacle or NOT_ASKED,
     )
+
+
+def capacity_of(job_uid: str, admissions: Admissions, pools: Collection[GPUNodePool], now: datetime) -> Capacity | None:
+    """What the pools answer to the job; None if it is not for pools."""
+    placement = admissions.placements.get(job_uid)
+    if placement is not None:
+        pool = next(pool for pool in pools if pool.metadata.name == placement.pool)
+        return _capacity(placement, pool, now)
+    refusal = admissions.refusals.get(job_uid)
+    return None if refusal is None else Capacity(is_ready=False, reason=refusal.reason, message=refusal.message)
+
+
+def node_rates(names: Iterable[str], pools: Iterable[GPUNodePool]) -> Mapping[str, NodeRate]:
+    """Of those Nodes that belong to a pool with a price."""
+    wanted = set(names)
+    return {
+        entry.name: NodeRate(Decimal(pool.status.hourly_rate), pool.status.gpus_per_node, entry.created_time)
+        for pool in pools
+        for entry in pool.status.nodes
+        if entry.name in wanted and pool.status.hourly_rate and pool.status.gpus_per_node
+    }
+
+
+def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gang_uids: Collection[str]) -> Iterator[NodeSlot]:
+    """Those that are paid for longest come first, so that what is removed is what costs."""
+    present = []
+    for entry in sorted(inventory.nodes, key=lambda entry: entry.created_time, reverse=True):
+        node = context.kube_node_of(entry)
+        if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
+            present.append(_on_node(context, entry, node, gang_uids))
+    yield from sorted(present, key=lambda slot: slot.free_gpus)
+    gpus = context.gpus_per_node or 0
+    for entry in inventory.nodes:
+        if entry.state is NodeState.BOOTING and not is_due(provisioning_timeout(context, entry), context.now):
+            yield NodeSlot(entry.instance_id, gpus, present=False)
+    for number in range(context.observed.oke.coming):
+        yield NodeSlot(f"coming-{number}", gpus, present=False)
+
+
+def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_uids: Collection[str]) -> NodeSlot:
+    """A node that is not ready for a moment, was just cordoned by the operator, or whose pods nobody has looked at yet
+    is on its way, like one that boots: what will fit there needs no other node. One that a person cordoned is closed.
+    """
+    foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
+    gpus = node.gpus or context.gpus_per_node or 0
+    cordoned_by_person = node.cordoned and node.removal_begun is None
+    on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
+    is_open = not cordoned_by_person and not context.is_deleting
+    return NodeSlot(node.name, max(0, gpus - foreign), open=is_open, present=not on_its_way)
+
+
+def _obstacle(context: PoolContext, inventory: GPUNodePoolStatus) -> str | None:
+    if context.is_deleting:
+        return "it is being deleted"
+    if is_paused(context):
+        return "it is paused"
+    if context.gpus_per_node is None:
+        return f"shape {context.observed.oke.shape} is unknown, set gpusPerNode"
+    if inventory.backoff is not None and is_backing_off(inventory, context.now):
+        return f"{inventory.backoff.message} Next try at {inventory.backoff.until:%H:%M:%SZ}"
+    return None
+
+
+def _capacity(placement: Placement, pool: GPUNodePool, now: datetime) -> Capacity:
+    rate = Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None
+    names = placement.node_names
+    booted = sum(_boot_seconds(entry, placement.gang, now) for entry in pool.status.nodes if entry.name in names)
+    return Capacity(
+        is_ready=placement.is_present,
+        reason=Reason.WAITING_FOR_NODES,
+        message=f"{placement.gang.nodes} nodes of GPUNodePool {placement.pool} are being made ready.",
+        pool=placement.pool,
+        hourly_rate=rate,
+        boot_cost=Decimal(str(booted)) * (rate or Decimal(0)) / 3600,
+        boot_gpu_seconds=round(booted) * (pool.status.gpus_per_node or 0),
+    )
+
+
+def _boot_seconds(entry: PoolNodeStatus, gang: Gang, now: datetime) -> float:
+    """Since its creation, of a node that came after the job and that nobody has used yet."""
+    used = entry.busy_seconds > 0 or entry.busy_since is not None
+    if used or entry.created_time < gang.created:
+        return 0.0
+    return (now - entry.created_time).total_seconds()

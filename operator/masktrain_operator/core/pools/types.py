@@ -6,7 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
-from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core import prices
@@ -14,7 +13,7 @@ from masktrain_operator.core.types import Event, Manifest
 
 from .admission import Placement
 from .billing import Tariff
-from .nodes import KubeNode, read_time
+from .nodes import KubeNode
 from .oke import Instance, OkeNode, OkePool
 
 
@@ -56,17 +55,6 @@ class PoolContext:
     @property
     def is_deleting(self) -> bool:
         return self.pool.metadata.deletion_timestamp is not None
-
-    @property
-    def in_maintenance(self) -> bool:
-        """Whether an annotation asks to leave the pool alone now."""
-        wish = self.pool.metadata.annotations.get(labels.MAINTENANCE_ANNOTATION)
-        until = read_time(wish)
-        return wish == "true" or (until is not None and until > self.now)
-
-    @property
-    def is_paused(self) -> bool:
-        return self.pool.spec.paused or self.in_maintenance
 
     @property
     def gpus_per_node(self) -> int | None:
@@ -135,4 +123,5 @@ class PoolPlan:
             patches=(*self.patches, *other.patches),
             resize=other.resize or self.resize,
             removals=(*self.removals, *other.removals),
+            requeue_after=self.requeue_after if other.requeue_after is None else other.requeue_after,
         )

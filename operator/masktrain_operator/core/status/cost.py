@@ -53,12 +53,12 @@ def close_attempt_cost(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
     cost = status.cost
     if cost is None:
         return status
-    settled = {
+    past = {
         "settled_amount": cost.amount,
         "settled_idle_amount": cost.idle_amount,
         "settled_gpu_seconds": cost.gpu_seconds,
     }
-    return status.model_copy(update={"cost": cost.model_copy(update=settled)})
+    return status.model_copy(update={"cost": cost.model_copy(update=past)})
 
 
 def with_boot_cost(status: MaskTrainingJobStatus, capacity: Capacity | None) -> MaskTrainingJobStatus:

@@ -60,9 +60,9 @@ class PoolObserver:
             ended={entry.instance_id: end for entry, end in zip(missing, ends, strict=True) if end is not None},
         )
 
-    def is_current(self, pool: GPUNodePool, seen: PoolObservation) -> bool:
+    def is_current(self, pool: GPUNodePool, observation: PoolObservation) -> bool:
         """Whether no Node of the pool has come or gone since: why, only Oracle can say."""
-        return set(self._names(_instances(pool, seen.oke))) == seen.foreign_pods.keys()
+        return set(self._names(_instances(pool, observation.oke))) == observation.foreign_pods.keys()
 
     async def _node_pool(self, pool: GPUNodePool, oracle: NodePools) -> OkePool:
         """Work requests are worth their calls only while nodes are missing or the pool is not steady."""

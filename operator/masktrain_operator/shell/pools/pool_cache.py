@@ -1,7 +1,8 @@
 """All pools and all gangs as last observed: what admission and the planner are given.
 
 Nothing is decided here. Caches show the operator's own writes at once, so a gang whose Job was just created takes its
-slots from the next one.
+slots from the next one. What admission answered is kept until a cache or an observation changes, or a moment comes that
+it depends on: a thousand jobs that are looked at anew cost one admission, and finished ones none.
 """
 
 import math
@@ -9,33 +10,43 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from masktrain_operator.api.conditions import Reason
-from masktrain_operator.api.pool_status import PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core.pools.admission import Admissions, Placement, Refusal, admit
-from masktrain_operator.core.pools.inventory import take_inventory
+from masktrain_operator.core.pools.admission import Admissions
+from masktrain_operator.core.pools.deadlines import is_due
 from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, gpu_pod, instance_of, kube_node
 from masktrain_operator.core.pools.packing import Gang, PoolSlots, gang_of
-from masktrain_operator.core.pools.snapshot import slots_of, unobserved_slots
+from masktrain_operator.core.pools.snapshot import Snapshot, capacity_of, node_rates, slots_of, unobserved_slots
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate
-from masktrain_operator.shell.caches import KnownObjects, uid_of
+from masktrain_operator.shell.caches import KnownObjects, ObjectCache, uid_of
 
 from .observe_pool import PoolObservation
 
+WAITS = (Reason.WAITING_FOR_CAPACITY, Reason.WAITING_FOR_NODES, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
+Derived = TypeVar("Derived")
+
 
 class PoolCache:
-    """Filled by the reconcile of each pool."""
+    """What was observed is put here by the reconcile of each pool."""
 
     def __init__(self, known: KnownObjects, now: Callable[[], datetime]) -> None:
         self._known = known
         self._now = now
-        self._seen: dict[str, PoolObservation] = {}
-        self._obstacles: dict[str, str] = {}
+        self._observations: dict[str, PoolObservation] = {}
+        self._silences: dict[str, str] = {}
+        self._observed = 0
+        """How often anything was observed: like the caches' own count of their changes."""
+        self._pools = _PerBody(known.node_pools, _readable_pool)
+        self._gpu_pods = _PerBody(known.pods, gpu_pod)
+        self._gangs = _Gangs(known)
+        self._snapshot = Snapshot()
+        self._holds_at: tuple[int, ...] = ()
+        self._holds_until: datetime | None = None
 
     def now(self) -> datetime:
         return self._now()
@@ -44,142 +55,162 @@ class PoolCache:
     def has_pools(self) -> bool:
         return len(self._known.node_pools) > 0
 
-    def seen(self, pool_uid: str) -> PoolObservation | None:
-        return self._seen.get(pool_uid)
+    # What Oracle shows
 
-    def put(self, pool_uid: str, seen: PoolObservation) -> None:
-        self._seen[pool_uid] = seen
-        self._obstacles.pop(pool_uid, None)
+    def observation(self, pool_uid: str) -> PoolObservation | None:
+        return self._observations.get(pool_uid)
 
-    def put_obstacle(self, pool_uid: str, sentence: str) -> None:
-        """Oracle does not answer for this pool; what was seen before counts on."""
-        self._obstacles[pool_uid] = sentence
+    def put(self, pool_uid: str, observation: PoolObservation) -> None:
+        self._observations[pool_uid] = observation
+        self._silences.pop(pool_uid, None)
+        self._observed += 1
+
+    def put_silence(self, pool_uid: str, sentence: str) -> None:
+        """Oracle does not answer for this pool; what was observed before counts on."""
+        self._silences[pool_uid] = sentence
+        self._observed += 1
 
     def expire(self, pool_uid: str) -> None:
-        """What was seen was changed: it is to be looked at anew, and is all there is until then."""
-        seen = self._seen.get(pool_uid)
-        if seen is not None:
-            self._seen[pool_uid] = replace(seen, at=-math.inf)
+        """What was observed was changed: Oracle is to be asked anew, and this is all there is until then."""
+        observation = self._observations.get(pool_uid)
+        if observation is not None:
+            self._observations[pool_uid] = replace(observation, at=-math.inf)
 
     def forget(self, pool_uid: str) -> None:
-        self._seen.pop(pool_uid, None)
-        self._obstacles.pop(pool_uid, None)
+        self._observations.pop(pool_uid, None)
+        self._silences.pop(pool_uid, None)
+        self._observed += 1
 
-    def situation(self, pool: GPUNodePool, seen: PoolObservation) -> PoolContext:
-        """The pool without placements: what they are made from."""
-        wanted = {node.instance_id for node in seen.oke.nodes} | {entry.instance_id for entry in pool.status.nodes}
-        pods = self._pods_by_node()
-        nodes = tuple(_kube_node(node, seen, pods) for node in self._known.nodes if (instance_of(node) or "") in wanted)
-        return PoolContext(pool, ObservedPool(seen.oke, nodes, instances=seen.instances, ended=seen.ended), self._now())
+    # What the planner and the jobs are given
 
-    def planned_situation(self, pool: GPUNodePool, seen: PoolObservation) -> PoolContext:
+    def context(self, pool: GPUNodePool, observation: PoolObservation) -> PoolContext:
         """The pool with the gangs that are to run on it."""
-        situation = self.situation(pool, seen)
-        admissions = self.admissions()
+        context, admissions = self._bare_context(pool, observation), self.admissions()
         name = pool.metadata.name
-        observed = replace(
-            situation.observed, placements=admissions.of_pool(name), waiting_jobs=admissions.waiting_for(name)
-        )
-        return replace(situation, observed=observed)
+        placements, waiting = admissions.of_pool(name), admissions.waiting_for(name)
+        return replace(context, observed=replace(context.observed, placements=placements, waiting_jobs=waiting))
 
     def admissions(self) -> Admissions:
-        gangs = tuple(self._gangs())
-        uids = {gang.job_uid for gang in gangs}
-        return admit(gangs, tuple(self._rooms(pool, uids) for pool in self._pools()))
+        """Of all gangs to all pools, at this moment."""
+        known = self._known
+        caches = (known.training_jobs, known.jobs, known.pods, known.nodes, known.node_pools, known.priority_classes)
+        version = (self._observed, *(cache.changes for cache in caches))
+        if version != self._holds_at or is_due(self._holds_until, self._now()):
+            self._renew()
+            self._holds_at = version
+        return self._snapshot.admissions
 
     def capacity_of(self, job_uid: str) -> Capacity | None:
         """What the pools answer to the job; None if it is not for pools."""
-        admissions = self.admissions()
-        placement = admissions.placements.get(job_uid)
-        if placement is not None:
-            return self._capacity(placement)
-        refusal = admissions.refusals.get(job_uid)
-        return _refused(refusal) if refusal is not None else None
+        return capacity_of(job_uid, self.admissions(), self._pools(), self._now())
 
     def node_rates(self, names: Iterable[str]) -> Mapping[str, NodeRate]:
         """Of those Nodes that belong to a pool with a price."""
-        wanted = set(names)
-        return {
-            entry.name: NodeRate(Decimal(pool.status.hourly_rate), pool.status.gpus_per_node, entry.created_time)
-            for pool in self._pools()
-            for entry in pool.status.nodes
-            if entry.name in wanted and pool.status.hourly_rate and pool.status.gpus_per_node
-        }
+        return node_rates(names, self._pools())
 
     def waiting_jobs(self) -> Iterator[str]:
         """Uids of jobs that wait for nodes."""
-        waits = (Reason.WAITING_FOR_CAPACITY, Reason.WAITING_FOR_NODES, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
         for job in self._known.training_jobs:
             conditions = job.get("status", {}).get("conditions", ())
-            if any(condition["reason"] in waits for condition in conditions):
+            if any(condition.get("reason") in WAITS for condition in conditions):
                 yield uid_of(job)
 
-    def _pools(self) -> Iterator[GPUNodePool]:
-        """Those of which the API server holds something that this version can read."""
-        for body in self._known.node_pools:
-            try:
-                yield GPUNodePool.parse(body)
-            except ValidationError:
-                continue
+    def _renew(self) -> None:
+        """Most changes, like the progress of a job, make no other snapshot: then the admissions stay, too."""
+        gangs = self._gangs()
+        uids = {gang.job_uid for gang in gangs}
+        snapshot = Snapshot(gangs, tuple(self._slots(pool, uids) for pool in self._pools()))
+        if snapshot != self._snapshot:
+            self._snapshot = snapshot
+        self._holds_until = snapshot.changes
 
-    def _rooms(self, pool: GPUNodePool, gang_uids: set[str]) -> PoolSlots:
-        seen, obstacle = self._seen.get(pool.metadata.uid), self._obstacles.get(pool.metadata.uid)
-        if seen is None:
-            return unobserved_slots(pool, obstacle or "Oracle has not been asked yet")
-        situation = self.situation(pool, seen)
-        rooms = slots_of(situation, take_inventory(situation), gang_uids)
-        return rooms if obstacle is None else replace(rooms, growable=0, obstacle=obstacle)
+    def _slots(self, pool: GPUNodePool, gang_uids: set[str]) -> PoolSlots:
+        observation = self._observations.get(pool.metadata.uid)
+        silence = self._silences.get(pool.metadata.uid)
+        if observation is None:
+            return unobserved_slots(pool, silence)
+        return slots_of(self._bare_context(pool, observation), gang_uids, silence)
 
-    def _gangs(self) -> Iterator[Gang]:
-        priorities = {body["metadata"]["name"]: int(body["value"]) for body in self._known.priority_classes}
-        default = next((int(b["value"]) for b in self._known.priority_classes if b.get("globalDefault")), 0)
-        for job in self._known.training_jobs:
-            uid = uid_of(job)
-            name = job["spec"].get("compute", {}).get("priorityClassName", "")
-            gang = gang_of(
-                job, self._known.jobs.owned_by(uid), self._known.pods.owned_by(uid), priorities.get(name, default)
-            )
-            if gang is not None:
-                yield gang
+    def _bare_context(self, pool: GPUNodePool, observation: PoolObservation) -> PoolContext:
+        """Without placements: what they are made from."""
+        oke = observation.oke
+        wanted = {node.instance_id for node in oke.nodes} | {entry.instance_id for entry in pool.status.nodes}
+        pods = self._pods_by_node()
+        nodes = (
+            _kube_node(node, observation, pods) for node in self._known.nodes if (instance_of(node) or "") in wanted
+        )
+        observed = ObservedPool(oke, tuple(nodes), instances=observation.instances, ended=observation.ended)
+        return PoolContext(pool, observed, self._now())
 
     def _pods_by_node(self) -> Mapping[str, tuple[GpuPod, ...]]:
         found: defaultdict[str, tuple[GpuPod, ...]] = defaultdict(tuple)
-        for body in self._known.pods:
-            pod = gpu_pod(body)
-            if pod is not None:
-                found[pod.node] += (pod,)
+        for pod in self._gpu_pods():
+            found[pod.node] += (pod,)
         return found
 
-    def _capacity(self, placement: Placement) -> Capacity:
-        pool = next(pool for pool in self._pools() if pool.metadata.name == placement.pool)
-        rate = Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None
-        booted = [self._boot_seconds(e, placement.gang) for e in pool.status.nodes if e.name in placement.rooms]
-        price = (rate or Decimal(0)) / 3600
-        return Capacity(
-            is_ready=placement.is_present,
-            reason=Reason.WAITING_FOR_NODES,
-            message=f"{placement.gang.nodes} nodes of GPUNodePool {placement.pool} are being made ready.",
-            pool=placement.pool,
-            hourly_rate=rate,
-            boot_cost=Decimal(str(sum(booted))) * price,
-            boot_gpu_seconds=round(sum(booted)) * (pool.status.gpus_per_node or 0),
-        )
 
-    def _boot_seconds(self, entry: PoolNodeStatus, gang: Gang) -> float:
-        """Since its creation, of a node that came after the job and that nobody has used yet."""
-        used = entry.busy_seconds > 0 or entry.busy_since is not None
-        if used or entry.created_time < gang.created:
-            return 0.0
-        return (self._now() - entry.created_time).total_seconds()
+class _PerBody(Generic[Derived]):
+    """What a function makes of each body of a cache, made anew only of bodies that have changed."""
+
+    def __init__(self, cache: ObjectCache, derive: Callable[[Manifest], Derived | None]) -> None:
+        self._cache = cache
+        self._derive = derive
+        self._made: dict[str, tuple[Manifest, Derived | None]] = {}
+        self._values: tuple[Derived, ...] = ()
+        self._at = -1
+
+    def __call__(self) -> tuple[Derived, ...]:
+        if self._at != self._cache.changes:
+            # The cache replaces a body and never writes into it, so the same one is an unchanged one.
+            made = {uid_of(body): (body, self._of(body)) for body in self._cache}
+            self._made, self._at = made, self._cache.changes
+            self._values = tuple(value for _, value in made.values() if value is not None)
+        return self._values
+
+    def _of(self, body: Manifest) -> Derived | None:
+        known = self._made.get(uid_of(body))
+        return known[1] if known is not None and known[0] is body else self._derive(body)
 
 
-def _kube_node(node: Manifest, seen: PoolObservation, pods: Mapping[str, tuple[GpuPod, ...]]) -> KubeNode:
+class _Gangs:
+    """The gangs of all jobs, made anew only of jobs that have changed, or whose batch Jobs or pods have."""
+
+    def __init__(self, known: KnownObjects) -> None:
+        self._known = known
+        self._made: dict[str, tuple[tuple[object, ...], Gang | None]] = {}
+
+    def __call__(self) -> tuple[Gang, ...]:
+        priority_of = self._priorities()
+        self._made = {uid_of(job): self._gang(job, priority_of(job)) for job in self._known.training_jobs}
+        return tuple(gang for _, gang in self._made.values() if gang is not None)
+
+    def _gang(self, job: Manifest, priority: int) -> tuple[tuple[object, ...], Gang | None]:
+        uid, jobs, pods = uid_of(job), self._known.jobs, self._known.pods
+        version = (job["metadata"]["resourceVersion"], jobs.changed(uid), pods.changed(uid), priority)
+        known = self._made.get(uid)
+        if known is not None and known[0] == version:
+            return known
+        return version, gang_of(job, jobs.owned_by(uid), pods.owned_by(uid), priority)
+
+    def _priorities(self) -> Callable[[Manifest], int]:
+        """A job's priority, as its PriorityClass, or the default one, says."""
+        classes = self._known.priority_classes
+        values = {body["metadata"]["name"]: int(body["value"]) for body in classes}
+        default = next((int(body["value"]) for body in classes if body.get("globalDefault")), 0)
+        return lambda job: values.get(job["spec"].get("compute", {}).get("priorityClassName", ""), default)
+
+
+def _readable_pool(body: Manifest) -> GPUNodePool | None:
+    """None for what this version cannot read."""
+    try:
+        return GPUNodePool.parse(body)
+    except ValidationError:
+        return None
+
+
+def _kube_node(node: Manifest, observation: PoolObservation, pods: Mapping[str, tuple[GpuPod, ...]]) -> KubeNode:
     name = node["metadata"]["name"]
-    foreign, own = seen.foreign_pods.get(name), pods.get(name, ())
+    foreign, own = observation.foreign_pods.get(name), pods.get(name, ())
     if foreign is None and not own:
         return kube_node(node, None)
     return kube_node(node, (*(foreign or ()), *own))
-
-
-def _refused(refusal: Refusal) -> Capacity:
-    return Capacity(is_ready=False, reason=refusal.reason, message=refusal.message)

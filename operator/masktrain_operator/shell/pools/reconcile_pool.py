@@ -2,19 +2,22 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from kubernetes.aio.dynamic.exceptions import ConflictError
 from pydantic import ValidationError
 
 from masktrain_operator.api.labels import POOL_FINALIZER
-from masktrain_operator.api.pool_status import GPUNodePoolStatus
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolConditionType, PoolReason
+from masktrain_operator.api.status import ConditionStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core.pools.conditions import with_refusal
+from masktrain_operator.core.pools.conditions import with_invalid_spec, with_refusal, with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
 from masktrain_operator.core.pools.oke import OkeError
 from masktrain_operator.core.pools.plan_pool import has_nodes_to_remove, is_out_of_patience, needs_finalizer, plan_pool
 from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.types import PoolContext, PoolPlan
+from masktrain_operator.core.status.conditions import find_condition
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import NODE_POOLS, ApiError, KubernetesClient, api_message
@@ -46,7 +49,7 @@ class PoolReconciler:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolCache,
+        pools: PoolCache,
         clients: PoolClients,
         observer: PoolObserver,
         applier: PoolApplier,
@@ -57,7 +60,7 @@ class PoolReconciler:
     ) -> None:
         self._client = client
         self._known = known
-        self._board = board
+        self._pools = pools
         self._clients = clients
         self._observer = observer
         self._applier = applier
@@ -67,84 +70,96 @@ class PoolReconciler:
         self._clock = clock
 
     async def __call__(self, uid: str) -> float | None:
-        """Returns the seconds after which the pool should be looked at again although nothing was seen to change."""
+        """Returns the seconds after which the pool should be looked at again although nothing is seen to change."""
         body = self._known.node_pools.get(uid)
         if body is None:
             self._forget(uid)
             return None
         try:
-            return await self._reconcile(body)
+            pool = GPUNodePool.parse(body)
         except ValidationError as error:
-            raise ReconcileError(
-                f"GPUNodePool {body['metadata']['name']} cannot be read: {error.errors()[0]}"
-            ) from None
+            await self._report_unreadable(body, error)
+            return None
+        try:
+            return await self._reconcile(body, pool)
         except ApiError as error:
             raise ReconcileError(f"GPUNodePool {body['metadata']['name']}: {api_message(error)}") from error
 
-    async def _reconcile(self, body: Manifest) -> float | None:
-        pool = GPUNodePool.parse(body)
+    async def _reconcile(self, body: Manifest, pool: GPUNodePool) -> float | None:
         try:
             oracle = await self._clients.of(pool)
-            seen = await self._look(pool, oracle)
+            observation = await self._look(pool, oracle)
         except OciError as error:
             return await self._unanswered(body, pool, error)
-        situation = self._board.planned_situation(pool, seen)
-        if needs_finalizer(situation):
-            await self._set_finalizers(body, [*pool.metadata.finalizers, POOL_FINALIZER])
-            raise RetryAfter(0)
-        return await self._carry_out(body, situation, plan_pool(situation), oracle)
+        context = self._pools.context(pool, observation)
+        if needs_finalizer(context):
+            refused = await self._set_finalizers(body, [*pool.metadata.finalizers, POOL_FINALIZER])
+            if not refused:
+                raise RetryAfter(0)
+            # Without it the pool could vanish before the nodes that would be added now.
+            await self._write(body, with_refused_writes(pool.status, refused, context.now))
+            return OTHERWISE_AGAIN_SECONDS
+        return await self._carry_out(body, context, plan_pool(context), oracle)
 
     async def _look(self, pool: GPUNodePool, oracle: NodePools) -> PoolObservation:
-        seen = self._board.seen(pool.metadata.uid)
-        if seen is not None and self._clock() - seen.at <= FRESH_SECONDS and self._observer.is_current(pool, seen):
-            return seen
-        seen = await self._observer.look(pool, oracle)
-        self._board.put(pool.metadata.uid, seen)
-        return seen
+        observation = self._pools.observation(pool.metadata.uid)
+        if (
+            observation is not None
+            and self._clock() - observation.at <= FRESH_SECONDS
+            and self._observer.is_current(pool, observation)
+        ):
+            return observation
+        observation = await self._observer.look(pool, oracle)
+        self._pools.put(pool.metadata.uid, observation)
+        return observation
 
-    async def _carry_out(
-        self, body: Manifest, situation: PoolContext, plan: PoolPlan, oracle: NodePools
-    ) -> float | None:
-        pool = situation.pool
-        try:
-            status = await self._applier.apply(pool, plan, oracle)
-        except OciError as error:
-            self._board.expire(pool.metadata.uid)
-            return await self._refused(body, _after_refusal(situation, plan, error), error, plan.events)
-        if plan.resize is not None or plan.removals:
-            self._board.expire(pool.metadata.uid)
-        await self._write(body, status)
-        for event in (*plan.events, *removal_events(plan, status)):
+    async def _carry_out(self, body: Manifest, context: PoolContext, plan: PoolPlan, oracle: NodePools) -> float | None:
+        pool = context.pool
+        applied = await self._applier.apply(pool, plan, oracle)
+        if applied.denied is not None or plan.resize is not None or plan.removals:
+            self._pools.expire(pool.metadata.uid)
+        events = (*plan.events, *_write_events(pool.status, applied.refused))
+        if applied.denied is not None:
+            status = with_refused_writes(_after_denial(context, plan, applied.denied), applied.refused, context.now)
+            return await self._refused(body, status, applied.denied, events)
+        if applied.status is not None:
+            await self._write(body, with_refused_writes(applied.status, applied.refused, context.now))
+        for event in (*events, *removal_events(plan, applied.status)):
             await self._events.record(body, event)
+        refused = list(applied.refused)
         if plan.finalize:
-            await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
+            refused += await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
         self._wake_waiting_jobs()
-        return FRESH_SECONDS if plan.resize is not None or plan.removals else plan.requeue_after
+        wait = FRESH_SECONDS if plan.resize is not None or plan.removals else plan.requeue_after
+        return max(wait or 0.0, OTHERWISE_AGAIN_SECONDS) if refused else wait
 
     async def _unanswered(self, body: Manifest, pool: GPUNodePool, error: OciError) -> float | None:
         """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
-        self._board.put_obstacle(pool.metadata.uid, error.sentence)
+        self._pools.put_silence(pool.metadata.uid, error.sentence)
         self._wake_waiting_jobs()
         if pool.metadata.deletion_timestamp is not None:
-            waited = is_out_of_patience(pool, self._board.now())
+            waited = is_out_of_patience(pool, self._pools.now())
             if error.kind is OciErrorKind.NOT_FOUND or waited or not has_nodes_to_remove(pool.status):
-                await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
-                return None
+                others = [f for f in pool.metadata.finalizers if f != POOL_FINALIZER]
+                refused = await self._set_finalizers(body, others)
+                if not refused:
+                    return None
+                return await self._refused(body, with_refused_writes(pool.status, refused, self._pools.now()), error)
         return await self._refused(body, pool.status, error)
 
     async def _refused(
-        self, body: Manifest, status: GPUNodePoolStatus, error: OciError, seen: Iterable[Event] = ()
+        self, body: Manifest, status: GPUNodePoolStatus, error: OciError, observed: Iterable[Event] = ()
     ) -> float:
-        """Write what was `seen` before Oracle refused, and the refusal. Raises RetryAfter for what passes by itself."""
+        """Write the refusal, and what was `observed` before it. Raises RetryAfter for what passes by itself."""
         again = AGAIN_SECONDS.get(error.kind, OTHERWISE_AGAIN_SECONDS)
         if error.kind in PASSING:
             logger.info("%s Again in %.0f s.", error.sentence, again)
             raise RetryAfter(again)
         found = OkeError(error.kind.value, error.sentence, error.request_id)
-        answer = with_refusal(status, found, error.kind.value, self._board.now())
+        answer = with_refusal(status, found, error.kind.value, self._pools.now())
         known = GPUNodePool.parse(body).status.last_error
         await self._write(body, answer)
-        for event in seen:
+        for event in observed:
             await self._events.record(body, event)
         if known is None or known.message != error.sentence:
             await self._events.record(body, Event("Warning", f"Oracle{error.kind}", error.sentence))
@@ -154,26 +169,56 @@ class PoolReconciler:
         if status is not None:
             await self._status.write(body, status.to_manifest())
 
-    async def _set_finalizers(self, body: Manifest, finalizers: list[str]) -> None:
-        """Bound to the version that was read, because a list in a merge patch replaces all of it."""
+    async def _report_unreadable(self, body: Manifest, error: ValidationError) -> None:
+        """Nothing is done for the pool until its spec, or the operator, is another one."""
+        status = GPUNodePoolStatus.model_validate(body.get("status", {}))
+        sentence = f"The spec cannot be read by this version of the operator: {_first_problem(error)}."
+        status = with_invalid_spec(status, body["metadata"].get("generation", 1), sentence, self._pools.now())
+        if await self._status.write(body, status.to_manifest()):
+            await self._events.record(body, Event("Warning", PoolReason.INVALID_SPEC, sentence))
+
+    async def _set_finalizers(self, body: Manifest, finalizers: list[str]) -> tuple[str, ...]:
+        """Bound to the version that was read, because a list in a merge patch replaces all of it.
+
+        Returns why the API server refuses, if it does.
+        """
         name = body["metadata"]["name"]
         newest = await self._client.get(NODE_POOLS, None, name)
         if newest is None or newest["metadata"]["uid"] != body["metadata"]["uid"]:
-            return
+            return ()
         patch = {"metadata": {"finalizers": finalizers, "resourceVersion": newest["metadata"]["resourceVersion"]}}
-        self._known.put(NODE_POOLS, await self._client.merge_patch(NODE_POOLS, None, name, patch))
+        try:
+            self._known.put(NODE_POOLS, await self._client.merge_patch(NODE_POOLS, None, name, patch))
+        except ConflictError:
+            raise RetryAfter(0) from None  # somebody changed it since it was read
+        except ApiError as error:
+            return (f"The finalizer of the pool cannot be changed: {api_message(error).rstrip('.')}.",)
+        return ()
 
     def _forget(self, uid: str) -> None:
-        self._board.forget(uid)
+        self._pools.forget(uid)
         self._clients.forget(uid)
         self._status.forget(uid)
 
 
-def _after_refusal(situation: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
+def _after_denial(context: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
     """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
-    status = plan.status or situation.status
+    status = plan.status or context.status
     if plan.resize is not None:
-        status = status.model_copy(update={"scale_up": situation.status.scale_up})
+        status = status.model_copy(update={"scale_up": context.status.scale_up})
     if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
         return status
-    return growth_refused(status, situation.pool.metadata.uid, error.sentence, situation.now)
+    return growth_refused(status, context.pool.metadata.uid, error.sentence, context.now)
+
+
+def _write_events(before: GPUNodePoolStatus, refused: Sequence[str]) -> list[Event]:
+    """Told once, not at every try."""
+    known = find_condition(before, PoolConditionType.WRITE_REFUSED)
+    message = " ".join(refused)
+    is_news = bool(refused) and (known is None or known.message != message or known.status != ConditionStatus.TRUE)
+    return [Event("Warning", PoolReason.WRITE_REFUSED, message)] if is_news else []
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

@@ -1,19 +1,26 @@
-"""One run of the sweeper over all pools, for as long as the operator gives no sign of life."""
+"""`masktrain-operator sweep`: one run of the dead man's switch over all pools, as the chart's CronJob starts it."""
 
+import argparse
 import asyncio
+import logging
+import math
+import sys
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, sweep_plan, sweepable
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import (
+    CONNECTION_ERRORS,
     JOBS,
     NODE_POOLS,
     NODES,
@@ -21,6 +28,7 @@ from masktrain_operator.shell.client import (
     TRAINING_JOBS,
     ApiError,
     KubernetesClient,
+    connect,
     refusal_sentence,
 )
 from masktrain_operator.shell.events import EventRecorder
@@ -31,7 +39,7 @@ from masktrain_operator.shell.pools.apply_pool import PoolApplier
 from masktrain_operator.shell.pools.observe_pool import PoolObserver
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 from masktrain_operator.shell.pools.reconcile_pool import PASSING
-from masktrain_operator.shell.settings import CloudSettings
+from masktrain_operator.shell.settings import CloudSettings, wrong_variables
 from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
 from masktrain_operator.shell.work_queue import RetryAfter
 
@@ -48,16 +56,16 @@ class PoolSweep:
         *,
         client: KubernetesClient,
         known: KnownObjects,
-        board: PoolCache,
+        pools: PoolCache,
         clients: PoolClients,
         status: StatusWriter,
-        tell: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
-        """`tell` is given one line for each node whose removal Oracle has accepted."""
-        self._board = board
+        """`print_line` is given one line for each node whose removal Oracle has accepted."""
+        self._pools = pools
         self._clients = clients
         self._status = status
-        self._tell = tell
+        self._print_line = print_line
         self._observer = PoolObserver(client, known)
         self._applier = PoolApplier(client, known)
         self._events = EventRecorder(client)
@@ -80,23 +88,28 @@ class PoolSweep:
 
     async def _sweep(self, body: Manifest, pool: GPUNodePool) -> bool:
         oracle = await self._clients.of(pool)
-        seen = await self._observer.look(pool, oracle)
-        self._board.put(pool.metadata.uid, seen)
-        situation = self._board.planned_situation(pool, seen)
-        plan = sweep_plan(situation)
-        status = await self._applier.apply(pool, plan, oracle)
-        if status is None:
+        observation = await self._observer.look(pool, oracle)
+        self._pools.put(pool.metadata.uid, observation)
+        context = self._pools.context(pool, observation)
+        plan = sweep_plan(context)
+        applied = await self._applier.apply(pool, plan, oracle)
+        if applied.denied is not None:
+            raise applied.denied
+        if applied.status is None:
             return False
+        status = with_refused_writes(applied.status, applied.refused, context.now)
         removed = removal_events(plan, status)
-        self._tell_all(pool, removed)
+        self._print_all(pool, removed)
         await self._status.write(body, status.to_manifest())
         for event in (*plan.events, *removed):
             await self._events.record(body, event)
-        return is_under_way(situation, plan, status)
+        if applied.refused:
+            raise PoolRefused(f"{NODE_POOLS.kind} {pool.metadata.name}: {' '.join(applied.refused)}")
+        return is_under_way(context, plan, status)
 
-    def _tell_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
+    def _print_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
         for event in removed:
-            self._tell(f"{NODE_POOLS.kind} {pool.metadata.name}: {event.message}")
+            self._print_line(f"{NODE_POOLS.kind} {pool.metadata.name}: {event.message}")
 
 
 LOOK_AGAIN_SECONDS = 3.0
@@ -120,22 +133,22 @@ class Sweep:
         clients: PoolClients,
         settings: CloudSettings,
         limits: Limits,
-        tell: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
-        """`tell` takes what a person should read, a line at a time."""
+        """`print_line` takes what a person should read, a line at a time."""
         self._client = client
         self._namespace = settings.namespace
         self._limits = limits
-        self._tell = tell
+        self._print_line = print_line
         self._known = KnownObjects()
         self._refusals: dict[str, str] = {}
         self._pool_sweep = PoolSweep(
             client=client,
             known=self._known,
-            board=PoolCache(self._known, lambda: datetime.now(UTC)),
+            pools=PoolCache(self._known, lambda: datetime.now(UTC)),
             clients=clients,
             status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, NODE_POOLS),
-            tell=tell,
+            print_line=print_line,
         )
 
     async def run(self) -> list[str]:
@@ -151,7 +164,9 @@ class Sweep:
         age = await self._lease_age()
         if is_stale(age, self._limits.stale):
             return False
-        self._tell(f"The operator is alive, its Lease was renewed {_seconds(age)} s ago: nothing to do in its place.")
+        self._print_line(
+            f"The operator is alive, its Lease was renewed {_seconds(age)} s ago: nothing to do in its place."
+        )
         return True
 
     async def _round(self) -> bool:
@@ -179,3 +194,63 @@ class Sweep:
 
 def _seconds(age: timedelta | None) -> int:
     return 0 if age is None else max(0, round(age.total_seconds()))
+
+
+STALE_SECONDS = 300.0
+LIMIT_SECONDS = 240.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stale-seconds",
+        type=_limit_seconds,
+        default=STALE_SECONDS,
+        metavar="SECONDS",
+        help="without a sign of life, after which the operator counts as gone (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--limit-seconds",
+        type=_limit_seconds,
+        default=LIMIT_SECONDS,
+        metavar="SECONDS",
+        help="for all of it; the next run does what is left (default: %(default)g)",
+    )
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """The exit code: 0 also if the operator lives, 1 if the API server refused, or Oracle for any pool."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("masktrain_operator").setLevel(logging.INFO)
+    limits = Limits(timedelta(seconds=arguments.stale_seconds), arguments.limit_seconds)
+    try:
+        refusals = asyncio.run(_run(CloudSettings(), limits))
+    except ValidationError as error:
+        refusals = [wrong_variables(error)]
+    except CONNECTION_ERRORS as error:
+        refusals = [refusal_sentence(error)]
+    print(*refusals, sep="\n", end="\n" if refusals else "", file=sys.stderr)  # noqa: T201 (what people read)
+    return 1 if refusals else 0
+
+
+async def _run(settings: CloudSettings, limits: Limits) -> list[str]:
+    async with AsyncExitStack() as opened:
+        api_client = await connect()
+        opened.push_async_callback(api_client.close)
+        client = KubernetesClient(api_client)
+        clients = PoolClients(client, settings.namespace, settings.oci_endpoint)
+        opened.push_async_callback(clients.close)
+        return await Sweep(client, clients, settings, limits, _print_line).run()
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (what people read)
+
+
+def _limit_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return seconds

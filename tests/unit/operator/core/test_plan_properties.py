@@ -32,8 +32,8 @@ LIMITS = st.fixed_dictionaries(
     optional={
         "ttlSecondsAfterFinished": st.sampled_from([0, 500]),
         "activeDeadlineSeconds": st.sampled_from([300, 3000]),
-        "startDeadlineSeconds": st.sampled_from([60, 400]),
-        "maxCost": st.sampled_from(["1.00", "30.00"]),
+        "startDeadlineSeconds": st.sampled_from([60, 1500]),
+        "maxCost": st.sampled_from(["1.00", "5.00"]),
     },
 )
 RATE = Decimal("36.00")
@@ -57,10 +57,15 @@ class LifeOfAJob(RuleBasedStateMachine):
     So a moment that the planner forgets to ask for shows: a plan that nothing had asked for finds something to do.
     """
 
-    @initialize(limits=LIMITS, on_pools=st.booleans())
-    def a_job_is_created(self, limits: dict[str, Any], on_pools: bool) -> None:
+    @initialize(limits=LIMITS, on_pools=st.booleans(), is_prompt=st.booleans(), refused=st.sets(WRITES))
+    def a_job_is_created(
+        self, limits: dict[str, Any], on_pools: bool, is_prompt: bool, refused: set[tuple[str, str]]
+    ) -> None:
+        """`is_prompt`: the operator works as soon as a watch tells it something, otherwise when it gets to it."""
         self.world = World(limits=limits)
-        self.world.settings = replace(SETTINGS, progress_interval_seconds=60)
+        self.world.refused_writes = refused
+        self.is_prompt = is_prompt
+        self.world.settings = replace(SETTINGS, progress_interval_seconds=900)
         self.world.capacity = READY if on_pools else None
         self.step = 0
 
@@ -190,6 +195,8 @@ class LifeOfAJob(RuleBasedStateMachine):
     def _tell(self) -> None:
         """A watch tells the operator."""
         self.world.is_woken = True
+        if self.is_prompt:
+            self.world.run_operator_if_woken()
 
     def _bind_to_nodes(self) -> None:
         """At a price, on a pool."""

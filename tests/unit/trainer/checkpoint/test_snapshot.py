@@ -17,7 +17,7 @@ from torch import Tensor
 from masktrain_trainer.checkpoint.snapshot import UnusableSnapshot, read_snapshot, write_snapshot
 from masktrain_trainer.checkpoint.spool import SnapshotMeta, Spool
 from masktrain_trainer.checkpoint.state_files import save
-from masktrain_trainer.files import file_sha256
+from masktrain_trainer.files import sha256_of
 
 META = SnapshotMeta(epoch=3, step=70, fitness=0.25, is_best=True, reason="epoch")
 DTYPES = [
@@ -165,6 +165,6 @@ def test_the_file_of_a_state_holds_each_tensor_once(tmp_path: Path) -> None:
     assert taken is not None
     saved = save(read_snapshot(taken)[0], "state.pt", tmp_path)
     assert 200_000 < saved.size_bytes < 240_000
-    assert saved.sha256 == file_sha256(saved.path)
+    assert saved.sha256 == sha256_of(saved.path)
     again = save(read_snapshot(taken)[0], "again.pt", tmp_path)
     assert again.sha256 == saved.sha256, "a retry meets its own files"

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.export.onnx import OnnxOptions, write_onnx
-from masktrain_trainer.model.nms import non_max_suppression
-from masktrain_trainer.predict.predictor import load_yolo
+from masktrain_trainer.predict.predictor import load_yolo, non_max_suppression
 from masktrain_trainer.weights.detector import DetectorWeights
 
 from .conftest import IMAGE_SIZE, NAMES

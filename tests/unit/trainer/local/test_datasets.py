@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from masktrain_trainer.errors import InvalidDataset
-from masktrain_trainer.local.datasets import as_archive, sha256_of, zip_folder
+from masktrain_trainer.files import sha256_of
+from masktrain_trainer.local.datasets import as_archive, zip_folder
 
 FILES = {"data.yaml": b"names: [a]", "train/images/x.JPG": b"pixels", "train/labels/x.txt": b"0 .5 .5 .1 .1"}
 CLUTTER = {".git/config": b"", "__MACOSX/x.jpg": b"", "train/labels.cache": b"pickle", "best.pt": b""}

@@ -17,13 +17,13 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import exit_code, merge_outcomes, read_outcomes, termination_message
-from masktrain_trainer.run_directory import RunDirectory, crashed, stopped
+from masktrain_trainer.run_directory import RunDirectory
 
 COMPLETE = Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message="Done.")
-USER = Outcome(kind=OutcomeKind.USER_ERROR, reason="Diverged", message="The loss is not finite.")
-CRASH = crashed("RuntimeError", "out of memory")
-LOST = crashed(PEER_LOST, "connection closed by peer")
-STOPPED = stopped("Stopped at step 3.")
+USER = Outcome.user_error("Diverged", message="The loss is not finite.")
+CRASH = Outcome.crashed("RuntimeError", "out of memory")
+LOST = Outcome.crashed(PEER_LOST, "connection closed by peer")
+STOPPED = Outcome.stopped("Stopped at step 3.")
 HUNG = Outcome(kind=OutcomeKind.HUNG, reason="Hung", message="Stands still.")
 
 
@@ -80,7 +80,7 @@ def test_a_termination_message_never_exceeds_the_kubelets_limit(length: int) -> 
         classes=["ü" * 50] * 80, images=1, boxes=1, validation_images=1, validation_boxes=1, warnings=["w" * 400] * 10
     )
     progress = _progress(dataset=dataset, outputs=["u" * length]).model_copy(
-        update={"outcome": crashed("RuntimeError", "é" * length)}
+        update={"outcome": Outcome.crashed("RuntimeError", "é" * length)}
     )
     text = termination_message(progress)
     assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT

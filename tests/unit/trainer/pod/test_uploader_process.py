@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from masktrain_trainer.checkpoint.spool import UploaderExit
-from masktrain_trainer.pod import uploader_process
-from masktrain_trainer.pod.uploader_process import Order, UploaderProcess
+from masktrain_trainer.pod import processes
+from masktrain_trainer.pod.processes import Order, UploaderProcess
 
 OBEDIENT = "import sys; open(sys.argv[1], 'a').write(sys.stdin.readline())"
 CRASHES_ONCE = """
@@ -24,7 +24,7 @@ DEAF = "import time; time.sleep(600)"
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploader_process, "_FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(processes, "_FIRST_PAUSE_SECONDS", 0.0)
 
 
 def start(script: str, *arguments: object) -> UploaderProcess:

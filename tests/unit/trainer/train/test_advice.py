@@ -7,8 +7,8 @@ import pytest
 
 from masktrain_trainer.config import Architecture, TrainingSpec
 from masktrain_trainer.data.prepared import TrainingStatistics
+from masktrain_trainer.report.build import render_report
 from masktrain_trainer.report.evaluation import ClassScores, Evaluation
-from masktrain_trainer.report.html import render_report
 from masktrain_trainer.train.advice import advice
 
 NAMES = ("mask", "no mask", "incorrect")

@@ -7,5 +7,5 @@ def test_a_wish_is_read_one_step_later_and_once() -> None:
     agreement = StepConsensus(None, world_size=1)
     assert agreement.exchange(StepRequests(stop=True)) == StepRequests()
     assert agreement.exchange(StepRequests(checkpoint=True)) == StepRequests(stop=True)
-    assert agreement.settle() == StepRequests(checkpoint=True)
-    assert agreement.settle() == StepRequests()
+    assert agreement.take_agreed() == StepRequests(checkpoint=True)
+    assert agreement.take_agreed() == StepRequests()

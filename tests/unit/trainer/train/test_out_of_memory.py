@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from masktrain_trainer.config import Outcome, OutcomeKind
+from masktrain_trainer.config import Outcome
 from masktrain_trainer.run_directory import read_document
 from masktrain_trainer.train import gpu_memory, worker
 from masktrain_trainer.train.gpu_memory import (
@@ -108,4 +108,4 @@ def test_the_rank_says_so_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch, tm
         worker._run(given, state(), object())  # type: ignore[arg-type]
     assert left.value.code == 1
     outcome = read_document(given.run.outcome(0), Outcome)
-    assert outcome == Outcome(kind=OutcomeKind.USER_ERROR, reason="InvalidConfiguration", message="Too small.")
+    assert outcome == Outcome.user_error("InvalidConfiguration", message="Too small.")

@@ -1,4 +1,4 @@
-"""Gangs and rooms for tables of admission."""
+"""Gangs and slots for tables of admission."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ def gang(name: str, nodes: int = 1, gpus: int = 2, *, age: float = 0, **fields: 
     return Gang(f"uid-of-{name}", "vision", name, nodes, gpus, created, **fields)
 
 
-def rooms(
+def slots(
     name: str = "gpu", free: tuple[int, ...] = (), *, growable: int = 0, gpus: int = 2, **fields: Any
 ) -> PoolSlots:
     """A pool with so many GPUs free on each of its nodes."""

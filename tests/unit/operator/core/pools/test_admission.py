@@ -7,7 +7,7 @@ import pytest
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.pools.admission import Admissions, admit
 from masktrain_operator.core.pools.packing import Gang, NodeSlot, PoolSlots
-from tests.unit.operator.core.pools.gangs import SHAPE_LABEL, gang, rooms
+from tests.unit.operator.core.pools.gangs import SHAPE_LABEL, gang, slots
 
 
 def admitted(admissions: Admissions) -> dict[str, str]:
@@ -30,44 +30,44 @@ ORDERS = {
 
 @pytest.mark.parametrize(("gangs", "expected"), ORDERS.values(), ids=ORDERS)
 def test_who_gets_the_only_node(gangs: list[Gang], expected: list[str]) -> None:
-    assert sorted(admitted(admit(gangs, [rooms(free=(2,))]))) == expected
+    assert sorted(admitted(admit(gangs, [slots(free=(2,))]))) == expected
 
 
 @pytest.mark.parametrize(
     ("pool", "is_admitted"),
     [
-        pytest.param(rooms(free=(2, 2)), True, id="both nodes are there"),
-        pytest.param(rooms(free=(2,), growable=1), True, id="one is there, one may come"),
-        pytest.param(rooms(growable=2), True, id="both may come"),
-        pytest.param(rooms(free=(2,), limit=2), False, id="the other one may not come now"),
-        pytest.param(rooms(free=(2, 1), limit=2), False, id="the other one is half taken"),
-        pytest.param(rooms(free=(4,), gpus=4, limit=2), False, id="never two pods of a gang on a node"),
+        pytest.param(slots(free=(2, 2)), True, id="both nodes are there"),
+        pytest.param(slots(free=(2,), growable=1), True, id="one is there, one may come"),
+        pytest.param(slots(growable=2), True, id="both may come"),
+        pytest.param(slots(free=(2,), limit=2), False, id="the other one may not come now"),
+        pytest.param(slots(free=(2, 1), limit=2), False, id="the other one is half taken"),
+        pytest.param(slots(free=(4,), gpus=4, limit=2), False, id="never two pods of a gang on a node"),
     ],
 )
 def test_a_gang_of_two_is_admitted_whole_or_not_at_all(pool: PoolSlots, is_admitted: bool) -> None:
     admissions = admit([gang("pair", nodes=2)], [pool])
     assert ("pair" in admitted(admissions)) == is_admitted
-    assert all(len(set(placement.rooms)) == 2 for placement in admissions.placements.values())
+    assert all(len(set(placement.slots)) == 2 for placement in admissions.placements.values())
     if not is_admitted:
         assert refused(admissions) == {"pair": Reason.WAITING_FOR_CAPACITY}
 
 
 def test_a_younger_gang_takes_nothing_from_one_that_waits() -> None:
     """Else a pair that waits for its second node would wait for as long as single ones keep coming."""
-    admissions = admit([gang("pair", nodes=2, age=9), gang("single", age=1)], [rooms(free=(2,), limit=2)])
+    admissions = admit([gang("pair", nodes=2, age=9), gang("single", age=1)], [slots(free=(2,), limit=2)])
     assert admitted(admissions) == {}
     assert "gpu serves vision/pair first" in admissions.refusals["uid-of-single"].message
 
 
 def test_a_gang_that_waits_for_one_pool_holds_nobody_up_in_another() -> None:
-    pools = [rooms("a", free=(2,), limit=2), rooms("b", free=(2,))]
+    pools = [slots("a", free=(2,), limit=2), slots("b", free=(2,))]
     gangs = [gang("pair", nodes=2, age=9, pool_ref="a"), gang("single", age=1)]
     assert admitted(admit(gangs, pools)) == {"single": "b"}
 
 
 def test_a_gang_no_pool_could_ever_hold_holds_nobody_up() -> None:
     gangs = [gang("giant", nodes=9, age=9), gang("single", age=1)]
-    admissions = admit(gangs, [rooms(free=(2,))])
+    admissions = admit(gangs, [slots(free=(2,))])
     assert admitted(admissions) == {"single": "gpu"}
     assert refused(admissions) == {"giant": Reason.POOL_TOO_SMALL}
 
@@ -85,48 +85,48 @@ CHOICES = {
 @pytest.mark.parametrize(("job", "pool"), CHOICES.values(), ids=CHOICES)
 def test_which_pool_a_gang_goes_to(job: Gang, pool: str) -> None:
     pools = [
-        rooms("large", growable=2, gpus=8, rate="80", node_labels={SHAPE_LABEL: "BM.GPU.H100.8"}),
-        rooms("dear", growable=4, rate="6", node_labels={SHAPE_LABEL: "VM.GPU3.2"}),
-        rooms("cheap", growable=2, rate="4", node_labels={SHAPE_LABEL: "VM.GPU.A10.2"}),
+        slots("large", growable=2, gpus=8, rate="80", node_labels={SHAPE_LABEL: "BM.GPU.H100.8"}),
+        slots("dear", growable=4, rate="6", node_labels={SHAPE_LABEL: "VM.GPU3.2"}),
+        slots("cheap", growable=2, rate="4", node_labels={SHAPE_LABEL: "VM.GPU.A10.2"}),
     ]
     assert admitted(admit([job], pools)) == {"job": pool}
 
 
 def test_a_dear_node_that_is_there_is_better_than_a_cheap_one_that_must_come() -> None:
-    pools = [rooms("cheap", growable=1, rate="4"), rooms("dear", free=(2,), rate="6")]
+    pools = [slots("cheap", growable=1, rate="4"), slots("dear", free=(2,), rate="6")]
     assert admitted(admit([gang("job")], pools)) == {"job": "dear"}
 
 
 def test_a_pool_without_a_price_comes_last() -> None:
-    unpriced = replace(rooms("a", growable=1), hourly_rate=None)
-    assert admitted(admit([gang("job")], [unpriced, rooms("b", growable=1, rate="99")])) == {"job": "b"}
+    unpriced = replace(slots("a", growable=1), hourly_rate=None)
+    assert admitted(admit([gang("job")], [unpriced, slots("b", growable=1, rate="99")])) == {"job": "b"}
 
 
 def test_without_capacity_in_the_cheap_pool_the_next_one_grows() -> None:
-    pools = [rooms("cheap", limit=4, obstacle="Out of host capacity."), rooms("dear", growable=1, rate="6")]
+    pools = [slots("cheap", limit=4, obstacle="Out of host capacity."), slots("dear", growable=1, rate="6")]
     assert admitted(admit([gang("job")], pools)) == {"job": "dear"}
 
 
 def test_a_job_that_names_a_pool_which_does_not_exist_is_told_so() -> None:
-    admissions = admit([gang("job", pool_ref="typo")], [rooms(free=(2,))])
+    admissions = admit([gang("job", pool_ref="typo")], [slots(free=(2,))])
     assert refused(admissions) == {"job": Reason.POOL_NOT_FOUND}
     assert "typo" in admissions.refusals["uid-of-job"].message
 
 
 def test_a_job_that_no_pool_suits_is_none_of_the_pools_business() -> None:
-    admissions = admit([gang("job", node_selector={SHAPE_LABEL: "VM.GPU3.1"})], [rooms(node_labels={SHAPE_LABEL: "X"})])
+    admissions = admit([gang("job", node_selector={SHAPE_LABEL: "VM.GPU3.1"})], [slots(node_labels={SHAPE_LABEL: "X"})])
     assert admissions == Admissions()
 
 
 @pytest.mark.parametrize("is_present", [True, False])
 def test_pods_are_made_once_all_nodes_are_there(is_present: bool) -> None:
-    pool = replace(rooms(limit=2), rooms=(NodeSlot("gpu-1", 2), NodeSlot("gpu-2", 2, present=is_present)))
+    pool = replace(slots(limit=2), slots=(NodeSlot("gpu-1", 2), NodeSlot("gpu-2", 2, present=is_present)))
     (placement,) = admit([gang("pair", nodes=2)], [pool]).placements.values()
     assert placement.is_present is is_present
 
 
 def test_a_gang_that_lost_a_node_gets_another_one_before_all_that_wait() -> None:
     runs = gang("runs", nodes=2, admitted_to="gpu", placed_on=frozenset({"gpu-1"}))
-    admissions = admit([gang("waits", age=99, priority=9), runs], [rooms(free=(2, 2), limit=2)])
-    assert admissions.placements["uid-of-runs"].rooms == ("gpu-1", "gpu-2")
+    admissions = admit([gang("waits", age=99, priority=9), runs], [slots(free=(2, 2), limit=2)])
+    assert admissions.placements["uid-of-runs"].node_names == {"gpu-1", "gpu-2"}
     assert "waits" not in admitted(admissions)

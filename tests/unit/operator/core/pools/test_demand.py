@@ -11,7 +11,6 @@ from devcluster.simulation.pool_operator import PoolOperator, with_admissions
 from devcluster.simulation.workload import TrainingJob
 from devcluster.simulation.world import OperatedWorld, one_pool
 from masktrain_operator.core.pools.admission import admit
-from masktrain_operator.core.pools.inventory import take_inventory
 from masktrain_operator.core.pools.plan_pool import plan_pool
 from masktrain_operator.core.pools.scale_up import missing_nodes
 from masktrain_operator.core.pools.snapshot import slots_of
@@ -40,17 +39,17 @@ class Standing:
         """The same moment with these gangs waiting, the last one the youngest."""
         jobs = [*self.world.cluster.jobs.values(), *(self._job(*asked) for asked in enumerate(gangs))]
         found = tuple(job.gang() for job in jobs)
-        bare = self.world.operator._situation("gpu")
-        rooms = slots_of(bare, take_inventory(bare), {gang.job_uid for gang in found})
-        return with_admissions(bare, admit(found, [rooms]))
+        bare = self.world.operator._context("gpu")
+        pool = slots_of(bare, {gang.job_uid for gang in found})
+        return with_admissions(bare, admit(found, [pool]))
 
     def wanted(self, gangs: list[Asked]) -> int:
-        situation = self.asked(gangs)
-        return situation.observed.oke.size + missing_nodes(situation)
+        context = self.asked(gangs)
+        return context.observed.oke.size + missing_nodes(context)
 
     def admitted(self, gangs: list[Asked]) -> int:
         """Nodes for gangs, running or admitted."""
-        return len({room for placed in self.asked(gangs).observed.placements for room in placed.rooms})
+        return len({slot for placed in self.asked(gangs).observed.placements for slot in placed.slots})
 
     def _job(self, number: int, asked: Asked) -> TrainingJob:
         nodes, gpus, priority = asked

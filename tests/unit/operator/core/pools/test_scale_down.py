@@ -1,97 +1,17 @@
 """When a node goes: never one that works, is wanted, or is a person's; bare metal not before its hour is used up."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from devcluster.simulation.world import node_pool
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import NodeState
-from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, format_time
-from masktrain_operator.core.pools.oke import OkeNode, OkePool
+from masktrain_operator.core.pools.nodes import format_time
 from masktrain_operator.core.pools.plan_pool import plan_pool
-from masktrain_operator.core.pools.types import ObservedPool, PoolContext, PoolPlan
-
-CREATED = datetime(2026, 1, 5, 8, tzinfo=UTC)
-MINUTE = 60.0
-VM, BARE_METAL = "VM.GPU.A10.2", "BM.GPU.A10.4"
-FOREIGN = GpuPod("others", "notebook", "uid-of-notebook", "node-1", 1)
-
-
-def standing(
-    age: float,
-    idle: float | None,
-    *,
-    shape: str = VM,
-    count: int = 1,
-    pods: tuple[GpuPod, ...] | None = (),
-    annotations: Mapping[str, str | None] | None = None,
-    by_operator: bool = True,
-    node: dict[str, Any] | None = None,
-    **spec: Any,
-) -> PoolContext:
-    """A pool of nodes created `age` seconds ago and idle for `idle` seconds, as an operator that knows them sees it."""
-    now = CREATED + timedelta(seconds=age)
-    marks: dict[str, str | None] = {labels.IDLE_SINCE_ANNOTATION: format_time(now - timedelta(seconds=idle or 0))}
-    marks.update(annotations or {})
-    nodes = tuple(_kube_node(number, pods, marks, node or {}) for number in range(1, count + 1))
-    oke = _oke_pool(
-        shape, tuple(OkeNode(f"i-{number}", f"node-{number}", "ACTIVE", "AD-1") for number in range(1, count + 1))
-    )
-    pool = node_pool("gpu", **spec)
-    entries = [_entry(number, by_operator) for number in range(1, count + 1)]
-    status = {"nodes": entries, "addedNodes": count if by_operator else 0}
-    body = {**pool.model_dump(mode="json", by_alias=True), "status": status}
-    return PoolContext(GPUNodePool.parse(body), ObservedPool(oke, nodes), now)
-
-
-def _entry(number: int, by_operator: bool) -> dict[str, Any]:
-    return {
-        "instanceId": f"i-{number}",
-        "name": f"node-{number}",
-        "state": "Idle",
-        "addedByOperator": by_operator,
-        "createdTime": CREATED.isoformat(),
-        "joinedTime": (CREATED + timedelta(minutes=4)).isoformat(),
-    }
-
-
-def _kube_node(number: int, pods: Any, marks: dict[str, str | None], fields: dict[str, Any]) -> KubeNode:
-    annotations = {key: value for key, value in marks.items() if value is not None}
-    known: dict[str, Any] = {
-        "name": f"node-{number}",
-        "uid": f"uid-{number}",
-        "resource_version": "1",
-        "instance_id": f"i-{number}",
-        "ready": True,
-        "ready_changed": CREATED,
-        "initialising": False,
-        "cordoned": False,
-        "gpus": 2,
-        "labels": {labels.NODE_POOL_LABEL: "gpu"},
-        "annotations": {labels.ADDED_ANNOTATION: f"i-{number}", **annotations},
-        "pods": pods,
-    }
-    return KubeNode(**known | fields)
-
-
-def _oke_pool(shape: str, nodes: tuple[OkeNode, ...]) -> OkePool:
-    return OkePool(
-        id="ocid1.nodepool.gpu",
-        name="gpu",
-        cluster_id="cluster",
-        compartment_id="compartment",
-        lifecycle_state="ACTIVE",
-        lifecycle_details="",
-        size=len(nodes),
-        etag="1",
-        shape=shape,
-        preemptible=False,
-        nodes=nodes,
-    )
+from masktrain_operator.core.pools.types import PoolContext, PoolPlan
+from tests.unit.operator.core.pools.contexts import BARE_METAL, CREATED, FOREIGN, MINUTE, VM, standing
 
 
 def cordons(plan: PoolPlan) -> list[str]:
@@ -150,9 +70,9 @@ KEPT: dict[str, Callable[[], PoolContext]] = {
 }
 
 
-@pytest.mark.parametrize("situation", KEPT.values(), ids=KEPT)
-def test_what_keeps_a_node(situation: Callable[[], PoolContext]) -> None:
-    plan = plan_pool(situation())
+@pytest.mark.parametrize("context", KEPT.values(), ids=KEPT)
+def test_what_keeps_a_node(context: Callable[[], PoolContext]) -> None:
+    plan = plan_pool(context())
     assert not cordons(plan)
     assert not plan.removals
 
@@ -188,13 +108,11 @@ def test_a_cordoned_node_that_is_wanted_again_is_given_back(spoilt: dict[str, An
 
 
 def test_no_more_removals_begin_in_a_minute_than_the_budget_allows() -> None:
-    situation = standing(600, 600, count=5, scaleDown={"maxRemovalsPerMinute": 2})
-    assert len(cordons(plan_pool(situation))) == 2
+    context = standing(600, 600, count=5, scaleDown={"maxRemovalsPerMinute": 2})
+    assert len(cordons(plan_pool(context))) == 2
     begun = {labels.REMOVAL_ANNOTATION: format_time(CREATED)}
-    situation = standing(
-        600, 600, count=5, annotations=begun, node=REMOVAL_BEGUN, scaleDown={"maxRemovalsPerMinute": 2}
-    )
-    plan = plan_pool(situation)
+    context = standing(600, 600, count=5, annotations=begun, node=REMOVAL_BEGUN, scaleDown={"maxRemovalsPerMinute": 2})
+    plan = plan_pool(context)
     assert len(plan.removals) == 2
     assert plan.status is not None
     assert len(plan.status.recent_removals) == 2

@@ -12,7 +12,7 @@ from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Placement
 from masktrain_operator.core.pools.nodes import KubeNode, format_time
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
-from masktrain_operator.core.pools.packing import Gang
+from masktrain_operator.core.pools.packing import Gang, NodeSlot
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, plan_pool, sweep_plan, sweepable
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 
@@ -50,7 +50,7 @@ def entry(instance: str, **fields: Any) -> dict[str, Any]:
     return {"instanceId": instance, "state": "Idle", "addedByOperator": True, **created, **fields}
 
 
-def situation(
+def context(
     *instances: str,
     annotations: dict[str, str] | None = None,
     metadata: dict[str, Any] | None = None,
@@ -69,9 +69,9 @@ def situation(
     return PoolContext(pool, ObservedPool(oke_pool(*instances), nodes, placements), NOW)
 
 
-def placement(*rooms: str, admitted: bool) -> Placement:
-    gang = Gang("job", "vision", "masks", len(rooms), 2, AN_HOUR_AGO, admitted_to="gpu" if admitted else None)
-    return Placement(gang, "gpu", rooms)
+def placement(*nodes: str, admitted: bool, grown: bool = False) -> Placement:
+    gang = Gang("job", "vision", "masks", len(nodes), 2, AN_HOUR_AGO, admitted_to="gpu" if admitted else None)
+    return Placement(gang, "gpu", tuple(NodeSlot(name, 2, grown=grown) for name in nodes))
 
 
 def cordoned(found: PoolContext) -> list[str]:
@@ -100,28 +100,28 @@ def test_only_pools_that_an_operator_has_looked_after_are_swept() -> None:
 
 
 def test_an_idle_node_is_cordoned_first_and_removed_once_that_has_settled() -> None:
-    assert cordoned(situation("a")) == ["node-a"]
-    assert not sweep_plan(situation("a")).removals
+    assert cordoned(context("a")) == ["node-a"]
+    assert not sweep_plan(context("a")).removals
 
-    settled = situation("a", annotations={labels.REMOVAL_ANNOTATION: format_time(BEGUN)})
+    settled = context("a", annotations={labels.REMOVAL_ANNOTATION: format_time(BEGUN)})
     assert [removal.instance_id for removal in sweep_plan(settled).removals] == ["a"]
 
 
 def test_a_gang_that_has_started_keeps_its_nodes_and_one_that_waits_does_not() -> None:
-    assert cordoned(situation("a", "b", placements=(placement("node-a", admitted=True),))) == ["node-b"]
-    assert cordoned(situation("a", placements=(placement("node-a", admitted=False),))) == ["node-a"]
+    assert cordoned(context("a", "b", placements=(placement("node-a", admitted=True),))) == ["node-b"]
+    assert cordoned(context("a", placements=(placement("node-a", admitted=False),))) == ["node-a"]
 
 
 @pytest.mark.parametrize(
     "wish",
     [
-        {"placements": (placement("+1", "+2", admitted=False),)},
-        {"placements": (placement("+1", admitted=True),)},
+        {"placements": (placement("1", "2", admitted=False, grown=True),)},
+        {"placements": (placement("1", admitted=True, grown=True),)},
         {"minNodes": 3},
     ],
 )
 def test_no_pool_ever_grows(wish: dict[str, Any]) -> None:
-    found = situation("a", **wish)
+    found = context("a", **wish)
     assert plan_pool(found).status != sweep_plan(found).status
 
     plan = sweep_plan(found)
@@ -143,7 +143,7 @@ def test_no_pool_ever_grows(wish: dict[str, Any]) -> None:
     ],
 )
 def test_what_people_asked_to_keep_is_kept(wish: dict[str, Any]) -> None:
-    found = situation("a", **wish)
+    found = context("a", **wish)
 
     assert cordoned(found) == []
     assert not sweep_plan(found).removals
@@ -151,7 +151,7 @@ def test_what_people_asked_to_keep_is_kept(wish: dict[str, Any]) -> None:
 
 def test_a_deleted_pool_loses_its_nodes_but_is_let_go_by_the_operator_alone() -> None:
     deleted = {"deletionTimestamp": AN_HOUR_AGO.isoformat(), "finalizers": [labels.POOL_FINALIZER]}
-    found = situation("a", metadata=deleted)
+    found = context("a", metadata=deleted)
 
     assert plan_pool(found).finalize
     assert not sweep_plan(found).finalize
@@ -161,7 +161,7 @@ def test_a_deleted_pool_loses_its_nodes_but_is_let_go_by_the_operator_alone() ->
 
 def test_nodes_that_a_person_wants_to_outlive_their_pool_are_left_running() -> None:
     wish = {"annotations": {labels.ABANDON_ANNOTATION: "true"}}
-    found = situation("a", metadata={"deletionTimestamp": NOW.isoformat(), **wish})
+    found = context("a", metadata={"deletionTimestamp": NOW.isoformat(), **wish})
 
     plan = sweep_plan(found)
 
@@ -178,7 +178,7 @@ def test_nodes_that_a_person_wants_to_outlive_their_pool_are_left_running() -> N
     ],
 )
 def test_what_was_begun_is_seen_to_its_end(change: dict[str, Any], under_way: bool) -> None:
-    found = situation("a", paused=True)
+    found = context("a", paused=True)
     plan = sweep_plan(found)
     assert plan.status is not None
     nodes = [node.model_copy(update=change) for node in plan.status.nodes]
@@ -187,7 +187,7 @@ def test_what_was_begun_is_seen_to_its_end(change: dict[str, Any], under_way: bo
 
 
 def test_nodes_that_wait_for_the_limit_of_removals_a_minute_are_waited_for() -> None:
-    found = situation("a", scaleDown={"maxRemovalsPerMinute": 1})
+    found = context("a", scaleDown={"maxRemovalsPerMinute": 1})
     status = found.pool.status.model_copy(update={"recent_removals": [BEGUN]})
     found = replace(found, pool=found.pool.model_copy(update={"status": status}))
     plan = sweep_plan(found)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masktrain_trainer.model import nms
 from masktrain_trainer.model.boxes import pairwise_iou, xywh_to_xyxy
-from masktrain_trainer.model.nms import non_max_suppression
+from masktrain_trainer.predict import predictor
+from masktrain_trainer.predict.predictor import non_max_suppression
 
 
 def predictions(seed: int, count: int, num_classes: int = 3) -> Tensor:
@@ -40,7 +40,7 @@ def greedy(prediction_NP: Tensor, confidence: float, iou: float, limit: int) -> 
 def test_equals_the_textbook_whatever_the_prefix(seed: int, count: int, limit: int, first_prefix: int) -> None:
     prediction_NP = predictions(seed, count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nms, "FIRST_PREFIX", first_prefix)
+        patch.setattr(predictor, "FIRST_PREFIX", first_prefix)
         (detections_K6,) = non_max_suppression(prediction_NP[None], 0.1, 0.5, multi_label=True, max_detections=limit)
     expected = greedy(prediction_NP, 0.1, 0.5, limit)
     assert [int(c) for c in detections_K6[:, 5]] == [c for c, _ in expected]

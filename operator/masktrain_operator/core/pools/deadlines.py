@@ -1,0 +1,163 @@
+"""Every rule of a pool that a clock decides, each stated once: the moment, and what counts from then on.
+
+A rule is a function that answers the moment, or None where it does not apply; `is_due` compares. The planner acts on
+what is due and looks again at the earliest of the rest; admission's answers are kept until then.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from masktrain_operator.api import labels
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
+from masktrain_operator.api.v1alpha1 import GPUNodePool
+
+from .billing import paid_until
+from .nodes import KubeNode, read_time
+from .types import PoolContext
+
+CORDON_TAKES_EFFECT = timedelta(seconds=5)
+"""So long a scheduler that has not seen the cordon may still bind a pod there."""
+BEFORE_MINIMUM_ENDS = timedelta(seconds=180)
+"""A node that is paid for anyway is given back this long before its minimum is over: a removal takes its time, too."""
+BUDGET_WINDOW = timedelta(minutes=1)
+"""What `maxRemovalsPerMinute` counts in."""
+LOST_AFTER = timedelta(seconds=120)
+"""A node that Kubernetes has not heard from for so long does no work any more."""
+LOST_REQUEST = timedelta(seconds=90)
+"""A request that no answer came to may still be carried out for so long: the client's retries end after 60 s."""
+REMOVAL_ANSWER = timedelta(seconds=60)
+"""A node that still stands so long after its removal was asked for has to be asked for again."""
+RELEASE_LIMIT = timedelta(minutes=15)
+"""A deleted GPUNodePool is let go then, whatever Oracle says: `kubectl delete` must not hang for ever."""
+
+
+class Verdict(Enum):
+    """What counts from a moment on."""
+
+    MAY_ASK_AGAIN = auto()
+    MAINTENANCE_IS_OVER = auto()
+    MAY_REMOVE_MORE = auto()
+    REQUEST_IS_LOST = auto()
+    POOL_IS_RELEASED = auto()
+    NODE_IS_OVERDUE = auto()
+    NODE_IS_LOST = auto()
+    NODE_MAY_GO = auto()
+    CORDON_HAS_TAKEN_EFFECT = auto()
+    REMOVAL_HAS_FAILED = auto()
+
+
+def is_due(moment: datetime | None, now: datetime) -> bool:
+    """What never comes is never due."""
+    return moment is not None and moment <= now
+
+
+def next_change(context: PoolContext, status: GPUNodePoolStatus) -> datetime | None:
+    """When the planner, or admission, may change its mind although nothing happens."""
+    ahead = (moment for moment, _ in upcoming(context, status) if moment > context.now)
+    return min(ahead, default=None)
+
+
+def upcoming(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[tuple[datetime, Verdict]]:
+    """All moments that the rules name, with what they decide; some of them are over."""
+    found = [
+        (backoff_end(status), Verdict.MAY_ASK_AGAIN),
+        (maintenance_end(context.pool), Verdict.MAINTENANCE_IS_OVER),
+        (next_removal(context, status), Verdict.MAY_REMOVE_MORE),
+        (request_is_lost(status), Verdict.REQUEST_IS_LOST),
+        (release_time(context.pool), Verdict.POOL_IS_RELEASED),
+    ]
+    for entry in status.nodes:
+        found += _of_node(context, entry, context.kube_node_of(entry))
+    yield from ((moment, verdict) for moment, verdict in found if moment is not None)
+
+
+def backoff_end(status: GPUNodePoolStatus) -> datetime | None:
+    """From then on Oracle may be asked for nodes again."""
+    return None if status.backoff is None else status.backoff.until
+
+
+def maintenance_end(pool: GPUNodePool) -> datetime | None:
+    """The annotation may name an end, instead of "true"."""
+    return read_time(pool.metadata.annotations.get(labels.MAINTENANCE_ANNOTATION))
+
+
+def next_removal(context: PoolContext, status: GPUNodePoolStatus) -> datetime | None:
+    """When the budget of removals has room again; None while it has."""
+    begun, most = status.recent_removals, context.pool.spec.scale_down.max_removals_per_minute
+    return None if len(begun) < most else sorted(begun)[-most] + BUDGET_WINDOW
+
+
+def request_is_lost(status: GPUNodePoolStatus) -> datetime | None:
+    """A growth that nobody needs any more is forgotten from then on."""
+    return None if status.scale_up is None else status.scale_up.requested_time + LOST_REQUEST
+
+
+def release_time(pool: GPUNodePool) -> datetime | None:
+    """When a deleted GPUNodePool is let go with whatever it still has."""
+    deleted = pool.metadata.deletion_timestamp
+    return None if deleted is None else deleted + RELEASE_LIMIT
+
+
+def provisioning_timeout(context: PoolContext, entry: PoolNodeStatus) -> datetime | None:
+    """From then on a node that has not joined does not count as coming any more, and is taken down."""
+    if entry.joined_time is not None:
+        return None
+    return entry.created_time + timedelta(seconds=context.pool.spec.provisioning_timeout_seconds)
+
+
+def lost_time(node: KubeNode) -> datetime | None:
+    """From then on a node that is not ready counts as lost."""
+    return None if node.ready else node.ready_changed + LOST_AFTER
+
+
+def removal_failed(entry: PoolNodeStatus) -> datetime | None:
+    """From then on a node that still stands was not removed."""
+    asked = entry.removal_requested_time
+    return None if asked is None else asked + REMOVAL_ANSWER
+
+
+def cordon_effect(node: KubeNode) -> datetime | None:
+    """From then on no scheduler binds a pod to a node that the operator cordoned."""
+    return None if node.removal_begun is None else node.removal_begun + CORDON_TAKES_EFFECT
+
+
+def removal_time(context: PoolContext, entry: PoolNodeStatus) -> datetime:
+    """When an idle node goes: after the idle time, and not while its minimum is paid for and may still be of use."""
+    idle_since = entry.idle_since or context.now
+    if context.is_deleting:
+        return idle_since
+    idle_enough = idle_since + timedelta(seconds=context.pool.spec.idle_seconds)
+    # Minimums so short that no node is ever young get no head start beyond their half.
+    head_start = min(BEFORE_MINIMUM_ENDS, timedelta(seconds=context.tariff.minimum_seconds / 2))
+    return max(idle_enough, paid_until(entry, context.tariff) - head_start)
+
+
+def in_maintenance(context: PoolContext) -> bool:
+    """Whether an annotation asks to leave the pool alone now."""
+    end = maintenance_end(context.pool)
+    wish = context.pool.metadata.annotations.get(labels.MAINTENANCE_ANNOTATION)
+    return wish == "true" or (end is not None and not is_due(end, context.now))
+
+
+def is_paused(context: PoolContext) -> bool:
+    """Whether the pool neither grows nor shrinks."""
+    return context.pool.spec.paused or in_maintenance(context)
+
+
+def is_backing_off(status: GPUNodePoolStatus, now: datetime) -> bool:
+    return status.backoff is not None and not is_due(backoff_end(status), now)
+
+
+def _of_node(
+    context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None
+) -> list[tuple[datetime | None, Verdict]]:
+    found: list[tuple[datetime | None, Verdict]] = [
+        (provisioning_timeout(context, entry), Verdict.NODE_IS_OVERDUE),
+        (removal_failed(entry), Verdict.REMOVAL_HAS_FAILED),
+    ]
+    if entry.state in (NodeState.IDLE, NodeState.DRAINING):
+        found.append((removal_time(context, entry), Verdict.NODE_MAY_GO))
+    if node is not None:
+        found += [(lost_time(node), Verdict.NODE_IS_LOST), (cordon_effect(node), Verdict.CORDON_HAS_TAKEN_EFFECT)]
+    return found
