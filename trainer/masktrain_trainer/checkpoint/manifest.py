@@ -1,6 +1,5 @@
 """A checkpoint as its manifest tells it, and which of several is the newest and the best. Pure."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masktrain_trainer.config import Contract
+from masktrain_trainer.files import sha256_of
 
 from .keys import MODEL_FILE, Fence, JobKeys
 
@@ -108,7 +108,7 @@ def _rank(manifest: Manifest) -> tuple[float, tuple[int, int, int]]:
 
 
 def _manifest_digest(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256_of(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from masktrain_trainer.errors import (
     StoreError,
     StoreUnavailable,
 )
+from masktrain_trainer.files import sha256_of
 
 from .base import ObjectInfo, conditional_writes_work
 
@@ -56,7 +56,7 @@ class FolderStore:
             else:
                 staged.replace(self._path(key))
             _sync_folder(self._path(key).parent)
-        return self._info(key, sha256 or self._sha256(key))
+        return self._info(key, sha256 or sha256_of(self._path(key)))
 
     def read(self, key: str) -> bytes:
         with self._failures(key):
@@ -64,7 +64,7 @@ class FolderStore:
 
     def read_with_etag(self, key: str) -> tuple[bytes, str]:
         content = self.read(key)
-        return content, hashlib.sha256(content).hexdigest()
+        return content, sha256_of(content)
 
     def download(self, key: str, path: Path) -> ObjectInfo:
         with self._failures(key):
@@ -74,7 +74,7 @@ class FolderStore:
     def head(self, key: str) -> ObjectInfo | None:
         try:
             with self._failures(key):
-                return self._info(key, self._sha256(key))
+                return self._info(key, sha256_of(self._path(key)))
         except ObjectMissing:
             return None
 
@@ -110,10 +110,6 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         return self._root / key
-
-    def _sha256(self, key: str) -> str:
-        with self._path(key).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _info(self, key: str, sha256: str | None) -> ObjectInfo:
         found = self._path(key).stat()
@@ -155,7 +151,7 @@ class FolderStore:
 
     def _swap(self, key: str, staged: Path, expected: str) -> None:
         with file_lock(self._root / _LOCK):
-            if not self._path(key).is_file() or self._sha256(key) != expected:
+            if not self._path(key).is_file() or sha256_of(self._path(key)) != expected:
                 raise PreconditionFailed(f"{self.uri(key)} was changed by another writer.")
             staged.replace(self._path(key))
 

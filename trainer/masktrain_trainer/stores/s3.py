@@ -1,8 +1,5 @@
 """S3 and everything that speaks its protocol, by boto3; what its failures mean, as one sentence for a person."""
 
-import base64
-import contextlib
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,55 +29,9 @@ from masktrain_trainer.errors import (
     StoreError,
     StoreUnavailable,
 )
-from masktrain_trainer.files import sha256_of
 
-from .base import ObjectInfo, conditional_writes_work
-
-ACCESS_KEY = "AWS_ACCESS_KEY_ID"
-SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
-SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Left empty, boto3's own chain decides (environment, web identity, instance). The secret part is never shown."""
-
-    access_key: str | None = None
-    secret_key: str | None = None
-    session_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Credentials(access_key={self.access_key!r})"
-
-
-def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
-    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
-    secret = spec.credentials_secret_ref
-    if secret is None:
-        return Credentials()
-    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
-    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
-    if missing:
-        raise StoreDenied(
-            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
-            f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
-        )
-    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
-
-
-def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
-    if folder is None or not (folder / name).is_file():
-        return None
-    try:
-        value = (folder / name).read_bytes().strip().decode("ascii")
-    except PermissionError as error:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
-    except UnicodeDecodeError:
-        value = "\0"
-    if not value.isprintable() or " " in value:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
-    return value or None
-
+from .base import ObjectInfo
+from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, UnfinishedUpload, content_md5
 
 FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 """All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
@@ -148,8 +99,8 @@ def no_bucket(target: Target) -> StoreDenied:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether the server says that there is no such object or bucket."""
-    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket"}
+    """Whether the server says that there is no such object, bucket or unfinished upload."""
+    return isinstance(error, ClientError) and _code(error) in _MISSING | {"NoSuchBucket", "NoSuchUpload"}
 
 
 def _explain_answer(error: ClientError, target: Target) -> StoreError:
@@ -180,9 +131,12 @@ def _one_line(error: Exception) -> str:
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 
-_MIB: Final = 1 << 20
+ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
 _REGION: Final = "us-east-1"
 """What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
 _CONFIG: Final = Config(
@@ -194,9 +148,52 @@ _CONFIG: Final = Config(
     tcp_keepalive=True,
     s3={"addressing_style": "path", "payload_signing_enabled": True},
 )
-_TRANSFER: Final = TransferConfig(multipart_threshold=64 * _MIB, multipart_chunksize=16 * _MIB, max_concurrency=4)
-_COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * _MIB)
+_TRANSFER: Final = TransferConfig(
+    multipart_threshold=IN_PARTS_FROM, multipart_chunksize=PART, max_concurrency=PARALLEL_PARTS
+)
+_COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * MIB)
 """One request copies up to 5 GiB, and only that takes the metadata along."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Left empty, boto3's own chain decides (environment, web identity, instance). The secret part is never shown."""
+
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key!r})"
+
+
+def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
+    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
+    secret = spec.credentials_secret_ref
+    if secret is None:
+        return Credentials()
+    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
+    if missing:
+        raise StoreDenied(
+            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
+            f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
+        )
+    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
+
+
+def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+    if folder is None or not (folder / name).is_file():
+        return None
+    try:
+        value = (folder / name).read_bytes().strip().decode("ascii")
+    except PermissionError as error:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
+    except UnicodeDecodeError:
+        value = "\0"
+    if not value.isprintable() or " " in value:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
+    return value or None
 
 
 def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None) -> "S3Store":
@@ -210,141 +207,88 @@ def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None)
     return S3Store(client, bucket, prefix)
 
 
-class S3Store:
+class S3Store(RemoteStore):
     """Objects below `prefix` of one bucket."""
 
+    failures = FAILURES
+
     def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+        super().__init__(prefix)
         self._client = client
         self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._bucket_seen = False
-
-    def put(
-        self,
-        key: str,
-        body: bytes | Path,
-        *,
-        sha256: str | None = None,
-        if_absent: bool = False,
-        if_match: str | None = None,
-    ) -> ObjectInfo:
-        conditions = _conditions(if_absent, if_match)
-        if isinstance(body, Path) and conditions:
-            raise ValueError("conditions go with bytes only")
-        with self._failures(key, conditional=bool(conditions)):
-            metadata = {"sha256": sha256 or sha256_of(body)}
-            if isinstance(body, Path) and body.stat().st_size >= _TRANSFER.multipart_threshold:
-                extra = {"Metadata": metadata}
-                self._client.upload_file(str(body), self._bucket, self._full(key), ExtraArgs=extra, Config=_TRANSFER)
-            else:
-                content = body if isinstance(body, bytes) else body.read_bytes()
-                self._put_at_once(key, content, metadata, conditions)
-        found = self.head(key)
-        if found is None:
-            raise StoreUnavailable(f"{self.uri(key)} was written but is not there.")
-        return found
-
-    def read(self, key: str) -> bytes:
-        return self.read_with_etag(key)[0]
-
-    def read_with_etag(self, key: str) -> tuple[bytes, str]:
-        with self._failures(key):
-            found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
-            return found["Body"].read(), found["ETag"]
-
-    def download(self, key: str, path: Path) -> ObjectInfo:
-        info = self.head(key)
-        if info is None:
-            raise ObjectMissing(f"{self.uri(key)} does not exist.")
-        with self._failures(key):
-            self._client.download_file(self._bucket, self._full(key), str(path), Config=_TRANSFER)
-        return info
-
-    def head(self, key: str) -> ObjectInfo | None:
-        try:
-            with self._failures(key):
-                found = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
-        except ObjectMissing:
-            self._require_bucket()
-            return None
-        self._bucket_seen = True
-        sha256 = found["Metadata"].get("sha256")
-        return ObjectInfo(key, found["ContentLength"], found["ETag"], sha256, found["LastModified"])
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        pages = self._client.get_paginator("list_objects_v2")
-        with self._failures(prefix):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
-                for entry in page.get("Contents", []):
-                    modified = entry.get("LastModified", datetime.fromtimestamp(0, UTC))
-                    key = entry["Key"].removeprefix(self._prefix)
-                    yield ObjectInfo(key, entry["Size"], entry.get("ETag", ""), None, modified)
-
-    def delete(self, key: str) -> None:
-        with self._failures(key), contextlib.suppress(ObjectMissing):
-            self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
-
-    def copy(self, source: str, destination: str) -> None:
-        with self._failures(source):
-            origin: Any = {"Bucket": self._bucket, "Key": self._full(source)}
-            self._client.copy(origin, self._bucket, self._full(destination), Config=_COPY)
-
-    def discard_unfinished(self, prefix: str, *, before: datetime | None = None) -> None:
-        pages = self._client.get_paginator("list_multipart_uploads")
-        with self._failures(prefix):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
-                for upload in page.get("Uploads", []):
-                    if before is None or upload["Initiated"] < before:
-                        self._abort(upload["Key"], upload["UploadId"])
 
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._full(key)}"
 
-    def honours_conditional_writes(self) -> bool:
-        return conditional_writes_work(self)
-
-    def _full(self, key: str) -> str:
-        return self._prefix + key
-
-    def _put_at_once(self, key: str, content: bytes, metadata: dict[str, str], conditions: dict[str, str]) -> None:
-        md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    def _put_at_once(
+        self, key: str, content: bytes, metadata: dict[str, str], if_absent: bool, if_match: str | None
+    ) -> None:
+        conditions = ({"IfNoneMatch": "*"} if if_absent else {}) | (
+            {"IfMatch": if_match} if if_match is not None else {}
+        )
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._full(key),
             Body=content,
-            ContentMD5=md5,
+            ContentMD5=content_md5(content),
             Metadata=metadata,
             **conditions,  # type: ignore[arg-type]
         )
 
-    def _abort(self, key: str, upload_id: str) -> None:
-        try:
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NoSuchUpload":  # it has just ended
-                raise
+    def _put_in_parts(self, key: str, path: Path, metadata: dict[str, str]) -> None:
+        extra = {"Metadata": metadata}
+        self._client.upload_file(str(path), self._bucket, self._full(key), ExtraArgs=extra, Config=_TRANSFER)
 
-    def _require_bucket(self) -> None:
-        """HEAD answers 404 for a missing object and for a missing bucket alike."""
-        if self._bucket_seen:
-            return
-        try:
-            self._client.head_bucket(Bucket=self._bucket)
-            self._bucket_seen = True
-        except FAILURES as error:  # a user who may read objects need not be allowed to see the bucket
-            if is_missing(error):
-                raise no_bucket(self._target("")) from error
+    def _read(self, key: str) -> tuple[bytes, str]:
+        found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
+        return found["Body"].read(), found["ETag"]
 
-    @contextlib.contextmanager
-    def _failures(self, key: str, *, conditional: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except StoreError:
-            raise
-        except FAILURES as error:
-            raise explain(error, self._target(key, conditional=conditional)) from error
+    def _download(self, key: str, path: Path) -> None:
+        self._client.download_file(self._bucket, self._full(key), str(path), Config=_TRANSFER)
 
-    def _target(self, key: str, *, conditional: bool = False) -> Target:
+    def _head(self, key: str) -> ObjectInfo:
+        found = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
+        sha256 = found["Metadata"].get(SHA256)
+        return ObjectInfo(key, found["ContentLength"], found["ETag"], sha256, found["LastModified"])
+
+    def _head_bucket(self) -> None:
+        self._client.head_bucket(Bucket=self._bucket)
+
+    def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
+            yield [self._listed(entry) for entry in page.get("Contents", [])]
+
+    def _listed(self, entry: "ObjectTypeDef") -> ObjectInfo:
+        modified = entry.get("LastModified", datetime.fromtimestamp(0, UTC))
+        return ObjectInfo(self._key(entry["Key"]), entry["Size"], entry.get("ETag", ""), None, modified)
+
+    def _delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._full(key))
+
+    def _copy(self, source: str, destination: str) -> None:
+        origin: Any = {"Bucket": self._bucket, "Key": self._full(source)}
+        self._client.copy(origin, self._bucket, self._full(destination), Config=_COPY)
+
+    def _unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
+            for upload in page.get("Uploads", []):
+                yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
+
+    def _abort(self, upload: UnfinishedUpload) -> None:
+        self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload.name, UploadId=upload.id)
+
+    def _is_missing(self, error: Exception) -> bool:
+        return is_missing(error)
+
+    def _no_bucket(self) -> StoreDenied:
+        return no_bucket(self._target("", conditional=False))
+
+    def _explain(self, error: Exception, key: str, *, conditional: bool) -> StoreError:
+        return explain(error, self._target(key, conditional=conditional))
+
+    def _target(self, key: str, *, conditional: bool) -> Target:
         meta = self._client.meta
         return Target(meta.endpoint_url, meta.region_name, self._bucket, self.uri(key), conditional)
 
@@ -359,7 +303,3 @@ def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
         aws_session_token=keys.session_token,
         config=_CONFIG,
     )
-
-
-def _conditions(if_absent: bool, if_match: str | None) -> dict[str, str]:
-    return ({"IfNoneMatch": "*"} if if_absent else {}) | ({"IfMatch": if_match} if if_match is not None else {})
