@@ -20,8 +20,8 @@ from rich.table import Table
 REPOSITORY = Path(__file__).parents[1]
 SHORT_LINES = 40
 ONE_IMPORTER_PERCENT = 24
-"""The goal is 15. What is above it are parts of a plan that only the plan asks for, commands, and readers of one kind of
-file: a ratchet, to be lowered with each of them that finds a second user or a better room.
+"""The goal is 15. What is above it are parts of a plan that only the plan asks for, commands, and readers of one kind
+of file: a ratchet, to be lowered with each of them that finds a second user or a better room.
 """
 ROOTS = {"operator": "operator", "trainer": "trainer", "client": "client"}
 """Folders that are not packages themselves but hold one; all others are imported by their own name."""

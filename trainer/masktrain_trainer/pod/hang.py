@@ -1,8 +1,8 @@
 """Noticing that a training or a stage before it no longer does anything, and where its ranks are stuck.
 
 Ranks are watched by their heartbeats, with limits that differ with what a rank is doing: one that waits in a collective
-for a slower one makes no progress either, so each limit allows for the slowest rank. Stages such as a download beat no
-heart and are watched by their CPU time.
+for a slower one makes no progress either, so each limit allows for the slowest rank. Stages such as a download have no
+heartbeat and are watched by their CPU time.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class HangDetector:
             if beat is not None and (known is None or beat.counter != known.counter):
                 self._seen[rank] = (beat, now)
 
-    def standstill(self, now: float) -> Hang | None:
+    def longest_hang(self, now: float) -> Hang | None:
         """The rank that has stood still longest among those over their limit."""
         over = [found for rank in self._seen if (found := self._over_limit(rank, now))]
         return max(over, key=lambda found: found.seconds, default=None)
@@ -64,7 +64,7 @@ async def wait_for_hang(
     detector = HangDetector(limits, ranks, clock())
     while True:
         detector.observe({rank: read_heartbeat(run.heartbeat(rank)) for rank in ranks}, clock())
-        if found := detector.standstill(clock()):
+        if found := detector.longest_hang(clock()):
             return found
         await asyncio.sleep(_LOOK_SECONDS)
 
@@ -109,7 +109,7 @@ def read_stacks(run: RunDirectory, local_rank: int) -> str:
     return ""
 
 
-def telling_frame(stacks: str) -> str | None:
+def innermost_own_frame(stacks: str) -> str | None:
     """The innermost frame of our own code in the thread that took the signal, as `loop.py:120 train_step`.
 
     The innermost frame of all is the same collective for every hung run; ours says which one.

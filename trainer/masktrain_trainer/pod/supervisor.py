@@ -20,7 +20,7 @@ from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
 from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
-from .hang import Hang, read_stacks, signal_workers, telling_frame, wait_for_hang, wait_for_idle
+from .hang import Hang, innermost_own_frame, read_stacks, signal_workers, wait_for_hang, wait_for_idle
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
 from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans
@@ -205,7 +205,7 @@ class Supervisor:
             await asyncio.sleep(self._stop.seconds_left(reserve=_TORCHRUN_RESERVE_SECONDS))
         torchrun.signal(signal.SIGTERM)
 
-    async def _report_hang(self, standstill: Hang) -> Outcome:
+    async def _report_hang(self, hang: Hang) -> Outcome:
         ranks = self._launch.local_ranks
         signal_workers(self._run, ranks, STACK_SIGNAL)
         await asyncio.sleep(_STACK_DUMP_SECONDS)
@@ -213,9 +213,9 @@ class Supervisor:
         for rank, text in stacks.items():
             log.error("stacks of local rank %d:\n%s", rank, text or "none: the process no longer answers")
         frames = "; ".join(
-            f"rank {rank} in {telling_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
+            f"rank {rank} in {innermost_own_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
         )
-        return Outcome.hung(f"Training hangs: {standstill}. {frames}."[:1000])
+        return Outcome.hung(f"Training hangs: {hang}. {frames}."[:1000])
 
     async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
         """Run one stage to its end. Raises AttemptEnded if it fails, hangs, or the pod is asked to stop."""

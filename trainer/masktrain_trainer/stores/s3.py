@@ -33,52 +33,6 @@ from masktrain_trainer.errors import (
 from .base import ObjectInfo
 from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, UnfinishedUpload, content_md5
 
-ACCESS_KEY = "AWS_ACCESS_KEY_ID"
-SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
-SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Left empty, boto3's own chain decides (environment, web identity, instance). The secret part is never shown."""
-
-    access_key: str | None = None
-    secret_key: str | None = None
-    session_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Credentials(access_key={self.access_key!r})"
-
-
-def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
-    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
-    secret = spec.credentials_secret_ref
-    if secret is None:
-        return Credentials()
-    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
-    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
-    if missing:
-        raise StoreDenied(
-            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
-            f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
-        )
-    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
-
-
-def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
-    if folder is None or not (folder / name).is_file():
-        return None
-    try:
-        value = (folder / name).read_bytes().strip().decode("ascii")
-    except PermissionError as error:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
-    except UnicodeDecodeError:
-        value = "\0"
-    if not value.isprintable() or " " in value:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
-    return value or None
-
-
 FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 """All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
 
@@ -180,6 +134,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 
+ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
+SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
 _REGION: Final = "us-east-1"
 """What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
 _CONFIG: Final = Config(
@@ -196,6 +153,47 @@ _TRANSFER: Final = TransferConfig(
 )
 _COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * MIB)
 """One request copies up to 5 GiB, and only that takes the metadata along."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Left empty, boto3's own chain decides (environment, web identity, instance). The secret part is never shown."""
+
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key!r})"
+
+
+def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
+    """The keys of the Secret that `spec` names. Raises StoreDenied if they are not there or cannot be keys."""
+    secret = spec.credentials_secret_ref
+    if secret is None:
+        return Credentials()
+    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
+    if missing:
+        raise StoreDenied(
+            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
+            f"create it with the keys {ACCESS_KEY} and {SECRET_KEY}."
+        )
+    return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
+
+
+def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+    if folder is None or not (folder / name).is_file():
+        return None
+    try:
+        value = (folder / name).read_bytes().strip().decode("ascii")
+    except PermissionError as error:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
+    except UnicodeDecodeError:
+        value = "\0"
+    if not value.isprintable() or " " in value:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
+    return value or None
 
 
 def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None) -> "S3Store":

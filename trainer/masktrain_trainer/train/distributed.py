@@ -126,7 +126,7 @@ class StepRequests:
 
 
 class StepConsensus:
-    """`exchange` must be called by all ranks at the same steps. A wish of any rank counts for all."""
+    """`exchange` must be called by all ranks at the same steps. A request of any rank counts for all."""
 
     def __init__(self, group: dist.ProcessGroup | None, world_size: int) -> None:
         self._group = group
@@ -135,7 +135,7 @@ class StepConsensus:
         self._pending: dist.Work | None = None
 
     def exchange(self, requests: StepRequests) -> StepRequests:
-        """Put in this step's requests, take out what was agreed on the step before."""
+        """Contribute this step's requests; the answer is what was agreed on at the step before."""
         agreed = self.take_agreed()
         self._sums_3 = torch.tensor([requests.stop, requests.diverged, requests.checkpoint], dtype=torch.int32)
         if self._world_size > 1:

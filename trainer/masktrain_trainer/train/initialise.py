@@ -77,7 +77,7 @@ def compile_model(model: Yolo, device: torch.device) -> None:
     model.compile(dynamic=False)
 
 
-def suit_anchors(model: Yolo, prepared: PreparedDataset, training: TrainingSpec, ranks: Ranks) -> None:
+def autoanchor(model: Yolo, prepared: PreparedDataset, training: TrainingSpec, ranks: Ranks) -> None:
     """Give `model` other anchors where its own recall too few of the training boxes; rank 0's choice, on all ranks."""
     chosen_A2 = _choose(_anchors_px(model), training_sides(prepared), training) if ranks.leads else None
     anchors_A2 = ranks.broadcast(chosen_A2)
@@ -144,13 +144,13 @@ class _Start:
 
 def initial_state(context: Context) -> TrainingState:
     """The state to train on from. Raises UserError, on all ranks alike, if the given weights cannot be used."""
-    start = agreed(context.ranks, lambda: _find_start(context))
+    start = decided_by_rank_0(context.ranks, lambda: _find_start(context))
     torch.manual_seed(context.training.seed)
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
     if context.training.auto_anchor and start.checkpoint is None:
-        suit_anchors(model, context.prepared, context.training, context.ranks)
+        autoanchor(model, context.prepared, context.training, context.ranks)
     model.to(device=context.ranks.device).to(memory_format=torch.channels_last)
     state = _fresh_state(context, model)
     torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
@@ -160,7 +160,7 @@ def initial_state(context: Context) -> TrainingState:
     return state
 
 
-def agreed(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
+def decided_by_rank_0(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
     """Rank 0's answer on every rank; its UserError too, so that no rank waits for one that has given up."""
     answer: _Start | UserError | None = None
     if ranks.leads:

@@ -113,8 +113,8 @@ class Training:
         if spec.compile:
             compile_model(state.model, ranks.device)
         self._step = TrainStep(ranks, context.format, state, self._loss)
-        self._agreement = StepConsensus(ranks.control, ranks.world_size)
-        self._validator = Validator(context, self._loss, self._agreement)
+        self._consensus = StepConsensus(ranks.control, ranks.world_size)
+        self._validator = Validator(context, self._loss, self._consensus)
         self._schedule = TrainingSchedule(
             context.hyperparameters, spec.schedule, spec.epochs, loader.batches_per_epoch, spec.batch_size
         )
@@ -136,7 +136,7 @@ class Training:
                 raise self._divergence()
             if interruption is Interruption.STOP:
                 return self._stop()
-        self._context.heart.beat(Activity.SAVING)
+        self._context.heartbeat.beat(Activity.SAVING)
         if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
             self._state.metrics = validation.metrics.named()
             self._report(Phase.VALIDATING, self._epoch_losses)
@@ -150,7 +150,7 @@ class Training:
             self._loader.weigh(image_weights(self._boxes_NC, self._state.class_map or [0.0] * self._boxes_NC.shape[1]))
         gathered = 0
         for batch in self._loader.batches(position.epoch, position.batch):
-            self._context.heart.beat(self._activity)
+            self._context.heartbeat.beat(self._activity)
             iteration = position.epoch * per_epoch + position.batch
             apply_step_values(self._state.optimizer, self._schedule.at(iteration))
             gathered += 1
@@ -166,18 +166,18 @@ class Training:
                 gathered = 0
                 self._step.step()
                 position.step += 1
-                if interruption := self._act_on_agreement():
+                if interruption := self._act_on_requests():
                     return interruption
         return None
 
-    def _act_on_agreement(self) -> Interruption | None:
+    def _act_on_requests(self) -> Interruption | None:
         """Between two optimizer steps: what all ranks agreed on at the step before."""
         requests = StepRequests(
             stop=self._context.run.stop.exists(),
             diverged=self._watch.look() is not None,
             checkpoint=self._context.ranks.leads and self._clock.due(),
         )
-        agreed = self._agreement.exchange(requests)
+        agreed = self._consensus.exchange(requests)
         if agreed.diverged:
             return Interruption.DIVERGENCE
         if agreed.stop:
@@ -191,7 +191,7 @@ class Training:
         bad = self._watch.look(wait=True) is not None
         if any(self._context.ranks.gather(bad)):
             return Interruption.DIVERGENCE
-        if self._agreement.take_agreed().stop:
+        if self._consensus.take_agreed().stop:
             return Interruption.STOP
         losses = self._epoch_losses = self._mean_train_losses()
         self._report(Phase.VALIDATING, losses)
@@ -258,7 +258,7 @@ class Training:
         if not state.is_finite():
             return False
         self._clock.restart()
-        context.heart.beat(Activity.SAVING)
+        context.heartbeat.beat(Activity.SAVING)
         document = capture_state(state, context.ranks, context.config, context.prepared)
         if context.ranks.leads:
             epoch = state.position.epoch - (1 if fitness is not None else 0)

@@ -33,7 +33,7 @@ class Context:
     ranks: Ranks
     run: RunDirectory
     spool: Path
-    heart: Heartbeat
+    heartbeat: Heartbeat
     format: torch.dtype
     started: float = field(default_factory=time.monotonic)
 

@@ -37,10 +37,10 @@ class Validation:
 
 
 class Validator:
-    def __init__(self, context: Context, loss: DetectionLoss, agreement: StepConsensus) -> None:
+    def __init__(self, context: Context, loss: DetectionLoss, consensus: StepConsensus) -> None:
         self._context = context
         self._loss = loss
-        self._agreement = agreement
+        self._consensus = consensus
         self._batch_size = 2 * max(1, context.training.batch_size // context.ranks.world_size)
         """Without gradients twice the images fit."""
 
@@ -52,14 +52,14 @@ class Validator:
         """
         started = time.monotonic()
         split = split or self._context.prepared.val
-        share = _Share(self._context.ranks.device)
+        share = _RankResults(self._context.ranks.device)
         predictor = Predictor(model.fuse(), VALIDATION, self._context.format)
         for number, batch in enumerate(self._batches(split)):
-            self._context.heart.beat(Activity.VALIDATING)
+            self._context.heartbeat.beat(Activity.VALIDATING)
             self._validate_batch(predictor, batch, share, observe)
             if self._stop_is_agreed(number, len(split.images)):
                 return None
-        return self._pool(share, started)
+        return self._combine(share, started)
 
     def _batches(self, split: Split) -> Iterator[ValBatch]:
         context = self._context
@@ -79,9 +79,11 @@ class Validator:
         batches = math.ceil(images / self._batch_size)
         if number >= batches // self._context.ranks.world_size:
             return False
-        return self._agreement.exchange(StepRequests(stop=self._context.run.stop.exists())).stop
+        return self._consensus.exchange(StepRequests(stop=self._context.run.stop.exists())).stop
 
-    def _validate_batch(self, predictor: Predictor, batch: ValBatch, share: "_Share", observe: Observer | None) -> None:
+    def _validate_batch(
+        self, predictor: Predictor, batch: ValBatch, share: "_RankResults", observe: Observer | None
+    ) -> None:
         inference = predictor.infer(batch.images_BCHW)
         _, items_3 = self._loss(inference.raws, batch.targets_M6.to(predictor.device))
         share.add_losses(items_3, len(batch.images_BCHW))
@@ -91,7 +93,7 @@ class Validator:
             if observe is not None:
                 observe(int(batch.indices_B[position]), found_K6, labels_L5)
 
-    def _pool(self, share: "_Share", started: float) -> Validation:
+    def _combine(self, share: "_RankResults", started: float) -> Validation:
         ranks = self._context.ranks
         sums_4 = ranks.sum(share.loss_sums_4).tolist()
         parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics))
@@ -102,7 +104,7 @@ class Validator:
         return Validation((box, objectness, classification), metrics, time.monotonic() - started, statistics)
 
 
-class _Share:
+class _RankResults:
     """What one rank has gathered. `loss_sums_4`: three losses times images, and the images."""
 
     def __init__(self, device: torch.device) -> None:

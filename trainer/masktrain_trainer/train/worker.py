@@ -45,7 +45,7 @@ from .state import Context, TrainingState
 log = logging.getLogger(__name__)
 
 _TIMEOUT_RESERVE_SECONDS = 120
-"""Collectives give up only after the supervisor's hang detection would have spoken: it knows more about the cause."""
+"""Collectives give up only after the supervisor's hang detection would have ended the attempt: it has the stacks."""
 
 _GLOO_TRANSPORT = "gloo/transport"
 """The source folder that gloo names in the plain RuntimeError it raises for a closed, reset or broken connection."""
@@ -58,10 +58,10 @@ def main() -> None:
     _set_up_logging(rank=int(os.environ["RANK"]))
     register_stack_dump(run, local_rank)
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
-    with Heartbeat(run.heartbeat(local_rank)) as heart:
-        heart.beat(Activity.STARTING)
+    with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
+        heartbeat.beat(Activity.STARTING)
         try:
-            outcome = _train(config, run, options, heart)
+            outcome = _train(config, run, options, heartbeat)
         except UserError as error:
             outcome = Outcome.user_error(error.reason, str(error))
         except Exception as error:
@@ -70,20 +70,20 @@ def main() -> None:
     write_text_atomically(run.outcome(local_rank), outcome.to_json())
 
 
-def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heart: Heartbeat) -> Outcome:
+def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heartbeat: Heartbeat) -> Outcome:
     limits = HangLimits(config.hang_timeout_seconds)
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
     with process_groups(timeout) as ranks:
         dtype = choose_format(config.training.precision, ranks.device)
         context = choose_batch_size(
-            Context(config, load_prepared(options.data), ranks, run, options.spool, heart, dtype)
+            Context(config, load_prepared(options.data), ranks, run, options.spool, heartbeat, dtype)
         )
         with _open_loader(context) as loader:
             state = initial_state(context)
             require_shared_memory(context, state)
             if not (state.ended or context.training.image_weights):
                 loader.start(state.position.epoch, state.position.batch)
-            _introduce(context, state, loader)
+            _log_setup(context, state, loader)
             return _run(context, state, loader)
 
 
@@ -121,7 +121,7 @@ def _open_loader(context: Context) -> TrainLoader:
     )
 
 
-def _introduce(context: Context, state: TrainingState, loader: TrainLoader) -> None:
+def _log_setup(context: Context, state: TrainingState, loader: TrainLoader) -> None:
     prepared, ranks, spec = context.prepared, context.ranks, context.training
     log.info("classes: %s", ", ".join(f"{index} {name}" for index, name in enumerate(prepared.names)))
     log.info(
@@ -165,7 +165,7 @@ def _crash(error: Exception) -> Outcome:
 
 
 def _set_up_logging(rank: int) -> None:
-    """Rank 0 tells the story; the others speak up only when something is wrong."""
+    """Rank 0 logs the training; the others log only what is wrong."""
     logging.basicConfig(
         level=logging.INFO if rank == 0 else logging.WARNING,
         format="%(asctime)s %(message)s" if rank == 0 else f"%(asctime)s rank {rank}: %(message)s",

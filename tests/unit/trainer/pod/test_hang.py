@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from masktrain_trainer.heartbeat import Activity, Beat, HangLimits, Heartbeat, read_heartbeat
-from masktrain_trainer.pod.hang import HangDetector, telling_frame
+from masktrain_trainer.pod.hang import HangDetector, innermost_own_frame
 
 LIMITS = HangLimits(training=100)
 
@@ -18,14 +18,14 @@ def test_a_counter_that_moves_is_no_hang() -> None:
     detector = HangDetector(LIMITS, [0], now=0)
     for step in range(1, 50):
         detector.observe({0: beat(step)}, now=step * 90)
-        assert detector.standstill(step * 90 + 89) is None
+        assert detector.longest_hang(step * 90 + 89) is None
 
 
 def test_the_rank_that_stands_longest_is_named() -> None:
     detector = HangDetector(LIMITS, [0, 1], now=0)
     detector.observe({0: beat(1), 1: beat(1)}, now=10)
     detector.observe({0: beat(2), 1: beat(1)}, now=20)
-    found = detector.standstill(now=200)
+    found = detector.longest_hang(now=200)
     assert found is not None
     assert (found.local_rank, found.activity, found.seconds) == (1, Activity.TRAINING, 190)
     assert str(found) == "local rank 1 has stood still for 190 s while training"
@@ -44,16 +44,16 @@ def test_the_rank_that_stands_longest_is_named() -> None:
 def test_each_activity_has_its_own_clock(activity: Activity | None, limit: float) -> None:
     detector = HangDetector(LIMITS, [0], now=0)
     detector.observe({0: beat(1, activity) if activity is not None else None}, now=0)
-    assert detector.standstill(now=limit) is None
-    assert detector.standstill(now=limit + 1) is not None
+    assert detector.longest_hang(now=limit) is None
+    assert detector.longest_hang(now=limit + 1) is not None
 
 
 def test_a_heartbeat_crosses_processes_through_the_file(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat-0"
     assert read_heartbeat(path) is None
-    with Heartbeat(path) as heart:
-        heart.beat(Activity.STARTING)
-        heart.beat(Activity.SAVING)
+    with Heartbeat(path) as heartbeat:
+        heartbeat.beat(Activity.STARTING)
+        heartbeat.beat(Activity.SAVING)
         seen = read_heartbeat(path)
     assert seen is not None
     assert (seen.counter, seen.activity) == (2, Activity.SAVING)
@@ -78,5 +78,5 @@ Current thread 0x00007e (most recent call first):
         ("", None),
     ],
 )
-def test_the_telling_frame_is_the_innermost_of_our_own(stacks: str, frame: str | None) -> None:
-    assert telling_frame(stacks) == frame
+def test_the_innermost_own_frame_is_the_innermost_of_our_own(stacks: str, frame: str | None) -> None:
+    assert innermost_own_frame(stacks) == frame

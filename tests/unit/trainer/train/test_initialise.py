@@ -13,7 +13,7 @@ from masktrain_trainer.errors import StoreDenied, UserError
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
-from masktrain_trainer.train.initialise import agreed, initial_state, transfer
+from masktrain_trainer.train.initialise import decided_by_rank_0, initial_state, transfer
 from tests.unit.trainer.weights import yolov5_files
 
 from .contexts import context
@@ -67,7 +67,7 @@ def test_anchors_are_looked_at_before_a_new_training_unless_told_otherwise(
     tmp_path: Path, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[Yolo] = []
-    monkeypatch.setattr(initialise, "suit_anchors", lambda model, *_: looked_at.append(model))
+    monkeypatch.setattr(initialise, "autoanchor", lambda model, *_: looked_at.append(model))
     state = initial_state(context(tmp_path, {"autoAnchor": wanted}))
     assert looked_at == ([state.model] if wanted else [])
 
@@ -83,7 +83,7 @@ def test_an_error_of_rank_0_is_an_error_of_all() -> None:
         raise StoreDenied("The key is wrong.")
 
     with pytest.raises(UserError, match="The key is wrong") as caught:
-        agreed(ALONE, fail)
+        decided_by_rank_0(ALONE, fail)
     assert caught.value.reason is FailureReason.STORE_DENIED
 
 

@@ -10,7 +10,7 @@ from masktrain_trainer.config import Architecture, TrainingSpec
 from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, save_index
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.distributed import Ranks
-from masktrain_trainer.train.initialise import suit_anchors, training_sides
+from masktrain_trainer.train.initialise import autoanchor, training_sides
 
 ALONE = Ranks(0, 0, 1, 1, torch.device("cpu"))
 SIZE = 640
@@ -38,12 +38,12 @@ def test_sides_are_those_of_the_training_image(tmp_path: Path) -> None:
 
 def test_anchors_that_suit_the_boxes_stay(tmp_path: Path, model: Yolo) -> None:
     before = model.anchors.clone()
-    suit_anchors(model, prepared(tmp_path, 50), TrainingSpec(), ALONE)
+    autoanchor(model, prepared(tmp_path, 50), TrainingSpec(), ALONE)
     assert torch.equal(model.anchors, before)
 
 
 def test_anchors_that_miss_boxes_are_replaced(tmp_path: Path, model: Yolo) -> None:
-    suit_anchors(model, prepared(tmp_path, 2.3), TrainingSpec(), ALONE)
+    autoanchor(model, prepared(tmp_path, 2.3), TrainingSpec(), ALONE)
     pixels = model.anchors * torch.tensor(model.strides).view(-1, 1, 1)
     assert float(pixels.max()) < 4
     areas = pixels.prod(dim=2).flatten()
@@ -54,7 +54,7 @@ def test_the_choice_depends_on_the_seed_alone(tmp_path: Path) -> None:
     found = []
     for seed in (1, 1, 2):
         model = build_yolo(Architecture.YOLOV5N, 1)
-        suit_anchors(model, prepared(tmp_path, 2.3), TrainingSpec(seed=seed), ALONE)
+        autoanchor(model, prepared(tmp_path, 2.3), TrainingSpec(seed=seed), ALONE)
         found.append(model.anchors)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -62,5 +62,5 @@ def test_the_choice_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 def test_too_few_boxes_change_nothing(tmp_path: Path, model: Yolo) -> None:
     before = model.anchors.clone()
-    suit_anchors(model, prepared(tmp_path, 2.3, boxes=3), TrainingSpec(), ALONE)
+    autoanchor(model, prepared(tmp_path, 2.3, boxes=3), TrainingSpec(), ALONE)
     assert torch.equal(model.anchors, before)
