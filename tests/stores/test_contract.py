@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,8 @@ def test_what_a_killed_writer_left_is_discarded_below_the_prefix_only(tmp_path: 
         (tmp_path / name).write_bytes(b"half")
     store = FolderStore(tmp_path)
     assert list(store.list("")) == []
+    store.discard_unfinished("job/uid/", before=datetime.now(UTC) - timedelta(hours=1))
+    assert len(list((tmp_path / "job/uid").iterdir())) == 1, "its writer may be alive"
     store.discard_unfinished("job/uid/")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "job-2"]
     assert [path.name for path in (tmp_path / "job").iterdir()] == [".masktrain-tmp-best.pt-x1"]
@@ -154,7 +157,10 @@ def test_half_an_upload_is_discarded(s3_spec: tuple[StoreSpec, Path]) -> None:
     client = s3_client(s3_spec)
     for key in ("parts/mine/a", "parts/other/b"):
         client.create_multipart_upload(Bucket="checkpoints", Key=key)
-    open_store("s3://checkpoints/parts", *s3_spec).discard_unfinished("mine/")
+    store = open_store("s3://checkpoints/parts", *s3_spec)
+    store.discard_unfinished("mine/", before=datetime.now(UTC) - timedelta(hours=1))
+    assert len(client.list_multipart_uploads(Bucket="checkpoints", Prefix="parts/mine/")["Uploads"]) == 1
+    store.discard_unfinished("mine/", before=datetime.now(UTC) + timedelta(hours=1))
     left = client.list_multipart_uploads(Bucket="checkpoints", Prefix="parts/").get("Uploads", [])
     assert [upload["Key"] for upload in left] == ["parts/other/b"]
 

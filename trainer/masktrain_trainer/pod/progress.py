@@ -6,7 +6,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -16,13 +16,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.config import DatasetSummary, Outcome, Phase, Progress, RunConfig
+from masktrain_trainer.config import CheckpointRef, DatasetSummary, Outcome, Phase, Progress, RunConfig
 from masktrain_trainer.run_directory import RestoreResult, RunDirectory, TrainingProgress, read_document
 
 log = logging.getLogger(__name__)
 
 _BEFORE_AND_AFTER_TRAINING = {Phase.STARTING, Phase.PREPARING, Phase.RESTORING, Phase.DRAINING, Phase.FINISHED}
 
+
+_STALE_AFTER_INTERVALS = 3
+_STALE_AFTER_AT_LEAST = timedelta(minutes=15)
+"""A checkpoint that took one interval to be due, one to be stored and one to be tried again is still in time."""
 
 _TOLD_CHECKPOINTS = 5
 """Passed-over checkpoints that are told to the operator; the log has all of them."""
@@ -39,6 +43,7 @@ class AttemptProgress:
         self._dataset: DatasetSummary | None = None
         self._restored: RestoreResult | None = None
         self._outcome: Outcome | None = None
+        self._training_since: datetime | None = None
 
     def enter(self, phase: Phase, detail: str = "") -> None:
         self._phase, self._detail = phase, detail
@@ -56,6 +61,7 @@ class AttemptProgress:
 
     def progress(self, now: datetime | None = None) -> Progress:
         """The rendezvous ends, for an observer, with rank 0's first word."""
+        now = now or datetime.now(UTC)
         training = read_document(self._run.progress, TrainingProgress)
         fields: dict[str, Any] = {"epochs": self._config.training.epochs, "detail": self._detail, "phase": self._phase}
         if training is not None:
@@ -63,13 +69,25 @@ class AttemptProgress:
             if self._phase in _BEFORE_AND_AFTER_TRAINING:
                 fields["phase"] = self._phase
         fields |= self._from_restore() | self._from_uploader()
+        if training is not None and self._phase not in _BEFORE_AND_AFTER_TRAINING:
+            self._training_since = self._training_since or now
+            fields["store_error"] = fields.get("store_error") or self._staleness(fields.get("last"), now)
         return Progress(
             attempt=self._config.attempt,
             dataset=self._dataset,
             outcome=self._outcome,
-            updated_at=now or datetime.now(UTC),
+            updated_at=now,
             **fields,
         )
+
+    def _staleness(self, last: CheckpointRef | None, now: datetime) -> str | None:
+        """Whatever keeps checkpoints away, also an uploader that says nothing, shows by their age."""
+        assert self._training_since is not None
+        since = self._training_since if last is None else max(self._training_since, last.verified_at)
+        interval = timedelta(seconds=self._config.checkpoint.interval_seconds)
+        if now - since <= max(_STALE_AFTER_INTERVALS * interval, _STALE_AFTER_AT_LEAST):
+            return None
+        return f"No checkpoint has been verified in the store since {since:%Y-%m-%dT%H:%M:%SZ}; rank 0's log says why."
 
     def _from_restore(self) -> dict[str, Any]:
         restored = self._restored

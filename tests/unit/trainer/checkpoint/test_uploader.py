@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from masktrain_trainer.checkpoint import uploader as module
 from masktrain_trainer.checkpoint.fence import claim_run
@@ -158,10 +159,10 @@ def test_a_newer_snapshot_replaces_one_that_could_not_be_stored(up: Uploader, st
 
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A real file system of 64 KiB where the uploader serialises: torch answers its ENOSPC with a RuntimeError."""
+    """A real file system of 2 MiB where the uploader serialises: torch answers its ENOSPC with a RuntimeError."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
     if mount.returncode:
         pytest.skip("mounting a file system needs root")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -170,8 +171,10 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, small_disk: Path) -> None:
-    (small_disk / "other").write_bytes(bytes(60 << 10))
-    offer(up, 10)
+    (small_disk / "other").write_bytes(bytes(1900 << 10))
+    # More than a file's buffer holds, so that the write fails inside torch.save and not when the file is closed.
+    large = {**state(10), "model": {"weight": torch.zeros(100_000)}}
+    write_snapshot(up.spool.folder, large, meta(10))
     script = Script(up, (small_disk / "other").unlink, DRAIN)
     assert run(up, script, tmp_path) == 0
     assert script.errors == ["[Errno 28] No space left on device", None]

@@ -1,14 +1,19 @@
 """What `/progress`, `/metrics` and `/healthz` answer, asked over real HTTP."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from masktrain_trainer.config import Losses, Phase, Progress
-from masktrain_trainer.pod.progress import build_application
+from masktrain_trainer.checkpoint.spool import UploaderStatus
+from masktrain_trainer.config import CheckpointRef, Losses, Phase, Progress
+from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.pod.progress import AttemptProgress, build_application
+from masktrain_trainer.run_directory import RunDirectory, TrainingProgress
+from tests.stores.training_run import run_config
 
 PROGRESS = Progress(
     attempt=1,
@@ -47,3 +52,26 @@ async def test_a_pod_without_rank_0_only_says_that_it_lives() -> None:
     async with TestClient(TestServer(build_application(None))) as client:
         assert (await client.get("/healthz")).status == 200
         assert (await client.get("/progress")).status == 404
+
+
+@pytest.mark.parametrize(("minutes", "stale"), [(15, False), (16, True)])
+@pytest.mark.parametrize("stored", [False, True])
+def test_checkpoints_that_stay_away_show_by_their_age(tmp_path: Path, minutes: int, stale: bool, stored: bool) -> None:
+    """From the first step, or from the newest checkpoint; the bound is three intervals, here of 300 s at most."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    run = RunDirectory(tmp_path)
+    attempt = AttemptProgress(run_config(), run)
+    assert attempt.progress(began - timedelta(hours=1)).store_error is None, "nothing is late before the training"
+    write_text_atomically(run.progress, TrainingProgress(phase=Phase.TRAINING, epoch=0, epochs=9, step=1).to_json())
+    attempt.enter(Phase.RENDEZVOUS)
+    attempt.progress(began)
+    if stored:
+        began += timedelta(minutes=30)
+        last = CheckpointRef(uri="s3://x/state.pt", sha256="0" * 64, size_bytes=1, epoch=0, step=1, verified_at=began)
+        write_text_atomically(run.uploader_status, UploaderStatus(last=last).to_json())
+    error = attempt.progress(began + timedelta(minutes=minutes)).store_error
+    assert (error is not None) == stale
+    if error is not None:
+        assert error.startswith(f"No checkpoint has been verified in the store since {began:%Y-%m-%dT%H:%M:%SZ}")
+    attempt.enter(Phase.DRAINING)
+    assert attempt.progress(began + timedelta(hours=9)).store_error is None
