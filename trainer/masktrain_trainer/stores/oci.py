@@ -21,7 +21,7 @@ from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDen
 
 from .base import ObjectInfo
 from .oci_login import TIMEOUTS_SECONDS, log_in, retry_strategy
-from .remote import MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, UnfinishedUpload, content_md5
+from .remote import MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, IncompleteUpload, content_md5
 
 FAILURES: Final = (ServiceError, ClientError, OSError, ValueError)
 """All that the SDK raises: OSError covers its timeouts, ValueError names that it makes no request of."""
@@ -204,13 +204,13 @@ class OciStore(RemoteStore):
             info = self.download(source, Path(file.name))
             self.put(destination, Path(file.name), sha256=info.sha256)
 
-    def _unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:  # noqa: ARG002
+    def _unfinished_uploads(self, prefix: str) -> Iterator[IncompleteUpload]:  # noqa: ARG002
         """Of the whole bucket: the service takes no prefix."""
         uploads = list_call_get_all_results_generator(self._client.list_multipart_uploads, "record", *self._place)
         for upload in uploads:
-            yield UnfinishedUpload(upload.object, upload.upload_id, upload.time_created)
+            yield IncompleteUpload(upload.object, upload.upload_id, upload.time_created)
 
-    def _abort(self, upload: UnfinishedUpload) -> None:
+    def _abort(self, upload: IncompleteUpload) -> None:
         self._client.abort_multipart_upload(*self._place, upload.name, upload.id)
 
     def _is_missing(self, error: Exception) -> bool:

@@ -28,7 +28,7 @@ SHA256: Final = "sha256"
 
 
 @dataclass(frozen=True)
-class UnfinishedUpload:
+class IncompleteUpload:
     """`name` is the object's whole key in the bucket; `begun` is None where the server does not say."""
 
     name: str
@@ -157,11 +157,11 @@ class RemoteStore(ABC):
     def _copy(self, source: str, destination: str) -> None: ...
 
     @abstractmethod
-    def _unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+    def _unfinished_uploads(self, prefix: str) -> Iterator[IncompleteUpload]:
         """At least those of objects below `prefix`."""
 
     @abstractmethod
-    def _abort(self, upload: UnfinishedUpload) -> None: ...
+    def _abort(self, upload: IncompleteUpload) -> None: ...
 
     @abstractmethod
     def _is_missing(self, error: Exception) -> bool:
@@ -179,7 +179,7 @@ class RemoteStore(ABC):
     def _key(self, name: str) -> str:
         return name.removeprefix(self._prefix)
 
-    def _abort_unless_ended(self, upload: UnfinishedUpload) -> None:
+    def _abort_unless_ended(self, upload: IncompleteUpload) -> None:
         try:
             self._abort(upload)
         except self.failures as error:

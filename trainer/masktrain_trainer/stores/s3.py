@@ -31,7 +31,7 @@ from masktrain_trainer.errors import (
 )
 
 from .base import ObjectInfo
-from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, UnfinishedUpload, content_md5
+from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, IncompleteUpload, content_md5
 
 FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 """All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
@@ -270,13 +270,13 @@ class S3Store(RemoteStore):
         origin: Any = {"Bucket": self._bucket, "Key": self._full(source)}
         self._client.copy(origin, self._bucket, self._full(destination), Config=_COPY)
 
-    def _unfinished_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+    def _unfinished_uploads(self, prefix: str) -> Iterator[IncompleteUpload]:
         pages = self._client.get_paginator("list_multipart_uploads")
         for page in pages.paginate(Bucket=self._bucket, Prefix=self._full(prefix)):
             for upload in page.get("Uploads", []):
-                yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
+                yield IncompleteUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
 
-    def _abort(self, upload: UnfinishedUpload) -> None:
+    def _abort(self, upload: IncompleteUpload) -> None:
         self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload.name, UploadId=upload.id)
 
     def _is_missing(self, error: Exception) -> bool:
