@@ -171,7 +171,7 @@ class PoolReconciler:
 
     async def _report_unreadable(self, body: Manifest, error: ValidationError) -> None:
         """Nothing is done for the pool until its spec, or the operator, is another one."""
-        status = GPUNodePoolStatus.model_validate(body.get("status", {}))
+        status = GPUNodePoolStatus.read(body.get("status", {}))
         sentence = f"The spec cannot be read by this version of the operator: {_first_problem(error)}."
         status = with_invalid_spec(status, body["metadata"].get("generation", 1), sentence, self._pools.now())
         if await self._status.write(body, status.to_manifest()):

@@ -177,7 +177,7 @@ class LifeOfAPool(RuleBasedStateMachine):
         before = len(self.world.resizes)
         self.cloud.add_by_hand(count)
         self.world.wait(70)
-        if len(self.world.resizes) != before:
+        if len(self.world.resizes) != before and self.exists:
             self.world.agree_on_whose_machines("gpu")
 
     @precondition(lambda self: self.world.cluster.nodes)
