@@ -6,10 +6,11 @@ import pytest
 
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import JobKeys
-from masktrain_trainer.checkpoint.restore import Restored, restore
+from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.state_files import load_state
 from masktrain_trainer.config import Keep, RunConfig
+from masktrain_trainer.run_directory import RestoreResult
 from masktrain_trainer.stores.folder import FolderStore
 from masktrain_trainer.weights.load import load_model_file
 from tests.compat.conftest import OpenStore
@@ -26,7 +27,7 @@ def small(name: str) -> JobKeys:
     return JobKeys("team", name, f"uid-of-{name}")
 
 
-def restored(folder: Path, keys: JobKeys, scratch: Path, *, attempt: int = 3, keep: str = "Best") -> Restored:
+def restored(folder: Path, keys: JobKeys, scratch: Path, *, attempt: int = 3, keep: str = "Best") -> RestoreResult:
     """What the restore stage of a new attempt finds."""
     document = training_run.run_config(attempt).model_dump(mode="json", by_alias=True, exclude_none=True)
     document |= {"namespace": keys.namespace, "name": keys.name, "uid": keys.uid}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
-from masktrain_trainer.checkpoint.restore import Restored, restore
+from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import read_snapshot
 from masktrain_trainer.checkpoint.spool import Spool
 from masktrain_trainer.checkpoint.uploader import Uploader
@@ -18,7 +18,7 @@ from masktrain_trainer.checkpoint.writer import CheckpointWriter
 from masktrain_trainer.config import Keep, Outcome, RunConfig
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import read_outcomes
-from masktrain_trainer.run_directory import RunDirectory
+from masktrain_trainer.run_directory import RestoreResult, RunDirectory
 from masktrain_trainer.stores import Store, open_store
 from tests.ddp.fork_host import ForkHost
 from tests.ddp.ports import free_port
@@ -44,7 +44,7 @@ class Attempt:
     def spool(self) -> Spool:
         return Spool(self.folder / "spool")
 
-    def carry_out(self, host: ForkHost, restored: Restored) -> None:
+    def carry_out(self, host: ForkHost, restored: RestoreResult) -> None:
         """From the restored checkpoint to the end, whatever that is."""
         self.run.create()
         write_text_atomically(self.run.restore_result, restored.to_json())

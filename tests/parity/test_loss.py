@@ -27,11 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "empty": {"targets": None},
     "autobalance_off_call1": {},
     "autobalance_off_call2": {"calls": 2},
-    "autobalance_on_call1": {"autobalance": True},
-    "autobalance_on_call2": {"autobalance": True, "calls": 2},
     "p6": {"model": "n6", "targets": "targets_p6"},
-    "p6_autobalance_call1": {"model": "n6", "targets": "targets_p6", "autobalance": True},
-    "p6_autobalance_call2": {"model": "n6", "targets": "targets_p6", "autobalance": True, "calls": 2},
     "p6_empty": {"model": "n6", "targets": None},
 }
 PRECISIONS = [(torch.float32, "", 2e-5, 1e-4), (torch.float64, "64", 1e-9, 1e-8)]
@@ -62,7 +58,6 @@ def test_loss(case: str, dtype: torch.dtype, suffix: str, rtol: float, gradient_
         Hyperparameters(**settings.get("hyperparameters", {})),
         image_size=128,
         num_classes=num_classes,
-        autobalance=settings.get("autobalance", False),
     )
     targets_M6 = targets_of(settings.get("targets", "targets_a"))
     for _ in range(settings.get("calls", 1)):

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import CONFIG_VARIABLE, POD_UID_VARIABLE, StoreSpec
+from masktrain_trainer.run_directory import RestoreResult
 from masktrain_trainer.stores import open_store
 from tests.stores.training_run import OUTPUTS, artifacts, meta, objects, run_config, state
 
@@ -39,10 +39,10 @@ class Pod:
             timeout=120,
         ).returncode
 
-    def restore(self) -> tuple[int, dict[str, Any]]:
+    def restore(self) -> tuple[int, RestoreResult]:
         result = self.folder / "restore.json"
         code = self.run("restore", "--output", self.folder / "restore", "--result", result)
-        return code, json.loads(result.read_text())
+        return code, RestoreResult.model_validate_json(result.read_text())
 
     def upload(self, order: str) -> tuple[int, UploaderStatus]:
         status = self.folder / "status.json"
@@ -71,7 +71,7 @@ def test_a_pod_restores_uploads_and_completes(
     pod: Callable[..., Pod], s3_spec: tuple[StoreSpec, Path], tmp_path: Path
 ) -> None:
     code, restored = pod().restore()
-    assert (code, restored["run"], restored["restored"], restored["completed"]) == (0, 0, None, False)
+    assert (code, restored.run, restored.restored, restored.completed) == (0, 0, None, False)
     write_snapshot(tmp_path / "spool", state(10), meta(10))
     code, status = pod().upload("")
     assert (code, status.finished, status.uploaded) == (0, True, 1), "the input's end means drain"
@@ -80,8 +80,8 @@ def test_a_pod_restores_uploads_and_completes(
     assert (code, status.finished, len(status.outputs)) == (0, True, 3)
     assert objects(open_store(f"s3://checkpoints/{tmp_path.name}", *s3_spec)) == OUTPUTS
     code, restored = pod().restore()
-    assert (code, restored["completed"], restored["best"]["step"]) == (0, True, 20)
-    assert len(restored["outputs"]) == 3
+    assert restored.best is not None
+    assert (code, restored.completed, restored.best.step, len(restored.outputs)) == (0, True, 20, 3)
 
 
 @pytest.mark.parametrize(
@@ -95,15 +95,16 @@ def test_a_store_that_cannot_work_ends_the_job_with_one_sentence(
     pod: Callable[..., Pod], changes: dict[str, str], sentence: str
 ) -> None:
     code, restored = pod(**changes).restore()
-    assert (code, restored["failure"]["reason"]) == (64, "StoreDenied")
-    assert sentence in restored["failure"]["message"]
-    assert "wrong-and-secret" not in restored["failure"]["message"]
+    assert restored.failure is not None
+    assert (code, restored.failure.reason) == (64, "StoreDenied")
+    assert sentence in restored.failure.message
+    assert "wrong-and-secret" not in restored.failure.message
 
 
 def test_a_store_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:
     keys = dict.fromkeys(ACCESS_KEYS, "AKSOMETHING")
     code, restored = Pod(tmp_path, "s3://checkpoints", "http://127.0.0.1:9", keys).restore()
-    assert (code, restored["failure"]["reason"]) == (1, "StoreUnavailable")
+    assert (code, restored.failure and restored.failure.reason) == (1, "StoreUnavailable")
 
 
 def test_restoring_does_not_wait_for_torch() -> None:

@@ -18,16 +18,20 @@ MaskTrainError
 Whoever catches chooses by what can be done: a UserError ends the attempt, another StoreError may pass.
 """
 
-from .config import FailureReason
+from .config import ExitCode, FailureReason
 
 
 class MaskTrainError(Exception):
     """`str()` is one sentence for a person: what is wrong, where, what to do. `reason` is one CamelCase word.
 
+    `exit_code` is that of a command or a stage that the error ends.
+
     Errors take their sentence and nothing else, so that they survive a pickle on their way to other processes.
     """
 
     reason: str
+    exit_code: int = 1
+    """What may work next time, like a crash."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -37,6 +41,7 @@ class UserError(MaskTrainError):
     """The input cannot work."""
 
     reason: FailureReason
+    exit_code = ExitCode.USER_ERROR
 
 
 class InvalidConfiguration(UserError):
@@ -73,6 +78,7 @@ class StoreDenied(StoreError, UserError):
     """Credentials, permission, address or bucket are wrong."""
 
     reason = FailureReason.STORE_DENIED
+    exit_code = ExitCode.USER_ERROR
 
 
 class ObjectMissing(StoreError):
@@ -95,6 +101,7 @@ class Fenced(MaskTrainError):
     """A later container of this job has claimed a run: this one must not write any more."""
 
     reason = "Fenced"
+    exit_code = ExitCode.FENCED
 
 
 class NothingToPublish(MaskTrainError):

@@ -17,7 +17,16 @@ from types import TracebackType
 
 from .run_directory import RunDirectory
 
+RENDEZVOUS_TIMEOUT_SECONDS = 1800
+"""How long pods wait for each other: as long as the slowest pod may take to fetch the data set."""
+STACK_SIGNAL = signal.SIGUSR1
+"""torchrun handles SIGTERM, SIGINT and the like itself; this one it leaves to its workers."""
 _LAYOUT = struct.Struct("<QQQ")
+"""Counter, activity, monotonic nanoseconds. Written without a lock: only a change of the counter is ever looked at."""
+_LEAST_START_SECONDS = 600
+"""Importing torch, loading weights and starting the loader take minutes where disk and image are cold."""
+_LEAST_VALIDATION_SECONDS = 600
+"""Rank 0 computes the metrics of all ranks alone, and beats no more meanwhile."""
 
 
 class Activity(IntEnum):
@@ -37,10 +46,10 @@ class Beat:
 
 
 class Heartbeat:
-    """The writer's side.."""
+    """The worker's side: it costs a step no more than a few stores to memory."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(bytes(_LAYOUT.size))
+        path.write_bytes(bytes(_LAYOUT.size))  # its whole length at once: what is not there cannot be mapped
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _LAYOUT.size)
         self._counter = 0
@@ -73,31 +82,20 @@ def read_heartbeat(path: Path) -> Beat | None:
     return Beat(counter, Activity(activity), nanoseconds / 1e9)
 
 
-_LEAST_START_SECONDS = 600
-_LEAST_VALIDATION_SECONDS = 600
-
-
 @dataclass(frozen=True)
 class HangLimits:
-    """Seconds that a rank may stand still. `None` as activity is the rendezvous, before a worker beats at all."""
+    """Seconds without a beat after which a rank counts as hung. Activity `None` is the rendezvous, before any beat."""
 
     training: float
 
     def of(self, activity: Activity | None) -> float:
         slower = {
-            None: RENDEZVOUS_TIMEOUT_SECONDS + 60,
+            None: RENDEZVOUS_TIMEOUT_SECONDS + 60,  # torchrun gives up first
             Activity.STARTING: max(self.training, _LEAST_START_SECONDS),
             Activity.VALIDATING: max(2 * self.training, _LEAST_VALIDATION_SECONDS),
             Activity.SAVING: max(2 * self.training, _LEAST_VALIDATION_SECONDS),
         }
         return slower.get(activity, self.training)
-
-
-RENDEZVOUS_TIMEOUT_SECONDS = 1800
-"""How long pods wait for each other: as long as the slowest pod may take to fetch the data set."""
-
-
-STACK_SIGNAL = signal.SIGUSR1
 
 
 def register_stack_dump(run: RunDirectory, local_rank: int) -> None:

@@ -92,6 +92,8 @@ class StageFailure(Contract):
 
 
 class StageResult(Contract, extra="ignore"):
+    """What a stage before training leaves for the supervisor: its failure, or what the subclass says."""
+
     failure: StageFailure | None = None
 
 
@@ -100,7 +102,10 @@ class PrepareResult(StageResult):
 
 
 class RestoreResult(StageResult):
-    """`file` is the verified state to go on from; `completed` means an earlier container finished everything."""
+    """`file` is the verified state to go on from; `completed` means an earlier container finished everything.
+
+    `skipped` says in a sentence each why newer checkpoints were passed over.
+    """
 
     run: int = 0
     restored: CheckpointRef | None = None

@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from masktrain_trainer import errors
-from masktrain_trainer.config import FailureReason
-from masktrain_trainer.errors import MaskTrainError, StoreDenied, StoreError, UserError, user_error
+from masktrain_trainer.config import ExitCode, FailureReason
+from masktrain_trainer.errors import Fenced, MaskTrainError, StoreDenied, StoreError, UserError, user_error
 
 KINDS = [
     kind
@@ -29,3 +29,9 @@ def test_every_reason_that_ends_a_job_has_an_error(reason: FailureReason) -> Non
 
 def test_a_denying_store_is_the_users_to_repair() -> None:
     assert [kind for kind in KINDS if {StoreError, UserError} <= set(kind.__mro__)] == [StoreDenied]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exit_code_says_whether_another_try_makes_sense(kind: type[MaskTrainError]) -> None:
+    expected = ExitCode.USER_ERROR if issubclass(kind, UserError) else ExitCode.FENCED if kind is Fenced else 1
+    assert kind("It ended.").exit_code == expected

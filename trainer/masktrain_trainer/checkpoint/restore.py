@@ -4,28 +4,23 @@
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
-
-from pydantic import Field
 
 from masktrain_trainer.config import (
     CHECKPOINT_CREDENTIALS,
     CONFIG_VARIABLE,
     POD_UID_VARIABLE,
     CheckpointRef,
-    Contract,
     ExitCode,
-    FailureReason,
     RunConfig,
 )
-from masktrain_trainer.errors import Fenced, StoreDenied, StoreError
+from masktrain_trainer.errors import Fenced, StoreError
 from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.run_directory import RestoreResult, StageFailure
 from masktrain_trainer.stores import Store, open_store
 
 from .catalog import Catalog, fetch_problem, read_catalog, read_result
@@ -37,18 +32,6 @@ from .writer import CheckpointWriter, reference
 log = logging.getLogger(__name__)
 
 
-class Restored(Contract):
-    """What the supervisor reads. `skipped` says in a sentence each why newer checkpoints were passed over."""
-
-    run: int
-    restored: CheckpointRef | None = None
-    file: str | None = None
-    skipped: list[str] = Field(default=[])
-    completed: bool = False
-    outputs: list[str] = Field(default=[])
-    best: CheckpointRef | None = None
-
-
 def main() -> int:
     """Run the stage; the exit code says whether another try makes sense."""
     logging.basicConfig(level=logging.INFO, format="restore: %(message)s", stream=sys.stdout)
@@ -57,14 +40,10 @@ def main() -> int:
     try:
         store = open_checkpoint_store(config)
         found = restore(store, config, os.environ.get(POD_UID_VARIABLE) or uuid.uuid4().hex, options.output)
-    except Fenced as error:
-        return _end(options.result, {"failure": {"reason": error.reason, "message": str(error)}}, ExitCode.FENCED)
-    except StoreDenied as error:
-        failure = {"reason": FailureReason.STORE_DENIED, "message": str(error)}
-        return _end(options.result, {"failure": failure}, ExitCode.USER_ERROR)
-    except StoreError as error:
-        return _end(options.result, {"failure": {"reason": "StoreUnavailable", "message": str(error)}}, 1)
-    return _end(options.result, found.model_dump(mode="json", by_alias=True), ExitCode.DONE)
+    except (Fenced, StoreError) as error:
+        failure = StageFailure(reason=error.reason, message=str(error))
+        return _end(options.result, RestoreResult(failure=failure), error.exit_code)
+    return _end(options.result, found, ExitCode.DONE)
 
 
 def open_checkpoint_store(config: RunConfig) -> Store:
@@ -72,7 +51,7 @@ def open_checkpoint_store(config: RunConfig) -> Store:
     return open_store(config.checkpoint.uri, config.checkpoint.store, Path(CHECKPOINT_CREDENTIALS))
 
 
-def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Restored:
+def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> RestoreResult:
     """Claim a run, then find out where training stands. Raises Fenced if a later attempt has begun, or StoreError."""
     keys = JobKeys(config.namespace, config.name, config.uid)
     writer = CheckpointWriter(store, keys, claim_run(store, keys, config.attempt, pod_uid))
@@ -80,7 +59,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     log.info("this container writes as run %s", writer.fence)
     folder.mkdir(parents=True, exist_ok=True)
     catalog = read_catalog(store, keys)
-    found = Restored(run=writer.fence.run, best=_best(store, keys, writer.with_models(catalog)))
+    found = RestoreResult(run=writer.fence.run, best=_best(store, keys, writer.with_models(catalog)))
     result = read_result(store, keys)
     if result is None:
         return _newest_good(store, keys, catalog, found, folder)
@@ -95,7 +74,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     return _newest_good(store, keys, catalog, found.model_copy(update={"skipped": [sentence]}), folder)
 
 
-def _newest_good(store: Store, keys: JobKeys, catalog: Catalog, found: Restored, folder: Path) -> Restored:
+def _newest_good(store: Store, keys: JobKeys, catalog: Catalog, found: RestoreResult, folder: Path) -> RestoreResult:
     """`found` with the newest checkpoint that verifies, and a sentence for each that does not."""
     skipped = [*found.skipped, *(_passed_over(name, problem) for name, problem in sorted(catalog.broken.items()))]
     for manifest in newest_first(catalog.manifests):
@@ -129,8 +108,8 @@ def _passed_over(checkpoint_id: str, problem: str) -> str:
     return sentence
 
 
-def _end(path: Path, result: dict[str, Any], code: int) -> int:
-    write_text_atomically(path, json.dumps(result))
+def _end(path: Path, result: RestoreResult, code: int) -> int:
+    write_text_atomically(path, result.to_json())
     return code
 
 

@@ -7,8 +7,7 @@ from typing import NoReturn
 
 import click
 
-from masktrain_trainer.config import ExitCode
-from masktrain_trainer.errors import StoreError, UserError
+from masktrain_trainer.errors import MaskTrainError
 
 _IN_CLUSTER = "set the store's credentialsSecretRef"
 _HERE = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -23,9 +22,9 @@ def exit_on_error(command: str) -> Iterator[None]:
     """Exit with 64 if the input cannot work and with 1 if a store or the disk failed; a bug keeps its traceback."""
     try:
         yield
-    except UserError as error:
-        _leave(command, error, ExitCode.USER_ERROR)
-    except (StoreError, OSError) as error:
+    except MaskTrainError as error:
+        _leave(command, error, error.exit_code)
+    except OSError as error:
         _leave(command, error, FAILED)
 
 

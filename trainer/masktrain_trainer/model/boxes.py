@@ -34,19 +34,6 @@ def iou(xywh1_N4: Tensor, xywh2_N4: Tensor) -> Tensor:
     return _overlap(xywh1_N4, xywh2_N4).iou
 
 
-def giou(xywh1_N4: Tensor, xywh2_N4: Tensor) -> Tensor:
-    """Generalised IoU (N,): arXiv 1902.09630."""
-    overlap = _overlap(xywh1_N4, xywh2_N4)
-    hull_N = _product(overlap.hull_wh) + EPS
-    return overlap.iou - (hull_N - overlap.union) / hull_N
-
-
-def diou(xywh1_N4: Tensor, xywh2_N4: Tensor) -> Tensor:
-    """Distance IoU (N,): arXiv 1911.08287."""
-    overlap = _overlap(xywh1_N4, xywh2_N4)
-    return overlap.iou - _normalised_distance(xywh1_N4, xywh2_N4, overlap.hull_wh)
-
-
 def ciou(xywh1_N4: Tensor, xywh2_N4: Tensor) -> Tensor:
     """Complete IoU (N,), in -1.5..1: overlap, distance and aspect ratio. arXiv 1911.08287, equations 10 and 11.
 
@@ -62,7 +49,6 @@ def ciou(xywh1_N4: Tensor, xywh2_N4: Tensor) -> Tensor:
 
 class _Overlap(NamedTuple):
     iou: Tensor
-    union: Tensor
     hull_wh: Tensor
     """(N, 2) width and height of the smallest box around both."""
 
@@ -74,7 +60,7 @@ def _overlap(xywh1_N4: Tensor, xywh2_N4: Tensor) -> _Overlap:
     union_N = _product(xywh1_N4[..., 2:]) + _product(xywh2_N4[..., 2:]) - intersection_N + EPS
     top_left = torch.minimum(xyxy1_N4[..., :2], xyxy2_N4[..., :2])
     bottom_right = torch.maximum(xyxy1_N4[..., 2:], xyxy2_N4[..., 2:])
-    return _Overlap(intersection_N / union_N, union_N, bottom_right - top_left)
+    return _Overlap(intersection_N / union_N, bottom_right - top_left)
 
 
 def _intersection(xyxy1_N4: Tensor, xyxy2_N4: Tensor) -> Tensor:

@@ -104,7 +104,6 @@ def _is_near(x_M: Tensor, y_M: Tensor, rows: int, columns: int) -> Tensor:
 
 OBJECTNESS_LEVEL_WEIGHTS = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}
 """By number of levels, finest first: coarse levels have few cells, so their mean is dominated by positives."""
-STRIDE_16_LEVEL = 1
 FOCAL_ALPHA = 0.25
 """arXiv 1708.02002, section 5.1."""
 
@@ -113,8 +112,7 @@ class DetectionLoss(nn.Module):
     """Called with raw predictions and targets; holds the anchors, so move it to the model's device.
 
     anchors_LA2: (levels, 3, 2) in units of the stride, `Yolo.anchors`. image_size: side of the training images in
-    pixels; larger images have more background cells and get a larger objectness gain. With `autobalance` each training
-    call moves the objectness weights of the levels towards equal contributions.
+    pixels; larger images have more background cells and get a larger objectness gain.
     """
 
     anchors: Tensor
@@ -127,13 +125,11 @@ class DetectionLoss(nn.Module):
         *,
         image_size: int,
         num_classes: int,
-        autobalance: bool = False,
     ) -> None:
         super().__init__()
         levels = len(anchors_LA2)
         self.num_classes = num_classes
         self.hyperparameters = hyperparameters
-        self.autobalance = autobalance
         self.box_gain = hyperparameters.box_gain * 3 / levels
         self.objectness_gain = hyperparameters.objectness_gain * (image_size / 640) ** 2 * 3 / levels
         self.class_gain = hyperparameters.class_gain * num_classes / 80 * 3 / levels
@@ -157,8 +153,6 @@ class DetectionLoss(nn.Module):
                 class_L.sum() * self.class_gain,
             )
         )
-        if self.autobalance and self.training:
-            self._rebalance(objectness_L.detach())
         return items_3.sum() * raws[0].shape[0], items_3.detach()
 
     def _level(self, raw_BAHWP: Tensor, targets_M6: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,12 +188,6 @@ class DetectionLoss(nn.Module):
         losses = binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="none")
         gamma = self.hyperparameters.focal_gamma
         return losses * _focal_modulation(logits, targets, gamma) if gamma > 0 else losses
-
-    @torch.no_grad()
-    def _rebalance(self, objectness_L: Tensor) -> None:
-        """Weights drift towards 1 / loss, relative to the level at stride 16."""
-        weights_L = 0.9999 * self.level_weights + 0.0001 / objectness_L.to(self.level_weights.dtype)
-        self.level_weights = weights_L / weights_L[STRIDE_16_LEVEL]
 
 
 def _predicted_boxes(raw_K4: Tensor, anchor_K2: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from masktrain_trainer.heartbeat import Activity, Beat, HangLimits, read_heartbe
 from masktrain_trainer.run_directory import RunDirectory
 
 _LOOK_SECONDS = 1.0
+_STAGE_LOOK_SECONDS = 2.0
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
+_OWN_PACKAGE = "masktrain_trainer"
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,6 @@ async def wait_for_hang(
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-_STAGE_LOOK_SECONDS = 2.0
-
-
 def cpu_ticks(pid: int, processes: Path = Path("/proc")) -> int | None:
     """CPU time of a process and its finished children, in clock ticks (fields 14 to 17 of proc_pid_stat(5))."""
     try:
@@ -84,7 +84,11 @@ def cpu_ticks(pid: int, processes: Path = Path("/proc")) -> int | None:
 
 
 async def wait_for_idle(pid: int, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> float:
-    """Return the seconds without work once they exceed the limit."""
+    """Return the seconds without work once they exceed the limit.
+
+    CPU time and not output or a file's size: every stage hashes or decodes what it gets, and one that waits for a dead
+    socket does neither.
+    """
     ticks, since = cpu_ticks(pid), clock()
     while clock() - since <= limit_seconds:
         await asyncio.sleep(_STAGE_LOOK_SECONDS)
@@ -93,12 +97,9 @@ async def wait_for_idle(pid: int, limit_seconds: float, clock: Callable[[], floa
     return clock() - since
 
 
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
-_OWN_PACKAGE = "masktrain_trainer"
-
-
 def signal_workers(run: RunDirectory, local_ranks: Iterable[int], number: signal.Signals) -> None:
     for rank in local_ranks:
+        # A worker that never started has no file, one that has just started may not have written its number yet.
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
             os.kill(int(run.worker_pid(rank).read_text(encoding="ascii")), number)
 
@@ -116,7 +117,7 @@ def innermost_own_frame(stacks: str) -> str | None:
     """
     current = stacks.partition("Current thread")[2] or stacks
     thread = re.split(r"\n\s*\nThread ", current)[0]
-    frames = list(_FRAME.finditer(thread))
+    frames = list(_FRAME.finditer(thread))  # the most recent call first, unlike in a traceback
     own = [frame for frame in frames if _OWN_PACKAGE in frame["file"]]
     chosen = (own or frames)[:1]
     return next((f"{frame['file'].rpartition('/')[2]}:{frame['line']} {frame['function']}" for frame in chosen), None)

@@ -115,7 +115,7 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
         f"--master-port={launch.master_port}",
         f"--rdzv-conf=timeout={RENDEZVOUS_TIMEOUT_SECONDS}",
         f"--local-addr={socket.gethostname()}",
-        "--max-restarts=0",
+        "--max-restarts=0",  # the operator restarts whole gangs
         "--monitor-interval=0.2",
         "--shutdown-timeout=3",
         f"--log-dir={paths.run.torchrun_logs}",
@@ -127,6 +127,7 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
 def worker_environment(launch: Launch, environment: Mapping[str, str], interfaces: Sequence[str]) -> dict[str, str]:
     """Defaults for torch's processes; what the user set wins."""
     defaults = {
+        # torchrun itself would give each of several ranks one thread.
         "OMP_NUM_THREADS": str(max(1, cpu_limit() // launch.ranks_per_node)),
         ALLOCATOR_VARIABLE: KEEP_FREED_MEMORY,
     }

@@ -25,6 +25,7 @@ def exit_code(outcome: Outcome) -> int:
 
 def read_outcomes(run: RunDirectory, local_ranks: Sequence[int]) -> list[Outcome | None]:
     """Every local rank's outcome, those written first in front, those never written (None) at the end."""
+    # torchrun ends the others once one has failed, so the first to be written is nearest to the cause.
     paths = sorted((run.outcome(rank) for rank in local_ranks), key=_written_at)
     return [read_document(path, Outcome) for path in paths]
 

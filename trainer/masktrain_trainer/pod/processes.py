@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ChildProcess:
+    """A process in a session of its own, so that ending it ends all that it started."""
+
     name: str
     process: asyncio.subprocess.Process
 
@@ -71,7 +73,7 @@ class ChildProcess:
             self.kill()
             return await self.wait()
         finally:
-            self.kill()
+            self.kill()  # what it started may outlive its tidy end
 
     def kill(self) -> None:
         """Also what outlived the child itself in its session's process group."""
@@ -83,6 +85,7 @@ def explain_exit(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
+    # The kernel's out-of-memory killer leaves no other trace in an exit code.
     hint = ", often the kernel ending it for want of memory" if name == "SIGKILL" else ""
     return f"signal {-code} ({name}){hint}"
 

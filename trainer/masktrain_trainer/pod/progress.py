@@ -22,18 +22,15 @@ from masktrain_trainer.run_directory import RestoreResult, RunDirectory, Trainin
 log = logging.getLogger(__name__)
 
 _BEFORE_AND_AFTER_TRAINING = {Phase.STARTING, Phase.PREPARING, Phase.RESTORING, Phase.DRAINING, Phase.FINISHED}
-
-
 _STALE_AFTER_INTERVALS = 3
 _STALE_AFTER_AT_LEAST = timedelta(minutes=15)
 """A checkpoint that took one interval to be due, one to be stored and one to be tried again is still in time."""
-
-_TOLD_CHECKPOINTS = 5
-"""Passed-over checkpoints that are told to the operator; the log has all of them."""
+_MOST_SKIPPED = 5
+"""Passed-over checkpoints that are reported to the operator; the log has all of them."""
 
 
 class AttemptProgress:
-    """What the supervisor knows itself is set here; the rest is read from the run directory when somebody asks."""
+    """The supervisor's own part is set here; the rest is read from the run directory when somebody asks."""
 
     def __init__(self, config: RunConfig, run: RunDirectory) -> None:
         self._config = config
@@ -65,9 +62,9 @@ class AttemptProgress:
         training = read_document(self._run.progress, TrainingProgress)
         fields: dict[str, Any] = {"epochs": self._config.training.epochs, "detail": self._detail, "phase": self._phase}
         if training is not None:
-            fields |= dict(training)
+            fields |= dict(training)  # rank 0's phase too: it alone knows whether it trains or validates
             if self._phase in _BEFORE_AND_AFTER_TRAINING:
-                fields["phase"] = self._phase
+                fields["phase"] = self._phase  # its file is still there when it has ended
         fields |= self._from_restore() | self._from_uploader()
         if training is not None and self._phase not in _BEFORE_AND_AFTER_TRAINING:
             self._training_since = self._training_since or now
@@ -96,7 +93,7 @@ class AttemptProgress:
         return {
             "run": restored.run,
             "resumed_from": restored.restored,
-            "skipped_checkpoints": restored.skipped[:_TOLD_CHECKPOINTS],
+            "skipped_checkpoints": restored.skipped[:_MOST_SKIPPED],
             "best": restored.best,
             "last": restored.restored,
             "outputs": restored.outputs,
@@ -156,6 +153,7 @@ def build_application(read: ReadProgress | None) -> web.Application:
 
 @asynccontextmanager
 async def serve_progress(read: ReadProgress | None, port: int) -> AsyncIterator[None]:
+    # The operator asks every few seconds, which no log needs; SIGTERM is the supervisor's to answer.
     runner = web.AppRunner(build_application(read), access_log=None, handle_signals=False)
     await runner.setup()
     try:
@@ -166,6 +164,7 @@ async def serve_progress(read: ReadProgress | None, port: int) -> AsyncIterator[
 
 
 def _add_progress(application: web.Application, read: ReadProgress) -> None:
+    # Its own registry: the default one adds metrics of this process, which say nothing about the training.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ProgressCollector(read))
 

@@ -34,8 +34,11 @@ REPORT_LIMIT_SECONDS = 180
 _TORCHRUN_RESERVE_SECONDS = 5.0
 """Before the grace ends, torchrun gets a SIGTERM; until then its workers may save."""
 _DRAIN_RESERVE_SECONDS = 1.5
+"""For the termination message and the way out."""
 _STAGE_PATIENCE_SECONDS = 2.0
+"""A stage holds nothing worth saving."""
 _STACK_DUMP_SECONDS = 1.0
+"""faulthandler writes in its signal handler, so the stacks are there as soon as the signal is delivered."""
 
 
 class AttemptEnded(Exception):
@@ -61,6 +64,7 @@ class Supervisor:
         """Run the attempt to its end, whatever that is, and leave the termination message."""
         self._run.create()
         self._stop.listen()
+        # Elsewhere than in a pod another process is the parent of orphans.
         reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
         async with serve_progress(self.progress if self._launch.leads else None, self._paths.progress_port):
             outcome = await self._outcome()
@@ -103,7 +107,7 @@ class Supervisor:
         pictures = asyncio.create_task(self._draw_data_pictures())
         outcome = await self._train_until_given_up(uploader)
         if outcome.kind is OutcomeKind.COMPLETE:
-            await pictures
+            await pictures  # the report shows them
             return await self._complete(uploader, outcome)
         pictures.cancel()
         self._progress.enter(Phase.DRAINING, "storing the last checkpoint")
@@ -179,6 +183,7 @@ class Supervisor:
         try:
             return await self._watch(torchrun)
         finally:
+            # torchrun puts every worker into a session of its own: ending torchrun's group would leave them training.
             signal_workers(self._run, self._launch.local_ranks, signal.SIGKILL)
             torchrun.kill()
 
@@ -215,6 +220,7 @@ class Supervisor:
         frames = "; ".join(
             f"rank {rank} in {innermost_own_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
         )
+        # Many ranks have many frames, and the termination message has room for 4096 bytes in all.
         return Outcome.hung(f"Training hangs: {hang}. {frames}."[:1000])
 
     async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
@@ -222,6 +228,7 @@ class Supervisor:
         self._leave_if_stopped(name)
         child = await ChildProcess.start(name, [sys.executable, "-m", module, *options], self._environment)
         ended = asyncio.create_task(child.wait())
+        # A short hang timeout is meant for steps; a slow disk may keep a stage from the CPU for minutes.
         limit = max(self._launch.config.hang_timeout_seconds, 300)
         idle = asyncio.create_task(wait_for_idle(child.pid, limit))
         done, _ = await self._race(ended, idle, asyncio.create_task(self._stop.wait()))

@@ -58,7 +58,7 @@ def hand_over(spool: Path, document: dict[str, Any], meta: SnapshotMeta) -> bool
     started = time.monotonic()
     try:
         write_snapshot(spool, document, meta)
-    except OSError as error:
+    except OSError as error:  # a full tmpfs: the pod's limit, or another rank's loader took the rest
         log.warning("no checkpoint at step %d: %s; compute.sharedMemory may be too small", meta.step, error)
         return False
     log.info(
@@ -108,7 +108,7 @@ def free_bytes(folder: Path) -> int:
     """In the file system that `folder` will lie in."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     found = os.statvfs(existing)
-    return found.f_bavail * found.f_frsize
+    return found.f_bavail * found.f_frsize  # f_bfree counts blocks that only root may use
 
 
 def _sentence(snapshot: int, free: int, spool: Path) -> str:

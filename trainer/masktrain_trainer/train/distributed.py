@@ -12,10 +12,11 @@ import torch.distributed as dist
 
 from masktrain_trainer.config import DEVICE_VARIABLE
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
 
 Value = TypeVar("Value")
 
-START_TIMEOUT = timedelta(minutes=30)
+START_TIMEOUT = timedelta(seconds=RENDEZVOUS_TIMEOUT_SECONDS)
 """Ranks of different pods start as far apart as their downloads end."""
 
 
@@ -70,6 +71,7 @@ class Ranks:
         by_format: dict[torch.dtype, list[torch.Tensor]] = {}
         for tensor in tensors:
             by_format.setdefault(tensor.dtype, []).append(tensor)
+        # A model has hundreds of small tensors, and each message costs a round trip.
         for group in by_format.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.broadcast(flat, src=0)
@@ -106,6 +108,7 @@ def process_groups(timeout: timedelta) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
+    # With a device NCCL connects here and not in the first step, so a broken link shows while starting.
     device_id = device if device.type == "cuda" else None
     dist.init_process_group(backend, timeout=max(timeout, START_TIMEOUT), device_id=device_id)
     try:

@@ -67,6 +67,7 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     classes = len(context.prepared.names)
     observations = Observations(torch.zeros(classes + 1, classes + 1, dtype=torch.int64), _pictures_to_draw(context))
     model = cast("Yolo", state.ema.module)
+    # Rank 0 alone keeps the best weights: the others get them by the broadcast.
     if context.ranks.leads and state.best is not None:
         model.load_state_dict(state.best.state_dict)
     context.ranks.broadcast_tensors([*model.parameters(), *model.buffers()])

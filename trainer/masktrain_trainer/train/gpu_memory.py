@@ -81,7 +81,7 @@ def _measure_batch(context: Context) -> int:
         except torch.OutOfMemoryError:
             break
     del model
-    gc.collect()
+    gc.collect()  # modules refer to each other in circles, which only the collector frees
     torch.cuda.empty_cache()
     budget = MEMORY_SHARE * total - (total - free) - COPIES_OF_WEIGHTS * weights
     return min(largest_batch(measured, budget), len(context.prepared.train.images))
@@ -133,7 +133,7 @@ GIBIBYTE = 1 << 30
 
 def explain_out_of_memory(context: Context, state: TrainingState, error: torch.OutOfMemoryError) -> str:
     """Free what the failed step held, and find out by trials which batch fits; a sentence for the user."""
-    traceback.clear_frames(error.__traceback__)
+    traceback.clear_frames(error.__traceback__)  # they hold the activations of the step that failed
     state.optimizer.zero_grad(set_to_none=True)
     _release()
     per_rank = context.training.batch_size // context.ranks.world_size

@@ -145,7 +145,7 @@ class _Start:
 def initial_state(context: Context) -> TrainingState:
     """The state to train on from. Raises UserError, on all ranks alike, if the given weights cannot be used."""
     start = decided_by_rank_0(context.ranks, lambda: _find_start(context))
-    torch.manual_seed(context.training.seed)
+    torch.manual_seed(context.training.seed)  # the same weights on every rank
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
@@ -201,6 +201,7 @@ def _classes(model: Yolo) -> str:
 
 def _fresh_state(context: Context, model: Yolo) -> TrainingState:
     h, training = context.hyperparameters, context.training
+    # Before anything is frozen or converted: the average is of a plain model that all checkpoints can be loaded into.
     ema = ModelEma(model, h.ema_decay, h.ema_ramp_steps)
     freeze(model, training.freeze)
     if training.sync_batch_norm:

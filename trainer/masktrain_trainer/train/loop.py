@@ -188,6 +188,8 @@ class Training:
 
     def _close_epoch(self) -> Interruption | None:
         """Validate, keep the books, save."""
+        # The last losses may still be on their way from the device, and weights that they show to be NaN are not worth
+        # a validation.
         bad = self._watch.look(wait=True) is not None
         if any(self._context.ranks.gather(bad)):
             return Interruption.DIVERGENCE
@@ -257,10 +259,12 @@ class Training:
         context, state = self._context, self._state
         if not state.is_finite():
             return False
+        # From the start of the copy: the interval is between states, however long storing them takes.
         self._clock.restart()
         context.heartbeat.beat(Activity.SAVING)
         document = capture_state(state, context.ranks, context.config, context.prepared)
         if context.ranks.leads:
+            # A validated epoch is over: the position is at the start of the next one already.
             epoch = state.position.epoch - (1 if fitness is not None else 0)
             meta = SnapshotMeta(
                 epoch=epoch,

@@ -34,6 +34,7 @@ def build_optimizer(
     ]
     learning_rate, momentum = hyperparameters.learning_rate, hyperparameters.momentum
     if kind is OptimizerKind.SGD:
+        # torch refuses Nesterov's momentum without momentum.
         return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
     adaptive = Adam if kind is OptimizerKind.ADAM else AdamW
     return adaptive(groups, lr=learning_rate, betas=(momentum, ADAM_SECOND_BETA), fused=True)

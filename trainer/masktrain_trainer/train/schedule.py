@@ -22,6 +22,7 @@ class StepValues:
 
 def accumulation(batch_size: int, nominal_batch_size: int) -> int:
     """Batches whose images come nearest to the nominal batch."""
+    # round() takes halves to the even number, as numpy's does in YOLOv5.
     return max(round(nominal_batch_size / batch_size), 1)
 
 

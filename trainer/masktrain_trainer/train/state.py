@@ -199,7 +199,7 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     state.early_stopping.load_state_dict(document["early_stopping"])
     state.position = Position(document["epoch"], document["batch"], document["step"])
     state.results_csv = document["results_csv"]
-    state.metrics, state.class_map = document["metrics"], document.get("class_map", [])
+    state.metrics, state.class_map = document["metrics"], document.get("class_map", [])  # older checkpoints have none
     state.best = None if document["best"] is None else BestModel(**document["best"])
     state.stopped_early, state.ended = document["stopped_early"], document["ended"]
     _restore_rank(document["rng"], state, ranks)

@@ -100,6 +100,7 @@ class LossWatch:
     def watch(self, items_3: torch.Tensor, image_indices_B: torch.Tensor, *, step: int, epoch: int) -> None:
         arrived = None
         if items_3.is_cuda:
+            # Pinned memory: a copy to pageable memory would wait for the device after all.
             host_3 = torch.empty(3, dtype=items_3.dtype, pin_memory=True)
             host_3.copy_(items_3, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -128,6 +129,7 @@ def _has_arrived(copy: _Copy) -> bool:
 
 
 MAX_GRADIENT_NORM = 10.0
+"""YOLOv5's."""
 
 
 def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
@@ -207,11 +209,11 @@ class TrainStep:
     def step(self) -> None:
         """Clip, step, and let the average follow. The EMA lives on rank 0; the others get it when it is needed."""
         state = self._state
-        state.scaler.unscale_(state.optimizer)
+        state.scaler.unscale_(state.optimizer)  # the norm that is clipped is that of the true gradients
         nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM, foreach=True)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad(set_to_none=True)  # the next backward pass writes instead of adding to zeros
         if self._ranks.leads:
             state.ema.update(state.model)
 

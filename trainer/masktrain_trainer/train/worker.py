@@ -59,7 +59,7 @@ def main() -> None:
     register_stack_dump(run, local_rank)
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
     with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
-        heartbeat.beat(Activity.STARTING)
+        heartbeat.beat(Activity.STARTING)  # before anything slow: until then the rendezvous' longer limit holds
         try:
             outcome = _train(config, run, options, heartbeat)
         except UserError as error:
@@ -81,6 +81,7 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
         with _open_loader(context) as loader:
             state = initial_state(context)
             require_shared_memory(context, state)
+            # With image weights the order of an epoch follows from the last validation, so it is not known yet.
             if not (state.ended or context.training.image_weights):
                 loader.start(state.position.epoch, state.position.batch)
             _log_setup(context, state, loader)
@@ -100,7 +101,7 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
     """
     outcome = Outcome.user_error(FailureReason.INVALID_CONFIGURATION, message)
     write_text_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
-    os._exit(1)
+    os._exit(1)  # no clean-up handlers: destroying the process group would wait for the others
 
 
 def _open_loader(context: Context) -> TrainLoader:

@@ -86,16 +86,6 @@ def test_a_single_class_has_no_class_loss() -> None:
     assert items_3[2] == 0
 
 
-def test_autobalance_moves_weights_in_training_only() -> None:
-    loss = DetectionLoss(ANCHORS, Hyperparameters(), image_size=64, num_classes=3, autobalance=True)
-    start = loss.level_weights.clone()
-    loss.eval()(raws(), TARGETS)
-    assert torch.equal(loss.level_weights, start)
-    loss.train()(raws(), TARGETS)
-    assert not torch.equal(loss.level_weights, start)
-    assert loss.level_weights[1] == 1
-
-
 def test_the_class_gradient_is_that_of_finite_differences() -> None:
     """Boxes are left out: CIoU's alpha and the objectness target are constants by definition, not by calculus."""
     loss = loss_of(box_gain=0.0, objectness_gain=0.0, label_smoothing=0.1).double()
