@@ -21,7 +21,7 @@ from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDen
 
 from .base import ObjectInfo
 from .oci_login import TIMEOUTS_SECONDS, log_in, retry_strategy
-from .remote import MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, IncompleteUpload, content_md5
+from .remote import MIB, PARALLEL_PARTS, PART, SHA256, IncompleteUpload, RemoteStore, content_md5
 
 FAILURES: Final = (ServiceError, ClientError, OSError, ValueError)
 """All that the SDK raises: OSError covers its timeouts, ValueError names that it makes no request of."""

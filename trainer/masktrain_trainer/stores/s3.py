@@ -31,7 +31,7 @@ from masktrain_trainer.errors import (
 )
 
 from .base import ObjectInfo
-from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, RemoteStore, IncompleteUpload, content_md5
+from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, IncompleteUpload, RemoteStore, content_md5
 
 FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 """All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
