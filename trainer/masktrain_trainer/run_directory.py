@@ -71,7 +71,7 @@ class RunDirectory:
         return self.root / f"worker-{local_rank}.pid"
 
     def stacks(self, local_rank: int) -> Path:
-        """Where faulthandler writes the stacks of a rank that stands still."""
+        """Where faulthandler writes the stacks of a rank that hangs."""
         return self.root / f"stacks-{local_rank}.txt"
 
     def outcome(self, local_rank: int) -> Path:

@@ -266,7 +266,7 @@ class Supervisor:
 
 
 def write_termination_message(path: Path, text: str) -> None:
-    """A hint for whoever looks at the pod; the store holds the truth, so a missing volume is no failure."""
+    """A hint only: the store holds the truth, so that a missing volume is no failure."""
     with contextlib.suppress(OSError):
         path.write_text(text, encoding="utf-8")
 

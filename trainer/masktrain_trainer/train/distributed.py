@@ -39,6 +39,10 @@ class Ranks:
     def alone(self) -> bool:
         return self.world_size == 1
 
+    @property
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+
     def broadcast(self, value: Value) -> Value:
         """Rank 0's picklable value, on every rank."""
         if self.alone:

@@ -178,7 +178,6 @@ def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[
     config, prepared, ranks = context.config, context.prepared, context.ranks
     images = CachedImages(prepared.train.labels, prepared.train.cache)
     boxes = sum(len(images.targets(index)) for index in range(len(images)))
-    device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "CPU"
     known = {
         "model": f"{config.model.architecture.value} from {config.model.weights}",
         "data set": config.dataset.uri,
@@ -189,7 +188,7 @@ def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[
         "epochs": f"{state.position.epoch} of at most {config.training.epochs}; the best is epoch "
         f"{state.early_stopping.best_epoch}, counted from 0",
         "time": _time(context),
-        "hardware": f"{ranks.world_size} × {device}, {str(context.format).removeprefix('torch.')}",
+        "hardware": f"{ranks.world_size} × {ranks.device_name}, {str(context.format).removeprefix('torch.')}",
     }
     return [Fact(name=name, value=value) for name, value in known.items()]
 

@@ -187,7 +187,7 @@ class Training:
         return None
 
     def _close_epoch(self) -> Interruption | None:
-        """Validate, keep the books, save."""
+        """Validate the averaged weights, record the epoch and take a checkpoint."""
         # The last losses may still be on their way from the device, and weights that they show to be NaN are not worth
         # a validation.
         bad = self._watch.look(wait=True) is not None
@@ -254,7 +254,7 @@ class Training:
     def _save(self, reason: str, *, fitness: float | None = None, is_best: bool = False) -> bool:
         """All ranks take part; rank 0 knows whether it worked.
 
-        Weights that are no numbers are never saved: the loss will say so a moment later.
+        Weights that hold NaN or infinity are never saved; the loss shows them a moment later and ends the training.
         """
         context, state = self._context, self._state
         if not state.is_finite():

@@ -94,7 +94,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after an optimizer step: a few kernels in all, not one for each tensor."""
+        """Follow the weights after an optimizer step: a few kernels in all, not one for each tensor."""
         self.updates += 1
         weight = 1 - self.decay_at(self.updates)
         torch._foreach_lerp_(_floating_state(self.module), _floating_state(model), weight)

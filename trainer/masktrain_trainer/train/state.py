@@ -57,7 +57,7 @@ class EarlyStopping:
         """Below every fitness, so that the first validated epoch is the best so far, even at zero."""
 
     def record(self, epoch: int, fitness: float) -> bool:
-        """Take in an epoch's fitness; whether it is the best so far. NaN never is."""
+        """Record an epoch's fitness; whether it is the best so far. NaN never is."""
         if not fitness > self.best_fitness:
             return False
         self.best_epoch, self.best_fitness = epoch, fitness
@@ -150,7 +150,7 @@ class RankState:
 def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepared: PreparedDataset) -> dict[str, Any]:
     """The document of a checkpoint, on rank 0; the other ranks contribute theirs and get an empty one.
 
-    Its tensors are the live ones: whoever takes it copies them before the next step.
+    Its tensors are the live ones: the caller copies them before the next step.
     """
     per_rank = ranks.gather(RankState.capture(ranks, state).to_dict())
     if not ranks.leads:

@@ -36,7 +36,7 @@ from masktrain_trainer.run_directory import RunDirectory
 
 from .advice import advice_on_run
 from .checkpoints import require_shared_memory
-from .distributed import Ranks, process_groups
+from .distributed import process_groups
 from .gpu_memory import choose_batch_size, explain_out_of_memory
 from .initialise import initial_state
 from .loop import Training
@@ -130,7 +130,7 @@ def _log_setup(context: Context, state: TrainingState, loader: TrainLoader) -> N
         context.config.model.architecture.value,
         f"{sum(parameter.numel() for parameter in state.model.parameters()):,}",
         ranks.world_size,
-        _device_name(ranks),
+        ranks.device_name,
         str(context.format).removeprefix("torch."),
         torch.get_num_threads(),
     )
@@ -153,12 +153,8 @@ def _in_force(spec: TrainingSpec) -> str:
     return f"preset {spec.preset.value}: " + ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
-def _device_name(ranks: Ranks) -> str:
-    return torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "CPU"
-
-
 def _crash(error: Exception) -> Outcome:
-    """A rank whose peer went away says so, so that the supervisor looks for the cause elsewhere."""
+    """PEER_LOST if the cause is another rank's, so that the supervisor looks for it there."""
     traceback.print_exc()
     text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
     lost = isinstance(error, torch.distributed.DistError) or _GLOO_TRANSPORT in text

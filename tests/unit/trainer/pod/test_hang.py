@@ -1,4 +1,4 @@
-"""A rank hangs when its counter stands still for longer than what it does may take."""
+"""A rank hangs when its counter has not changed for longer than its activity may take."""
 
 from pathlib import Path
 
