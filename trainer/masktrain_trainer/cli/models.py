@@ -1,13 +1,11 @@
 """Commands on models: `models`, `val`, `detect` and `export`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from masktrain_trainer.config import ExitCode
 from masktrain_trainer.weights.sources import PUBLISHED, RELEASE, PublishedCheckpoint
 
 from .exit_codes import exit_on_error
@@ -131,16 +129,13 @@ def detect(
     endpoint: str | None,
 ) -> None:
     """Find objects in images and draw boxes around them."""
-    from masktrain_trainer.detect.command import DetectionError, run_detection  # noqa: PLC0415
+    from masktrain_trainer.detect.command import run_detection  # noqa: PLC0415
     from masktrain_trainer.detect.detector import DetectionOptions  # noqa: PLC0415
 
     options = DetectionOptions(confidence=confidence, iou=iou, image_size=image_size)
-    try:
+    with exit_on_error("detect"):
         for line in run_detection(weights, source, output, options, endpoint):
             click.echo(line)
-    except DetectionError as error:
-        click.echo(f"masktrain detect: {error}", err=True)
-        sys.exit(ExitCode.USER_ERROR)
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """`masktrain detect`: weights and pictures in, pictures with boxes and one line each out."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -10,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from masktrain_trainer.config import StoreSpec
-from masktrain_trainer.errors import StoreError, UnusableWeights
+from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
-from masktrain_trainer.stores import open_object
-from masktrain_trainer.weights.detector import DetectorWeights
-from masktrain_trainer.weights.load import read_weights
+from masktrain_trainer.weights.load import load_weights
 
 from .detector import Detection, DetectionOptions, Detector
 
@@ -26,29 +22,25 @@ BATCH_SIZE = 8
 """Pictures that are read before they are detected together."""
 
 
-class UnreadableSource(Exception):
-    """`str()` says which source cannot be used and why."""
-
-
 def list_images(source: Path) -> list[Path]:
-    """The image itself, or a folder's images at any depth, by name. Raises UnreadableSource if there are none."""
+    """The image itself, or a folder's images at any depth, by name. Raises InvalidConfiguration if there are none."""
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise UnreadableSource(f"{source} does not exist.")
+        raise InvalidConfiguration(f"{source} does not exist.")
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise UnreadableSource(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
+        raise InvalidConfiguration(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
     return found
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, upright as its EXIF orientation says. Raises UnreadableSource."""
+    """(H, W, 3) RGB, upright as its EXIF orientation says. Raises InvalidConfiguration."""
     try:
         with Image.open(path) as file:
             return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
-        raise UnreadableSource(f"{path} is not a readable image: {error}.") from error
+        raise InvalidConfiguration(f"{path} is not a readable image: {error}.") from error
 
 
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
@@ -58,48 +50,18 @@ def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]
         yield image, image.relative_to(root)
 
 
-class DetectionError(Exception):
-    """`str()` is one sentence for the person at the terminal."""
-
-
 def run_detection(
     weights: str, source: Path, output: Path, options: DetectionOptions, endpoint: str | None = None
 ) -> Iterator[str]:
-    """Draw the detections of every image of `source` into `output`; yields one line for each. Raises DetectionError.
+    """Draw the detections of every image of `source` into `output`; yields one line for each. Raises UserError.
 
     An unreadable image of a folder is named and passed over.
     """
-    try:
-        images = list_images(source)
-    except UnreadableSource as error:
-        raise DetectionError(str(error)) from error
+    images = list_images(source)
     detector = Detector(load_weights(weights, endpoint), options)
     named = output_names(images, source)
     while batch := list(islice(named, BATCH_SIZE)):
         yield from _detect_batch(detector, batch, output, skip_unreadable=source.is_dir())
-
-
-def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
-    """A best.pt or a .pt of YOLOv5, a local file or an object. Raises DetectionError.
-
-    Credentials come from the usual AWS_* variables, or from Oracle's config file.
-    """
-    try:
-        if "://" not in weights:
-            return read_weights(Path(weights))
-        store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / "weights.pt"
-            store.download(key, local)
-            return read_weights(local)
-    except FileNotFoundError as error:
-        raise DetectionError(f"The weights {weights} do not exist.") from error
-    except OSError as error:
-        raise DetectionError(f"The weights {weights} cannot be read: {error.strerror}.") from error
-    except UnusableWeights as error:
-        raise DetectionError(f"{weights} {error}") from error
-    except (StoreError, ValueError) as error:
-        raise DetectionError(str(error)) from error
 
 
 def summarise(name: str, detections: Sequence[Detection]) -> str:
@@ -126,10 +88,10 @@ def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
     """The picture, or the sentence that says why it is passed over."""
     try:
         return read_image(image)
-    except UnreadableSource as error:
+    except InvalidConfiguration as error:
         if skip_unreadable:
             return str(error)
-        raise DetectionError(str(error)) from error
+        raise
 
 
 def _draw(picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], path: Path) -> None:

@@ -13,13 +13,13 @@ from masktrain_trainer.config import DEVICE_VARIABLE, Precision
 from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
 from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
-from masktrain_trainer.detect.command import DetectionError, load_weights
 from masktrain_trainer.errors import InvalidDataset, InvalidWeights
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.precision import choose_format
 from masktrain_trainer.predict.predictor import VALIDATION, Predictor, load_predictor, round_up
 from masktrain_trainer.report.evaluation import ClassScores
 from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.load import load_weights
 
 from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
 
@@ -67,29 +67,20 @@ def _document(row: ClassScores) -> dict[str, Any]:
     return counts | scores
 
 
-def evaluate(question: EvaluationOptions, say: Say) -> Scores:
+def evaluate(options: EvaluationOptions, say: Say) -> Scores:
     """Raises UserError, InvalidDataset or StoreError."""
-    file = _read_weights(question)
-    image_size = round_up(question.image_size or file.image_size, file.architecture.max_stride)
+    file = load_weights(options.weights, options.endpoint)
+    image_size = round_up(options.image_size or file.image_size, file.architecture.max_stride)
     with scratch_folder() as scratch:
-        root = open_dataset(question.data, question.endpoint, scratch, say)
+        root = open_dataset(options.data, options.endpoint, scratch, say)
         single = file.names == [SINGLE_CLASS]
-        checked = check_dataset(
-            root, scratch, say, image_size=image_size, splits=(question.split,), single_class=single
-        )
-        if question.split not in checked.splits:
-            raise InvalidDataset(f"The data set has no {question.split!r} split; its data.yaml names none that exists.")
+        checked = check_dataset(root, scratch, say, image_size=image_size, splits=(options.split,), single_class=single)
+        if options.split not in checked.splits:
+            raise InvalidDataset(f"The data set has no {options.split!r} split; its data.yaml names none that exists.")
         if not single:
             _compare_names(file, checked, say)
-        split = checked.splits[question.split].split
-        return _score(file, split, image_size, question.batch_size, checked.skipped)
-
-
-def _read_weights(question: EvaluationOptions) -> DetectorWeights:
-    try:
-        return load_weights(question.weights, question.endpoint)
-    except DetectionError as error:
-        raise InvalidWeights(str(error)) from error
+        split = checked.splits[options.split].split
+        return _score(file, split, image_size, options.batch_size, checked.skipped)
 
 
 def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> None:

@@ -4,7 +4,6 @@ What is trained is the shared contract. Of `compute` and `limits` only what has 
 names of the rest are known, so that a misspelt one is still told apart from one that has no effect here.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -321,7 +320,7 @@ def _uid(manifest: Manifest, dataset: str) -> str:
     """The same model, data and training go on from their checkpoints; anything else starts anew, beside them."""
     spec = manifest.spec
     document = [spec.model.to_json(), spec.training.to_json(), dataset]
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:12]
+    return sha256_of(json.dumps(document).encode())[:12]
 
 
 def _environment(manifest: Manifest) -> dict[str, str]:

@@ -5,6 +5,7 @@ No file is ever executed: of our own files only tensors and plain values are tak
 """
 
 import pickle
+import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
-from masktrain_trainer.errors import InvalidWeights, UnusableWeights
+from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.files import sha256_of
+from masktrain_trainer.stores import open_object
 
 from .detector import DetectorWeights
 from .sources import download_weights, weights_uri
@@ -36,6 +38,30 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
     except UnusableWeights as error:
         raise InvalidWeights(f"{shown} {error}") from None
     return weights
+
+
+def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
+    """A best.pt or a .pt of YOLOv5, a local file or an object. Raises InvalidWeights.
+
+    Credentials come from the usual AWS_* variables, or from Oracle's config file.
+    """
+    try:
+        if "://" not in weights:
+            return read_weights(Path(weights))
+        store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "weights.pt"
+            store.download(key, local)
+            return read_weights(local)
+    except FileNotFoundError as error:
+        raise InvalidWeights(f"The weights {weights} do not exist.") from error
+    except OSError as error:
+        raise InvalidWeights(f"The weights {weights} cannot be read: {error.strerror}.") from error
+    except UnusableWeights as error:
+        raise InvalidWeights(f"{weights} {error}") from error
+    except (StoreError, ValueError) as error:
+        # Whatever a store answers, these weights are of no use to the command that names them: exit code 64.
+        raise InvalidWeights(str(error)) from error
 
 
 def read_weights(path: Path) -> DetectorWeights:

@@ -13,19 +13,18 @@ from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.detect.command import (
-    DetectionError,
-    UnreadableSource,
     list_images,
-    load_weights,
     read_image,
     run_detection,
     summarise,
 )
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
+from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.load import load_weights
 
 NAMES = ["mask", "no mask"]
 
@@ -166,7 +165,7 @@ def test_the_summary_counts_by_class_in_the_models_order() -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource, match=r"holds no image \(.bmp, .jpeg"):
+    with pytest.raises(InvalidConfiguration, match=r"holds no image \(.bmp, .jpeg"):
         list_images(tmp_path)
-    with pytest.raises(DetectionError, match="holds no image"):
+    with pytest.raises(InvalidConfiguration, match="holds no image"):
         next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))
