@@ -32,7 +32,7 @@ def compare(workload: Workload, drawn: DrawnDataset, folder: Path, *, rounds: in
     dataset = TrainDataset(prepared, prepared.image_size, Hyperparameters(), seed=0)
     cv2.setNumThreads(0)
     _compare_cache(dataset, _Files(prepared), rounds=rounds)
-    _compare_finishing(dataset, rounds=rounds)
+    _compare_rendering(dataset, rounds=rounds)
 
 
 def _compare_cache(dataset: TrainDataset, files: "_Files", *, rounds: int) -> None:
@@ -50,12 +50,12 @@ def _compare_cache(dataset: TrainDataset, files: "_Files", *, rounds: int) -> No
     )
 
 
-def _compare_finishing(dataset: TrainDataset, *, rounds: int) -> None:
-    """What a loader process makes when a GPU finishes the images, and when it finishes them itself."""
+def _compare_rendering(dataset: TrainDataset, *, rounds: int) -> None:
+    """What a loader process makes when a GPU renders the images, and when it renders them itself."""
     speeds: dict[bool, list[float]] = {False: [], True: []}
     for epoch in range(rounds):
-        for finish, values in speeds.items():
-            values.append(_batched_samples_per_second(Collator(dataset, finish=finish), epoch))
+        for render_here, values in speeds.items():
+            values.append(_batched_samples_per_second(Collator(dataset, render_here=render_here), epoch))
     emit(
         f"lever/loading for augmentation on the GPU/{dataset.image_size}px",
         **compared(
@@ -89,10 +89,12 @@ def _samples_per_second(dataset: TrainDataset, epoch: int) -> float:
     return SAMPLES_PER_ROUND / (time.perf_counter() - started)
 
 
-def _batched_samples_per_second(maker: Collator, epoch: int) -> float:
-    pixels = np.zeros(maker.bytes_for(BATCH_OF_A_ROUND), np.uint8)
+def _batched_samples_per_second(collator: Collator, epoch: int) -> float:
+    pixels = np.zeros(collator.bytes_for(BATCH_OF_A_ROUND), np.uint8)
     batches = SAMPLES_PER_ROUND // BATCH_OF_A_ROUND
     started = time.perf_counter()
     for batch in range(batches):
-        maker.make((epoch, (np.arange(BATCH_OF_A_ROUND) + batch * BATCH_OF_A_ROUND) % len(maker.dataset)), pixels)
+        collator.collate(
+            (epoch, (np.arange(BATCH_OF_A_ROUND) + batch * BATCH_OF_A_ROUND) % len(collator.dataset)), pixels
+        )
     return batches * BATCH_OF_A_ROUND / (time.perf_counter() - started)

@@ -295,14 +295,14 @@ class LazySample:
     targets_N5: Targets
 
 
-def finish(draft: LazySample, output: Size) -> Image:
+def render(sample: LazySample, output: Size) -> Image:
     """The pixels (H, W, 3) of the sample: warp, blend, recolour, mirror."""
-    image, *others = [warp_image(canvas.pixels_HWC, canvas.matrix, output) for canvas in draft.canvases]
+    image, *others = [warp_image(canvas.pixels_HWC, canvas.matrix, output) for canvas in sample.canvases]
     for other in others:
-        image = blend(image, other, draft.share)
-    if draft.gains_3 is not None:
-        image = apply_gains(image, draft.gains_3)
-    return flip_image(image, vertical=draft.upside_down, horizontal=draft.left_right)
+        image = blend(image, other, sample.share)
+    if sample.gains_3 is not None:
+        image = apply_gains(image, sample.gains_3)
+    return flip_image(image, vertical=sample.upside_down, horizontal=sample.left_right)
 
 
 def blend(image_HWC: Image, other_HWC: Image, share: float) -> Image:

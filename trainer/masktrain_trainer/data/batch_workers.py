@@ -35,23 +35,23 @@ def map_slots(memory: int, slots: int, size: int) -> list[Pixels]:
 
 
 def serve(pipe: Connection, memory: int) -> None:
-    """Receive (maker, slots, bytes of a slot), then answer (request, slot) until the other end is closed.
+    """Receive (collator, slots, bytes of a slot), then answer (request, slot) until the other end is closed.
 
     An answer is the batch without its pixels, which are in the slot, or the exception that prevented it.
     """
     try:
-        maker, count, size = pipe.recv()
+        collator, count, size = pipe.recv()
         slots = map_slots(memory, count, size)
         while True:
             request, slot = pipe.recv()
-            pipe.send(_answer(maker, request, slots[slot]))
+            pipe.send(_answer(collator, request, slots[slot]))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _answer(maker: Collator, request: BatchRequest, pixels: Pixels) -> CollatedBatch | Exception:
+def _answer(collator: Collator, request: BatchRequest, pixels: Pixels) -> CollatedBatch | Exception:
     try:
-        return maker.make(request, pixels)
+        return collator.collate(request, pixels)
     except Exception as error:
         return error
 
@@ -76,9 +76,9 @@ class LoaderDied(RuntimeError):
 class BatchWorkers:
     """Worker processes that answer requests in order, a few batches ahead."""
 
-    def __init__(self, maker: Collator, *, workers: int, batch_images: int) -> None:
-        size = maker.bytes_for(batch_images)
-        self._workers = [_Worker(maker, BATCHES_AHEAD + 1, size) for _ in range(workers)]
+    def __init__(self, collator: Collator, *, workers: int, batch_images: int) -> None:
+        size = collator.bytes_for(batch_images)
+        self._workers = [_Worker(collator, BATCHES_AHEAD + 1, size) for _ in range(workers)]
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
     def answers(self, requests: Iterator[BatchRequest]) -> Iterator[tuple[Pixels, CollatedBatch]]:
@@ -105,7 +105,7 @@ class BatchWorkers:
 class _Worker:
     """One process, the trainer's end of its pipe, and the memory shared with it."""
 
-    def __init__(self, maker: Collator, slots: int, size: int) -> None:
+    def __init__(self, collator: Collator, slots: int, size: int) -> None:
         self._pipe, remote = Pipe()
         memory = os.memfd_create("masktrain-batches")
         os.truncate(memory, slots * size)
@@ -119,7 +119,7 @@ class _Worker:
         self._slots = map_slots(memory, slots, size)
         os.close(memory)
         remote.close()
-        self._pipe.send((maker, slots, size))
+        self._pipe.send((collator, slots, size))
 
     def ask(self, request: BatchRequest, slot: int) -> None:
         try:

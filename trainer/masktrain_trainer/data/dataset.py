@@ -22,12 +22,12 @@ from .augmentation import (
     Warp,
     draw_centre,
     draw_gains,
-    finish,
     flip_targets,
     lay_tiles,
     mosaic_boxes,
     paint_mosaic,
     place_outlines,
+    render,
     seen_region,
     warp_boxes,
     warp_matrix,
@@ -59,8 +59,8 @@ class TrainDataset:
         """Augmented image (3, H, W) uint8 RGB, channels last in memory, and its targets (N, 5): class, normalised
         centre box.
         """
-        draft = self.draft(epoch, index)
-        return finish(draft, self.output).transpose(2, 0, 1), draft.targets_N5
+        sample = self.lazy_sample(epoch, index)
+        return render(sample, self.output).transpose(2, 0, 1), sample.targets_N5
 
     @property
     def output(self) -> Size:
@@ -68,10 +68,10 @@ class TrainDataset:
 
     @property
     def most_canvases(self) -> int:
-        """How many a draft has at most."""
+        """How many a lazy sample has at most."""
         return 2 if self._hyperparameters.mixup else 1
 
-    def draft(self, epoch: int, index: int) -> LazySample:
+    def lazy_sample(self, epoch: int, index: int) -> LazySample:
         """The same sample before the work on its pixels."""
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
@@ -181,37 +181,37 @@ class CollatedBatch:
     indices_B: npt.NDArray[np.int64]
     used: int
     """Bytes of pixels."""
-    unfinished: PendingAugmentation | None
+    pending: PendingAugmentation | None
     """None if the pixels are those of finished images (B, H, W, 3)."""
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes batches of samples, or with `finish` False of drafts."""
+    """Collates batches of rendered images, or, unless `render_here`, of canvases that a GPU renders."""
 
     dataset: TrainDataset
-    finish: bool = True
+    render_here: bool = True
 
     def bytes_for(self, images: int) -> int:
         """The most that the pixels of a batch can take: a canvas has up to twice the image's side."""
         of_image = 3 * self.dataset.image_size**2
-        return images * of_image * (1 if self.finish else 4 * self.dataset.most_canvases)
+        return images * of_image * (1 if self.render_here else 4 * self.dataset.most_canvases)
 
-    def make(self, request: BatchRequest, pixels: Pixels) -> CollatedBatch:
+    def collate(self, request: BatchRequest, pixels: Pixels) -> CollatedBatch:
         """Write a batch's pixels to the beginning of `pixels` and return the rest."""
         epoch, indices = request
-        drafts = [self.dataset.draft(epoch, index) for index in indices.tolist()]
-        used, unfinished = (
-            self._finish(drafts, pixels) if self.finish else _collate_canvases(drafts, self.dataset, pixels)
+        samples = [self.dataset.lazy_sample(epoch, index) for index in indices.tolist()]
+        used, pending = (
+            self._render(samples, pixels) if self.render_here else _collate_canvases(samples, self.dataset, pixels)
         )
-        return CollatedBatch(collate_targets([draft.targets_N5 for draft in drafts]), indices, used, unfinished)
+        return CollatedBatch(collate_targets([sample.targets_N5 for sample in samples]), indices, used, pending)
 
-    def _finish(self, drafts: list[LazySample], pixels: Pixels) -> tuple[int, None]:
+    def _render(self, samples: list[LazySample], pixels: Pixels) -> tuple[int, None]:
         height, width = self.dataset.output
-        used = len(drafts) * height * width * 3
-        images_BHWC = pixels[:used].reshape(len(drafts), height, width, 3)
-        for image_HWC, draft in zip(images_BHWC, drafts, strict=True):
-            image_HWC[:] = finish(draft, (height, width))
+        used = len(samples) * height * width * 3
+        images_BHWC = pixels[:used].reshape(len(samples), height, width, 3)
+        for image_HWC, sample in zip(images_BHWC, samples, strict=True):
+            image_HWC[:] = render(sample, (height, width))
         return used, None
 
 
@@ -222,35 +222,35 @@ def collate_targets(targets: list[Targets]) -> Targets:
 
 
 def _collate_canvases(
-    drafts: list[LazySample], dataset: TrainDataset, pixels: Pixels
+    samples: list[LazySample], dataset: TrainDataset, pixels: Pixels
 ) -> tuple[int, PendingAugmentation]:
-    canvases = [(image, canvas) for image, draft in enumerate(drafts) for canvas in draft.canvases]
+    canvases = [(image, canvas) for image, sample in enumerate(samples) for canvas in sample.canvases]
     used = 0
     for _, canvas in canvases:
         end = used + canvas.pixels_HWC.size
         pixels[used:end] = canvas.pixels_HWC.reshape(-1)
         used = end
-    mirrors = [_mirror(draft, dataset) for draft in drafts]
-    gains = [draft.gains_3 for draft in drafts if draft.gains_3 is not None]
+    mirrors = [_mirror(sample, dataset) for sample in samples]
+    gains = [sample.gains_3 for sample in samples if sample.gains_3 is not None]
     return used, PendingAugmentation(
         sizes_V2=np.array([canvas.pixels_HWC.shape[:2] for _, canvas in canvases]),
         matrices_V33=np.stack([mirrors[image] @ canvas.matrix for image, canvas in canvases]),
-        shares_V=np.concatenate([_shares(draft) for draft in drafts]),
+        shares_V=np.concatenate([_shares(sample) for sample in samples]),
         images_V=np.array([image for image, _ in canvases]),
         gains_B3=np.stack(gains) if gains else None,
     )
 
 
-def _mirror(draft: LazySample, dataset: TrainDataset) -> npt.NDArray[np.float64]:
-    """The draft's flips as a matrix."""
+def _mirror(sample: LazySample, dataset: TrainDataset) -> npt.NDArray[np.float64]:
+    """The sample's flips as a matrix."""
     height, width = dataset.output
     matrix = np.eye(3)
-    if draft.left_right:
+    if sample.left_right:
         matrix[0, 0], matrix[0, 2] = -1, width - 1
-    if draft.upside_down:
+    if sample.upside_down:
         matrix[1, 1], matrix[1, 2] = -1, height - 1
     return matrix
 
 
-def _shares(draft: LazySample) -> list[float]:
-    return [1.0] if len(draft.canvases) == 1 else [draft.share, 1 - draft.share]
+def _shares(sample: LazySample) -> list[float]:
+    return [1.0] if len(sample.canvases) == 1 else [sample.share, 1 - sample.share]

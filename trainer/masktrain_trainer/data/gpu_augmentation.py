@@ -22,15 +22,15 @@ FAR_OUTSIDE = 3.0
 """Positions end here: `grid_sample` counts from -1 to 1 over the canvas, and what it does with infinity is open."""
 
 
-def render_on_device(device: torch.device, pixels: Tensor, unfinished: PendingAugmentation, side: int) -> Tensor:
+def render_on_device(device: torch.device, pixels: Tensor, pending: PendingAugmentation, side: int) -> Tensor:
     """The images (B, 3, side, side) of a batch as bytes on `device`, channels last in memory.
 
     pixels: the canvases' bytes, in pinned memory if `device` is a GPU.
     """
-    sizes, shares, images_V = unfinished.sizes_V2.tolist(), unfinished.shares_V.tolist(), unfinished.images_V
+    sizes, shares, images_V = pending.sizes_V2.tolist(), pending.shares_V.tolist(), pending.images_V
     canvases = torch.split(pixels.to(device, non_blocking=True), [3 * height * width for height, width in sizes])
-    positions_V33 = _upload(position_matrices(unfinished), device)
-    gains_B3 = _upload(unfinished.gains_B3, device) if unfinished.gains_B3 is not None else None
+    positions_V33 = _upload(position_matrices(pending), device)
+    gains_B3 = _upload(pending.gains_B3, device) if pending.gains_B3 is not None else None
     count = int(images_V[-1]) + 1
     finished_BCHW = torch.empty((count, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     for start in range(0, count, IMAGES_AT_ONCE):
@@ -46,14 +46,14 @@ def render_on_device(device: torch.device, pixels: Tensor, unfinished: PendingAu
     return finished_BCHW
 
 
-def position_matrices(unfinished: PendingAugmentation) -> npt.NDArray[np.float32]:
+def position_matrices(pending: PendingAugmentation) -> npt.NDArray[np.float32]:
     """(V, 3, 3): from an image's pixels to homogeneous positions on a canvas, its outer edges at -1 and 1."""
-    height_V, width_V = unfinished.sizes_V2.T
-    to_unit_V33 = np.zeros_like(unfinished.matrices_V33)
+    height_V, width_V = pending.sizes_V2.T
+    to_unit_V33 = np.zeros_like(pending.matrices_V33)
     to_unit_V33[:, 0, 0], to_unit_V33[:, 0, 2] = 2 / width_V, 1 / width_V - 1
     to_unit_V33[:, 1, 1], to_unit_V33[:, 1, 2] = 2 / height_V, 1 / height_V - 1
     to_unit_V33[:, 2, 2] = 1
-    return (to_unit_V33 @ np.linalg.inv(unfinished.matrices_V33)).astype(np.float32)
+    return (to_unit_V33 @ np.linalg.inv(pending.matrices_V33)).astype(np.float32)
 
 
 def sampling_grids(positions_V33: Tensor, side: int) -> Tensor:

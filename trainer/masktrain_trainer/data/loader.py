@@ -50,7 +50,7 @@ class TrainLoader:
     """Training batches of one rank, epoch after epoch.
 
     With `workers` 0 samples are made in the calling process. For a CUDA `device` images lie in pinned memory; with
-    `finish_on_device` that device warps and recolours them, and there they stay. If `weighted`, every epoch follows
+    `render_on_gpu` that device warps and recolours them, and there they stay. If `weighted`, every epoch follows
     what `weigh` was told last. Close it, or use it as a context manager, to end the workers.
     """
 
@@ -63,12 +63,12 @@ class TrainLoader:
         world_size: int = 1,
         workers: int = 0,
         device: torch.device = CPU,
-        finish_on_device: bool = False,
+        render_on_gpu: bool = False,
         weighted: bool = False,
     ) -> None:
         self._weighted = weighted
         self._weights_N: npt.NDArray[np.float64] | None = None
-        self._maker = Collator(dataset, finish=not finish_on_device)
+        self._collator = Collator(dataset, render_here=not render_on_gpu)
         self._shards = Shards(len(dataset), dataset.seed, batch_size, rank, world_size)
         self._worker_count, self._device = workers, device
         self._workers: BatchWorkers | None = None
@@ -94,10 +94,10 @@ class TrainLoader:
         batch_images = self._shards.batch_size // self._shards.world_size
         if self._worker_count:
             if self._workers is None:
-                self._workers = BatchWorkers(self._maker, workers=self._worker_count, batch_images=batch_images)
+                self._workers = BatchWorkers(self._collator, workers=self._worker_count, batch_images=batch_images)
             self._stream = self._workers.answers(requests)
         else:
-            self._stream = _make_here(self._maker, requests, batch_images)
+            self._stream = _make_here(self._collator, requests, batch_images)
 
     def batches(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from `first_batch` on; any other than the next one in line costs a new start."""
@@ -135,41 +135,26 @@ class TrainLoader:
             for batch in indices[first_batch if following == epoch else 0 :]:
                 yield following, batch
 
-    def _tensors(self, pixels: Pixels, made: CollatedBatch) -> Batch:
+    def _tensors(self, pixels: Pixels, collated: CollatedBatch) -> Batch:
         """Copy out of the memory that the next batch will take, straight into pinned memory if a GPU reads it."""
         lent = torch.from_numpy(pixels)
         copy = lent.pin_memory() if self._device.type == "cuda" else lent.clone()
-        side = self._maker.dataset.image_size
-        if made.unfinished is None:
+        side = self._collator.dataset.image_size
+        if collated.pending is None:
             images_BCHW = copy.view(-1, side, side, 3).permute(0, 3, 1, 2)
         else:
-            images_BCHW = render_on_device(self._device, copy, made.unfinished, side)
-        return Batch(images_BCHW, torch.from_numpy(made.targets_M6), torch.from_numpy(made.indices_B))
+            images_BCHW = render_on_device(self._device, copy, collated.pending, side)
+        return Batch(images_BCHW, torch.from_numpy(collated.targets_M6), torch.from_numpy(collated.indices_B))
 
 
 def _make_here(
-    maker: Collator, requests: Iterator[BatchRequest], images: int
+    collator: Collator, requests: Iterator[BatchRequest], images: int
 ) -> Iterator[tuple[Pixels, CollatedBatch]]:
     """As `BatchWorkers.answers`, in this process."""
-    pixels = np.empty(maker.bytes_for(images), np.uint8)
+    pixels = np.empty(collator.bytes_for(images), np.uint8)
     for request in requests:
-        made = maker.make(request, pixels)
-        yield pixels[: made.used], made
-
-
-def train_batches(
-    dataset: TrainDataset,
-    *,
-    batch_size: int,
-    rank: int,
-    world_size: int,
-    workers: int,
-    epoch: int,
-    first_batch: int = 0,
-) -> Iterator[Batch]:
-    """The batches of a single epoch; `batch_size` is global. Several epochs want one `TrainLoader`."""
-    with TrainLoader(dataset, batch_size=batch_size, rank=rank, world_size=world_size, workers=workers) as loader:
-        yield from loader.batches(epoch, first_batch)
+        collated = collator.collate(request, pixels)
+        yield pixels[: collated.used], collated
 
 
 STRIDE = 32

@@ -153,14 +153,6 @@ class ClassMetrics:
     def ap50_95(self) -> float:
         return float(np.mean(self.average_precisions))
 
-    @property
-    def true_positives(self) -> int:
-        return round(self.recall * self.labels)
-
-    @property
-    def false_positives(self) -> int:
-        return round(self.true_positives / (self.precision + 1e-16)) - self.true_positives
-
 
 @dataclass(frozen=True)
 class DetectionMetrics:

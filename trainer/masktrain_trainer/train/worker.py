@@ -117,7 +117,7 @@ def _open_loader(context: Context) -> TrainLoader:
         world_size=ranks.world_size,
         workers=workers,
         device=ranks.device,
-        finish_on_device=spec.gpu_augmentation and on_gpu,
+        render_on_gpu=spec.gpu_augmentation and on_gpu,
         weighted=spec.image_weights,
     )
 

@@ -1,4 +1,4 @@
-"""What a GPU makes of a draft is what a loader process makes of it. Torch does the same sums on a CPU."""
+"""What a GPU renders is what a loader process renders. Torch does the same sums on a CPU."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 def both(dataset: TrainDataset, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch (B, 3, H, W) finished by OpenCV, and the same one finished by torch."""
+    """A batch (B, 3, H, W) rendered by OpenCV, and the same one by torch."""
     request = epoch, np.arange(count) % len(dataset)
-    made = []
-    for finish in (True, False):
-        maker = Collator(dataset, finish=finish)
-        pixels = np.empty(maker.bytes_for(count), np.uint8)
-        made.append((maker.make(request, pixels), pixels))
-    (finished, images), (draft, canvases) = made
-    np.testing.assert_array_equal(finished.targets_M6, draft.targets_M6)
-    assert draft.unfinished is not None
-    there = render_on_device(CPU, torch.from_numpy(canvases[: draft.used]), draft.unfinished, SIZE)
+    batches = []
+    for render_here in (True, False):
+        collator = Collator(dataset, render_here=render_here)
+        pixels = np.empty(collator.bytes_for(count), np.uint8)
+        batches.append((collator.collate(request, pixels), pixels))
+    (rendered, images), (pending, canvases) = batches
+    np.testing.assert_array_equal(rendered.targets_M6, pending.targets_M6)
+    assert pending.pending is not None
+    there = render_on_device(CPU, torch.from_numpy(canvases[: pending.used]), pending.pending, SIZE)
     assert there.is_contiguous(memory_format=torch.channels_last)
     return images.reshape(count, SIZE, SIZE, 3).transpose(0, 3, 1, 2), there.numpy()
 
@@ -73,7 +73,7 @@ def test_any_warp_blend_and_flip(prepared: PreparedDataset, values: Hyperparamet
     assert np.mean(differences(here, there) > 2) < 0.002
 
 
-def test_more_images_than_are_finished_at_once(prepared: PreparedDataset) -> None:
+def test_more_images_than_are_rendered_at_once(prepared: PreparedDataset) -> None:
     values = Hyperparameters(mixup=0.5, **COLOURLESS)
     here, there = both(TrainDataset(prepared, SIZE, values, 0), 0, 2 * IMAGES_AT_ONCE + 3)
     assert differences(here, there).max() <= 2
@@ -102,8 +102,8 @@ def test_every_colour(gains: tuple[float, float, float]) -> None:
 
 def test_a_canvas_that_is_out_of_sight_leaves_grey() -> None:
     away = np.array([[[1.0, 0, 5000], [0, 1, 0], [0, 0, 1]]])
-    unfinished = PendingAugmentation(np.array([[1, 1]]), away, np.ones(1), np.zeros(1, np.int64), None)
-    images_BCHW = render_on_device(CPU, torch.tensor([255, 0, 0], dtype=torch.uint8), unfinished, SIZE)
+    pending = PendingAugmentation(np.array([[1, 1]]), away, np.ones(1), np.zeros(1, np.int64), None)
+    images_BCHW = render_on_device(CPU, torch.tensor([255, 0, 0], dtype=torch.uint8), pending, SIZE)
     assert torch.equal(images_BCHW, torch.full((1, 3, SIZE, SIZE), BORDER, dtype=torch.uint8))
 
 
@@ -111,9 +111,9 @@ def test_a_horizon_in_the_picture_is_no_accident() -> None:
     """Where the perspective divides by zero there is no pixel, and certainly no NaN."""
     horizon = np.array([[[1.0, 0, 0], [0, 1, 0], [0.02, 0, 1]]])
     canvas = torch.full((SIZE * SIZE * 3,), 200, dtype=torch.uint8)
-    unfinished = PendingAugmentation(
+    pending = PendingAugmentation(
         np.array([[SIZE, SIZE]]), np.linalg.inv(horizon), np.ones(1), np.zeros(1, np.int64), None
     )
-    divided = replace(unfinished, matrices_V33=np.linalg.inv(horizon - [[[0, 0, 0], [0, 0, 0], [0.04, 0, 0]]]))
-    for each in (unfinished, divided):
+    divided = replace(pending, matrices_V33=np.linalg.inv(horizon - [[[0, 0, 0], [0, 0, 0], [0.04, 0, 0]]]))
+    for each in (pending, divided):
         assert set(render_on_device(CPU, canvas, each, SIZE).flatten().tolist()) <= set(range(BORDER, 201))

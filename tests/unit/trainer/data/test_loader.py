@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.batch_workers import LoaderDied
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.geometry import xywhn_to_xyxy
-from masktrain_trainer.data.loader import Batch, TrainLoader, train_batches, val_batches
+from masktrain_trainer.data.loader import Batch, TrainLoader, val_batches
 from masktrain_trainer.data.prepared import PreparedDataset
 
 from .exports import prepared_pictures
@@ -42,30 +43,29 @@ def assert_equal(batches: list[Batch], others: list[Batch]) -> None:
             assert torch.equal(one, two)
 
 
-def epochs(
-    dataset: TrainDataset, count: int, *, batch_size: int = 4, workers: int = 0, finish_on_device: bool = False
-) -> list[Batch]:
-    with TrainLoader(dataset, batch_size=batch_size, workers=workers, finish_on_device=finish_on_device) as loader:
+def epochs(dataset: TrainDataset, count: int, **options: Any) -> list[Batch]:
+    """The batches of the first epochs, of four images unless `options` of the loader say otherwise."""
+    with TrainLoader(dataset, **{"batch_size": 4, **options}) as loader:
         return [batch for epoch in range(count) for batch in loader.batches(epoch)]
 
 
 def test_shapes_and_types(dataset: TrainDataset) -> None:
-    batch = next(train_batches(dataset, batch_size=4, rank=0, world_size=1, workers=0, epoch=0))
+    batch, *_ = epochs(dataset, 1)
     assert (batch.images_BCHW.shape, batch.images_BCHW.dtype) == ((4, 3, SIZE, SIZE), torch.uint8)
     assert (batch.targets_M6.shape[1], batch.targets_M6.dtype) == (6, torch.float32)
     assert set(batch.targets_M6[:, 0].tolist()) <= {0.0, 1.0, 2.0, 3.0}
     assert batch.images_BCHW.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("finish_on_device", [False, True])
+@pytest.mark.parametrize("render_on_gpu", [False, True])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_change_nothing(dataset: TrainDataset, workers: int, finish_on_device: bool) -> None:
-    alone = epochs(dataset, 3, finish_on_device=finish_on_device)
-    assert_equal(epochs(dataset, 3, workers=workers, finish_on_device=finish_on_device), alone)
+def test_workers_change_nothing(dataset: TrainDataset, workers: int, render_on_gpu: bool) -> None:
+    alone = epochs(dataset, 3, render_on_gpu=render_on_gpu)
+    assert_equal(epochs(dataset, 3, workers=workers, render_on_gpu=render_on_gpu), alone)
 
 
-def test_who_finishes_the_images_changes_no_box_and_hardly_a_pixel(dataset: TrainDataset) -> None:
-    for here, there in zip(epochs(dataset, 2), epochs(dataset, 2, workers=1, finish_on_device=True), strict=True):
+def test_who_renders_the_images_changes_no_box_and_hardly_a_pixel(dataset: TrainDataset) -> None:
+    for here, there in zip(epochs(dataset, 2), epochs(dataset, 2, workers=1, render_on_gpu=True), strict=True):
         assert torch.equal(here.targets_M6, there.targets_M6)
         assert torch.equal(here.indices_B, there.indices_B)
         assert there.images_BCHW.is_contiguous(memory_format=torch.channels_last)
@@ -73,9 +73,9 @@ def test_who_finishes_the_images_changes_no_box_and_hardly_a_pixel(dataset: Trai
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_finishes_what_a_cpu_does(dataset: TrainDataset) -> None:
-    with TrainLoader(dataset, batch_size=4, workers=1, device=torch.device("cuda"), finish_on_device=True) as loader:
-        for there, here in zip(loader.batches(0), epochs(dataset, 1, finish_on_device=True), strict=True):
+def test_a_gpu_renders_what_a_cpu_does(dataset: TrainDataset) -> None:
+    with TrainLoader(dataset, batch_size=4, workers=1, device=torch.device("cuda"), render_on_gpu=True) as loader:
+        for there, here in zip(loader.batches(0), epochs(dataset, 1, render_on_gpu=True), strict=True):
             assert there.images_BCHW.is_cuda
             assert torch.equal(there.targets_M6, here.targets_M6)
             assert (there.images_BCHW.cpu().int() - here.images_BCHW).abs().float().mean() < 0.1
@@ -84,10 +84,7 @@ def test_a_gpu_finishes_what_a_cpu_does(dataset: TrainDataset) -> None:
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_together_are_the_single_process_batch(dataset: TrainDataset, world_size: int) -> None:
     whole = epochs(dataset, 1)
-    ranks = [
-        list(train_batches(dataset, batch_size=4, rank=rank, world_size=world_size, workers=0, epoch=0))
-        for rank in range(world_size)
-    ]
+    ranks = [epochs(dataset, 1, rank=rank, world_size=world_size) for rank in range(world_size)]
     for step, batch in enumerate(whole):
         together = torch.stack([rank[step].images_BCHW for rank in ranks], dim=1).flatten(0, 1)
         assert torch.equal(together, batch.images_BCHW)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from masktrain_trainer.config import TrainingSpec
 from masktrain_trainer.data.dataset import TrainDataset
-from masktrain_trainer.data.loader import train_batches
+from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.report.data_pictures import box_statistics, draw_data_pictures, first_batches
 from tests.unit.trainer.report.synthetic import HOSTILE, IMAGE_SIZE, class_names, prepared, training
 
@@ -37,7 +37,7 @@ def test_the_batches_are_those_that_training_begins_with(tmp_path: Path, setting
     assert len(shown) == 3
     if not spec.image_weights:
         dataset = TrainDataset(data, IMAGE_SIZE, spec.hyperparameters, spec.seed)
-        batches = train_batches(dataset, batch_size=spec.batch_size, rank=0, world_size=1, workers=0, epoch=0)
+        batches = TrainLoader(dataset, batch_size=spec.batch_size).batches(0)
         trained = [next(batches).indices_B.numpy() for _ in range(3)]
         np.testing.assert_array_equal(np.stack(shown), np.stack(trained))
     else:
