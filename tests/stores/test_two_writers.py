@@ -14,8 +14,8 @@ import pytest
 from masktrain_trainer.checkpoint.catalog import read_catalog
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
-from masktrain_trainer.checkpoint.manifest import newest_first
 from masktrain_trainer.checkpoint.restore import restore
+from masktrain_trainer.checkpoint.selection import newest_first
 from masktrain_trainer.errors import Fenced
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store

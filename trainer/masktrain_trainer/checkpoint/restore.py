@@ -26,7 +26,8 @@ from masktrain_trainer.stores import Store, open_store
 from .catalog import Catalog, fetch_problem, read_catalog, read_result
 from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
-from .manifest import Manifest, best, newest_first
+from .manifest import Manifest
+from .selection import best, newest_first
 from .writer import CheckpointWriter, reference
 
 log = logging.getLogger(__name__)

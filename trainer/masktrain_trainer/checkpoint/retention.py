@@ -13,7 +13,8 @@ from masktrain_trainer.errors import StoreError
 from masktrain_trainer.stores import ObjectInfo, Store
 
 from .keys import MANIFEST_FILE, Fence, JobKeys
-from .manifest import Manifest, best, newest_first
+from .manifest import Manifest
+from .selection import best, newest_first
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from masktrain_trainer.stores import ObjectInfo, Store
 from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
 from .fence import check_fence
 from .keys import BEST_FILE, MANIFEST_FILE, MODEL_FILE, RESULT_FILE, STATE_FILE, Fence, JobKeys
-from .manifest import LocalFile, Manifest, StoredFile, models_best_first, newest_first
+from .manifest import LocalFile, Manifest, StoredFile
 from .retention import (
     LONGEST_UPLOAD,
     SWEEP_AGE,
@@ -29,6 +29,7 @@ from .retention import (
     kept_when_complete,
     superseded,
 )
+from .selection import models_best_first, newest_first
 from .spool import SnapshotMeta
 
 log = logging.getLogger(__name__)

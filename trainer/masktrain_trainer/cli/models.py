@@ -8,7 +8,7 @@ import click
 
 from masktrain_trainer.weights.sources import PUBLISHED, RELEASE, PublishedCheckpoint
 
-from .exit_codes import exit_on_error
+from .exit_on_error import exit_on_error
 
 
 @click.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .exit_codes import exit_on_error
+from .exit_on_error import exit_on_error
 
 
 @click.group()

@@ -1,5 +1,19 @@
 """The contract between operator and trainer: pydantic models and names, nothing else."""
 
+from masktrain_trainer.config.exit_codes import PEER_LOST, ExitCode, FailureReason
+from masktrain_trainer.config.run import (
+    CHECKPOINT_CREDENTIALS,
+    CONFIG_VARIABLE,
+    DATASET_CREDENTIALS,
+    DEVICE_VARIABLE,
+    POD_UID_VARIABLE,
+    PROGRESS_PORT,
+    RENDEZVOUS_PORT,
+    RESERVED_VARIABLES,
+    WORKSPACE,
+    RunConfig,
+)
+
 from .base import Contract
 from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
@@ -11,21 +25,6 @@ from .progress import (
     OutcomeKind,
     Phase,
     Progress,
-)
-from .run import (
-    CHECKPOINT_CREDENTIALS,
-    CONFIG_VARIABLE,
-    DATASET_CREDENTIALS,
-    DEVICE_VARIABLE,
-    PEER_LOST,
-    POD_UID_VARIABLE,
-    PROGRESS_PORT,
-    RENDEZVOUS_PORT,
-    RESERVED_VARIABLES,
-    WORKSPACE,
-    ExitCode,
-    FailureReason,
-    RunConfig,
 )
 from .spec import (
     Architecture,

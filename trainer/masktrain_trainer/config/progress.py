@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from .base import Contract
-from .run import FailureReason
+from .exit_codes import FailureReason
 
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps."""

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
-from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile, best, models_best_first, newest_first
+from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile
 from masktrain_trainer.checkpoint.retention import SWEEP_AGE, abandoned, kept_when_complete, superseded
+from masktrain_trainer.checkpoint.selection import best, models_best_first, newest_first
 from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import ObjectInfo
 
