@@ -68,6 +68,7 @@ class LazyGroup(PluginGroup):
         """A command of the table wins over a plugin of its name."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
+        # Imported only now, so that `--help` stays fast and free of torch.
         command = getattr(import_module(f"{__package__}.{COMMANDS[cmd_name]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command

@@ -68,6 +68,7 @@ def _growth_reported(folder: Path, total: int, say: Callable[[str], None]) -> It
             arrived = sum(path.stat().st_size for path in folder.iterdir())
             say(f"downloaded {arrived / MIB:.0f} of {total / MIB:.0f} MiB")
 
+    # A thread, because an SDK's download call does not come back before its end.
     reporter = threading.Thread(target=report, name="download-progress", daemon=True)
     reporter.start()
     try:
@@ -142,6 +143,7 @@ def _check_size(infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits) 
         raise InvalidDataset(
             f"{name} would unpack to {_gib(unpacked)}, more than the limit of {_gib(limits.unpacked_bytes)}."
         )
+    # Small zips of text may compress more than a hundredfold and harm nobody, hence the lower bound.
     if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * packed:
         raise InvalidDataset(
             f"{name} would unpack to {unpacked / max(packed, 1):,.0f} times its size ({_gib(unpacked)}), more than the "
@@ -161,6 +163,7 @@ def _safe_path(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} that points outside the zip; make the zip again without it."
         )
+    # The upper half holds the Unix mode, and is 0 in zips that were written on Windows.
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise InvalidDataset(
@@ -184,6 +187,7 @@ def _unpack_member(archive: zipfile.ZipFile, member: Member, destination: Path, 
     target = destination / member.path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # "x": two members of one name, perhaps by case or backslash, must not overwrite each other.
         with archive.open(member.info) as source, target.open("xb") as sink:
             shutil.copyfileobj(source, sink, COPY_BYTES)
     except (zipfile.BadZipFile, zlib.error, EOFError):

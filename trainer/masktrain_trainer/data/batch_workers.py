@@ -107,6 +107,7 @@ class _Worker:
 
     def __init__(self, collator: Collator, slots: int, size: int) -> None:
         self._pipe, remote = Pipe()
+        # Anonymous: /dev/shm is limited in pods, and a file with a name would outlive a killed trainer.
         memory = os.memfd_create("masktrain-batches")
         os.truncate(memory, slots * size)
         command = [sys.executable, "-m", "masktrain_trainer.data.batch_workers", str(remote.fileno()), str(memory)]
@@ -118,6 +119,7 @@ class _Worker:
         )
         self._slots = map_slots(memory, slots, size)
         os.close(memory)
+        # Only the worker holds this end from now on, or its death would not end the pipe.
         remote.close()
         self._pipe.send((collator, slots, size))
 

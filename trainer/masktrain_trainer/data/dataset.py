@@ -73,6 +73,7 @@ class TrainDataset:
 
     def lazy_sample(self, epoch: int, index: int) -> LazySample:
         """The same sample before the work on its pixels."""
+        # A generator for each sample: neither the workers nor the world size nor a resumption changes a number.
         rng = np.random.default_rng([self.seed, epoch, index])
         h = self._hyperparameters
         if rng.random() < h.mosaic:
@@ -88,6 +89,7 @@ class TrainDataset:
     def _mixed(self, rng: np.random.Generator, index: int) -> tuple[tuple[Canvas, ...], float, Targets]:
         """A mosaic, now and then with a second one shining through."""
         canvas, targets = self._mosaic(rng, index)
+        # With no chance of mixup nothing is drawn, so that its default leaves the stream of numbers as it was.
         chance = self._hyperparameters.mixup
         if not chance or rng.random() >= chance:
             return (canvas,), 1.0, targets

@@ -207,6 +207,7 @@ def val_batches(
         indices = plan.order[batch * batch_size : (batch + 1) * batch_size]
         return _batch(images, originals, indices, (int(height), int(width)))
 
+    # One batch ahead, not more: each holds the pixels of a whole batch.
     with ThreadPoolExecutor(1, "validation-batches") as ahead:
         pending = None
         for batch in mine:

@@ -81,6 +81,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     archive = output / ARCHIVE
     fetch(config.dataset, archive, Path(DATASET_CREDENTIALS), say)
     files = extract(archive, output / EXPORT, name=config.dataset.uri)
+    # The volume may be too small for the zip beside the decoded images.
     archive.unlink()
     say(f"unpacked {files} files")
     described = read_data_yaml(output / EXPORT)

@@ -77,6 +77,7 @@ def store_image(path: Path, slot: int, image_HWC: Image, image_size: int) -> Non
     """Write one image into its slot; processes may do so at the same time."""
     with path.open("r+b", buffering=0) as file:
         file.seek(slot * slot_bytes(image_size))
+        # Unbuffered and at its own place, so that processes write to one file without a lock.
         file.write(np.ascontiguousarray(image_HWC).data)
 
 

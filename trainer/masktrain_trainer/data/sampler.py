@@ -26,6 +26,7 @@ def epoch_order(
     images: int, *, seed: int, epoch: int, weights_N: npt.NDArray[np.float64] | None = None
 ) -> npt.NDArray[np.int64]:
     """Random permutation (images,) of one epoch; with `weights_N`, probabilities, as many draws with replacement."""
+    # Seeded for each epoch: a resumed run needs no state of a generator.
     rng = np.random.default_rng([seed, epoch, ORDER_STREAM])
     return rng.permutation(images) if weights_N is None else rng.choice(images, images, p=weights_N)
 

@@ -66,6 +66,7 @@ def decode_image(data: bytes) -> Image:
 def _decoder_messages() -> Iterator[Callable[[], str]]:
     """Collect what C code writes to standard error; yields a function that returns it."""
     sys.stderr.flush()
+    # The descriptor and not sys.stderr, for C code writes past Python.
     original = os.dup(2)
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)
@@ -184,8 +185,10 @@ def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[I
     if processes == 1 or len(images) <= IMAGES_PER_TASK:
         yield from map(check, enumerate(images))
         return
+    # Not fork: the caller may have threads. Not spawn: each process would import everything anew.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    # One thread for OpenCV in each process, or processes times cores of them would fight for the cores.
     with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(check, enumerate(images), chunksize=IMAGES_PER_TASK)
 

@@ -59,6 +59,7 @@ def read_data_yaml(root: Path) -> DataYaml:
 def _find(root: Path) -> Path:
     """The `data.yaml` nearest to the top, or the only yaml file there is."""
     candidates = sorted((*root.rglob("*.yaml"), *root.rglob("*.yml")), key=lambda path: (len(path.parts), path))
+    # Some exports bring the yaml of a model, too; only `data` is certain to describe the images.
     named = [path for path in candidates if path.stem == "data"]
     if named:
         return named[0]
@@ -174,6 +175,7 @@ class _Search:
 
     def _existing(self, candidate: PurePosixPath) -> Path | None:
         try:
+            # Resolved before it is compared: a link in the zip's tree must not lead outside of it.
             place = (self.folder / candidate).resolve()
             return place if place.is_relative_to(self.root.resolve()) and place.exists() else None
         except (OSError, ValueError):  # a name that no file can have
@@ -257,6 +259,7 @@ def parse_labels(text: str, classes: int) -> Labels:
     rows = [
         _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
     ]
+    # A dictionary and not a set: it keeps the order of the file, and with it the samples byte for byte.
     unique: dict[tuple[float, ...], list[float]] = {}
     for box, corners in rows:
         unique.setdefault(box, corners)

@@ -28,6 +28,7 @@ def list_images(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise InvalidConfiguration(f"{source} does not exist.")
+    # Sorted, since the order of a folder differs from one file system to the next.
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise InvalidConfiguration(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")

@@ -86,6 +86,7 @@ def _importable() -> Iterator[None]:
     modules = {name: ModuleType(name) for name in ("models", "models.common", "models.yolo")}
     for found in _STAND_INS.values():
         setattr(modules[found.__module__], found.__name__, found)
+    # `models` may be a package of the caller's, who must find it again.
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:

@@ -31,6 +31,7 @@ def scratch_folder() -> Iterator[Path]:
     """In the user's cache, since /tmp is often memory: a data set is decoded there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktrain"
     cache.mkdir(parents=True, exist_ok=True)
+    # Decoders of a dying pool may still write for a moment; that must not hide the error that ended it.
     with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -149,6 +150,7 @@ def _belongs(path: Path) -> bool:
 
 
 def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
+    # Time, mode and system are fixed: otherwise equal files would give another SHA-256, hence another job.
     member = zipfile.ZipInfo(name, _EPOCH)
     member.external_attr = _MODE
     member.create_system = 3

@@ -90,6 +90,7 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _hang_up_as_stop() -> Iterator[None]:
+    # asyncio handles SIGTERM only; a closed terminal shall store a checkpoint as well.
     previous = signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         yield
@@ -124,6 +125,7 @@ def live_progress(read: Callable[[], Progress]) -> Iterator[None]:
         with live:
             scroll.start()
             yield
+    # Bounded: a grandchild that holds the pipe open would keep the command from ending.
     scroll.join(_LAST_WORDS_SECONDS)
 
 

@@ -152,6 +152,7 @@ class Predictor:
 
 
 def _in_original(found_K6: Tensor, placement: Placement) -> Tensor:
+    # In float64 and back, as boxes were always scaled: float32 would change the last digit, and a match on the edge.
     boxes_K4 = torch.from_numpy(scale_boxes(found_K6[:, :4].numpy(), placement))
     return torch.cat((boxes_K4.to(found_K6.dtype), found_K6[:, 4:]), dim=1)
 

@@ -89,6 +89,7 @@ def _get(client: urllib3.PoolManager, url: str) -> urllib3.BaseHTTPResponse:
 
 def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
     """A response that is the file. Its length is compared by urllib3 itself."""
+    # Every hop counts: a redirect to http would let anybody on the way replace the weights.
     hops = response.retries.history if response.retries is not None else ()
     if any((hop.redirect_location or "").startswith("http://") for hop in hops):
         raise UnusableWeights("is redirected to an address without TLS, which is not followed.")

@@ -67,6 +67,7 @@ class TorchZip:
             raise UnusableWeights(f"is damaged: the storage {key[:20]} has another size than its pickle says.")
         if elements == 0:
             return torch.empty(0, dtype=dtype)
+        # A copy that may be written to: torch warns about tensors over bytes.
         return torch.frombuffer(bytearray(self._read(name)), dtype=dtype)
 
     def _read(self, name: str) -> bytes:

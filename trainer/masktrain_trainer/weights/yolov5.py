@@ -63,6 +63,7 @@ def _find_model(document: Any) -> tuple[StandIn, bool]:
         raise UnusableWeights(
             f"holds a {type(document).__name__} and no model; give a best.pt, or a .pt of YOLOv5's train.py."
         )
+    # YOLOv5 validates with the average, and leaves `ema` empty in a finished file.
     for name in ("ema", "model"):
         if isinstance(found := document.get(name), StandIn):
             return _unwrapped(found), name == "ema"
