@@ -144,11 +144,11 @@ def test_the_progress_of_another_image_is_understood_as_far_as_possible() -> Non
 
 
 def test_an_outcome_of_another_kind_keeps_its_sentence() -> None:
-    message = outcome_message(OutcomeKind.CRASHED, "Fenced", "A later run goes on.").replace("Crashed", "Fenced", 1)
+    message = outcome_message(OutcomeKind.CRASHED, "Retired", "The image is retired.").replace("Crashed", "Retired", 1)
     said = parse_final_progress(message)
     assert said is not None
     assert said.outcome is not None
-    assert (said.outcome.kind, said.outcome.message) == (OutcomeKind.CRASHED, "A later run goes on.")
+    assert (said.outcome.kind, said.outcome.message) == (OutcomeKind.CRASHED, "The image is retired.")
 
 
 def test_a_phase_of_another_image_is_shown() -> None:
