@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from masktrain_trainer.model.autoanchor import box_sides, measure
+from masktrain_trainer.data.prepared import box_sides
+from masktrain_trainer.model.autoanchor import measure
 from masktrain_trainer.model.graph import P5, P6
 
 from .reference_data import arrays

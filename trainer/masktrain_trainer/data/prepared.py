@@ -162,38 +162,46 @@ class CachedImages:
 
 @dataclass(frozen=True)
 class TrainingStatistics:
-    """`relative_sides_M`: the square root of each box's area as a fraction of its picture's longer side, so that times
-    the image size it is in pixels of the training image. `mean_longer_side` is in pixels of the original pictures.
+    """`relative_sides_M2`: each box's width and height as fractions of its picture's longer side, so that times the
+    image size they are in pixels of the training image. `mean_longer_side` is in pixels of the original pictures.
     """
 
     names: tuple[str, ...]
     boxes_per_class: tuple[int, ...]
-    relative_sides_M: npt.NDArray[np.float64]
+    relative_sides_M2: npt.NDArray[np.float64]
     mean_longer_side: float
 
+    def sides_at(self, image_size: int) -> npt.NDArray[np.float64]:
+        """(M, 2) widths and heights of all boxes in pixels of the training image."""
+        return self.relative_sides_M2 * image_size
+
     def share_below(self, pixels: float, image_size: int) -> float:
-        """Share of the boxes that are smaller than that at an image size."""
-        return float(np.mean(self.relative_sides_M * image_size < pixels)) if len(self.relative_sides_M) else 0.0
+        """Share of the boxes that are smaller than a square of that side at an image size."""
+        areas_M = self.sides_at(image_size).prod(axis=1)
+        return float(np.mean(areas_M < pixels**2)) if len(areas_M) else 0.0
 
 
 def training_statistics(prepared: PreparedDataset) -> TrainingStatistics:
     """From the index of the prepared training split; no pixel is read."""
     images = CachedImages(prepared.train.labels, prepared.train.cache)
     targets = [images.targets(index) for index in range(len(images))]
+    image_M = np.repeat(np.arange(len(targets)), [len(rows) for rows in targets])
+    image_wh_N2 = np.array([(image.width, image.height) for image in prepared.train.images], float)
     return TrainingStatistics(
         names=tuple(prepared.names),
         boxes_per_class=tuple(boxes for boxes, _ in class_counts(targets, len(prepared.names))),
-        relative_sides_M=np.concatenate(
-            [_relative_sides(*found) for found in zip(targets, images.sizes_N2, strict=True)]
-        ),
+        relative_sides_M2=box_sides(image_wh_N2, image_M, np.concatenate(targets)[:, 3:].astype(float), 1),
         mean_longer_side=float(np.mean([max(image.height, image.width) for image in prepared.train.images])),
     )
 
 
-def _relative_sides(targets_N5: Targets, size_2: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    height, width = size_2 / size_2.max()
-    areas: npt.NDArray[np.float64] = targets_N5[:, 3] * width * targets_N5[:, 4] * height
-    return np.sqrt(areas)
+def box_sides(
+    image_wh_N2: npt.NDArray[np.number], image_M: npt.NDArray[np.integer], wh_M2: npt.NDArray[np.float64], size: int
+) -> npt.NDArray[np.float64]:
+    """(M, 2) normalised widths and heights of boxes in images scaled so that the long side is `size` pixels."""
+    scaled_N2 = size * image_wh_N2 / image_wh_N2.max(axis=1, keepdims=True)
+    sides_M2: npt.NDArray[np.float64] = wh_M2 * scaled_N2[image_M]
+    return sides_M2
 
 
 def class_counts(targets: Sequence[Targets], classes: int) -> list[tuple[int, int]]:

@@ -41,13 +41,6 @@ class AnchorFit:
         return self.recall > ENOUGH_RECALL
 
 
-def box_sides(image_wh_N2: npt.NDArray[np.number], image_M: npt.NDArray[np.integer], wh_M2: Sides, size: int) -> Sides:
-    """Normalised widths and heights of boxes in images scaled so that the long side is `size` pixels."""
-    scaled_N2 = size * image_wh_N2 / image_wh_N2.max(axis=1, keepdims=True)
-    sides: Sides = wh_M2 * scaled_N2[image_M]
-    return sides
-
-
 def measure(anchors_A2: Sides, sides_N2: Sides, threshold: float) -> AnchorFit:
     """How well the anchors (pixels) match; a side may differ by less than the factor `threshold`."""
     matches_NA = _similarity(anchors_A2, sides_N2) > 1 / threshold

@@ -6,8 +6,12 @@ Every threshold has its source or its reason beside it. Nothing here changes a t
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from masktrain_trainer.config import Architecture, RunConfig, Schedule, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset, TrainingStatistics, training_statistics
+from masktrain_trainer.model.autoanchor import measure
+from masktrain_trainer.model.graph import SIZES
 
 from .schedule import TrainingSchedule
 
@@ -48,6 +52,7 @@ def advice(
         *_schedule(training),
         *_imbalance(training, statistics),
         *_tiny_boxes(architecture, training, statistics),
+        *_anchors(architecture, training, statistics),
         *_architecture(architecture, training),
         *_picture_size(training, statistics),
         *_batch(training),
@@ -107,6 +112,20 @@ def _size_for_tiny_boxes(stride: int, image_size: int, statistics: TrainingStati
     larger = range((image_size // stride + 1) * stride, largest + 1, stride)
     good = (size for size in larger if statistics.share_below(TINY_PIXELS, size) < TINY_SHARE)
     return next(good, larger[-1] if larger else None)
+
+
+def _anchors(architecture: Architecture, training: TrainingSpec, statistics: TrainingStatistics) -> Iterator[str]:
+    """With `autoAnchor` the training sees to it itself."""
+    if training.auto_anchor or not len(statistics.relative_sides_M2):
+        return
+    anchors_A2 = np.array(SIZES[architecture].graph.anchors_px, float).reshape(-1, 2)
+    sides_M2 = statistics.sides_at(training.image_size)
+    fit = measure(anchors_A2, sides_M2, training.hyperparameters.anchor_threshold)
+    if not fit.suffices:
+        yield (
+            f"{1 - fit.recall:.0%} of the boxes match none of {architecture.value}'s own anchors, and what no anchor "
+            "matches is never learnt: set training.autoAnchor."
+        )
 
 
 def _architecture(architecture: Architecture, training: TrainingSpec) -> Iterator[str]:

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 
 from masktrain_trainer.checkpoint.state_files import load_state
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, TrainingSpec
-from masktrain_trainer.data.prepared import CachedImages, PreparedDataset
+from masktrain_trainer.data.prepared import PreparedDataset, training_statistics
 from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError
-from masktrain_trainer.model.autoanchor import AnchorFit, Sides, box_sides, fit_anchors, jittered, measure
+from masktrain_trainer.model.autoanchor import AnchorFit, Sides, fit_anchors, jittered, measure
 from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
-from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import SCRATCH
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 from .distributed import Ranks
 from .optimizer import ModelEma, build_optimizer
@@ -79,21 +79,14 @@ def compile_model(model: Yolo, device: torch.device) -> None:
 
 def autoanchor(model: Yolo, prepared: PreparedDataset, training: TrainingSpec, ranks: Ranks) -> None:
     """Give `model` other anchors where its own recall too few of the training boxes; rank 0's choice, on all ranks."""
-    chosen_A2 = _choose(_anchors_px(model), training_sides(prepared), training) if ranks.leads else None
+    chosen_A2 = None
+    if ranks.leads:
+        sides_N2 = training_statistics(prepared).sides_at(prepared.image_size)
+        chosen_A2 = _choose(_anchors_px(model), sides_N2, training)
     anchors_A2 = ranks.broadcast(chosen_A2)
     if anchors_A2 is not None:
         strides_L11 = np.array(model.strides, float).reshape(-1, 1, 1)
         model.anchors.copy_(torch.from_numpy(anchors_A2.reshape(model.anchors.shape) / strides_L11))
-
-
-def training_sides(prepared: PreparedDataset) -> Sides:
-    """(N, 2) widths and heights in pixels of all training boxes at the size of training."""
-    images = CachedImages(prepared.train.labels, prepared.train.cache)
-    targets = [images.targets(index) for index in range(len(images))]
-    owner_N = np.repeat(np.arange(len(targets)), [len(rows) for rows in targets])
-    image_wh_M2 = np.array([(record.width, record.height) for record in prepared.train.images], float)
-    boxes_N5 = np.concatenate(targets).astype(float)
-    return box_sides(image_wh_M2, owner_N, boxes_N5[:, 3:], prepared.image_size)
 
 
 def _choose(current_A2: Sides, sides_N2: Sides, training: TrainingSpec) -> Sides | None:

@@ -18,7 +18,7 @@ def statistics(
     boxes: tuple[int, ...] = (300, 200, 100), sides: tuple[float, ...] = (0.2,), longer_side: float = 800
 ) -> TrainingStatistics:
     """Sides are fractions of the picture's longer side."""
-    return TrainingStatistics(NAMES[: len(boxes)], boxes, np.array(sides), longer_side)
+    return TrainingStatistics(NAMES[: len(boxes)], boxes, np.array([(side, side) for side in sides]), longer_side)
 
 
 def lines(
@@ -94,7 +94,7 @@ def test_what_is_switched_on_already_is_not_recommended() -> None:
 
 def test_of_many_rare_classes_the_rarest_are_named() -> None:
     names = tuple("abcdef")
-    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([0.2]), 800))
+    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([[0.2, 0.2]]), 800))
     assert "up to 900 times as many as f (1), e (2), d (3) and 2 more;" in line
 
 
@@ -184,3 +184,18 @@ def test_the_report_gives_the_advice() -> None:
     )
     assert "Take &lt;more&gt; pictures." in render_report(evaluation, [])
     assert "Advice" not in render_report(evaluation.model_copy(update={"advice": []}), [])
+
+
+@pytest.mark.parametrize(
+    ("auto_anchor", "sides", "expected"),
+    [
+        (False, (0.2, 0.1), None),
+        (False, (0.2, 0.9995 / 640), "50% of the boxes match none of yolov5s's own anchors"),
+        (True, (0.2, 0.9995 / 640), None),
+    ],
+)
+def test_boxes_that_no_anchor_matches_are_counted(
+    auto_anchor: bool, sides: tuple[float, ...], expected: str | None
+) -> None:
+    said = [line for line in lines({"autoAnchor": auto_anchor}, statistics(sides=sides)) if "anchor" in line]
+    assert_only(expected, said)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from masktrain_trainer.config import Architecture, TrainingSpec
-from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, save_index
+from masktrain_trainer.data.prepared import ImageRecord, PreparedDataset, Split, save_index, training_statistics
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.distributed import Ranks
-from masktrain_trainer.train.initialise import autoanchor, training_sides
+from masktrain_trainer.train.initialise import autoanchor
 
 ALONE = Ranks(0, 0, 1, 1, torch.device("cpu"))
 SIZE = 640
@@ -33,7 +33,8 @@ def model() -> Yolo:
 
 
 def test_sides_are_those_of_the_training_image(tmp_path: Path) -> None:
-    np.testing.assert_allclose(training_sides(prepared(tmp_path, 50)).mean(axis=0), 50, rtol=0.05)
+    sides_N2 = training_statistics(prepared(tmp_path, 50)).sides_at(SIZE)
+    np.testing.assert_allclose(sides_N2.mean(axis=0), 50, rtol=0.05)
 
 
 def test_anchors_that_suit_the_boxes_stay(tmp_path: Path, model: Yolo) -> None:
