@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from masktrain_operator.shell.sweeper.sweep import add_arguments, sweep
+from .shell.sweeper.sweep import add_arguments, sweep
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "sweep":
         sys.exit(sweep(arguments))
-    from masktrain_operator.shell.run import run  # noqa: PLC0415 (with kopf, which a sweep does without)
+    from .shell.controller import run  # noqa: PLC0415 (with kopf, which a sweep does without)
 
     run()
 

@@ -8,7 +8,7 @@ import yaml
 
 from devcluster.cluster import ClusterError
 from devcluster.layout import REPOSITORY
-from masktrain_operator.api.rules import IMMUTABLE_COMPUTE, IMMUTABLE_SECTIONS, object_rules, spec_rules
+from masktrain_operator.api.spec import IMMUTABLE_COMPUTE, IMMUTABLE_SECTIONS, object_rules, spec_rules
 from tests.api.namespace import ApiNamespace
 from tests.api.training_jobs import change, training_job
 

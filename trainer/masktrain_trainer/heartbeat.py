@@ -1,15 +1,21 @@
-"""What a rank shows the supervisor that watches it: a counter in shared memory, and its stacks when it is asked.
+"""The ranks' heartbeats, and the supervisor that watches them: what hangs, and where it is stuck.
 
-The counter is written without a system call, and the stacks by faulthandler, which works even when a rank is stuck in a
-collective, because its handler runs no Python code. Needs no torch.
+A rank shows a counter in shared memory, written without a system call, and its stacks when it is asked, by
+faulthandler, which works even when the rank is stuck in a collective, because its handler runs no Python code. Limits
+differ with what a rank is doing: one that waits in a collective for a slower one makes no progress either, so each
+limit allows for the slowest rank. Needs no torch.
 """
 
+import asyncio
+import contextlib
 import faulthandler
 import mmap
 import os
+import re
 import signal
 import struct
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -27,6 +33,11 @@ _LEAST_START_SECONDS = 600
 """Importing torch, loading weights and starting the loader take minutes where disk and image are cold."""
 _LEAST_VALIDATION_SECONDS = 600
 """Rank 0 computes the metrics of all ranks alone, and beats no more meanwhile."""
+
+
+_LOOK_SECONDS = 1.0
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<function>\S+)')
+_OWN_PACKAGE = "masktrain_trainer"
 
 
 class Activity(IntEnum):
@@ -103,3 +114,77 @@ def register_stack_dump(run: RunDirectory, local_rank: int) -> None:
     file = run.stacks(local_rank).open("w", encoding="utf-8")
     faulthandler.register(STACK_SIGNAL, file=file, all_threads=True)
     run.worker_pid(local_rank).write_text(str(os.getpid()), encoding="ascii")
+
+
+@dataclass(frozen=True)
+class Hang:
+    local_rank: int
+    activity: Activity | None
+    seconds: float
+
+    def __str__(self) -> str:
+        doing = "waiting for the other pods" if self.activity is None else self.activity.name.lower()
+        return f"local rank {self.local_rank} has stood still for {self.seconds:.0f} s while {doing}"
+
+
+class HangDetector:
+    """Pure but for what it remembers: the last change of each rank's counter, by the caller's clock."""
+
+    def __init__(self, limits: HangLimits, local_ranks: Iterable[int], now: float) -> None:
+        self._limits = limits
+        self._seen: dict[int, tuple[Beat | None, float]] = dict.fromkeys(local_ranks, (None, now))
+
+    def observe(self, beats: Mapping[int, Beat | None], now: float) -> None:
+        for rank, beat in beats.items():
+            known, _ = self._seen[rank]
+            if beat is not None and (known is None or beat.counter != known.counter):
+                self._seen[rank] = (beat, now)
+
+    def longest_hang(self, now: float) -> Hang | None:
+        """The rank that has stood still longest among those over their limit."""
+        over = [found for rank in self._seen if (found := self._over_limit(rank, now))]
+        return max(over, key=lambda found: found.seconds, default=None)
+
+    def _over_limit(self, rank: int, now: float) -> Hang | None:
+        beat, since = self._seen[rank]
+        activity = beat.activity if beat else None
+        return Hang(rank, activity, now - since) if now - since > self._limits.of(activity) else None
+
+
+async def wait_for_hang(
+    run: RunDirectory, local_ranks: Iterable[int], limits: HangLimits, clock: Callable[[], float] = time.monotonic
+) -> Hang:
+    """Return only if a rank hangs."""
+    ranks = list(local_ranks)
+    detector = HangDetector(limits, ranks, clock())
+    while True:
+        detector.observe({rank: read_heartbeat(run.heartbeat(rank)) for rank in ranks}, clock())
+        if found := detector.longest_hang(clock()):
+            return found
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def signal_workers(run: RunDirectory, local_ranks: Iterable[int], number: signal.Signals) -> None:
+    for rank in local_ranks:
+        # A worker that never started has no file, one that has just started may not have written its number yet.
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            os.kill(int(run.worker_pid(rank).read_text(encoding="ascii")), number)
+
+
+def read_stacks(run: RunDirectory, local_rank: int) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return run.stacks(local_rank).read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def innermost_own_frame(stacks: str) -> str | None:
+    """The innermost frame of our own code in the thread that took the signal, as `loop.py:120 train_step`.
+
+    The innermost frame of all is the same collective for every hung run; ours says which one.
+    """
+    current = stacks.partition("Current thread")[2] or stacks
+    thread = re.split(r"\n\s*\nThread ", current)[0]
+    frames = list(_FRAME.finditer(thread))  # the most recent call first, unlike in a traceback
+    own = [frame for frame in frames if _OWN_PACKAGE in frame["file"]]
+    chosen = (own or frames)[:1]
+    return next((f"{frame['file'].rpartition('/')[2]}:{frame['line']} {frame['function']}" for frame in chosen), None)

@@ -18,8 +18,7 @@ from pydantic import BaseModel
 from . import labels
 from .pool_spec import GPUNodePoolSpec
 from .pool_status import GPUNodePoolStatus
-from .rules import object_rules, pool_object_rules, pool_spec_rules, spec_rules
-from .spec import MaskTrainingJobSpec
+from .spec import MaskTrainingJobSpec, object_rules, pool_object_rules, pool_spec_rules, spec_rules
 from .status import MaskTrainingJobStatus
 
 Schema = dict[str, Any]

@@ -1,8 +1,25 @@
-"""The spec of a MaskTrainingJob: what is trained is the trainer's contract, where and how long is added here."""
+"""The spec of a MaskTrainingJob, and the cross-field rules of both resources in CEL.
+
+What is trained is the trainer's contract; where and how long is added here. The API server checks the rules before
+anything is stored. Transition rules stand on `spec` as a whole and look at both sides with has(): a rule on an optional
+field itself is not evaluated when the field is removed, so that removing and adding it again would change what must not
+change.
+"""
+
+from dataclasses import dataclass
 
 from pydantic import Field
 
-from masktrain_trainer.config import CheckpointSpec, Contract, DatasetSpec, ModelSpec, TrainingSpec
+from masktrain_trainer.config import (
+    CHECKPOINT_CREDENTIALS,
+    RESERVED_VARIABLES,
+    WORKSPACE,
+    CheckpointSpec,
+    Contract,
+    DatasetSpec,
+    ModelSpec,
+    TrainingSpec,
+)
 
 from .compute import ComputeSpec
 from .pool_spec import Price
@@ -58,3 +75,207 @@ class MaskTrainingJobSpec(Contract):
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
     compute: ComputeSpec = Field(default=ComputeSpec(), description="What to train with.")
     limits: LimitsSpec = Field(default=LimitsSpec(), description="When to give up.")
+
+
+MAX_NAME = 50
+"""Names of Jobs, pods and host names add `-<attempt>-<rank>` and must stay within 63 characters."""
+
+IMMUTABLE_SECTIONS = ("model", "dataset", "training", "checkpoint")
+IMMUTABLE_COMPUTE = (
+    "nodes",
+    "gpusPerNode",
+    "gpuResource",
+    "nodePoolRef",
+    "imagePullSecrets",
+    "priorityClassName",
+    "serviceAccountName",
+    "sharedMemory",
+    "persistentVolumeClaims",
+)
+
+
+RESERVED_FOLDERS = (WORKSPACE, "/tmp", "/dev", "/proc", "/sys", CHECKPOINT_CREDENTIALS.rpartition("/")[0])  # noqa: S108
+"""Folders that a pod uses itself."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    rule: str
+    message: str
+    field_path: str | None = None
+    """The field to name in the error, relative to where the rule stands."""
+
+    def to_manifest(self) -> dict[str, str]:
+        path = {"fieldPath": f".{self.field_path}"} if self.field_path else {}
+        return {"rule": self.rule, "message": self.message, **path}
+
+
+def object_rules() -> list[dict[str, str]]:
+    """Rules on the whole object: the only place that sees metadata.name."""
+    return [
+        Rule(
+            f"self.metadata.name.size() <= {MAX_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"metadata.name must be at most {MAX_NAME} characters: lower-case letters, digits and '-', starting with a "
+            "letter and not ending with '-', because Jobs, pods and host names are made from it.",
+        ).to_manifest()
+    ]
+
+
+def spec_rules() -> list[dict[str, str]]:
+    rules = [*_sizes(), *_environment(), *_file_uris(), *_mount_paths(), *_gpu_resource(), *_immutability()]
+    return [rule.to_manifest() for rule in rules]
+
+
+def _sizes() -> list[Rule]:
+    return [
+        Rule(
+            "self.training.autoBatch || self.training.batchSize % (self.compute.nodes * self.compute.gpusPerNode) == 0",
+            "training.batchSize counts the images of all ranks together and must be a multiple of "
+            "compute.nodes x compute.gpusPerNode (or leave the batch to training.autoBatch).",
+            "training.batchSize",
+        ),
+        Rule(
+            "!self.model.architecture.endsWith('6') || self.training.imageSize % 64 == 0",
+            "training.imageSize must be a multiple of 64 for the architectures that end in 6: "
+            "their largest stride is 64 pixels.",
+            "training.imageSize",
+        ),
+        Rule(
+            "self.training.freeze <= 24 || self.model.architecture.endsWith('6')",
+            "training.freeze must be at most 24: this architecture has 24 layers before its head "
+            "(those that end in 6 have 33).",
+            "training.freeze",
+        ),
+        Rule(
+            "!(self.training.compile && self.training.multiScale)",
+            "training.compile and training.multiScale exclude each other: a compiled model trains at one size.",
+            "training.compile",
+        ),
+    ]
+
+
+def _environment() -> list[Rule]:
+    reserved = ", ".join(f"'{name}'" for name in RESERVED_VARIABLES)
+    return [
+        Rule(
+            f"!has(self.compute.env) || self.compute.env.all(variable, !(variable.name in [{reserved}]))",
+            "compute.env must not name a variable that the launch itself sets: " + ", ".join(RESERVED_VARIABLES) + ".",
+            "compute.env",
+        ),
+        Rule(
+            "!has(self.compute.env) || "
+            "self.compute.env.all(variable, !(has(variable.value) && has(variable.valueFrom)))",
+            "A variable in compute.env has either a value or a valueFrom, not both.",
+            "compute.env",
+        ),
+    ]
+
+
+def _file_uris() -> list[Rule]:
+    return [
+        _mounted("dataset.uri", "self.dataset.uri"),
+        _mounted("model.weights", "self.model.weights"),
+        _mounted("checkpoint.uri", "self.checkpoint.uri", writable=True),
+    ]
+
+
+def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
+    """A file:// URI has to lie on a claim, or every pod would see a folder of its own that ends with it."""
+    may_write = " && !claim.readOnly" if writable else ""
+    covered = f"(({uri} + '/').startsWith('file://' + claim.mountPath + '/')){may_write}"
+    message = (
+        f"{field} is a file:// URI: it must lie below the mountPath of one of compute.persistentVolumeClaims"
+        f"{' that is not readOnly' if writable else ''}."
+    )
+    claims = "self.compute.persistentVolumeClaims"
+    return Rule(f"!{uri}.startsWith('file://') || (has({claims}) && {claims}.exists(claim, {covered}))", message, field)
+
+
+def _mount_paths() -> list[Rule]:
+    folders = ", ".join(f"'{folder}'" for folder in RESERVED_FOLDERS)
+    inside = f"[{folders}].exists(folder, (claim.mountPath + '/').startsWith(folder + '/'))"
+    claims = "self.compute.persistentVolumeClaims"
+    return [
+        Rule(
+            f"!has({claims}) || {claims}.all(claim, !{inside})",
+            "A claim must not be mounted in a folder that the pods use themselves: "
+            + ", ".join(RESERVED_FOLDERS)
+            + ".",
+            "compute.persistentVolumeClaims",
+        )
+    ]
+
+
+def _gpu_resource() -> list[Rule]:
+    sections = ("requests", "limits")
+    absent = (
+        f"(!has(self.compute.resources.{section}) || !(self.compute.gpuResource in self.compute.resources.{section}))"
+        for section in sections
+    )
+    return [
+        Rule(
+            "!has(self.compute.resources) || (" + " && ".join(absent) + ")",
+            "compute.resources must not name the resource of compute.gpuResource: compute.gpusPerNode says how many.",
+            "compute.resources",
+        )
+    ]
+
+
+def _immutability() -> list[Rule]:
+    sections = [_immutable("self", "oldSelf", section, section) for section in IMMUTABLE_SECTIONS]
+    compute = [_immutable("self.compute", "oldSelf.compute", f, f"compute.{f}") for f in IMMUTABLE_COMPUTE]
+    return sections + compute
+
+
+def _immutable(new: str, old: str, field: str, path: str) -> Rule:
+    same = f"has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {new}.{field} == {old}.{field})"
+    return Rule(
+        same,
+        f"{path} cannot change once the job exists: create a new job. "
+        "Only limits and compute.image, env, resources, tolerations and nodeSelector can.",
+        path,
+    )
+
+
+MAX_POOL_NAME = 63
+"""The name is the value of a label on nodes and pods."""
+
+
+def pool_object_rules() -> list[dict[str, str]]:
+    """Rules on the whole object: the only place that sees metadata.name."""
+    return [
+        Rule(
+            f"self.metadata.name.size() <= {MAX_POOL_NAME}",
+            f"metadata.name must be at most {MAX_POOL_NAME} characters, because nodes carry it as a label.",
+        ).to_manifest()
+    ]
+
+
+def pool_spec_rules() -> list[dict[str, str]]:
+    return [rule.to_manifest() for rule in (*_pool_sizes(), *_pool_auth(), *_pool_immutability())]
+
+
+def _pool_sizes() -> list[Rule]:
+    return [Rule("self.minNodes <= self.maxNodes", "minNodes must not be larger than maxNodes.", "minNodes")]
+
+
+def _pool_auth() -> list[Rule]:
+    return [
+        Rule(
+            "(self.auth.type == 'ConfigSecret') == has(self.auth.configSecretRef)",
+            "auth.configSecretRef belongs to auth.type ConfigSecret, and only to it.",
+            "auth",
+        )
+    ]
+
+
+def _pool_immutability() -> list[Rule]:
+    """Another pool would make the nodes and costs in the status those of the wrong one."""
+    return [
+        Rule(
+            f"self.{field} == oldSelf.{field}",
+            f"{field} cannot change: create another GPUNodePool for another node pool.",
+            field,
+        )
+        for field in ("nodePoolId", "region")
+    ]

@@ -3,6 +3,9 @@
 Every answer is derived from what is there, never from what happened, so that a missed event or a killed operator
 changes nothing in the end. A restart takes two plans: the first writes the end of the old attempt into the status, and
 only a status that says so lets the second create the next attempt.
+
+What no longer serves a person or a later attempt is deleted. Each deletion is bound to the uid that was seen, so that
+an object of the same name made since then is never hit.
 """
 
 from dataclasses import replace
@@ -11,20 +14,30 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.manifests.job import covers, service_manifest
+from masktrain_operator.core import jobs
 
 from .context import Context
-from .deadlines import LOOK_AGAIN_SECONDS, broken_limit, cause_of_end, expiry, requeue_after, verdict_of
+from .deadlines import (
+    LOOK_AGAIN_SECONDS,
+    broken_limit,
+    cause_of_end,
+    expiry,
+    forced_end,
+    requeue_after,
+    verdict_of,
+)
 from .decisions import Complete, Continue, Decision, Failed, Finished, Restarting, Start, Waiting
-from .lifecycle import cleanup
-from .lifecycle.launch import launch, service_not_ours
-from .lifecycle.restarts import after_end
-from .manifests.job import job_manifest
+from .lifecycle.restarts import after_end, launch, service_not_ours
+from .manifests.job import covers, job_manifest, service_manifest
+from .manifests.metadata import is_controlled_by
 from .status.conditions import is_finished, set_condition
 from .status.events import events_between
 from .status.progress import observed_status
 from .status.transitions import with_decision
 from .types import Deletion, Manifest, Observed, Plan, PlanSettings, Refusal
+
+KEPT_ATTEMPTS = 2
+"""The newest attempts whose Jobs stay, because the logs of their pods explain what happened."""
 
 
 def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: PlanSettings) -> Plan:
@@ -84,23 +97,23 @@ def _writes(context: Context, decision: Decision) -> Plan:
         pool = decision.capacity.pool if decision.capacity else None
         create = (job_manifest(context.job, decision.number, context.settings, pool),)
     # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
-    deletions = dict.fromkeys((*_deletions(context, decision), *cleanup.stuck_pods(context)))
+    deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context)))
     return Plan(create=create, apply=_service(context, decision), delete=tuple(deletions))
 
 
 def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
     match decision:
         case Finished(expired=True):
-            return cleanup.everything(context)
+            return _everything(context)
         case Finished() | Failed():
             # Pods are asked to stop, so that they leave a checkpoint.
-            return cleanup.unfinished_jobs(context)
+            return _unfinished_jobs(context)
         case Restarting(restarts=restarts) if restarts is not None:
-            return cleanup.unfinished_jobs(context)
+            return _unfinished_jobs(context)
         case Start(number):
-            return cleanup.old_jobs(context, number)
+            return _old_jobs(context, number)
         case Continue() if context.attempt is not None:
-            return cleanup.old_jobs(context, context.attempt.number)
+            return _old_jobs(context, context.attempt.number)
         case _:
             return ()
 
@@ -129,3 +142,78 @@ def _unless_refused(decision: Decision, refusals: tuple[Refusal, ...]) -> Decisi
     if not isinstance(decision, Start) or refused is None:
         return decision
     return Waiting(decision.number, Reason.WRITE_REFUSED, refused.sentence)
+
+
+def _old_jobs(context: Context, newest: int) -> tuple[Deletion, ...]:
+    """Jobs of attempts too old to be of use, counted from attempt number `newest`."""
+    return tuple(
+        _delete_job(job)
+        for job in context.observed.jobs
+        if jobs.attempt_number(job) <= newest - KEPT_ATTEMPTS and jobs.is_finished(job) and not _is_going(job)
+    )
+
+
+def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
+    """Pods that do not end, by force, and the Jobs that wait for them."""
+    stuck = [pod for pod in context.observed.pods if verdict_of([forced_end(pod)], context.now)]
+    # The Job goes first: its controller would wait for the pod and never say Failed.
+    attempts = {jobs.attempt_number(pod) for pod in stuck}
+    waiting = [
+        job
+        for job in context.observed.jobs
+        if jobs.attempt_number(job) in attempts and not jobs.is_finished(job) and not _is_going(job)
+    ]
+    return (*map(_delete_job, waiting), *map(_delete_pod_by_force, stuck))
+
+
+def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
+    """Jobs that would go on although their MaskTrainingJob has ended."""
+    return tuple(
+        _delete_job(job)
+        for job in context.observed.jobs
+        if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))
+    )
+
+
+def _everything(context: Context) -> tuple[Deletion, ...]:
+    """Jobs with their pods, pods that lost their Job, and the Service; the resource itself stays."""
+    observed = context.observed
+    # The garbage collector takes a Job's pods with it; those without one would stay for ever.
+    with_job = {jobs.attempt_number(job) for job in observed.jobs}
+    orphans = [pod for pod in observed.pods if jobs.attempt_number(pod) not in with_job and not _is_going(pod)]
+    remaining = [job for job in observed.jobs if not _is_going(job)]
+    return (*map(_delete_job, remaining), *map(_delete_pod, orphans), *_own_service(context))
+
+
+def _own_service(context: Context) -> tuple[Deletion, ...]:
+    service = context.observed.service
+    if service is None or _is_going(service) or not is_controlled_by(service, context.job.metadata.uid):
+        return ()
+    return (_delete_service(service),)
+
+
+def _delete_job(job: Manifest) -> Deletion:
+    """With its pods, gracefully: the garbage collector asks them to end."""
+    return _deletion("batch/v1", "Job", job)
+
+
+def _delete_service(service: Manifest) -> Deletion:
+    return _deletion("v1", "Service", service)
+
+
+def _delete_pod(pod: Manifest) -> Deletion:
+    return _deletion("v1", "Pod", pod)
+
+
+def _delete_pod_by_force(pod: Manifest) -> Deletion:
+    """Remove the object without waiting for a kubelet to confirm that its processes are gone."""
+    return _deletion("v1", "Pod", pod, grace_seconds=0)
+
+
+def _deletion(api_version: str, kind: str, manifest: Manifest, grace_seconds: int | None = None) -> Deletion:
+    metadata = manifest["metadata"]
+    return Deletion(api_version, kind, metadata["namespace"], metadata["name"], metadata["uid"], grace_seconds)
+
+
+def _is_going(manifest: Manifest) -> bool:
+    return manifest["metadata"].get("deletionTimestamp") is not None

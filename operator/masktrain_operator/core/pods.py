@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from masktrain_operator.api import labels
-from masktrain_operator.core.manifests.pod import CONTAINER
 
+from .manifests.job import CONTAINER
 from .types import Manifest
 
 TERMINAL_PHASES = ("Succeeded", "Failed")

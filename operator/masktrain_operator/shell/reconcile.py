@@ -14,6 +14,7 @@ from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.plan import plan, plan_unreadable
 from masktrain_operator.core.types import Manifest, Plan, PlanSettings
+from masktrain_trainer.config.explain import first_problem
 
 from .apply import Applier
 from .caches import KnownObjects
@@ -66,7 +67,10 @@ class Reconciler:
         except ValidationError as error:
             status = MaskTrainingJobStatus.read(training_job.get("status", {}))
             generation = training_job["metadata"].get("generation", 1)
-            decided = plan_unreadable(status, generation, unreadable_sentence(error), self._now())
+            sentence = (
+                f"The operator cannot work with {first_problem(error)}; correct it, or use an operator that knows it."
+            )
+            decided = plan_unreadable(status, generation, sentence, self._now())
         else:
             async with self._turn(training_job):
                 decided = await self._plan_and_apply(job, training_job)
@@ -112,11 +116,3 @@ def _condition_states(status: Manifest) -> set[tuple[str | None, str | None]]:
 
 def _display_name(training_job: Manifest) -> str:
     return f"{training_job['metadata']['namespace']}/{training_job['metadata']['name']}"
-
-
-def unreadable_sentence(error: ValidationError) -> str:
-    """The first finding, and how many there are."""
-    first, *more = error.errors(include_url=False, include_input=False)
-    field = ".".join(str(part) for part in first["loc"])
-    rest = f" ({len(more)} more findings)" if more else ""
-    return f"The operator cannot work with {field}: {first['msg']}{rest}; correct it, or use an operator that knows it."

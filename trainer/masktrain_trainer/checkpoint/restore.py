@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 
 from masktrain_trainer.config import (
-    CHECKPOINT_CREDENTIALS,
     CONFIG_VARIABLE,
     POD_UID_VARIABLE,
     CheckpointRef,
@@ -21,14 +20,14 @@ from masktrain_trainer.config import (
 from masktrain_trainer.errors import Fenced, StoreError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import RestoreResult, StageFailure
-from masktrain_trainer.stores import Store, open_store
+from masktrain_trainer.stores import Store
 
 from .catalog import Catalog, fetch_problem, read_catalog, read_result
 from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest
 from .selection import best, newest_first
-from .writer import CheckpointWriter, reference
+from .writer import CheckpointWriter, open_checkpoint_store, reference
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +44,6 @@ def main() -> int:
         failure = StageFailure(reason=error.reason, message=str(error))
         return _end(options.result, RestoreResult(failure=failure), error.exit_code)
     return _end(options.result, found, ExitCode.DONE)
-
-
-def open_checkpoint_store(config: RunConfig) -> Store:
-    """The store of `checkpoint.uri`. Raises StoreDenied."""
-    return open_store(config.checkpoint.uri, config.checkpoint.store, Path(CHECKPOINT_CREDENTIALS))
 
 
 def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> RestoreResult:

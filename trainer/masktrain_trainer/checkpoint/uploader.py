@@ -26,12 +26,11 @@ from masktrain_trainer.weights.load import load_model_file
 from .catalog import read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest
-from .restore import open_checkpoint_store
 from .selection import best
 from .snapshot import UnusableSnapshot, read_snapshot
 from .spool import SnapshotMeta, Spool, UploaderExit, UploaderStatus
 from .state_files import save, slim_model
-from .writer import CheckpointRefs, CheckpointWriter
+from .writer import CheckpointRefs, CheckpointWriter, open_checkpoint_store
 
 log = logging.getLogger(__name__)
 

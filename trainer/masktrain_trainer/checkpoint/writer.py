@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from masktrain_trainer.config import CheckpointRef, Keep
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, CheckpointRef, Keep, RunConfig
 from masktrain_trainer.errors import NothingToPublish, ObjectMissing, StoreError, StoreUnavailable
-from masktrain_trainer.stores import ObjectInfo, Store
+from masktrain_trainer.stores import ObjectInfo, Store, open_store
 
 from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
 from .fence import check_fence
 from .keys import BEST_FILE, MANIFEST_FILE, MODEL_FILE, RESULT_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest, StoredFile
-from .retention import (
+from .selection import (
     LONGEST_UPLOAD,
     SWEEP_AGE,
     abandoned,
@@ -27,9 +27,10 @@ from .retention import (
     delete_checkpoint,
     discard_unfinished,
     kept_when_complete,
+    models_best_first,
+    newest_first,
     superseded,
 )
-from .selection import models_best_first, newest_first
 from .spool import SnapshotMeta
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ class CheckpointRefs:
 
     best: CheckpointRef | None = None
     last: CheckpointRef | None = None
+
+
+def open_checkpoint_store(config: RunConfig) -> Store:
+    """The store of `checkpoint.uri`. Raises StoreDenied."""
+    return open_store(config.checkpoint.uri, config.checkpoint.store, Path(CHECKPOINT_CREDENTIALS))
 
 
 def _utc_now() -> datetime:

@@ -43,7 +43,7 @@ def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None
 def preflight(*, manifest: Path, data: str | None, assignments: tuple[str, ...], endpoint: str | None) -> None:
     """Check a job's data set and weights, and comment on its settings, without training."""
     from masktrain_trainer.local.job import JobOptions  # noqa: PLC0415
-    from masktrain_trainer.local.preflight import check_job  # noqa: PLC0415
+    from masktrain_trainer.local.training import check_job  # noqa: PLC0415
 
     with exit_on_error("preflight"):
         check_job(JobOptions(manifest, data, None, endpoint, assignments), click.echo)

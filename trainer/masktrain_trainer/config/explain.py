@@ -1,4 +1,4 @@
-"""From pydantic's list of errors to sentences for the person who wrote the manifest.
+"""From pydantic's list of errors to sentences for the person who wrote the document.
 
 Most mistakes are a name: misspelt, in the wrong section, or the one that YOLOv5 uses for the same thing.
 """
@@ -40,6 +40,13 @@ YOLOV5_NAMES = {
 """What YOLOv5's files and flags call it, and what it is called here. A dash in a flag is an underscore here."""
 
 
+def first_problem(error: ValidationError) -> str:
+    """Where and what, in one line, of the first thing that is wrong; the value stays out of it, it may be a secret."""
+    first, *more = error.errors(include_url=False, include_input=False)
+    others = f" (and {len(more)} more)" if more else ""
+    return f"{_path(first['loc']) or 'the document'}: {_reason(first)}{others}"
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One sentence per error of validating a document as `model`: where, what, and the nearest name that is known."""
     return [_sentence(details, model) for details in error.errors(include_url=False)]
@@ -51,12 +58,14 @@ def _sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
         return _unknown(where, model)
     if details["type"] == "missing":
         return f"{_path(where)} is missing{_meaning(where, model)}."
-    reason = details["msg"].removeprefix("Value error, ")
     value = details["input"]
     given = f", not {value!r}" if isinstance(value, (str, int, float)) else ""
-    return (
-        f"{_path(where)}: {reason[:1].lower()}{reason[1:]}{given}{_nearest_choice(details)}{_next_multiple(details)}."
-    )
+    return f"{_path(where)}: {_reason(details)}{given}{_nearest_choice(details)}{_next_multiple(details)}."
+
+
+def _reason(details: ErrorDetails) -> str:
+    reason = details["msg"].removeprefix("Value error, ")
+    return f"{reason[:1].lower()}{reason[1:]}"
 
 
 def _unknown(where: Sequence[int | str], model: type[BaseModel]) -> str:

@@ -30,6 +30,7 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
+from masktrain_trainer.config.explain import first_problem
 from masktrain_trainer.errors import InvalidDataset, StoreError, UserError
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = RunConfig.model_validate_json(os.environ.get(CONFIG_VARIABLE, ""))
     except ValidationError as error:
-        return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, f"{CONFIG_VARIABLE}: {_first(error)}.")
+        return _refuse(
+            options.result, FailureReason.INVALID_CONFIGURATION, f"{CONFIG_VARIABLE}: {first_problem(error)}."
+        )
     try:
         summary = prepare(config, options.output, processes=cpu_limit())
     except UserError as error:
@@ -138,11 +141,6 @@ def _refuse(result: Path, reason: FailureReason, message: str) -> int:
     failure = StageFailure(reason=reason, message=message)
     write_text_atomically(result, PrepareResult(failure=failure).to_json())
     return ExitCode.USER_ERROR
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.geometry import Image, Letterbox, Placement, letterbox, plan_letterbox
-from masktrain_trainer.predict.predictor import Thresholds, load_predictor, round_up
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.predict.predictor import Thresholds, choose_device, load_predictor, round_up
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 MAX_DETECTIONS = 1000
 
@@ -37,7 +37,7 @@ class Detector:
     """A model ready to detect, on the given device; else on a GPU if there is one."""
 
     def __init__(self, file: DetectorWeights, options: DetectionOptions, device: torch.device | None = None) -> None:
-        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or choose_device()
         self._names = file.names
         self._stride = file.architecture.max_stride
         self._image_size = round_up(options.image_size or file.image_size, self._stride)

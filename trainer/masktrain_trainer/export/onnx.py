@@ -16,7 +16,7 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.files import finished_whole
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo, round_up
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 OPSET: Final = 18
 """The oldest that PyTorch's exporter writes without conversion."""

@@ -24,7 +24,7 @@ from masktrain_trainer.model import blocks, graph
 from masktrain_trainer.model.graph import SIZES, Graph, Size
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.predict.predictor import load_yolo
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 _MODEL: Final = "models.yolo.DetectionModel"
 _CLASS_PATHS: Final = MappingProxyType(

@@ -1,6 +1,5 @@
 """`masktrain val`: a checkpoint's scores on a split of any data set."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,17 +8,18 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.config import DEVICE_VARIABLE, Precision
+from masktrain_trainer.config import Precision
 from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
-from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
+from masktrain_trainer.data.prepared import PreparedDataset, Split
 from masktrain_trainer.errors import InvalidDataset, InvalidWeights
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.precision import choose_format
-from masktrain_trainer.predict.predictor import VALIDATION, Predictor, load_predictor, round_up
+from masktrain_trainer.predict.predictor import VALIDATION, Predictor, choose_device, load_predictor, round_up
 from masktrain_trainer.report.evaluation import ClassScores
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.train.evaluate_best import split_scores
 from masktrain_trainer.weights.load import load_weights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
 
@@ -109,7 +109,7 @@ class _Stopwatch:
 
 
 def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
-    device = _device()
+    device = choose_device()
     watch = _Stopwatch(device)
     predictor = load_predictor(file, VALIDATION, device, choose_format(Precision.AUTO, device))
     prepared = PreparedDataset(names=file.names, image_size=image_size, train=split, val=split)
@@ -118,9 +118,10 @@ def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int
     )
     parts = list(_statistics(predictor, batches, watch))
     metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate(parts))
-    overall, classes = _rows(file.names, split, metrics)
+    scores = split_scores(file.names, split, metrics)
+    with_labels = [row for row in scores.classes if row.labels]
     milliseconds = {part: 1000 * seconds / len(split.images) for part, seconds in watch.seconds.items()}
-    return Scores(image_size, _device_name(device), overall, classes, milliseconds, skipped)
+    return Scores(image_size, _device_name(device), scores.overall, with_labels, milliseconds, skipped)
 
 
 def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
@@ -135,38 +136,6 @@ def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopw
             detections = predictor.detections(inference, batch.placements)
         for position, found_K6 in enumerate(detections):
             yield DetectionStatistics.of_image(found_K6, batch.labels(position))
-
-
-def _rows(names: list[str], split: Split, metrics: DetectionMetrics) -> tuple[ClassScores, list[ClassScores]]:
-    images = CachedImages(split.labels, split.cache)
-    shown = [set(images.targets(index)[:, 0].astype(int).tolist()) for index in range(len(images))]
-    overall = ClassScores(
-        name="all",
-        images=len(images),
-        labels=metrics.labels,
-        precision=metrics.precision,
-        recall=metrics.recall,
-        map50=metrics.map50,
-        map50_95=metrics.map50_95,
-    )
-    classes = [
-        ClassScores(
-            name=names[row.class_index],
-            images=sum(row.class_index in classes for classes in shown),
-            labels=row.labels,
-            precision=row.precision,
-            recall=row.recall,
-            map50=row.ap50,
-            map50_95=row.ap50_95,
-        )
-        for row in metrics.classes
-    ]
-    return overall, classes
-
-
-def _device() -> torch.device:
-    wanted = os.environ.get(DEVICE_VARIABLE, "auto")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,7 +1,7 @@
-"""`masktrain train`: one attempt of a job on this machine, under the supervisor of the pods, and its live table.
+"""`masktrain train` and `masktrain preflight`: one attempt of a job on this machine, or all that can fail before it.
 
-On a terminal what the processes say scrolls, and below it a table of the running epoch moves. Elsewhere (a file, a
-pipe, CI) nothing moves: the lines stand alone.
+The attempt runs under the supervisor of the pods. On a terminal what the processes say scrolls, and below it a table of
+the running epoch moves. Elsewhere (a file, a pipe, CI) nothing moves: the lines stand alone.
 """
 
 import asyncio
@@ -36,14 +36,23 @@ from masktrain_trainer.config import (
     Progress,
     RunConfig,
 )
+from masktrain_trainer.data.cpu_limit import cpu_limit
+from masktrain_trainer.data.prepare import MOST_WARNINGS, SKIPPED, prepare
+from masktrain_trainer.data.prepared import load_prepared
 from masktrain_trainer.errors import user_error
+from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.pod.launch import Launch, Paths
 from masktrain_trainer.pod.outcome import exit_code
 from masktrain_trainer.pod.supervisor import Supervisor
+from masktrain_trainer.train.advice import advice_on_run
+from masktrain_trainer.train.initialise import transfer
+from masktrain_trainer.weights.load import fetch_weights
+from masktrain_trainer.weights.sources import SCRATCH
 
 from .datasets import scratch_folder
 from .job import JobOptions, LocalJob, local_path, plan_job
 
+Say = Callable[[str], None]
 _ANY_PORT = 0
 
 
@@ -194,9 +203,6 @@ def _scroll(lines: int, console: Console) -> None:
                 console.print(Text.from_ansi(line.rstrip("\n")), soft_wrap=True)
 
 
-Say = Callable[[str], None]
-
-
 def train_locally(request: JobOptions, say: Say) -> int:
     """The exit code: 0 complete, 75 stopped with a checkpoint stored, else something failed that may work next time.
 
@@ -236,3 +242,39 @@ def memory_folder(fallback: Path) -> Iterator[Path]:
     parent = _MEMORY if os.access(_MEMORY, os.W_OK) else fallback
     with tempfile.TemporaryDirectory(prefix="masktrain-", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def check_job(request: JobOptions, say: Say) -> None:
+    """Fetch and check data and weights as a pod would, and comment on the settings.
+
+    Raises UserError, InvalidDataset or StoreError.
+    """
+    with scratch_folder() as scratch:
+        job = plan_job(request, scratch)
+        for note in job.notes:
+            say(note)
+        prepared = scratch / "workspace" / "data"
+        prepare(job.config, prepared, processes=cpu_limit())
+        for sentence in _unshown_skips(prepared):
+            say(sentence)
+        say(f"weights: {_weights(job.config, len(load_prepared(prepared).names), scratch)}")
+        _advise(job, prepared, say)
+    say("Nothing stands in the way of a training.")
+
+
+def _unshown_skips(prepared: Path) -> list[str]:
+    """Preparing shows the first warnings only."""
+    skipped = (prepared / SKIPPED).read_text(encoding="utf-8").splitlines()
+    return skipped if len(skipped) > MOST_WARNINGS else []
+
+
+def _weights(config: RunConfig, classes: int, scratch: Path) -> str:
+    if config.model.weights == SCRATCH:
+        return "none, the training starts from scratch"
+    file = fetch_weights(config.model, config.checkpoint.store, None, scratch / "weights.pt")
+    return transfer(build_yolo(config.model.architecture, classes), file.state_dict)
+
+
+def _advise(job: LocalJob, prepared: Path, say: Say) -> None:
+    for line in advice_on_run(job.config, load_prepared(prepared), job.ranks):
+        say(f"advice: {line}")

@@ -16,6 +16,7 @@ from masktrain_trainer.config import (
     WORKSPACE,
     RunConfig,
 )
+from masktrain_trainer.config.explain import first_problem
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
@@ -157,10 +158,8 @@ def _read_config(environment: Mapping[str, str]) -> RunConfig:
     try:
         return RunConfig.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise InvalidConfiguration(
-            f"{CONFIG_VARIABLE} does not fit this trainer image: {where}: {first['msg']}.",
+            f"{CONFIG_VARIABLE} does not fit this trainer image: {first_problem(error)}."
         ) from error
 
 

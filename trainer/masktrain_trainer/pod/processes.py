@@ -1,4 +1,7 @@
-"""Processes and signals of PID 1: children in sessions of their own, adopted orphans, and the kubelet's SIGTERM."""
+"""Processes and signals of PID 1: children in sessions of their own, adopted orphans, and the kubelet's SIGTERM.
+
+Ranks are watched by their heartbeats; stages such as a download have none and are watched by their CPU time.
+"""
 
 import asyncio
 import contextlib
@@ -14,6 +17,8 @@ from pathlib import Path
 from masktrain_trainer.checkpoint.spool import UploaderExit
 
 log = logging.getLogger(__name__)
+
+_STAGE_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -223,3 +228,28 @@ class UploaderProcess:
         if self._order is not None:
             await self._child.order(self._order)
         return await self._child.wait()
+
+
+def cpu_ticks(pid: int, processes: Path = Path("/proc")) -> int | None:
+    """CPU time of a process and its finished children, in clock ticks (fields 14 to 17 of proc_pid_stat(5))."""
+    try:
+        fields = (
+            (processes / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+    except OSError:
+        return None
+    return sum(int(field) for field in fields[11:15])
+
+
+async def wait_for_idle(pid: int, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> float:
+    """Return the seconds without work once they exceed the limit.
+
+    CPU time and not output or a file's size: every stage hashes or decodes what it gets, and one that waits for a dead
+    socket does neither.
+    """
+    ticks, since = cpu_ticks(pid), clock()
+    while clock() - since <= limit_seconds:
+        await asyncio.sleep(_STAGE_LOOK_SECONDS)
+        if (now := cpu_ticks(pid)) != ticks:
+            ticks, since = now, clock()
+    return clock() - since

@@ -17,13 +17,20 @@ from typing import Any
 from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
 from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
-from masktrain_trainer.heartbeat import STACK_SIGNAL, HangLimits
+from masktrain_trainer.heartbeat import (
+    STACK_SIGNAL,
+    Hang,
+    HangLimits,
+    innermost_own_frame,
+    read_stacks,
+    signal_workers,
+    wait_for_hang,
+)
 from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
-from .hang import Hang, innermost_own_frame, read_stacks, signal_workers, wait_for_hang, wait_for_idle
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
-from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans
+from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans, wait_for_idle
 from .progress import AttemptProgress, serve_progress
 
 log = logging.getLogger(__name__)

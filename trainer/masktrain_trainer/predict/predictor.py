@@ -5,6 +5,7 @@ in where their batches come from, and in what else they want of a batch (its los
 and `detections`.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
+from masktrain_trainer.config import DEVICE_VARIABLE
 from masktrain_trainer.data.geometry import Placement, scale_boxes
 from masktrain_trainer.model.boxes import xywh_to_xyxy
 from masktrain_trainer.model.precision import autocast, to_input
 from masktrain_trainer.model.yolo import Yolo, build_yolo
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 MAX_CANDIDATES = 30_000
 """Boxes of one image that enter suppression, best first: a bound on time for a model that sees objects everywhere."""
@@ -155,6 +157,12 @@ def _in_original(found_K6: Tensor, placement: Placement) -> Tensor:
     # In float64 and back, as boxes were always scaled: float32 would change the last digit, and a match on the edge.
     boxes_K4 = torch.from_numpy(scale_boxes(found_K6[:, :4].numpy(), placement))
     return torch.cat((boxes_K4.to(found_K6.dtype), found_K6[:, 4:]), dim=1)
+
+
+def choose_device() -> torch.device:
+    """A GPU if there is one, unless MASKTRAIN_DEVICE asks for the CPU."""
+    wanted = os.environ.get(DEVICE_VARIABLE, "auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def load_predictor(

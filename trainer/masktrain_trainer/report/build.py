@@ -18,9 +18,8 @@ from masktrain_trainer.checkpoint.keys import DATA_PICTURES
 from masktrain_trainer.run_directory import RunDirectory, read_document
 
 from .evaluation import ClassScores, Evaluation
-from .figures import figure_names
 from .pictures import GRID, draw_grid, evaluated_tiles
-from .plots import draw_confusion, draw_curves, draw_results
+from .plots import draw_confusion, draw_curves, draw_results, figure_names
 from .tables import parse_results, write_per_class
 
 RESULTS, CURVES, CONFUSION, PREDICTIONS, DATA = (

@@ -26,8 +26,8 @@ from masktrain_trainer.data.prepared import CachedImages, PreparedDataset, Split
 from masktrain_trainer.data.sampler import Shards, count_boxes, image_weights
 from masktrain_trainer.run_directory import RunDirectory
 
-from .figures import BLUE, GREY, ORANGE, figure_names, name_classes, save_figure, tick_size
 from .pictures import GRID, TILE, Tile, draw_grid, labelled
+from .plots import BLUE, GREY, ORANGE, figure_names, name_classes, save_figure, tick_size
 
 _CELL = 8
 """Pixels of a cell of the finest grid; smaller boxes are mostly missed."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 
 from .evaluation import EvaluatedPicture, PictureBox
-from .figures import FIGURE_FONT, figure_text, save_jpeg, shortened
+from .plots import FIGURE_FONT, figure_text, save_jpeg, shortened
 
 TILE = 400
 """Side of one picture in the grid, in pixels."""

@@ -18,10 +18,9 @@ from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
 
-from .detector import DetectorWeights
 from .sources import download_weights, weights_uri
 from .torch_file import read_torch_file
-from .yolov5 import read_yolov5
+from .yolov5 import DetectorWeights, read_yolov5
 
 
 def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:

@@ -1,14 +1,20 @@
-"""From a checkpoint of YOLOv5, read as stand-ins, to named tensors."""
+"""A YOLOv5 detector as its file describes it, whoever wrote the file.
+
+From a checkpoint of YOLOv5, read as stand-ins, to named tensors, and from their shapes to one of the ten sizes.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
+from masktrain_trainer.config import Architecture
 from masktrain_trainer.errors import UnusableWeights
+from masktrain_trainer.model.graph import SIZES, Size
+from masktrain_trainer.model.yolo import build_yolo
 
-from .detector import DetectorWeights, recognise
 from .pickle_machine import StandIn
 
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
@@ -20,8 +26,22 @@ _IMAGE_SIZES: Final = range(32, 8192 + 1)
 _MOST_MODULES: Final = 20_000
 """yolov5x6 has 800; a graph in which every module has the next one twice has 2 to the power of its depth."""
 _DEEPEST: Final = 32
+_FIRST, _FIRST_CHANNELS = "model.0.conv.weight", 64
 _NOT_STORED: Final = ("anchor_grid", "stride")
 """Buffers of the head in some versions before v7.0; both follow from the anchors."""
+
+
+@dataclass(frozen=True)
+class DetectorWeights:
+    """Tensors by YOLOv5's names; `names` are those of the classes that they know.
+
+    image_size: side in pixels that it was trained for, as far as the file says; else what its architecture is made for.
+    """
+
+    architecture: Architecture
+    names: list[str]
+    image_size: int
+    state_dict: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -183,3 +203,24 @@ def _image_size(document: Any) -> int | None:
 def _epoch(document: Any) -> int | None:
     epoch = document.get("epoch") if isinstance(document, dict) else None
     return epoch if type(epoch) is int and epoch >= 0 else None
+
+
+def recognise(state_dict: Mapping[str, Tensor], classes: int) -> Architecture | None:
+    """The size that has exactly these names and shapes; None if none has."""
+    shapes = {name: tensor.shape for name, tensor in state_dict.items()}
+    for architecture, size in SIZES.items():
+        if _may_be(shapes, size) and _shapes(architecture, classes) == shapes:
+            return architecture
+    return None
+
+
+def _may_be(shapes: dict[str, torch.Size], size: Size) -> bool:
+    """Two names decide so far that only one model has to be built for comparison."""
+    first = shapes.get(_FIRST)
+    anchors = f"model.{len(size.graph.layers)}.anchors"
+    return first is not None and first[:1] == (size.channels(_FIRST_CHANNELS),) and anchors in shapes
+
+
+def _shapes(architecture: Architecture, classes: int) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in build_yolo(architecture, classes).state_dict().items()}

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import FailureKind
 from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.attempts import Attempt, parse_final_progress
-from masktrain_operator.core.manifests.pod import NODE_LOSS_SECONDS
+from masktrain_operator.core.manifests.job import NODE_LOSS_SECONDS
 from masktrain_operator.core.pods import Termination
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import PEER_LOST, ExitCode, Outcome

@@ -1,12 +1,40 @@
-"""The batch/v1 Job of one attempt, and the headless Service that gives the pods of a job their host names."""
+"""The workload of one attempt: the batch/v1 Job, its pods, and the headless Service that gives them host names.
+
+A pod is one trainer container on a node, within Pod Security's `restricted` profile. The container's environment holds
+its configuration and torchrun's static rendezvous; its root file system is read-only, so that whatever it writes goes
+to a volume.
+"""
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.types import Manifest, PlanSettings
-from masktrain_trainer.config import PROGRESS_PORT, RENDEZVOUS_PORT, ExitCode
+from masktrain_trainer.config import (
+    CHECKPOINT_CREDENTIALS,
+    CONFIG_VARIABLE,
+    DATASET_CREDENTIALS,
+    POD_UID_VARIABLE,
+    PROGRESS_PORT,
+    RENDEZVOUS_PORT,
+    WORKSPACE,
+    ExitCode,
+    RunConfig,
+    StoreSpec,
+)
 
-from .metadata import attempt_labels, attempt_name, job_labels, owner_reference, pool_labels
-from .pod import CONTAINER, pod_template
+from .metadata import (
+    attempt_labels,
+    attempt_name,
+    job_labels,
+    master_address,
+    owner_reference,
+    pool_labels,
+)
+
+CONTAINER = "trainer"
+PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
+NODE_LOSS_SECONDS = 60
+"""How long a pod stays bound to a node that is not ready or not reachable (Kubernetes' own default is 300)."""
+_USER = 65532
 
 
 def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
@@ -76,3 +104,225 @@ def covers(live: object, wanted: object) -> bool:
     if isinstance(wanted, list):
         return isinstance(live, list) and len(live) == len(wanted) and all(map(covers, live, wanted))
     return live == wanted
+
+
+def pod_template(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
+    """`pool`: the GPUNodePool whose nodes the pods are confined to."""
+    metadata = {"labels": attempt_labels(job, attempt) | pool_labels(pool)}
+    return {"metadata": metadata, "spec": _pod_spec(job, attempt, settings, pool)}
+
+
+def _pod_spec(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None) -> Manifest:
+    return {
+        # Together with the headless Service: the host names by which ranks find rank 0.
+        "subdomain": job.metadata.name,
+        # A rank that is restarted alone cannot join a rendezvous that has taken place.
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": job.spec.limits.stop_grace_seconds,
+        # The trainer never talks to the API server, and its image may be anybody's.
+        "automountServiceAccountToken": False,
+        # A namespace with many Services would add thousands of variables to the environment.
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(),
+        "affinity": _one_pod_per_node(job),
+        "tolerations": _tolerations(job, pool),
+        "containers": [_container(job, attempt, settings)],
+        "volumes": volumes(job),
+        **_as_the_user_says(job, pool),
+    }
+
+
+def _as_the_user_says(job: MaskTrainingJob, pool: str | None) -> Manifest:
+    compute = job.spec.compute
+    fields = {
+        "nodeSelector": compute.node_selector | pool_labels(pool),
+        "priorityClassName": compute.priority_class_name,
+        "serviceAccountName": compute.service_account_name,
+        "imagePullSecrets": [{"name": secret.name} for secret in compute.image_pull_secrets],
+    }
+    return {key: value for key, value in fields.items() if value}
+
+
+def _container(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Manifest:
+    return {
+        "name": CONTAINER,
+        "image": job.spec.compute.image or settings.trainer_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        # Not `command`: the image's entry point may be a wrapper of the user's own.
+        "args": ["supervise"],
+        "env": environment(job, attempt),
+        "ports": [_port("http", PROGRESS_PORT), _port("rendezvous", RENDEZVOUS_PORT)],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 2},
+        "resources": _resources(job),
+        "securityContext": _container_security(),
+        # A crash that leaves no message is then explained by the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": volume_mounts(job),
+    }
+
+
+def _port(name: str, number: int) -> Manifest:
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
+
+
+def _resources(job: MaskTrainingJob) -> Manifest:
+    compute = job.spec.compute
+    gpus = {compute.gpu_resource: compute.gpus_per_node}
+    # Kubernetes takes extended resources only with requests equal to limits.
+    return {"requests": {**compute.resources.requests, **gpus}, "limits": {**compute.resources.limits, **gpus}}
+
+
+def _pod_security() -> Manifest:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": _USER,
+        "runAsGroup": _USER,
+        # Volumes belong to root otherwise, and the trainer could not write to them.
+        "fsGroup": _USER,
+        # Without it the kubelet would change the owner of every file of a claim at each start.
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _container_security() -> Manifest:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _one_pod_per_node(job: MaskTrainingJob) -> Manifest:
+    selector = {"matchLabels": {labels.JOB_UID_LABEL: job.metadata.uid}}
+    # By the job and not by the attempt: the pods of the last gang may still hold their GPUs.
+    term = {"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def _tolerations(job: MaskTrainingJob, pool: str | None) -> list[Manifest]:
+    """On a pool of preemptible nodes their taint too: losing a node is what attempts are for."""
+    users = job.spec.compute.tolerations
+    taints = [*_gpu_taints(job), *([PREEMPTIBLE_TAINT] if pool else [])]
+    return [
+        *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints),
+        _until_lost("node.kubernetes.io/not-ready"),
+        _until_lost("node.kubernetes.io/unreachable"),
+        *(toleration.model_dump(mode="json", by_alias=True, exclude_none=True) for toleration in users),
+    ]
+
+
+def _gpu_taints(job: MaskTrainingJob) -> list[str]:
+    """GPU nodes are tainted with their resource's name; slices of NVIDIA GPUs (MIG) keep the taint of the whole."""
+    return list(dict.fromkeys(("nvidia.com/gpu", job.spec.compute.gpu_resource)))
+
+
+def _until_lost(taint: str) -> Manifest:
+    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOSS_SECONDS}
+
+
+def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
+    users = [variable.model_dump(mode="json", by_alias=True, exclude_none=True) for variable in job.spec.compute.env]
+    # Of two variables of one name the last wins: the user's would, but a reader of the pod would see both.
+    named_by_user = {variable["name"] for variable in users}
+    return [variable for variable in _own(job, attempt) if variable["name"] not in named_by_user] + users
+
+
+def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
+    """Each option of torchrun is read from a variable `PET_<OPTION>`."""
+    return [
+        _variable(CONFIG_VARIABLE, _literal(_without_defaults(run_config(job, attempt)))),
+        _variable("PET_NNODES", str(job.spec.compute.nodes)),
+        _variable("PET_NPROC_PER_NODE", str(job.spec.compute.gpus_per_node)),
+        _variable_from_field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
+        _variable("PET_MASTER_ADDR", master_address(job.metadata.name, attempt)),
+        _variable("PET_MASTER_PORT", str(RENDEZVOUS_PORT)),
+        _variable_from_field(POD_UID_VARIABLE, "metadata.uid"),
+        _variable("HOME", "/tmp"),  # noqa: S108 - the only home a read-only root file system leaves
+        _variable("PYTHONUNBUFFERED", "1"),
+    ]
+
+
+def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
+    return RunConfig(
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        uid=job.metadata.uid,
+        attempt=attempt,
+        model=job.spec.model,
+        dataset=job.spec.dataset,
+        training=job.spec.training,
+        checkpoint=job.spec.checkpoint,
+        hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
+        stop_grace_seconds=job.spec.limits.stop_grace_seconds,
+    )
+
+
+def _without_defaults(config: RunConfig) -> str:
+    """As JSON. An image that is older than the operator refuses keys that it does not know: it gets those that matter.
+
+    The API server has filled in every default, so that they cannot be told from what the user wrote.
+    """
+    return config.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True)
+
+
+def _literal(value: str) -> str:
+    """Kubernetes expands `$(NAME)` in values of its own accord; `$$` is its way to write a dollar."""
+    return value.replace("$", "$$")
+
+
+def _variable(name: str, value: str) -> Manifest:
+    return {"name": name, "value": value}
+
+
+def _variable_from_field(name: str, path: str) -> Manifest:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+_READABLE_BY_GROUP = 0o440
+
+
+def volumes(job: MaskTrainingJob) -> list[Manifest]:
+    shared_memory = {"medium": "Memory", "sizeLimit": job.spec.compute.shared_memory}
+    return [
+        {"name": "workspace", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": shared_memory},
+        *(_secret_volume(name, secret) for name, secret, _ in _credentials(job)),
+        *(
+            {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": claim.claim_name}}
+            for i, claim in enumerate(job.spec.compute.persistent_volume_claims)
+        ),
+    ]
+
+
+def volume_mounts(job: MaskTrainingJob) -> list[Manifest]:
+    return [
+        {"name": "workspace", "mountPath": WORKSPACE},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own folder
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - DataLoader workers and NCCL look for it there
+        *({"name": name, "mountPath": path, "readOnly": True} for name, _, path in _credentials(job)),
+        *(
+            {"name": f"claim-{i}", "mountPath": claim.mount_path, "readOnly": claim.read_only}
+            for i, claim in enumerate(job.spec.compute.persistent_volume_claims)
+        ),
+    ]
+
+
+def _credentials(job: MaskTrainingJob) -> list[tuple[str, str, str]]:
+    """(volume, Secret, mount path) of each store that names a Secret."""
+    stores = (
+        ("dataset-credentials", job.spec.dataset.store, DATASET_CREDENTIALS),
+        ("checkpoint-credentials", job.spec.checkpoint.store, CHECKPOINT_CREDENTIALS),
+    )
+    return [(name, secret, path) for name, store, path in stores if (secret := _secret_name(store)) is not None]
+
+
+def _secret_name(store: StoreSpec | None) -> str | None:
+    reference = store.credentials_secret_ref if store else None
+    return reference.name if reference else None
+
+
+def _secret_volume(name: str, secret: str) -> Manifest:
+    """Optional: a missing Secret becomes a sentence from the trainer instead of a pod that never starts."""
+    return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": _READABLE_BY_GROUP}}

@@ -1,19 +1,22 @@
-"""The SDK's side: how requests are signed, and the calls themselves, which block.
+"""The SDK's side: how requests are signed, the calls themselves, which block, and what their failures mean.
 
-Each call may be repeated: an etag guards a resize, and a removal names its node.
+Each call may be repeated: an etag guards a resize, and a removal names its node. Everything that the SDK raises becomes
+one error with one sentence.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from circuitbreaker import CircuitBreakerError
 from oci.auth.signers import InstancePrincipalsSecurityTokenSigner, get_oke_workload_identity_resource_principal_signer
 from oci.circuit_breaker import CircuitBreakerStrategy
 from oci.config import validate_config
 from oci.container_engine import ContainerEngineClient
 from oci.container_engine.models import UpdateNodePoolDetails, UpdateNodePoolNodeConfigDetails
-from oci.exceptions import InvalidConfig, InvalidPrivateKey, ServiceError
+from oci.exceptions import ClientError, InvalidConfig, InvalidPrivateKey, ServiceError
 from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, RetryStrategyBuilder
 from oci.signer import Signer
 
@@ -21,7 +24,6 @@ from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.pools.oke import Instance, OkeError, OkeNode, OkePool, WorkRequest
 
 from .access import OciAccess, OciError, OciErrorKind, require_api_key
-from .sdk_errors import translate, translated
 
 TIMEOUTS_SECONDS = (5.0, 20.0)
 """Of the connection, and of each read from it."""
@@ -87,7 +89,7 @@ SIGNERS: dict[PoolAuth, Callable[[], Any]] = {
     PoolAuth.INSTANCE_PRINCIPAL: _instance_principal,
     PoolAuth.WORKLOAD_IDENTITY: _workload_identity,
 }
-ADVICE = {
+SIGN_IN_ADVICE = {
     PoolAuth.INSTANCE_PRINCIPAL: "the operator's node has to be an OCI instance of a dynamic group, and its pods have "
     "to reach the metadata service at 169.254.169.254; else choose another spec.auth.type",
     PoolAuth.WORKLOAD_IDENTITY: "the cluster has to be an enhanced OKE cluster, and the operator's pods need the token "
@@ -98,7 +100,7 @@ ADVICE = {
 def _refused(error: Exception, auth: PoolAuth) -> OciError:
     found = translate(error, f"sign in to Oracle as {auth}")
     reason, _, _ = found.sentence.rpartition("; ")
-    return OciError(found.kind, f"{reason}; {ADVICE[auth]}.", found.request_id)
+    return OciError(found.kind, f"{reason}; {SIGN_IN_ADVICE[auth]}.", found.request_id)
 
 
 def _with_api_key(secret: Mapping[str, str], region: str) -> Login:
@@ -331,3 +333,91 @@ def _duration(seconds: int) -> str:
 def _work_request_id(answer: Any) -> str | None:
     work_request_id = answer.headers.get("opc-work-request-id")
     return None if work_request_id is None else str(work_request_id)
+
+
+SDK_ERRORS = (ServiceError, ClientError, CircuitBreakerError, OSError, RuntimeError, ValueError)
+"""OSError covers its RequestException and timeouts; RuntimeError and ValueError come from its signers and parsers."""
+LIMIT_CODES = frozenset({"LimitExceeded", "QuotaExceeded", "OutOfHostCapacity", "TooManyResources"})
+OUT_OF_CAPACITY = "out of host capacity"
+"""There is no code of its own for it, only these words in the message of an InternalError."""
+MAX_QUOTE = 300
+KIND_OF_STATUS = {
+    401: OciErrorKind.DENIED,
+    403: OciErrorKind.DENIED,
+    404: OciErrorKind.NOT_FOUND,
+    408: OciErrorKind.UNAVAILABLE,
+    409: OciErrorKind.BUSY,
+    412: OciErrorKind.STALE,
+    429: OciErrorKind.THROTTLED,
+}
+ADVICE = {
+    OciErrorKind.STALE: "it was changed meanwhile, so the operator reads it again",
+    OciErrorKind.BUSY: "the operator waits for the change that is under way",
+    OciErrorKind.NOT_FOUND: "check the OCID and the region",
+    OciErrorKind.DENIED: "check the OCID, the region and that the operator's policies allow this",
+    OciErrorKind.THROTTLED: "the operator asks again later",
+    OciErrorKind.LIMIT: "ask Oracle for a higher limit, raise the compartment's quota or use another shape",
+    OciErrorKind.UNAVAILABLE: "the operator asks again; if this lasts, check the network and the state of the region",
+    OciErrorKind.INVALID: "check the GPUNodePool and the node pool",
+}
+NOT_AUTHENTICATED = "check that the credentials of spec.auth are valid and the clock is right"
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into an OciError; `action` completes "Cannot ..."."""
+    try:
+        yield
+    except SDK_ERRORS as error:
+        raise translate(error, action) from error
+
+
+def translate(error: Exception, action: str) -> OciError:
+    """The OciError for one of SDK_ERRORS; anything else is taken for an answer that makes no sense."""
+    if isinstance(error, ServiceError):
+        return _refusal(error, action)
+    kind, reason = _reason(error)
+    return OciError(kind, f"Cannot {action}: {reason}; {ADVICE[kind]}.")
+
+
+def _refusal(error: ServiceError, action: str) -> OciError:
+    kind = _kind(int(error.status), str(error.code), str(error.message))
+    advice = NOT_AUTHENTICATED if error.status == 401 else ADVICE[kind]
+    answer = f"Oracle answered {error.status} {error.code}"
+    sentence = f"Cannot {action}: {answer}, {_quoted(str(error.message))}; {advice}."
+    return OciError(kind, sentence, error.request_id)
+
+
+def _kind(status: int, code: str, message: str) -> OciErrorKind:
+    if code in LIMIT_CODES or OUT_OF_CAPACITY in message.lower():
+        return OciErrorKind.LIMIT
+    if status == 404 and code == "NotAuthorizedOrNotFound":
+        return OciErrorKind.DENIED
+    if status >= 500 or status < 400:  # the SDK has -1 for an answer that it could not make out
+        return OciErrorKind.UNAVAILABLE
+    return KIND_OF_STATUS.get(status, OciErrorKind.INVALID)
+
+
+def _reason(error: Exception) -> tuple[OciErrorKind, str]:
+    """Names of classes and files only: the texts of these errors may quote tokens and keys."""
+    if isinstance(error, CircuitBreakerError):
+        return OciErrorKind.UNAVAILABLE, "Oracle failed too often in a row, so it is left alone for half a minute"
+    if isinstance(error, ClientError):
+        return OciErrorKind.INVALID, f"the SDK refuses its configuration ({type(error).__name__})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return OciErrorKind.UNAVAILABLE, f"{error.filename} cannot be read ({type(error).__name__})"
+    if isinstance(error, OSError):
+        return OciErrorKind.UNAVAILABLE, f"no answer came from Oracle ({_cause(error)})"
+    return OciErrorKind.UNAVAILABLE, f"the answer cannot be understood ({type(error).__name__})"
+
+
+def _cause(error: BaseException) -> str:
+    """What the socket said, below all that urllib3, requests and the SDK wrapped around it."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _quoted(message: str) -> str:
+    line = " ".join(message.split()).rstrip(".").replace('"', "'")
+    return f'"{line[:MAX_QUOTE]}…"' if len(line) > MAX_QUOTE else f'"{line}"'

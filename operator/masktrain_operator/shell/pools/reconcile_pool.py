@@ -26,6 +26,7 @@ from masktrain_operator.shell.oci.access import OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools, PoolClients
 from masktrain_operator.shell.status_writer import StatusWriter
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
+from masktrain_trainer.config.explain import first_problem
 
 from .apply_pool import PoolApplier
 from .observe_pool import PoolObservation, PoolObserver
@@ -172,7 +173,7 @@ class PoolReconciler:
     async def _report_unreadable(self, body: Manifest, error: ValidationError) -> None:
         """Nothing is done for the pool until its spec, or the operator, is another one."""
         status = GPUNodePoolStatus.read(body.get("status", {}))
-        sentence = f"The spec cannot be read by this version of the operator: {_first_problem(error)}."
+        sentence = f"The spec cannot be read by this version of the operator: {first_problem(error)}."
         status = with_invalid_spec(status, body["metadata"].get("generation", 1), sentence, self._pools.now())
         if await self._status.write(body, status.to_manifest()):
             await self._events.record(body, Event("Warning", PoolReason.INVALID_SPEC, sentence))
@@ -217,8 +218,3 @@ def _write_events(before: GPUNodePoolStatus, refused: Sequence[str]) -> list[Eve
     message = " ".join(refused)
     is_news = bool(refused) and (known is None or known.message != message or known.status != ConditionStatus.TRUE)
     return [Event("Warning", PoolReason.WRITE_REFUSED, message)] if is_news else []
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

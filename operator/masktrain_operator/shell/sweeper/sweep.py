@@ -42,6 +42,7 @@ from masktrain_operator.shell.pools.reconcile_pool import PASSING
 from masktrain_operator.shell.settings import CloudSettings, wrong_variables
 from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
 from masktrain_operator.shell.work_queue import RetryAfter
+from masktrain_trainer.config.explain import first_problem
 
 
 class PoolRefused(Exception):
@@ -84,7 +85,7 @@ class PoolSweep:
         except ApiError as error:
             raise PoolRefused(f"{NODE_POOLS.kind} {name}: {refusal_sentence(error)}") from None
         except ValidationError as error:
-            raise PoolRefused(f"{NODE_POOLS.kind} {name} cannot be read: {error.errors()[0]['msg']}.") from None
+            raise PoolRefused(f"{NODE_POOLS.kind} {name} cannot be read: {first_problem(error)}.") from None
 
     async def _sweep(self, body: Manifest, pool: GPUNodePool) -> bool:
         oracle = await self._clients.of(pool)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from masktrain_operator.api.conditions import Reason
-from masktrain_operator.api.rules import MAX_NAME
+from masktrain_operator.api.spec import MAX_NAME
 from masktrain_operator.core.jobs import attempt_number, is_finished
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_operator.core.pods import is_terminal

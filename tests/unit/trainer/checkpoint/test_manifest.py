@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 
 from masktrain_trainer.checkpoint.keys import Fence, JobKeys
 from masktrain_trainer.checkpoint.manifest import Manifest, StoredFile
-from masktrain_trainer.checkpoint.retention import SWEEP_AGE, abandoned, kept_when_complete, superseded
-from masktrain_trainer.checkpoint.selection import best, models_best_first, newest_first
+from masktrain_trainer.checkpoint.selection import (
+    SWEEP_AGE,
+    abandoned,
+    best,
+    kept_when_complete,
+    models_best_first,
+    newest_first,
+    superseded,
+)
 from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import ObjectInfo
 

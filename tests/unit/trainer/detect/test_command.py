@@ -23,8 +23,8 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.load import load_weights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 NAMES = ["mask", "no mask"]
 

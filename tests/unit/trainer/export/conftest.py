@@ -10,8 +10,8 @@ from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.load import read_weights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 NAMES = ["mask", 'it\'s "off"', "no mask"]
 IMAGE_SIZE = 64

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from masktrain_trainer.export.onnx import OnnxOptions, write_onnx
 from masktrain_trainer.predict.predictor import load_yolo, non_max_suppression
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 from .conftest import IMAGE_SIZE, NAMES
 

@@ -11,10 +11,9 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.export.yolov5 import write_yolov5
-from masktrain_trainer.weights.detector import DetectorWeights
 from masktrain_trainer.weights.load import read_weights
 from masktrain_trainer.weights.torch_file import read_torch_file
-from masktrain_trainer.weights.yolov5 import read_yolov5
+from masktrain_trainer.weights.yolov5 import DetectorWeights, read_yolov5
 
 from .conftest import NAMES, write_best
 

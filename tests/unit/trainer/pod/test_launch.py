@@ -56,7 +56,7 @@ def test_the_operators_variables_reach_torchrun(tmp_path: Path) -> None:
         ({CONFIG_VARIABLE: "{"}, "MASKTRAIN_CONFIG does not fit this trainer image: the document"),
         (
             {CONFIG_VARIABLE: json.dumps({**CONFIG, "attempt": -1})},
-            "attempt: Input should be greater than or equal to 0",
+            "attempt: input should be greater than or equal to 0",
         ),
         (environment(PET_NNODES="two"), "PET_NNODES must be a whole number, not 'two'"),
     ],

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from masktrain_trainer.pod.hang import cpu_ticks, wait_for_idle
-from masktrain_trainer.pod.processes import ChildProcess, StopRequest, explain_exit
+from masktrain_trainer.pod.processes import ChildProcess, StopRequest, cpu_ticks, explain_exit, wait_for_idle
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,7 @@ async def test_a_child_that_ignores_sigterm_is_killed() -> None:
 
 
 async def test_a_process_that_waits_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masktrain_trainer.pod.hang._STAGE_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("masktrain_trainer.pod.processes._STAGE_LOOK_SECONDS", 0.05)
     child = await ChildProcess.start("idle", [sys.executable, "-c", "import signal; signal.pause()"], os.environ)
     assert await wait_for_idle(child.pid, 0.3) > 0.3
     child.kill()

@@ -12,7 +12,7 @@ from masktrain_trainer.detect.detector import MAX_DETECTIONS, DetectionOptions, 
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.predict.predictor import VALIDATION, Thresholds, load_predictor
-from masktrain_trainer.weights.detector import DetectorWeights
+from masktrain_trainer.weights.yolov5 import DetectorWeights
 from tests.unit.trainer.data.exports import prepared_pictures
 
 SIZE = 64

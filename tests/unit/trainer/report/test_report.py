@@ -16,9 +16,8 @@ from PIL import Image
 from masktrain_trainer.predict.drawing import LabelledBox, class_colour, draw_boxes
 from masktrain_trainer.report.build import build_report, render_report
 from masktrain_trainer.report.evaluation import Evaluation
-from masktrain_trainer.report.figures import LONGEST_NAME, figure_names, figure_text
 from masktrain_trainer.report.pictures import evaluated_tiles
-from masktrain_trainer.report.plots import smooth
+from masktrain_trainer.report.plots import LONGEST_NAME, figure_names, figure_text, smooth
 from masktrain_trainer.report.tables import write_per_class
 from masktrain_trainer.run_directory import RunDirectory, read_document
 from tests.unit.trainer.report.synthetic import HOSTILE, class_names, evaluation, finished_run

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.manifests.job import job_manifest, service_manifest
-from masktrain_operator.core.manifests.pod import run_config
+from masktrain_operator.core.manifests.job import job_manifest, run_config, service_manifest
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import CONFIG_VARIABLE, RunConfig
 from tests.unit.operator.manifests import SETTINGS, training_job

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.heartbeat import Activity, Beat, HangLimits, Heartbeat, read_heartbeat
-from masktrain_trainer.pod.hang import HangDetector, innermost_own_frame
+from masktrain_trainer.heartbeat import (
+    Activity,
+    Beat,
+    HangDetector,
+    HangLimits,
+    Heartbeat,
+    innermost_own_frame,
+    read_heartbeat,
+)
 
 LIMITS = HangLimits(training=100)
 
