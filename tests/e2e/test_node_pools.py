@@ -23,8 +23,8 @@ SETTINGS = PoolSettings(
     id="ocid1.nodepool.oc1.iad.e2e", shape="VM.GPU3.2", gpus=2, boot_seconds=1, delete_seconds=1, preemptible=True
 )
 IDLE_SECONDS = 8
-RESYNC_SECONDS = 300
-"""The operator's own default."""
+SLACK_SECONDS = 60
+"""On a machine that is busy with other tests. Polls of a pool come every 150 s, resyncs every 300 s."""
 HOURLY_PRICE = Decimal("36.00")
 """So high that a second costs a cent, and rounding hides nothing."""
 ON_POOL = {"nodes": 2, "gpusPerNode": 2, "env": CPU_ONLY, "nodePoolRef": {"name": POOL}}
@@ -94,7 +94,7 @@ def test_nodes_come_for_a_job_and_go_after_it(jobs: Jobs, pool: Pool) -> None:
     assert {"ScalingUp", "NodeAdded", "NodeRemoved", "NodeGone"} <= pool.events()
     ended = max(entry.time_terminated or 0 for entry in pool.cloud.ledger().entries())
     completed = datetime.fromisoformat(jobs.status("first")["completionTime"]).timestamp()
-    assert ended - completed < RESYNC_SECONDS / 2, "nodes went at a resync, not when they became idle"
+    assert ended - completed < IDLE_SECONDS + SLACK_SECONDS, "nodes went at a resync, not when they became idle"
     status = pool.status
     assert (status["size"], status["addedNodes"]) == (0, 0)
     now = datetime.now(UTC).timestamp()
