@@ -62,6 +62,7 @@ def minimum_billed_seconds(shape: str) -> int:
 
 
 def _usd(amount: str) -> Decimal:
+    # From text, because no float is exactly 1.275.
     return Decimal(amount)
 
 

@@ -63,6 +63,7 @@ def _enter_new(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolSt
     """
     known = {entry.instance_id for entry in status.nodes}
     entries, added_nodes = list(status.nodes), status.added_nodes
+    # In a fixed order, because it decides which of several newcomers count as the operator's.
     for instance in sorted(context.observed.instances.values(), key=lambda found: (found.time_created, found.id)):
         if instance.id in known or instance.id in context.observed.ended:
             continue
@@ -85,6 +86,7 @@ def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
     node, oke_node = context.kube_node_of(entry), context.oke_nodes.get(entry.instance_id)
     entry = _removal_that_failed(entry, oke_node, context.now)
     if node is not None:
+        # Once and for all: a device plugin that restarts takes the GPUs away for a moment, and that is no new boot.
         joined = entry.joined_time or (context.now if node.is_usable else None)
         entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
     state = _state(entry, node, oke_node, context.now)
@@ -139,6 +141,7 @@ def end_of_removal(oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
     ends = [
         request.finished
         for request in oke.work_requests
+        # A removal that failed (pods that could not be evicted) ended nothing: the instance is still billed.
         if entry.instance_id in request.resources and request.accepted > entry.created_time and not request.has_failed
     ]
     return next(filter(None, ends), None)

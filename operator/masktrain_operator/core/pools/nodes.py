@@ -59,6 +59,7 @@ def _amounts(resources: Manifest) -> Iterator[int]:
             yield 1
 
 
+# Set until the cloud controller and the network are ready: GPUs may show before a pod could start.
 STARTUP_TAINTS = ("node.cloudprovider.kubernetes.io/uninitialized", "node.kubernetes.io/not-ready")
 TRUE = "true"
 
@@ -103,6 +104,7 @@ class KubeNode:
 
     @property
     def was_added_by_operator(self) -> bool:
+        # By instance: Nodes are named by IP addresses, and a machine that gets one again must not inherit the mark.
         return self.annotations.get(labels.ADDED_ANNOTATION) == self.instance_id
 
 

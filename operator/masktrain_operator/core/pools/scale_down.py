@@ -109,6 +109,7 @@ def _remove(
     context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
+    # First look. The pod that a scheduler was about to bind shows at the second one, some seconds later.
     if node is not None and node.removal_begun is None:
         annotations = {labels.REMOVAL_ANNOTATION: format_time(context.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
@@ -140,6 +141,7 @@ def uncordon(node: KubeNode) -> NodePatch:
 
 def _patch(node: KubeNode, annotations: dict[str, Any], *, cordon: bool) -> NodePatch:
     body = {"metadata": {"annotations": annotations}, "spec": {"unschedulable": True if cordon else None}}
+    # On that version only: since it was read, a person may have cordoned it or asked to keep it.
     return NodePatch(node.name, node.uid, body, node.resource_version)
 
 
@@ -154,6 +156,7 @@ def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatc
         pool = context.pool.metadata.name
         new_labels = {} if node.labels.get(labels.NODE_POOL_LABEL) == pool else {labels.NODE_POOL_LABEL: pool}
         if changed or new_labels:
+            # On any version: these marks stay true whatever else changes, and a busy Node changes often.
             yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
 
 
@@ -172,6 +175,7 @@ def _forget_old_removals(status: GPUNodePoolStatus, now: datetime) -> GPUNodePoo
 
 def objection(removal: Removal, node: Manifest | None, pods: Iterable[Manifest]) -> str | None:
     """Why the node must stay after all; None if it may go. `pods`: everybody's that are bound to it."""
+    # It goes as one that has not joined: if it has since then, pods may be on their way to it.
     if removal.node is None:
         return None if node is None else f"instance {removal.instance_id} has joined as {node['metadata']['name']}"
     if node is None:
