@@ -60,6 +60,7 @@ WATCH_SECONDS = 300
 INACTIVITY_SECONDS = 90
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
+# kubectl's own size of a page.
 LIST_CHUNK = 500
 START_AGAIN_SECONDS = 3
 CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
@@ -102,6 +103,7 @@ class Controller:
         session = await self._open.enter_async_context(aiohttp.ClientSession())
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
         self._pool_queue = WorkQueue(self._pool_reconciler(), workers=POOL_WORKERS)
+        # Before any work: to empty caches a job that trains would look like one without an attempt.
         await self._known.refresh(self._client, self._settings.watch_namespaces)
         await self._serve_metrics()
         self._start_work()
@@ -181,6 +183,7 @@ class Controller:
             self._open.push_async_callback(queue.stop)
         self._wake_all()
         self._keep_doing(self._resync_for_ever(), "resync")
+        # Its Lease holds off the sweeper: only an operator that looks after pools may renew it.
         if self._settings.node_pools:
             self._keep_doing(renew_for_ever(self._client, self._settings.namespace), "lease")
 
@@ -194,6 +197,7 @@ class Controller:
             await asyncio.sleep(self._settings.resync_seconds)
             try:
                 await self._resync()
+            # Anything else ends this task, and the probe then has the operator restarted.
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 logger.warning("The periodic listing failed and will be repeated. %s", refusal_sentence(error))
 
@@ -203,6 +207,7 @@ class Controller:
         if missed:
             self._metrics.missed_events.inc(len(missed))
             logger.info("A list showed changes of %s jobs ahead of the watch.", len(missed))
+        # Those that are gone, too, which no cache names any more: what is kept for them has to be dropped.
         for uid in missed:
             self._queue.wake(uid)
         self._wake_all()
@@ -249,6 +254,7 @@ def configure_watching(settings: kopf.OperatorSettings, watched: Iterable[Resour
     # It would watch CustomResourceDefinitions, which takes a right on the whole cluster.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
+    # After the server's own end, so that only a connection that is dead runs into it.
     settings.watching.client_timeout = WATCH_SECONDS + REQUEST_SECONDS
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.connect_timeout = CONNECT_SECONDS
@@ -296,6 +302,7 @@ def run() -> None:
     _configure_logging(settings)
     kopf.run(
         registry=registry_for(Controller(settings)),
+        # kopf's peering would take a CustomResourceDefinition of its own.
         standalone=True,
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,

@@ -42,6 +42,7 @@ class NodePools:
 
     def close(self) -> None:
         """Take no more calls; those under way end by themselves."""
+        # Without waiting: a call under way cannot be interrupted, and must not hold up the operator's end.
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._calls is not None:
             self._calls.close()
@@ -87,6 +88,7 @@ class NodePools:
 
         loop = asyncio.get_running_loop()
         try:
+            # The thread goes on: the call may still be carried out, like one whose answer was lost.
             async with asyncio.timeout(self._deadline_seconds):
                 return await loop.run_in_executor(self._threads, run)
         except TimeoutError:

@@ -100,6 +100,7 @@ class PoolSweep:
             return False
         status = with_refused_writes(applied.status, applied.refused, context.now)
         removed = removal_events(plan, status)
+        # Before the status is written: the nodes are going, whether or not that succeeds.
         self._print_all(pool, removed)
         await self._status.write(body, status.to_manifest())
         for event in (*plan.events, *removed):
@@ -114,6 +115,7 @@ class PoolSweep:
 
 
 LOOK_AGAIN_SECONDS = 3.0
+# No more than its small role may list: Services and priorities matter to what starts, and here nothing does.
 NEEDED_KINDS = (NODE_POOLS, TRAINING_JOBS, JOBS, PODS, NODES)
 
 
@@ -198,6 +200,7 @@ def _seconds(age: timedelta | None) -> int:
 
 
 STALE_SECONDS = 300.0
+# Below the five minutes between two runs of the chart's CronJob.
 LIMIT_SECONDS = 240.0
 
 
