@@ -60,6 +60,7 @@ def up(name: str, settings: ClusterSettings) -> Cluster:
         _take_down(layout)
         try:
             return _start(layout, settings, binaries)
+        # The folder stays, because its logs say why; the next `up` removes it.
         except BaseException:
             _end_processes(layout)
             raise
@@ -109,10 +110,12 @@ def _exclusive(layout: ClusterLayout, *, wait: bool = True) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(layout.lock.open("w"))
         fcntl.flock(file, kind)
+        # A lock on a file that is removed by now keeps nobody out who comes later.
         while not _is_file_at(file.fileno(), layout.lock):
             file = stack.enter_context(layout.lock.open("w"))
             fcntl.flock(file, kind)
         yield
+        # Only while it is held: removed after the release it could be one that somebody has just taken.
         if not layout.root.exists():
             layout.lock.unlink()
 
@@ -207,4 +210,5 @@ def _start_workers(cluster: Cluster, plane: ControlPlane, settings: ClusterSetti
         cluster.add_image(SHELL_IMAGE)
         for spec in settings.nodes:
             cluster.wait_for_node(spec)
+        # Until the controller has made it, admission refuses every pod of the namespace.
         cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--timeout={START_SECONDS}s")

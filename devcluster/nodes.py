@@ -19,6 +19,7 @@ from .control_plane import CLUSTER_DOMAIN, ControlPlane
 from .layout import NAME_PATTERN, ClusterLayout
 from .waiting import wait_until
 
+# 100 + index is the third octet of the pods' addresses, which ends at 255.
 HIGHEST_INDEX = 150
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 KUBELET_PORT = 10250
@@ -133,6 +134,7 @@ class Nodes:
             streaming=str(self._control_plane.binaries["streaming"]),
             kubelet_arguments=(),
         )
+        # In a second step: the arguments name the address, and that comes from the config.
         config = dataclasses.replace(config, kubelet_arguments=self._kubelet_arguments(spec, config))
         config.write(state / "node.json")
         return config
@@ -169,6 +171,7 @@ class Nodes:
 
     def _kubelet_settings(self, spec: NodeSpec, config: NodeConfig) -> dict[str, object]:
         authority = self._control_plane.authority
+        # By index, too: a machine that comes back may have another address, and a certificate is issued once a name.
         certificate, key = authority.issue(
             f"kubelet-{spec.name}-{config.index}", config.address, spec.name, user=f"system:node:{spec.name}"
         )

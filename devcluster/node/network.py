@@ -92,6 +92,7 @@ class PodNetwork:
         with self._lock:
             address = self._used.pop(pod, None)
         if address:
+            # Forced, so that the second goes even if the first is gone already.
             run_ip([f"link del {_link(pod)}", f"netns del {pod}"], "-force")
 
     def _allocate(self, pod: str) -> str:

@@ -88,6 +88,7 @@ class Namespaces:
 def main() -> None:
     """Fork the holder, save its identity and return; the holder has its own /proc and loopback by then."""
     identity_file, owner = Path(sys.argv[1]), int(sys.argv[2])
+    # A descriptor, because the number may be another process's by the time its end is waited for.
     watched = os.pidfd_open(owner) if owner else None
     kernel.unshare(NEW_NAMESPACES)
     reader, writer = os.pipe()

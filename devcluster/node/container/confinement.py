@@ -50,11 +50,13 @@ def build_root(spec: ContainerSpec) -> None:
     _lay_out_directories(root, spec.hostname)
     _show_system(root)
     _mount_kernel_file_systems(root)
+    # Outer mounts first: made later they would hide those within them.
     for item in (*spec.image_binds, *_devices(), *spec.devices, *sorted(spec.mounts, key=_depth)):
         show(root, item)
     (root / spec.directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
     if not spec.privileged:
         _hide(root, spec)
+    # Last, because all mount points had to be made in it.
     if spec.read_only_root:
         kernel.mount("none", root, flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
 
@@ -116,6 +118,7 @@ def _mount_kernel_file_systems(root: Path) -> None:
         (root / "dev" / name).mkdir()
     # gid 5 is the group tty of every distribution; `ptmxmode` lets any user open a terminal.
     kernel.mount("devpts", root / "dev/pts", "devpts", careful, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+    # 64 MiB, as container runtimes have it: a trainer that forgets to ask for more fails here, too.
     kernel.mount("shm", root / "dev/shm", "tmpfs", careful | kernel.MS_NODEV, "mode=1777,size=64m")
     kernel.mount("mqueue", root / "dev/mqueue", "mqueue", careful | kernel.MS_NODEV)
     (root / "dev/ptmx").symlink_to("pts/ptmx")
