@@ -89,6 +89,7 @@ class ObjectCache:
 
     def owned_by(self, owner_uid: str) -> tuple[Manifest, ...]:
         """In the order of their names."""
+        # Not in the order of arrival: the same cluster has to give the same plan.
         return tuple(sorted(self._by_owner.get(owner_uid, {}).values(), key=lambda body: str(body["metadata"]["name"])))
 
     def changed(self, owner_uid: str) -> int:

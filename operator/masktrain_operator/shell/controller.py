@@ -96,6 +96,7 @@ class Controller:
             raise CannotStart(refusal_sentence(error)) from None
 
     async def _start(self) -> None:
+        # Those of a start that failed have ended, and the probe would take that for a fault.
         self._tasks.clear()
         api_client = await connect()
         self._open.push_async_callback(api_client.close)

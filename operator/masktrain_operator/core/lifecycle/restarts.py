@@ -38,6 +38,7 @@ def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cau
     allowed = context.job.spec.limits.max_restarts_without_progress
     if cause.kind == FailureKind.USER_ERROR:
         return Failed(cause.reason, cause.message, restarts)
+    # Crashes are counted, restarts allowed: one too many is the crash after the last allowed restart.
     if restarts.without_progress > allowed:
         message = (
             f"{restarts.without_progress} attempts without a newer checkpoint, limits.maxRestartsWithoutProgress "

@@ -30,6 +30,7 @@ def take_inventory(context: PoolContext) -> GPUNodePoolStatus:
             "waiting_jobs": context.observed.waiting_jobs,
         }
     )
+    # Ended ones first: what Oracle puts in the place of a preempted one is the operator's, too.
     status = _close_ended(context, status)
     status = _enter_new(context, status)
     entries = [_look_at(context, entry) for entry in status.nodes]
@@ -107,6 +108,7 @@ def _state(entry: PoolNodeStatus, node: KubeNode | None, oke_node: OkeNode | Non
     if leaving or entry.removal_requested_time is not None:
         return NodeState.DELETING
     if node is None or entry.joined_time is None:
+        # Gone after it had joined, as after `kubectl delete node`: that ends no instance, which costs on.
         return NodeState.BOOTING if entry.joined_time is None else NodeState.LOST
     if node.pods is None or node.pods:
         return NodeState.LOST if is_due(lost_time(node), now) else NodeState.BUSY

@@ -31,6 +31,7 @@ def scale_down(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     patches = tuple(_marks(context, status))
     status = _forget_old_removals(status, context.now)
     if not _may_shrink(context):
+        # A node that stayed cordoned would cost, and be of use to nobody.
         return PoolPlan(patches=(*patches, *_uncordon_all(context, status)), status=status)
     plan = PoolPlan(patches=patches, status=status)
     budget, spare = _budget(context, status), _above_minimum(context, status)
@@ -161,6 +162,7 @@ def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatc
 
 
 def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
+    # On the Node and not in memory: the next operator, or the sweeper, counts from the same moment.
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
         since = format_time(node.idle_since or context.now)

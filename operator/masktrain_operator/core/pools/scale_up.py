@@ -37,6 +37,7 @@ def back_off(
 
 def backoff_seconds(failures: int, pool_uid: str) -> float:
     """The jitter is a function of the pool and the count, so that the plan stays one."""
+    # The exponent is bounded, because a region may be without capacity for longer than a float has room.
     exact = min(LIMIT_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
     digest = hashlib.sha256(f"{pool_uid}/{failures}".encode()).digest()
     return exact * (1 + JITTER * (digest[0] / 127.5 - 1))
@@ -81,6 +82,7 @@ def scale_up(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     # Before all growth: `size` contains them, so an absolute size on top of it would ask for them once more.
     if context.observed.oke.phantoms:
         return PoolPlan(resize=_without_phantoms(context.observed.oke), status=status)
+    # Not before its phantoms are cleared away: once the pool is gone nobody would.
     if context.is_deleting:
         return PoolPlan(status=_without_unneeded(context, status))
     missing = 0 if is_backing_off(status, context.now) else missing_nodes(context)

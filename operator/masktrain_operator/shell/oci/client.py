@@ -99,6 +99,7 @@ class NodePools:
         """Once; a login that failed is tried again by the next call."""
         from .calls import Calls  # noqa: PLC0415 - loads the SDK, in a thread
 
+        # Threads of a first look come together here, and each sign-in is a round trip and a token.
         with self._login:
             if self._calls is None:
                 self._calls = Calls(self._access)

@@ -174,6 +174,7 @@ class Sweep:
 
     async def _round(self) -> bool:
         """Whether another one is needed."""
+        # Lists and no watches: a run takes a few minutes, and hardly ever finds anything to do.
         await self._known.refresh(self._client, (), NEEDED_KINDS)
         again = [await self._look_at(body) for body in list(sweepable(self._known.node_pools))]
         return any(again)
