@@ -134,6 +134,7 @@ class ControlPlane:
         return self._daemon(
             "kube-apiserver",
             f"--etcd-servers={ETCD_URL}",
+            # Also on the Service's address, which pods are given and which the bridge has as its second.
             "--bind-address=0.0.0.0",
             # The network namespace has no default route by which the server could find its own address.
             f"--advertise-address={ADDRESS}",

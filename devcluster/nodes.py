@@ -180,6 +180,7 @@ class Nodes:
             "kind": "KubeletConfiguration",
             "address": config.address,
             "port": KUBELET_PORT,
+            # All kubelets share the cluster's network: the second one would find the port taken.
             "healthzPort": 0,
             "containerRuntimeEndpoint": "unix:///run/cri.sock",
             "authentication": {"x509": {"clientCAFile": str(authority.certificate)}, "webhook": {"enabled": True}},
@@ -201,9 +202,12 @@ class Nodes:
             "cgroupDriver": "cgroupfs",
             "localStorageCapacityIsolation": False,
             "makeIPTablesUtilChains": False,
+            # Nothing of the machine's name servers: pods that need them would only work here.
             "resolvConf": "",
             "failSwapOn": False,
+            # Memory and disk are the machine's own: pods would be evicted for what others use of them.
             "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "imagefs.available"), "0%"),
+            # Never: an image takes no space of its own that could be freed.
             "imageGCHighThresholdPercent": 100,
         }
 

@@ -98,6 +98,7 @@ class PodNetwork:
     def _allocate(self, pod: str) -> str:
         with self._lock:
             taken = set(self._used.values())
+            # Once round at most: the cycle itself has no end.
             candidates = (f"{self._subnet}.{host}" for host in itertools.islice(self._hosts, LAST_HOST))
             free = next((address for address in candidates if address not in taken), None)
             if free is None:

@@ -99,6 +99,7 @@ def _lay_out_directories(root: Path, hostname: str) -> None:
 def _show_system(root: Path) -> None:
     for name in SYSTEM_DIRECTORIES:
         source, target = Path("/", name), root / name
+        # Where /usr is merged they are links into it.
         if source.is_symlink():
             target.symlink_to(source.readlink())
         elif source.is_dir():
@@ -165,6 +166,7 @@ def assume_credentials(credentials: Credentials) -> None:
 
     A root process takes its permitted set from the bounding set at the coming exec; any other user has none.
     """
+    # A kernel older than this table refuses numbers that it does not know.
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for number, name in enumerate(CAPABILITIES[: last + 1]):
         if name not in credentials.capabilities:
