@@ -108,6 +108,7 @@ class NodePoolRef(Contract):
 
 
 class ComputeSpec(Contract):
+    # Single fields and no PodSpec: with a whole one in it the CRD would not fit the annotation of `kubectl apply`.
     nodes: int = Field(default=1, ge=1, le=64, description="Nodes that train together, one pod on each.")
     gpus_per_node: int = Field(default=1, ge=1, le=16, description="GPUs, and so ranks, on each node.")
     gpu_resource: str = Field(

@@ -90,6 +90,7 @@ def _serve(
     if not large_enough:
         return _too_small(gang, suitable)
     for growing in (False, True):
+        # A pool without capacity has nothing to grow by until its wait is over: the gang falls to the next one.
         for pool in large_enough:
             packing = packings[pool.name]
             if pool.name not in held_up and (slots := packing.admit(gang, growing=growing)) is not None:

@@ -29,6 +29,7 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
     spec, metadata = pod["spec"], pod["metadata"]
     if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
         return None
+    # What is asked for and not what is used: a GPU does nothing while data loads or a checkpoint is stored.
     gpus = gpus_requested(spec)
     if gpus == 0:
         return None
@@ -130,6 +131,7 @@ def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
 
 def instance_of(node: Manifest) -> str | None:
     """OCID of the instance: managed nodes have it bare, the cloud controller writes it with a scheme."""
+    # Never by the Node's name: on some clusters it is an IP address, on others the instance's display name.
     provider_id = node.get("spec", {}).get("providerID", "").removeprefix("oci://")
     return provider_id or None
 

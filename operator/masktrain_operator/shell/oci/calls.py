@@ -340,6 +340,7 @@ def _work_request_id(answer: Any) -> str | None:
     return None if work_request_id is None else str(work_request_id)
 
 
+# The circuit breaker's error is of another package than the SDK's, and no ServiceError.
 SDK_ERRORS = (ServiceError, ClientError, CircuitBreakerError, OSError, RuntimeError, ValueError)
 """OSError covers its RequestException and timeouts; RuntimeError and ValueError come from its signers and parsers."""
 LIMIT_CODES = frozenset({"LimitExceeded", "QuotaExceeded", "OutOfHostCapacity", "TooManyResources"})
