@@ -30,6 +30,7 @@ API_URL = f"https://{ADDRESS}:{API_PORT}"
 S3_PORT = 9000
 CLOUD_PORT = 9100
 CLUSTER_DOMAIN = "cluster.local"
+# Pods are given the addresses of the Service and of the bridge: the certificate has to name both.
 SERVER_NAMES = (
     ADDRESS, SERVICE_ADDRESS, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default",
     "kubernetes.default.svc", f"kubernetes.default.svc.{CLUSTER_DOMAIN}",

@@ -152,6 +152,7 @@ class Nodes:
 
     def _daemon(self, name: str, config: Path) -> Daemon:
         interfaces = ensure_interfaces(self._control_plane.binaries["kubelet"].parent)
+        # --kill-child: what the daemon's identity names is unshare, and the node has to die with it.
         own = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation=private", "--")
         command = (*own, sys.executable, "-m", "devcluster.node", str(config))
         return Daemon(_daemon_name(name), command, python_environment(interfaces))

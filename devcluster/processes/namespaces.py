@@ -70,6 +70,7 @@ class Namespaces:
 
     def command(self, *argv: str, network: bool = True) -> list[str]:
         """The command line that runs `argv` inside; with `network` off it keeps the machine's own network."""
+        # nsenter, because `ip netns exec` would mount a /sys without the cgroups that the kubelet reads.
         inside = ["--net"] if network else []
         return ["nsenter", f"--target={self._identity.pid}", *inside, "--mount", "--ipc", "--pid", "--", *argv]
 
