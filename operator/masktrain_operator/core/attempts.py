@@ -104,5 +104,5 @@ def newest_progress(attempt: Attempt, observed: Observed) -> Progress | None:
     ended = pods.termination(pod) if pod else None
     # The termination message first: the last answer to a question is from before the end.
     said = [parse_final_progress(ended.message) if ended else None, observed.progress]
-    # The last answer is kept beyond its attempt: an older one says nothing of this gang.
+    # The pod that was asked may be of an older attempt, while this one's is not seen yet.
     return next((progress for progress in said if progress and progress.attempt == attempt.number), None)

@@ -173,7 +173,7 @@ def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
     return tuple(
         _delete_job(job)
         for job in context.observed.jobs
-        # A Job that is failing already has its pods stopped by its controller, and keeps their logs for people.
+        # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
         if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))
     )
 

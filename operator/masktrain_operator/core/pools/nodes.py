@@ -105,7 +105,7 @@ class KubeNode:
 
     @property
     def was_added_by_operator(self) -> bool:
-        # By instance: Nodes are named by IP addresses, and a machine that gets one again must not inherit the mark.
+        # By instance: Nodes may be named by IP addresses, and a machine that gets one again must not inherit the mark.
         return self.annotations.get(labels.ADDED_ANNOTATION) == self.instance_id
 
 

@@ -13,7 +13,7 @@ from .deadlines import is_backing_off, is_due, is_paused, request_is_lost
 from .oke import OkeError, OkeNode, OkePool
 from .types import PoolContext, PoolPlan, Resize
 
-# A refused resize costs a work request and leaves a phantom node, which has to be cleared away each time.
+# A resize that finds no capacity leaves phantom nodes, which have to be cleared away each time.
 FIRST_SECONDS = 60.0
 LIMIT_SECONDS = 900.0
 JITTER = 0.2
