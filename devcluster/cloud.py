@@ -93,6 +93,7 @@ class Cloud:
         self._cluster.daemons.kill(DAEMON)
         self._cluster.daemons.forget(DAEMON)
         for name in self._cluster.nodes.names():
+            # Its own machines; those that `up` has started are called otherwise, and stay.
             if name.startswith("oke-"):
                 self._cluster.remove_node(name)
 
@@ -112,6 +113,7 @@ def start_cloud(cluster: Cluster, settings: CloudSettings) -> Cloud:
     command = (sys.executable, "-m", "devcluster.cloud", cluster.name)
     cluster.daemons.start(Daemon(DAEMON, command, python_environment()))
     cloud = Cloud(cluster)
+    # Also its end: a process that died while starting would be waited for to the last second.
     wait_until(lambda: cloud.answers() or not cluster.daemons.alive(DAEMON), "the cloud to answer", START_SECONDS)
     if not cluster.daemons.alive(DAEMON):
         raise ClusterError(f"The cloud ended while starting. Its last words:\n{cluster.daemons.last_words(DAEMON)}")

@@ -56,6 +56,7 @@ class Cluster:
         self.namespaces = namespaces
         self.images = Registry(layout.images)
         self.daemons = Daemons(layout, namespaces)
+        # Those that it was started with: the cache and KUBEBUILDER_ASSETS may hold others by now.
         self._binaries = {name: Path(path) for name, path in settings["binaries"].items()}
         self.control_plane = ControlPlane(layout, Authority(layout.pki), self._binaries, settings["node_grace_seconds"])
         self.nodes = Nodes(layout, namespaces, self.control_plane)
@@ -94,6 +95,7 @@ class Cluster:
                 "AWS_ENDPOINT_URL": self.s3_endpoint,
                 "AWS_ACCESS_KEY_ID": keys.access_key,
                 "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+                # A signature has to name a region; versitygw's own is this one.
                 "AWS_REGION": "us-east-1",
                 "MASKTRAIN_S3_ENDPOINT_IN_CLUSTER": self.s3_endpoint_in_cluster,
             }
@@ -150,6 +152,7 @@ class Cluster:
 
     def _wait_for_living_node(self, name: str, condition: str) -> None:
         arguments = ("wait", f"--for={condition}", f"node/{name}", f"--timeout={START_SECONDS}s")
+        # The machine is watched beside it, because kubectl would wait for one that has died to the last second.
         with subprocess.Popen(self.command("kubectl", *arguments), stdout=subprocess.DEVNULL) as waiting:
             wait_until(
                 lambda: waiting.poll() is not None or not self.nodes.alive(name), condition, seconds=START_SECONDS

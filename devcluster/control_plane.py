@@ -24,16 +24,20 @@ NO_HOST = "client.invalid"
 BRIDGE_MAC = "02:00:0a:4d:00:01"
 SERVICE_NETWORK = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`, which the bridge itself answers: there is no kube-proxy
+# Without a kube-proxy nobody maps ports: the server has to be where the Service `kubernetes` says.
 API_PORT = 443
 API_URL = f"https://{ADDRESS}:{API_PORT}"
 S3_PORT = 9000
 CLOUD_PORT = 9100
 CLUSTER_DOMAIN = "cluster.local"
+# Pods are given the addresses of the Service and of the bridge: the certificate has to name both.
 SERVER_NAMES = (
     ADDRESS, SERVICE_ADDRESS, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default",
     "kubernetes.default.svc", f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
 )  # fmt: skip
 ETCD_URL = "http://127.0.0.1:2379"
+# Whatever else is asked for does not exist: a server that forwards to nowhere costs minutes, because torch's c10d
+# looks up the name of each peer's address.
 COREFILE = """
 {domain} in-addr.arpa ip6.arpa {{
     bind {address}
@@ -91,6 +95,7 @@ def write_kubeconfig(path: Path, server: str, authority: Path, certificate: Path
         "contexts": [{"name": "devcluster", "context": {"cluster": "devcluster", "user": "user"}}],
         "current-context": "devcluster",
     }
+    # Before the content: a file made by writing it can be read by others for a moment.
     path.touch(mode=0o600)
     path.write_text(json.dumps(content, indent=1))
     return path
@@ -130,12 +135,14 @@ class ControlPlane:
         return self._daemon(
             "kube-apiserver",
             f"--etcd-servers={ETCD_URL}",
+            # Also on the Service's address, which pods are given and which the bridge has as its second.
             "--bind-address=0.0.0.0",
             # The network namespace has no default route by which the server could find its own address.
             f"--advertise-address={ADDRESS}",
             f"--secure-port={API_PORT}",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             "--authorization-mode=Node,RBAC",
+            # As on a managed cluster, where a kubelet may not change the Nodes of others.
             "--enable-admission-plugins=NodeRestriction",
             f"--tls-cert-file={certificate}",
             f"--tls-private-key-file={key}",
@@ -189,6 +196,7 @@ class ControlPlane:
     def _access(self, user: str) -> tuple[str, ...]:
         kubeconfig = self.kubeconfig(user)
         same = (f"--{kind}-kubeconfig={kubeconfig}" for kind in ("authentication", "authorization"))
+        # There is one of each: an election would only delay the start.
         return (f"--kubeconfig={kubeconfig}", *same, "--bind-address=127.0.0.1", "--leader-elect=false")
 
     def _daemon(self, name: str, *arguments: str) -> Daemon:

@@ -80,6 +80,7 @@ def python_image(name: str, environment: Path, entrypoint: tuple[str, ...]) -> I
 
 def _interpreter(environment: Path) -> list[str]:
     installation = (environment / "bin/python").resolve().parent.parent
+    # Every container sees the machine's /usr anyway.
     return [] if installation == Path("/usr") else [str(installation)]
 
 
@@ -109,6 +110,7 @@ class Registry:
         path = self.folder / (hashlib.sha256(image.name.encode()).hexdigest()[:16] + ".json")
         unfinished = path.with_suffix(".tmp")
         unfinished.write_text(image.to_json())
+        # In one step, because nodes read the folder at any time.
         unfinished.rename(path)
 
     def find(self, reference: str) -> Image | None:

@@ -23,6 +23,7 @@ from .layout import REPOSITORY, cache
 from .progress import one_at_a_time, step
 
 ENTRYPOINTS = {"operator": "masktrain-operator", "trainer": "masktrain"}
+# The program and not `python -m uv`, which installs into the interpreter that it runs from.
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -45,9 +46,11 @@ def _build(environment: Path, target: str, entrypoint: str) -> Image:
         if changed:
             _uv("venv", "--clear", "--python", sys.executable, str(environment))
             hashed = ("--require-hashes", "--requirement", str(requirements))
+            # Pods see the environment read-only: what is not compiled here they would compile anew at every start.
             _uv("pip", "install", *python, *hashed, "--compile-bytecode")
     with _if_changed(environment / "sources.sha256", *_sources()) as changed:
         if changed:
+            # Its requirements are there, locked; its version stays while the sources change, so uv would skip it.
             ours = ("--no-deps", "--reinstall-package", "masktrain", str(REPOSITORY))
             _uv("pip", "install", *python, *ours, "--compile-bytecode")
     return python_image(f"masktrain-{target}:dev", environment, (f"{environment}/bin/{entrypoint}",))

@@ -42,6 +42,7 @@ def objection() -> str | None:
     """One sentence saying why no cluster can run here; nothing when one can."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "The dev cluster needs Linux and root, because it makes network and mount namespaces."
+    # ip and pivot_root lie in folders that the PATH of many shells lacks.
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
     if missing:
@@ -52,6 +53,7 @@ def objection() -> str | None:
 def up(name: str, settings: ClusterSettings) -> Cluster:
     """Start the cluster, or return the one that runs. Remains of a crashed one are removed first."""
     layout = ClusterLayout(name)
+    # No more than that: all of it can come from KUBEBUILDER_ASSETS, without twelve minutes of compiling.
     needed = (*CONTROL_PLANE_ONLY, "kubectl") if settings.control_plane_only else PROGRAMS
     binaries = program_paths(needed)
     with _exclusive(layout):
@@ -60,6 +62,7 @@ def up(name: str, settings: ClusterSettings) -> Cluster:
         _take_down(layout)
         try:
             return _start(layout, settings, binaries)
+        # The folder stays, because its logs say why; the next `up` removes it.
         except BaseException:
             _end_processes(layout)
             raise
@@ -109,10 +112,12 @@ def _exclusive(layout: ClusterLayout, *, wait: bool = True) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(layout.lock.open("w"))
         fcntl.flock(file, kind)
+        # A lock on a file that is removed by now keeps nobody out who comes later.
         while not _is_file_at(file.fileno(), layout.lock):
             file = stack.enter_context(layout.lock.open("w"))
             fcntl.flock(file, kind)
         yield
+        # Only while it is held: removed after the release it could be one that somebody has just taken.
         if not layout.root.exists():
             layout.lock.unlink()
 
@@ -157,6 +162,7 @@ def _start_api(
     namespaces.run("ip", "-batch", "-", text="\n".join(_bridge_commands()))
     daemons.start(plane.etcd())
     daemons.start(plane.api_server())
+    # Any free port, so that clusters stand side by side.
     targets = {"api": {"target": [ADDRESS, API_PORT], "port": 0}}
     if not settings.control_plane_only:
         keys = ObjectStoreKeys.create(layout.object_store)
@@ -207,4 +213,5 @@ def _start_workers(cluster: Cluster, plane: ControlPlane, settings: ClusterSetti
         cluster.add_image(SHELL_IMAGE)
         for spec in settings.nodes:
             cluster.wait_for_node(spec)
+        # Until the controller has made it, admission refuses every pod of the namespace.
         cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--timeout={START_SECONDS}s")

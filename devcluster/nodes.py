@@ -19,6 +19,7 @@ from .control_plane import CLUSTER_DOMAIN, ControlPlane
 from .layout import NAME_PATTERN, ClusterLayout
 from .waiting import wait_until
 
+# 100 + index is the third octet of the pods' addresses, which ends at 255.
 HIGHEST_INDEX = 150
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 KUBELET_PORT = 10250
@@ -133,6 +134,7 @@ class Nodes:
             streaming=str(self._control_plane.binaries["streaming"]),
             kubelet_arguments=(),
         )
+        # In a second step: the arguments name the address, and that comes from the config.
         config = dataclasses.replace(config, kubelet_arguments=self._kubelet_arguments(spec, config))
         config.write(state / "node.json")
         return config
@@ -150,6 +152,7 @@ class Nodes:
 
     def _daemon(self, name: str, config: Path) -> Daemon:
         interfaces = ensure_interfaces(self._control_plane.binaries["kubelet"].parent)
+        # --kill-child: what the daemon's identity names is unshare, and the node has to die with it.
         own = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation=private", "--")
         command = (*own, sys.executable, "-m", "devcluster.node", str(config))
         return Daemon(_daemon_name(name), command, python_environment(interfaces))
@@ -169,6 +172,7 @@ class Nodes:
 
     def _kubelet_settings(self, spec: NodeSpec, config: NodeConfig) -> dict[str, object]:
         authority = self._control_plane.authority
+        # By index, too: a machine that comes back may have another address, and a certificate is issued once a name.
         certificate, key = authority.issue(
             f"kubelet-{spec.name}-{config.index}", config.address, spec.name, user=f"system:node:{spec.name}"
         )
@@ -177,6 +181,7 @@ class Nodes:
             "kind": "KubeletConfiguration",
             "address": config.address,
             "port": KUBELET_PORT,
+            # All kubelets share the cluster's network: the second one would find the port taken.
             "healthzPort": 0,
             "containerRuntimeEndpoint": "unix:///run/cri.sock",
             "authentication": {"x509": {"clientCAFile": str(authority.certificate)}, "webhook": {"enabled": True}},
@@ -198,9 +203,12 @@ class Nodes:
             "cgroupDriver": "cgroupfs",
             "localStorageCapacityIsolation": False,
             "makeIPTablesUtilChains": False,
+            # Nothing of the machine's name servers: pods that need them would only work here.
             "resolvConf": "",
             "failSwapOn": False,
+            # Memory and disk are the machine's own: pods would be evicted for what others use of them.
             "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "imagefs.available"), "0%"),
+            # Never: an image takes no space of its own that could be freed.
             "imageGCHighThresholdPercent": 100,
         }
 

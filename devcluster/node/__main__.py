@@ -55,6 +55,7 @@ class GpuPlugin(plugin_grpc.DevicePluginServicer):  # type: ignore[misc]  # gene
 
     def ListAndWatch(self, request: Any, context: Any) -> Iterator[Any]:
         yield plugin.ListAndWatchResponse(devices=self._devices)
+        # The stream has to stay open: a kubelet takes the devices of a plugin that hangs up for gone.
         ended = threading.Event()
         context.add_callback(ended.set)
         ended.wait()
@@ -96,6 +97,7 @@ def main() -> None:
 
 def run_kubelet(config: NodeConfig) -> int:
     """Run a kubelet to its end, with the GPUs offered to it; returns its exit code."""
+    # The last one's would look like a kubelet that is up.
     KUBELET_SOCKET.unlink(missing_ok=True)
     kubelet = subprocess.Popen([config.kubelet, *config.kubelet_arguments], start_new_session=True)
     if config.gpus == 0:
@@ -105,6 +107,7 @@ def run_kubelet(config: NodeConfig) -> int:
     wait_until(lambda: KUBELET_SOCKET.exists() or ended() is not None, "kubelet", KUBELET_SECONDS)
     gpus = offer_gpus(config.name, config.gpus)
     code = kubelet.wait()
+    # A restarted kubelet has forgotten its plugins: it is offered the GPUs anew.
     gpus.stop(grace=None)
     return code
 

@@ -92,11 +92,13 @@ class PodNetwork:
         with self._lock:
             address = self._used.pop(pod, None)
         if address:
+            # Forced, so that the second goes even if the first is gone already.
             run_ip([f"link del {_link(pod)}", f"netns del {pod}"], "-force")
 
     def _allocate(self, pod: str) -> str:
         with self._lock:
             taken = set(self._used.values())
+            # Once round at most: the cycle itself has no end.
             candidates = (f"{self._subnet}.{host}" for host in itertools.islice(self._hosts, LAST_HOST))
             free = next((address for address in candidates if address not in taken), None)
             if free is None:

@@ -66,6 +66,7 @@ class Sandbox:
             metadata=self.config.metadata,
             state=self.state,
             created_at=self.created_at,
+            # Empty for pods on the node's network: the kubelet fills in the node's own.
             network=cri.PodSandboxNetworkStatus(ip="" if self.on_node_network else self.address),
             linux=cri.LinuxPodSandboxStatus(namespaces=cri.Namespace(options=options)),
             labels=self.config.labels,
@@ -233,4 +234,5 @@ class Container:
 
 def _stop_signal(config: Any) -> int:
     name = str(cri.Signal.Name(config.stop_signal)).removeprefix("SIGNAL_")
+    # RUNTIME_DEFAULT, which most pods have, is the name of no signal.
     return int(getattr(signal, name, signal.SIGTERM))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+# containerd's own limit; the kubelet puts the parts of a line together again.
 LONGEST_CHUNK = 16 * 1024
 
 # Without site-packages: the launcher needs the standard library only, and starts in a third of the time.
@@ -91,6 +92,7 @@ class ContainerProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal to the container's PID 1."""
         if self.pid and not self.exited.is_set():
+            # It may end between the question and the signal.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -108,6 +110,7 @@ class ContainerProcess:
         for follower in followers:
             follower.join()
         log.close()
+        # Before `exited`: whoever waits for that reads the exit code next.
         on_exit(code if code >= 0 else 128 - code)
         self.exited.set()
 

@@ -72,6 +72,7 @@ class RuntimeService(cri_grpc.RuntimeServiceServicer):  # type: ignore[misc]  # 
         image = self._registry.find(reference)
         if image is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"image {reference!r} is not in the registry")
+            # abort() has raised already, but its type does not say so.
             raise AssertionError
         try:
             container = self._runtime.create_container(request.pod_sandbox_id, request.config, image)

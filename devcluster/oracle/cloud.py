@@ -88,6 +88,7 @@ class FakeCloud:
     def work_requests(self) -> list[WorkRequest]:
         """All of them, newest first."""
         every = [request for pool in self.pools.values() for request in pool.work_requests]
+        # Turned round afterwards: with `reverse=True` those accepted at one moment would keep the older one in front.
         return sorted(every, key=lambda request: request.time_accepted)[::-1]
 
     def work_request(self, request_id: str) -> WorkRequest:

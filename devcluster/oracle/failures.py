@@ -84,6 +84,7 @@ class Failures:
         """What this call meets; it is used up by that."""
         met = [failure for failure in self.calls if failure.operation in (None, operation)]
         first_refusal = next((failure for failure in met if failure.refusal), None)
+        # A call can be refused only once: the other refusals wait for the calls after it.
         met = [failure for failure in met if failure.refusal is None or failure is first_refusal]
         for failure in met:
             self._use_up(failure)

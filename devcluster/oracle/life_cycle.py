@@ -134,6 +134,7 @@ class LifeCycle:
         return Node(settings, name, domain, fault_domain, address)
 
     def _provision(self, pool: Pool, node: Node, request: WorkRequest) -> None:
+        # Somebody has removed it while it waited for a host.
         if node.state != "CREATING":
             return
         shortage = self.failures.shortage(node.availability_domain)
@@ -153,6 +154,7 @@ class LifeCycle:
         self.ledger.open(LedgerEntry(node.instance_id, pool.id, pool.shape, pool.preemptible, node.time_created))
 
     def _booted(self, pool: Pool, node: Node) -> None:
+        # Removed, reclaimed or dead before it had booted.
         if node.state != "CREATING" or node.instance_state != "PROVISIONING":
             return
         node.instance_state = "RUNNING"
@@ -185,6 +187,7 @@ class LifeCycle:
             if node.state != "DELETING":
                 return
             if not forced or self.failures.fails_delete():
+                # The node stays, and so does its place in the size; else the pool would have one too many.
                 pool.size += decrement
                 self._stays(pool, node, was)
                 self._delete_failed(pool, node, request)

@@ -65,6 +65,7 @@ class NodeError:
     request_id: str
 
 
+# By identity: nodes that are about to be created may be alike in every field, and lists are searched for this one.
 @dataclass(eq=False)
 class Node:
     """An entry of `nodes[]`, and the instance behind it once that exists. `time_created` is the instance's."""

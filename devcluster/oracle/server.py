@@ -38,6 +38,7 @@ class Api:
                 response = web.json_response({"code": error.code, "message": error.message}, status=error.status)
             call.status = response.status
             response.headers["opc-request-id"] = call.request_id
+            # Only now, after all was carried out: the client cannot tell this from a call that never arrived.
             if call.answer_lost:
                 _cut_connection(request)
             return response

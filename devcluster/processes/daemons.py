@@ -46,6 +46,7 @@ class Daemons:
                 stdout=log,
                 stderr=log,
                 env=daemon.environment,
+                # A daemon must not keep the caller's folder in use.
                 cwd="/",
             )
         wait_until(lambda: self._identity(daemon.name) is not None, f"{daemon.name} to start", seconds=10)
@@ -88,6 +89,7 @@ class Daemons:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-LINES_SHOWN:])
 
     def _remember(self, daemon: Daemon) -> None:
+        # The last one's would let `start` return before the new process has written its own.
         self._identity_file(daemon.name).unlink(missing_ok=True)
         self._recipe(daemon.name).touch(mode=0o600)  # the environment may hold keys
         self._recipe(daemon.name).write_text(json.dumps(dataclasses.asdict(daemon)))
@@ -101,5 +103,6 @@ class Daemons:
     def _identity(self, name: str) -> ProcessIdentity | None:
         try:
             return ProcessIdentity.from_stat(self._identity_file(name).read_text())
+        # IndexError: the shell has made the file and not yet written to it.
         except (FileNotFoundError, IndexError):
             return None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import kernel
 
+# setns(2) moves one thread, not the process.
 OWN_NETWORK = "/proc/thread-self/ns/net"
 CLUSTER_NETWORK = "/proc/1/ns/net"
 CHUNK = 256 * 1024
@@ -63,6 +64,7 @@ async def connect(target: tuple[str, int]) -> tuple[asyncio.StreamReader, asynci
 
 def cluster_socket() -> socket.socket:
     """A TCP socket that belongs to the cluster's network."""
+    # Without any await until the thread is back: another task would open its sockets in the cluster's network.
     own = os.open(OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
     kernel.enter_namespace(CLUSTER_NETWORK)
     try:
@@ -79,6 +81,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
             await writer.drain()
+        # Only this direction has ended: the answer may still be on its way in the other.
         if writer.can_write_eof():
             writer.write_eof()
             return

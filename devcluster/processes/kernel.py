@@ -43,6 +43,7 @@ def _check(result: int, what: str) -> None:
 def mount(source: str | Path, target: str | Path, kind: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2). `kind` is the file system type, `data` its comma-separated options."""
     arguments = (os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, data.encode() or None)
+    # An unsigned long for the kernel, where ctypes would pass an int of 32 bits.
     _check(_libc.mount(*arguments[:3], ctypes.c_ulong(flags), arguments[4]), f"mount {source} on {target}")
 
 
@@ -84,6 +85,7 @@ class ProcessIdentity:
     """A process of this boot, in the PID namespace of the /proc it was read from."""
 
     pid: int
+    # A number alone is used again, and after a reboot so is the start time, which counts from the boot.
     start_time: int
     boot: str
 
@@ -124,6 +126,7 @@ class ProcessIdentity:
 
 
 def _fields(stat: str) -> list[str]:
+    # The command's name, in brackets before it, may itself hold blanks and brackets.
     return stat.rpartition(")")[2].split()
 
 

@@ -70,6 +70,7 @@ class Namespaces:
 
     def command(self, *argv: str, network: bool = True) -> list[str]:
         """The command line that runs `argv` inside; with `network` off it keeps the machine's own network."""
+        # nsenter, because `ip netns exec` would mount a /sys without the cgroups that the kubelet reads.
         inside = ["--net"] if network else []
         return ["nsenter", f"--target={self._identity.pid}", *inside, "--mount", "--ipc", "--pid", "--", *argv]
 
@@ -88,6 +89,7 @@ class Namespaces:
 def main() -> None:
     """Fork the holder, save its identity and return; the holder has its own /proc and loopback by then."""
     identity_file, owner = Path(sys.argv[1]), int(sys.argv[2])
+    # A descriptor, because the number may be another process's by the time its end is waited for.
     watched = os.pidfd_open(owner) if owner else None
     kernel.unshare(NEW_NAMESPACES)
     reader, writer = os.pipe()

@@ -66,6 +66,7 @@ def required_version(module: str) -> tuple[int, ...]:
 
 def installed_version(go: Path) -> tuple[int, ...]:
     """What `go env GOVERSION` says; empty, hence older than any, when the program fails."""
+    # Elsewhere a go.mod could make it answer for the toolchain that this one would download.
     answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
     return _numbers(answer.stdout.strip().removeprefix("go")) if answer.returncode == 0 else ()
 
@@ -130,6 +131,7 @@ def _build(target: Path) -> None:
 
 
 def _compile(go: Path, folder: Path) -> None:
+    # Without cgo the programs need no C compiler, and no C library of the machine's.
     variables = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
     command = [str(go), "install", "-v", *FLAGS, *PACKAGES]  # -v names each package as it is compiled
     lines: list[str] = []
@@ -155,6 +157,7 @@ def _go(go: Path, *arguments: str, **variables: str) -> str:
 
 def ensure_interfaces(binaries: Path) -> Path:
     """The folder to put on PYTHONPATH for `import masktrain_cri`; generates the package if it is missing."""
+    # By version: generated code refuses a grpcio that is older than its generator.
     target = binaries / f"python-{importlib.metadata.version('grpcio-tools')}"
     if not target.exists():
         with tempfile.TemporaryDirectory(prefix="unfinished-", dir=binaries) as unfinished:
@@ -181,6 +184,7 @@ def _publish(folder: Path, target: Path) -> None:
         shutil.copytree(folder, Path(f"{folder}-copy"))
         os.rename(f"{folder}-copy", target)  # noqa: PTH104
     except OSError:
+        # Somebody else was faster, and has made the same.
         if not target.exists():
             raise
         shutil.rmtree(f"{folder}-copy", ignore_errors=True)

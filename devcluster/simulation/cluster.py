@@ -215,6 +215,7 @@ class Cluster:
         self._timeline.after(job.seconds, lambda: self._finish(job, attempt))
 
     def _finish(self, job: TrainingJob, attempt: int) -> None:
+        # The end was planned at the start: an attempt that was ended meanwhile finishes nothing.
         if job.attempt != attempt or not job.is_running or job.uid not in self.jobs:
             return
         job.ended = self._timeline.seconds

@@ -250,6 +250,7 @@ class CloudPool:
     def reclaim(self, machine: Machine) -> None:
         """A preemptible instance is gone at once; the pool makes another one."""
         self._end(machine)
+        # The replacement is whose the lost one was.
         self._wishes_by_hand += machine.by_hand
         self._fill_later(self._open_request())
 

@@ -149,6 +149,7 @@ class PoolOperator:
     def skip_idle_looks(self) -> None:
         """Move the next look to the first one that can find anything new, if the last one found nothing to do."""
         wait = self.next_look - self._timeline.seconds
+        # Any other wait ends at a rule's own moment, which may not be skipped.
         if self._acted or wait not in (FLUX_SECONDS, CALM_SECONDS) or not all(map(_is_patient, self.plans.values())):
             return
         ahead = [self._seconds(moment) for name in self.pools if (moment := self._next_change(name)) is not None]
@@ -254,6 +255,7 @@ class PoolOperator:
         # Writing down what has only grown older is an action that can be killed, but no reason to look again soon.
         self._act()
         self._acted = acted
+        # By way of its JSON, in which times lose their fractions: plans have to stand what really comes back.
         self.pools[name] = self.pools[name].model_copy(update={"status": stored(status)})
 
     def _act(self) -> None:

@@ -103,6 +103,7 @@ def _become_first_process(spec: ContainerSpec, status: int) -> None:
 
 def _run(spec: ContainerSpec, argv: tuple[str, ...]) -> None:
     """Replace this process by `argv` as the container's user, in its directory and environment."""
+    # Not that of whoever started the cluster, which is inherited all the way down.
     os.umask(0o022)
     os.chdir(spec.directory)
     assume_credentials(spec.credentials)

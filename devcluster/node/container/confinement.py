@@ -50,11 +50,13 @@ def build_root(spec: ContainerSpec) -> None:
     _lay_out_directories(root, spec.hostname)
     _show_system(root)
     _mount_kernel_file_systems(root)
+    # Outer mounts first: made later they would hide those within them.
     for item in (*spec.image_binds, *_devices(), *spec.devices, *sorted(spec.mounts, key=_depth)):
         show(root, item)
     (root / spec.directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
     if not spec.privileged:
         _hide(root, spec)
+    # Last, because all mount points had to be made in it.
     if spec.read_only_root:
         kernel.mount("none", root, flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
 
@@ -97,6 +99,7 @@ def _lay_out_directories(root: Path, hostname: str) -> None:
 def _show_system(root: Path) -> None:
     for name in SYSTEM_DIRECTORIES:
         source, target = Path("/", name), root / name
+        # Where /usr is merged they are links into it.
         if source.is_symlink():
             target.symlink_to(source.readlink())
         elif source.is_dir():
@@ -116,6 +119,7 @@ def _mount_kernel_file_systems(root: Path) -> None:
         (root / "dev" / name).mkdir()
     # gid 5 is the group tty of every distribution; `ptmxmode` lets any user open a terminal.
     kernel.mount("devpts", root / "dev/pts", "devpts", careful, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+    # 64 MiB, as container runtimes have it: a trainer that forgets to ask for more fails here, too.
     kernel.mount("shm", root / "dev/shm", "tmpfs", careful | kernel.MS_NODEV, "mode=1777,size=64m")
     kernel.mount("mqueue", root / "dev/mqueue", "mqueue", careful | kernel.MS_NODEV)
     (root / "dev/ptmx").symlink_to("pts/ptmx")
@@ -162,6 +166,7 @@ def assume_credentials(credentials: Credentials) -> None:
 
     A root process takes its permitted set from the bounding set at the coming exec; any other user has none.
     """
+    # A kernel older than this table refuses numbers that it does not know.
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for number, name in enumerate(CAPABILITIES[: last + 1]):
         if name not in credentials.capabilities:

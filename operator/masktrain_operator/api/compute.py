@@ -95,6 +95,7 @@ class VolumeClaim(Contract):
 
     claim_name: ObjectName = Field(description="Name of a PersistentVolumeClaim in the job's namespace.")
     mount_path: str = Field(
+        # No part begins with a dot: `..` would lead around the rule on folders of the pod's own.
         pattern=r"^(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)+$",
         max_length=256,
         description="Absolute folder in the pod, without a trailing slash.",
@@ -107,6 +108,7 @@ class NodePoolRef(Contract):
 
 
 class ComputeSpec(Contract):
+    # Single fields and no PodSpec: with a whole one in it the CRD would not fit the annotation of `kubectl apply`.
     nodes: int = Field(default=1, ge=1, le=64, description="Nodes that train together, one pod on each.")
     gpus_per_node: int = Field(default=1, ge=1, le=16, description="GPUs, and so ranks, on each node.")
     gpu_resource: str = Field(
@@ -127,6 +129,7 @@ class ComputeSpec(Contract):
         default=[], max_length=8, description="Secrets for the image's registry.", json_schema_extra=_keyed_by("name")
     )
     resources: Resources = Field(default=Resources(), description="CPU and memory of each pod. Mutable.")
+    # Bounded, as every list that a CEL rule walks: the API server refuses rules that could cost too much.
     env: list[EnvironmentVariable] = Field(
         default=[],
         max_length=64,
@@ -146,6 +149,7 @@ class ComputeSpec(Contract):
         default=None, min_length=1, max_length=253, description="ServiceAccount of the pods; its token is not mounted."
     )
     shared_memory: Quantity = Field(default="2Gi", description="Size of /dev/shm, which counts as memory of the pod.")
+    # Keyed by path and not by claim: one claim may be mounted in two places.
     persistent_volume_claims: list[VolumeClaim] = Field(
         default=[],
         max_length=8,

@@ -110,6 +110,7 @@ def _defaults(schema: Schema) -> Schema:
 
 
 REPOSITORY = Path(__file__).parents[3]
+# Twice, because Helm reads no file outside its chart.
 FOLDERS = (REPOSITORY / "crds", REPOSITORY / "charts" / "masktrain-operator" / "files")
 """The second one is what the chart's template includes."""
 HEADER = "# Generated from operator/masktrain_operator/api by `python -m masktrain_operator.api.crd --write`.\n"
@@ -177,6 +178,7 @@ NODE_POOL = Definition(
         ("Rate", "string", ".status.hourlyRate", 0),
         ("Cost", "string", ".status.cost.amount", 0),
         ("Idle cost", "string", ".status.cost.idleAmount", 0),
+        # By type, never by position: the last condition of a list is not the one that changed last.
         ("Capacity", "string", ".status.conditions[?(@.type=='CapacityAvailable')].reason", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
         ("Node pool", "string", ".spec.nodePoolId", 1),
@@ -212,6 +214,7 @@ def _version(definition: Definition) -> dict[str, Any]:
         "name": labels.VERSION,
         "served": True,
         "storage": True,
+        # Apart from the spec: the right to edit jobs is not one to forge results, and a status raises no generation.
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": name, "type": kind, "jsonPath": path, "priority": priority}

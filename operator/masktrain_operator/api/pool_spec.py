@@ -17,6 +17,7 @@ class PoolAuth(StrEnum):
 
 
 MAX_NODES = 200
+# Money is text: a number of a CRD becomes a float somewhere on its way, and limits are compared exactly.
 DECIMAL_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 Price = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=13)]
 
@@ -58,6 +59,7 @@ class GPUNodePoolSpec(Contract):
     idle_seconds: int = Field(
         default=120, ge=0, le=86_400, description="A node without GPU pods is removed after this long."
     )
+    # 20 minutes: above the 3 to 15 in which GPU nodes are taken to boot (docs/cost.md).
     provisioning_timeout_seconds: int = Field(
         default=1200,
         ge=30,

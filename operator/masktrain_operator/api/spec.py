@@ -182,6 +182,7 @@ def _file_uris() -> list[Rule]:
 def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
     """A file:// URI has to lie on a claim, or every pod would see a folder of its own that ends with it."""
     may_write = " && !claim.readOnly" if writable else ""
+    # With the slashes: else /data2 would pass as a folder of a claim at /data.
     covered = f"(({uri} + '/').startsWith('file://' + claim.mountPath + '/')){may_write}"
     message = (
         f"{field} is a file:// URI: it must lie below the mountPath of one of compute.persistentVolumeClaims"

@@ -49,6 +49,7 @@ StoredUri = Annotated[str, Field(max_length=2048)]
 Word = TypeVar("Word", bound=StrEnum)
 Open = Annotated[
     Word | str,
+    # pydantic's smart mode would leave a plain string one, and never make it a word of the enumeration.
     Field(union_mode="left_to_right"),
     _cut(256),
     WithJsonSchema({"type": "string", "maxLength": 256}),
@@ -83,10 +84,12 @@ def read_leniently(model: type[Model], document: object) -> Model | None:
         return model.model_validate(document)
     except ValidationError as error:
         findings = error.errors(include_url=False, include_input=False)
+    # A copy: the document may be a cache's own, and what was derived from that counts on it as it is.
     return _read_repaired(model, copy.deepcopy(document), findings)
 
 
 def _read_repaired(model: type[Model], rest: Any, findings: Sequence[ErrorDetails]) -> Model | None:
+    # More than once: what was taken out may be what the part around it requires.
     while True:
         # From the back and the depth: the places of the others stay right when an item of a list goes.
         places = {_place(rest, finding): finding for finding in findings}

@@ -40,6 +40,7 @@ class Attempt:
         return pod is not None and pods.is_ready(pod) and not pods.is_terminal(pod)
 
     def all_workers_started(self, nodes: int) -> bool:
+        # Ranks and not pods are counted: a Job that was made again has a second pod of the same rank.
         return len({pods.node_rank(pod) for pod in self.pods if pods.has_started(pod)}) >= nodes
 
     def all_workers_scheduled(self, nodes: int) -> bool:
@@ -67,6 +68,7 @@ def pods_of_attempt(observed: Observed, number: int) -> tuple[Manifest, ...]:
 
 def gang_is_gone(observed: Observed) -> bool:
     """Whether a new gang may start: no Job can start a pod any more, and no pod can still write or hold a GPU."""
+    # Both: a new Job has no pods yet, and the pods of a deleted Job outlive it.
     return all(map(jobs.is_finished, observed.jobs)) and all(map(pods.is_terminal, observed.pods))
 
 
@@ -91,6 +93,7 @@ def parse_final_progress(message: str) -> Progress | None:
     """A termination message; None if it is something else, like the end of a log."""
     try:
         return read_leniently(Progress, json.loads(message))
+    # Covers broken JSON and what pydantic refuses: both are ValueErrors.
     except ValueError:
         return None
 
@@ -101,4 +104,5 @@ def newest_progress(attempt: Attempt, observed: Observed) -> Progress | None:
     ended = pods.termination(pod) if pod else None
     # The termination message first: the last answer to a question is from before the end.
     said = [parse_final_progress(ended.message) if ended else None, observed.progress]
+    # The pod that was asked may be of an older attempt, while this one's is not seen yet.
     return next((progress for progress in said if progress and progress.attempt == attempt.number), None)

@@ -29,6 +29,7 @@ FORCED_END_PATIENCE = timedelta(seconds=30)
 HALF_GANG_PATIENCE = timedelta(minutes=10)
 """Longer than a cluster-autoscaler usually takes to bring a GPU node."""
 HALF_GANG_JITTER = timedelta(minutes=3)
+# 10 s doubling to 5 min is also the kubelet's own back-off between restarts of a container.
 FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=300)
 FIRST_WRITE_BACKOFF = timedelta(seconds=2)
@@ -87,6 +88,7 @@ def requeue_after(context: Context, status: MaskTrainingJobStatus) -> float | No
 
 def _rules(context: Context, status: MaskTrainingJobStatus) -> Iterator[Due[Any] | Hold[Any]]:
     rules: list[Due[Any] | Hold[Any] | None] = [
+        # Of all pods, also of older attempts: one that does not end keeps the next gang waiting.
         *map(forced_end, context.observed.pods),
         *(Hold(refusal.retry_time, refusal) for refusal in context.refusals),
     ]
@@ -106,6 +108,7 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
     if status.restarts.last_failure != context.status.restarts.last_failure:
         # The end of an attempt has to be written before another may follow: that is for the next plan.
         yield 0.0
+    # Pods have no token for the API server, so nobody but the operator can bring their progress there.
     if context.attempt is not None and context.attempt.is_answering:
         yield context.settings.progress_interval_seconds
     if context.observed.foreign_jobs or not context.is_service_ours:
@@ -189,6 +192,7 @@ def forced_end(pod: Manifest) -> Due[Cause] | None:
     deletion = pod["metadata"].get("deletionTimestamp")
     if deletion is None or pods.is_terminal(pod):
         return None
+    # On a lost node no kubelet is left to confirm the end: waiting for the grace period would gain nothing.
     evicted = pods.condition_time(pod, pods.DISRUPTION_TARGET) if is_on_lost_node(pod) else None
     return Due(evicted or pods.parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
 
@@ -202,6 +206,7 @@ def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
     if attempt.job is None or jobs.is_finished(attempt.job):
         return None
     nodes = context.job.spec.compute.nodes
+    # A pod that the scheduler has not looked at yet is short of nothing.
     waiting = any(pods.condition(pod, "PodScheduled").get("reason") == "Unschedulable" for pod in attempt.pods)
     # Since the first pod was bound: only from then on does the gang hold something that others may need.
     bound = [pods.condition_time(pod, "PodScheduled") for pod in attempt.pods if pods.is_scheduled(pod)]
@@ -214,6 +219,7 @@ def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
 
 def _jitter(uid: str, attempt: int) -> timedelta:
     """Differs from job to job and from attempt to attempt, and is the same whenever it is asked for."""
+    # Not hash(): it is salted per process, so a restarted operator would move the moment.
     return HALF_GANG_JITTER * (hashlib.sha256(f"{uid}/{attempt}".encode()).digest()[0] / 255)
 
 
@@ -247,4 +253,5 @@ def refused(write: WriteKey, *, reason: str, message: str, before: Refusal | Non
     # In whole seconds, like `Context.now`, which it is compared with.
     again = now.replace(microsecond=0) + backoff(failures, FIRST_WRITE_BACKOFF, LONGEST_WRITE_BACKOFF)
     verb, kind, name = write
+    # A condition must have a reason, and an answer that a proxy or webhook broke has none.
     return Refusal(verb, kind, name, reason or "Refused", message, again, failures)

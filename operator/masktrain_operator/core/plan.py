@@ -53,6 +53,7 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     # A write that was refused a moment ago is tried again at its time, not at every event.
     possible = wanted.without({refusal.key for refusal in refusals})
     timed = replace(possible, requeue_after=requeue_after(context, status))
+    # Events tell what has changed in the status: without a change nothing is to be written, or told.
     if status == context.status:
         return timed
     events = events_between(context.status, status, job.spec.compute)
@@ -74,6 +75,7 @@ def _decide(context: Context, status: MaskTrainingJobStatus) -> Decision:
     """The job's next step. `status` holds what was observed."""
     if is_finished(status):
         return verdict_of([expiry(context, status)], context.now) or Finished(expired=False)
+    # Before the limits: what is trained and stored stays a success, although a limit has passed meanwhile.
     if context.attempt is not None and context.attempt.is_complete:
         return Complete()
     return broken_limit(context, status) or _next_of_attempt(context, status)
@@ -171,6 +173,7 @@ def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
     return tuple(
         _delete_job(job)
         for job in context.observed.jobs
+        # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
         if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))
     )
 
@@ -216,4 +219,5 @@ def _deletion(api_version: str, kind: str, manifest: Manifest, grace_seconds: in
 
 
 def _is_going(manifest: Manifest) -> bool:
+    # Deleting it once more would change nothing, and the plan would never come to rest.
     return manifest["metadata"].get("deletionTimestamp") is not None

@@ -98,6 +98,7 @@ def is_disrupted(pod: Manifest) -> bool:
 
 def container_status(pod: Manifest) -> Manifest:
     statuses: Iterable[Manifest] = pod.get("status", {}).get("containerStatuses") or []
+    # By name: admission webhooks add sidecars, whose ends say nothing of training.
     return next((status for status in statuses if status.get("name") == CONTAINER), {})
 
 

@@ -28,6 +28,7 @@ class ShapePrice:
     vcpus: int
     ram_gib: int
     usd_per_gpu_hour: Decimal
+    # The number, because names change: the H100's has been H100 and H100T.
     part: str | None = None
     allows_preemptible: bool = False
 
@@ -62,6 +63,7 @@ def minimum_billed_seconds(shape: str) -> int:
 
 
 def _usd(amount: str) -> Decimal:
+    # From text, because no float is exactly 1.275.
     return Decimal(amount)
 
 

@@ -39,6 +39,7 @@ class Applier:
         self._known = known
         self._foreign_job_seen = foreign_job_seen
         self._now = now
+        # In memory alone: an operator that starts anew tries each write once, and learns the same.
         self._refusals: defaultdict[str, dict[WriteKey, Refusal]] = defaultdict(dict)
 
     async def apply(self, job_uid: str, plan: Plan) -> bool:
@@ -47,6 +48,7 @@ class Applier:
         Raises RetryAfter(0) if the cluster differs from what was observed.
         """
         self._forget_unwanted(job_uid, plan)
+        # A list first: all() over a generator would skip the writes after the first one that is refused.
         outcomes = [await self._attempt(job_uid, key, write) for key, write in self._writes(plan)]
         return all(outcomes)
 
@@ -107,11 +109,13 @@ class Applier:
         if controller_uid(existing) == controller_uid(manifest):
             self._remember(existing)
             return
+        # A Job that is not in the caches, which hold ours only: without a note the next plan would create it again.
         if manifest["kind"] == JOBS.kind:
             self._foreign_job_seen(controller_uid(manifest) or "", manifest["metadata"]["name"])
         raise RetryAfter(0)
 
     async def _apply(self, manifest: Manifest) -> None:
+        # Asked of the API server: a forced apply would take over an object that is somebody else's by now.
         existing = await self._existing(manifest)
         if existing is None:
             await self._create(manifest)
@@ -127,6 +131,7 @@ class Applier:
         try:
             await self._client.delete(deletion)
             logger.info("Deleted %s %s/%s.", deletion.kind, deletion.namespace, deletion.name)
+        # The watch may have missed the deletion: a cache that still shows the object would have it deleted for ever.
         except NotFoundError:
             kind = BY_NAME[deletion.api_version, deletion.kind]
             self._known.remove(kind, {"metadata": {"uid": deletion.uid}})

@@ -25,6 +25,7 @@ from .client import (
     ResourceKind,
 )
 
+# Only lists and events of the last minutes can bring a dead object back; a bound, because operators live for months.
 REMEMBERED_DELETIONS = 20_000
 
 
@@ -48,10 +49,12 @@ class ObjectCache:
         """Keep the body unless a newer one is known or the object is gone. Returns whether it was news."""
         uid = uid_of(body)
         known = self._bodies.get(uid)
+        # Equal is what a watch tells of our own write, which is here already.
         if uid in self._deleted or (known is not None and version_of(known) >= version_of(body)):
             return False
         slim = _without_managed_fields(body)
         owner = self._owner_of(slim) or ""
+        # Labels can be edited: the old owner must not keep the object.
         if known is not None and (self._owner_of(known) or "") != owner:
             self._discard(uid)
         # A body that is replaced keeps its place: what is derived from the cache does not change with its order.
@@ -74,6 +77,7 @@ class ObjectCache:
         """
         listed = {uid_of(body): body for body in bodies}
         changed = {self._owner_of(body) for body in listed.values() if self.put(body)}
+        # What is newer than the list was made after it: that it is not listed says nothing.
         for body in [body for body in self if uid_of(body) not in listed and version_of(body) <= version]:
             if namespace in (None, body["metadata"].get("namespace")):
                 changed.add(self._owner_of(body))
@@ -85,6 +89,7 @@ class ObjectCache:
 
     def owned_by(self, owner_uid: str) -> tuple[Manifest, ...]:
         """In the order of their names."""
+        # Not in the order of arrival: the same cluster has to give the same plan.
         return tuple(sorted(self._by_owner.get(owner_uid, {}).values(), key=lambda body: str(body["metadata"]["name"])))
 
     def changed(self, owner_uid: str) -> int:
@@ -122,6 +127,7 @@ def version_of(body: Manifest) -> int:
 
 
 def _without_managed_fields(body: Manifest) -> Manifest:
+    # Nobody here reads them, and they are much of an object; thousands of pods are kept.
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     return {**body, "metadata": metadata}
 
@@ -176,6 +182,7 @@ class KnownObjects:
 
     async def _refresh(self, client: KubernetesClient, kind: ResourceKind, namespace: str | None) -> set[str]:
         listed = await client.list(kind, namespace)
+        # The items of a list come without both.
         bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in listed["items"])
         return self._caches[kind].replace(bodies, int(listed["metadata"]["resourceVersion"]), namespace)
 

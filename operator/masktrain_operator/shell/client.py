@@ -64,6 +64,7 @@ BY_NAME: Final = {
 
 
 REQUEST_TIMEOUT_SECONDS = 30
+# Above the 16 workers of jobs and 4 of pools, so that the Lease and the resync never wait for one of them.
 CONNECTIONS = 32
 MERGE_PATCH = "application/merge-patch+json"
 RETRIES = retry.Backoff(steps=4, duration=0.2, factor=2.0, jitter=0.1)  # type: ignore[attr-defined]

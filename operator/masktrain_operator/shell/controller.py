@@ -57,9 +57,11 @@ STUCK_SECONDS = 180
 
 WATCH_SECONDS = 300
 """The server ends a watch after this; a dead connection is noticed earlier, by the missing bookmarks (each 60 s)."""
+# kopf's own 70 s leave a bookmark no more than 10 s to be late.
 INACTIVITY_SECONDS = 90
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
+# kubectl's own; without it kopf lists everything at once, a spike of memory on both sides.
 LIST_CHUNK = 500
 START_AGAIN_SECONDS = 3
 CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
@@ -95,6 +97,7 @@ class Controller:
             raise CannotStart(refusal_sentence(error)) from None
 
     async def _start(self) -> None:
+        # Those of a start that failed have ended, and the probe would take that for a fault.
         self._tasks.clear()
         api_client = await connect()
         self._open.push_async_callback(api_client.close)
@@ -102,6 +105,7 @@ class Controller:
         session = await self._open.enter_async_context(aiohttp.ClientSession())
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
         self._pool_queue = WorkQueue(self._pool_reconciler(), workers=POOL_WORKERS)
+        # Before any work: to empty caches a job that trains would look like one without an attempt.
         await self._known.refresh(self._client, self._settings.watch_namespaces)
         await self._serve_metrics()
         self._start_work()
@@ -181,6 +185,7 @@ class Controller:
             self._open.push_async_callback(queue.stop)
         self._wake_all()
         self._keep_doing(self._resync_for_ever(), "resync")
+        # Its Lease holds off the sweeper: only an operator that looks after pools may renew it.
         if self._settings.node_pools:
             self._keep_doing(renew_for_ever(self._client, self._settings.namespace), "lease")
 
@@ -194,6 +199,7 @@ class Controller:
             await asyncio.sleep(self._settings.resync_seconds)
             try:
                 await self._resync()
+            # Anything else ends this task, and the probe then has the operator restarted.
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 logger.warning("The periodic listing failed and will be repeated. %s", refusal_sentence(error))
 
@@ -203,6 +209,7 @@ class Controller:
         if missed:
             self._metrics.missed_events.inc(len(missed))
             logger.info("A list showed changes of %s jobs ahead of the watch.", len(missed))
+        # Those that are gone, too, which no cache names any more: what is kept for them has to be dropped.
         for uid in missed:
             self._queue.wake(uid)
         self._wake_all()
@@ -249,6 +256,7 @@ def configure_watching(settings: kopf.OperatorSettings, watched: Iterable[Resour
     # It would watch CustomResourceDefinitions, which takes a right on the whole cluster.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
+    # After the server's own end, so that only a connection that is dead runs into it.
     settings.watching.client_timeout = WATCH_SECONDS + REQUEST_SECONDS
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.connect_timeout = CONNECT_SECONDS
@@ -274,6 +282,7 @@ def _register_life(registry: kopf.OperatorRegistry, controller: Controller) -> N
     async def stop(**_: Any) -> None:
         await controller.stop()
 
+    # Without a probe kopf answers as long as its HTTP server lives, also with dead watches and no work done.
     @kopf.on.probe(id="work", registry=registry)
     async def probe(**_: Any) -> dict[str, float]:
         try:
@@ -296,6 +305,7 @@ def run() -> None:
     _configure_logging(settings)
     kopf.run(
         registry=registry_for(Controller(settings)),
+        # kopf's peering would take a CustomResourceDefinition of its own.
         standalone=True,
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,

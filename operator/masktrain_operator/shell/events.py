@@ -59,6 +59,7 @@ def event_manifest(subject: Manifest, event: Event, now: datetime) -> Manifest:
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
         "metadata": {
+            # With its digest it has to stay within the 253 characters of a name.
             "name": f"{metadata['name'][:200]}.{digest}",
             "namespace": metadata.get("namespace", NAMESPACE_OF_CLUSTER_EVENTS),
         },
@@ -88,4 +89,5 @@ def display_name(body: Manifest) -> str:
 
 
 def _shortened(message: str) -> str:
+    # The cut may go through a character of several bytes.
     return message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")

@@ -17,7 +17,9 @@ from .client import LEASES, ApiError, KubernetesClient, api_message
 logger = logging.getLogger(__name__)
 
 LEASE_NAME = "masktrain-operator"
+# Twenty renewals in the 300 s after which the sweeper takes over: a slow API server or a restart does not call it.
 RENEW_SECONDS = 15
+# A Lease's times are metav1.MicroTime, which is refused without its six decimals.
 MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -48,6 +50,7 @@ def lease_manifest(namespace: str, holder: str, now: datetime) -> Manifest:
         "metadata": {"name": LEASE_NAME, "namespace": namespace},
         "spec": {
             "holderIdentity": holder,
+            # For others that read Leases; the sweeper has its own, longer limit.
             "leaseDurationSeconds": 4 * RENEW_SECONDS,
             "renewTime": now.strftime(MICRO_TIME),
         },

@@ -97,6 +97,7 @@ class ClusterCollector(Collector):
         return family
 
     def _restarts(self) -> Metric:
+        # From the statuses and not counted here: an operator that restarts would begin again at 0.
         family = CounterMetricFamily("masktrain_job_restarts", "Restarts of each job.", labels=("namespace", "name"))
         for job in self._known.training_jobs:
             metadata = job["metadata"]

@@ -31,6 +31,7 @@ class Observer:
     async def observe(self, training_job: Manifest) -> Observed:
         """The cluster as seen for that MaskTrainingJob."""
         uid = training_job["metadata"]["uid"]
+        # The cache goes by a label, which anybody may copy; the owner reference says whose a Job is.
         jobs = tuple(job for job in self._known.jobs.owned_by(uid) if controller_uid(job) == uid)
         seen = Observed(
             jobs=jobs,

@@ -12,6 +12,7 @@ from masktrain_operator.api.status import read_leniently
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import PROGRESS_PORT, Progress
 
+# A worker of the queue waits for it: silent pods must not hold up other jobs for longer.
 TIMEOUT = aiohttp.ClientTimeout(total=2)
 LONGEST_ANSWER = 1 << 20
 PATIENCE_SECONDS = 10

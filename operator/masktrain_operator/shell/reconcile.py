@@ -76,6 +76,7 @@ class Reconciler:
                 decided = await self._plan_and_apply(job, training_job)
         if decided.status is not None:
             await self._write_status(training_job, decided.status, decided.requeue_after)
+        # After the status, whose refusal ends this look: the next plan then tells them, and nobody reads them twice.
         for event in decided.events:
             await self._events.record(training_job, event)
         return decided.requeue_after

@@ -49,6 +49,7 @@ class Settings(CloudSettings):
 
     trainer_image: str = Field(min_length=1, description="Image of the trainer pods of jobs that name none.")
     image_pull_policy: ImagePullPolicy = ImagePullPolicy.IF_NOT_PRESENT
+    # NoDecode, because pydantic-settings reads lists as JSON, which nobody writes into a Deployment.
     watch_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Comma-separated; empty means every namespace."
     )

@@ -105,6 +105,7 @@ class StatusWriter:
         except (ConflictError, NotFoundError):
             await self._read_again(body)
             raise RetryAfter(0) from None
+        # At once: the watch lags behind, and from the old status the next plan would do the same again.
         self._known.put(self._kind, written)
 
     async def _read_again(self, body: Manifest) -> None:

@@ -85,6 +85,7 @@ class WorkQueue:
 
     def wake_after(self, key: str, seconds: float) -> None:
         """Reconcile the key in `seconds`, or at its next wake-up, whichever comes first."""
+        # The newest wish counts: it comes from the plan that knows most.
         self._cancel_timer(key)
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._ring, key)
 

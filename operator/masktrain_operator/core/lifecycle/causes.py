@@ -77,6 +77,7 @@ def last_words_time(attempt: Attempt) -> datetime | None:
 def _failed_terminations(attempt: Attempt) -> list[Termination]:
     """First failure first. Kubernetes' times have whole seconds: in a tie a hang comes first and a stop last."""
     ends = [end for pod in attempt.pods if (end := pods.termination(pod)) and end.exit_code != ExitCode.DONE]
+    # A hang makes the peers crash, and whatever ends one pod has the Job controller stop the others.
     order = {int(ExitCode.HUNG): -1, int(ExitCode.STOPPED): 1, int(ExitCode.FENCED): 1}
     return sorted(ends, key=lambda end: (end.finished_at, order.get(end.exit_code, 0), end.pod))
 
@@ -93,6 +94,7 @@ def _silent_pod(attempt: Attempt) -> Manifest | None:
 
 
 def _from_silence(pod: Manifest) -> Cause:
+    # Named by its silence: the node controller marks a lost node only after its own grace (50 s by default).
     sentence = (
         f"Pod {pods.name(pod)} on node {pods.node_name(pod)} fell silent, and its peers lost the connection to it."
     )
@@ -155,6 +157,7 @@ def _from_condition(condition: Manifest) -> Cause:
     # The Job controller names the condition in its sentence and nowhere else.
     if pods.DISRUPTION_TARGET in message:
         return Cause(FailureKind.PREEMPTED, FailureKind.PREEMPTED.value, message)
+    # Only rules of podFailurePolicy put it there: any other exit code leaves BackoffLimitExceeded and no number.
     code = _EXIT_CODE_IN_CONDITION.search(message)
     kind = _kind(int(code[1])) if code else FailureKind.CRASHED
     if code:

@@ -38,6 +38,7 @@ def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cau
     allowed = context.job.spec.limits.max_restarts_without_progress
     if cause.kind == FailureKind.USER_ERROR:
         return Failed(cause.reason, cause.message, restarts)
+    # Crashes are counted, restarts allowed: one too many is the crash after the last allowed restart.
     if restarts.without_progress > allowed:
         message = (
             f"{restarts.without_progress} attempts without a newer checkpoint, limits.maxRestartsWithoutProgress "
@@ -68,6 +69,7 @@ def with_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, now:
 
 def with_new_attempt(status: MaskTrainingJobStatus, attempt: int, now: datetime) -> MaskTrainingJobStatus:
     """From here on the attempt's progress counts; what the last one did and where it came from is no longer true."""
+    # Derived from the number and not counted up: planning the same attempt twice must not add a restart.
     restarts = {"total": attempt, "step_at_start": newest_step(status), "retry_time": None}
     progress = status.progress
     if progress is not None:
@@ -136,6 +138,7 @@ def _with_capacity(context: Context, number: int) -> Start | Waiting | Blocked |
         if capacity.needs_a_person:
             return Blocked(capacity.reason, capacity.message)
         return Waiting(number, capacity.reason, capacity.message)
+    # Only now: before Oracle has shown the pool, its price is unknown, too, and waiting helps.
     if context.job.spec.limits.max_cost is not None and (capacity is None or capacity.hourly_rate is None):
         return Failed(Reason.PRICE_UNKNOWN, PRICE_UNKNOWN)
     return Start(number, capacity)

@@ -34,6 +34,7 @@ CONTAINER = "trainer"
 PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 NODE_LOSS_SECONDS = 60
 """How long a pod stays bound to a node that is not ready or not reachable (Kubernetes' own default is 300)."""
+# `nonroot` of distroless images, and the user that the trainer's image is built for.
 _USER = 65532
 
 
@@ -49,6 +50,7 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
             "ownerReferences": [owner_reference(job)],
         },
         "spec": {
+            # Gives each pod a node rank, and a host name that is known before it runs.
             "completionMode": "Indexed",
             "completions": job.spec.compute.nodes,
             "parallelism": job.spec.compute.nodes,
@@ -67,6 +69,7 @@ def _failure_rules() -> list[Manifest]:
     codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED), int(ExitCode.FENCED)]
     on_exit_codes = {"containerName": CONTAINER, "operator": "In", "values": codes}
     return [
+        # First: the first rule that matches names the cause, and a trainer that is preempted also exits with 75.
         {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": on_exit_codes},
     ]
@@ -84,9 +87,11 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
             "ownerReferences": [owner_reference(job)],
         },
         "spec": {
+            # A virtual address would lead to any pod (and needs a kube-proxy); the rendezvous is at rank 0's own.
             "clusterIP": "None",
             # Ready means that `/progress` answers, which is after the rendezvous.
             "publishNotReadyAddresses": True,
+            # Of every attempt: the Jobs' names differ, so that the pods' host names do, too.
             "selector": {labels.JOB_UID_LABEL: job.metadata.uid},
             "ports": [_service_port("http", PROGRESS_PORT), _service_port("rendezvous", RENDEZVOUS_PORT)],
         },
@@ -152,6 +157,8 @@ def _container(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Ma
         "args": ["supervise"],
         "env": environment(job, attempt),
         "ports": [_port("http", PROGRESS_PORT), _port("rendezvous", RENDEZVOUS_PORT)],
+        # Every 2 s and not every 10: the operator asks for progress only once rank 0 is ready.
+        # No liveness probe: the supervisor tells a hang from a long download, which a probe cannot.
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 2},
         "resources": _resources(job),
         "securityContext": _container_security(),
@@ -205,6 +212,7 @@ def _tolerations(job: MaskTrainingJob, pool: str | None) -> list[Manifest]:
     users = job.spec.compute.tolerations
     taints = [*_gpu_taints(job), *([PREEMPTIBLE_TAINT] if pool else [])]
     return [
+        # Whatever its value: the GPU taint has none on some OKE nodes and `present` on others.
         *({"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints),
         _until_lost("node.kubernetes.io/not-ready"),
         _until_lost("node.kubernetes.io/unreachable"),
@@ -234,11 +242,15 @@ def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
         _variable(CONFIG_VARIABLE, _literal(_without_defaults(run_config(job, attempt)))),
         _variable("PET_NNODES", str(job.spec.compute.nodes)),
         _variable("PET_NPROC_PER_NODE", str(job.spec.compute.gpus_per_node)),
+        # The annotation and not the label of the same name, which came only with Kubernetes 1.28.
         _variable_from_field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
+        # Static rendezvous: c10d's own may put the store beside another pod, whose end would cut rank 0 off.
         _variable("PET_MASTER_ADDR", master_address(job.metadata.name, attempt)),
         _variable("PET_MASTER_PORT", str(RENDEZVOUS_PORT)),
+        # Decides between two pods that claim the same run number in the store.
         _variable_from_field(POD_UID_VARIABLE, "metadata.uid"),
         _variable("HOME", "/tmp"),  # noqa: S108 - the only home a read-only root file system leaves
+        # What is still in a buffer dies with a killed process, and the end of the log is what explains the end.
         _variable("PYTHONUNBUFFERED", "1"),
     ]
 
@@ -279,10 +291,12 @@ def _variable_from_field(name: str, path: str) -> Manifest:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
+# Enough for the trainer, which is in the fsGroup; the default of 0644 is for everybody.
 _READABLE_BY_GROUP = 0o440
 
 
 def volumes(job: MaskTrainingJob) -> list[Manifest]:
+    # A container runtime gives /dev/shm 64 MiB, which the batches of a few DataLoader workers exceed.
     shared_memory = {"medium": "Memory", "sizeLimit": job.spec.compute.shared_memory}
     return [
         {"name": "workspace", "emptyDir": {}},
@@ -290,6 +304,7 @@ def volumes(job: MaskTrainingJob) -> list[Manifest]:
         {"name": "shm", "emptyDir": shared_memory},
         *(_secret_volume(name, secret) for name, secret, _ in _credentials(job)),
         *(
+            # Numbered, because a claim's name may have 253 characters, and a volume's only 63.
             {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": claim.claim_name}}
             for i, claim in enumerate(job.spec.compute.persistent_volume_claims)
         ),

@@ -17,6 +17,7 @@ def master_address(job: str, attempt: int) -> str:
 
 
 def job_labels(job: MaskTrainingJob) -> dict[str, str]:
+    # The name for people, the uid for selectors: a job created anew under its name must not see the old pods.
     return {labels.JOB_LABEL: job.metadata.name, labels.JOB_UID_LABEL: job.metadata.uid}
 
 
@@ -37,6 +38,7 @@ def owner_reference(job: MaskTrainingJob) -> Manifest:
         "name": job.metadata.name,
         "uid": job.metadata.uid,
         "controller": True,
+        # A deletion in the foreground then waits until the pods are gone, too.
         "blockOwnerDeletion": True,
     }
 

@@ -59,6 +59,7 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
     """Gangs of which no pool is named and that no pool suits are in neither answer: they are not for pools."""
     packings = {pool.name: Packing(pool) for pool in pools}
     queue = sorted(gangs, key=lambda gang: gang.turn)
+    # First, whatever its priority: who is at work keeps the nodes. Priority orders the waiting, it preempts nobody.
     placements = {
         gang.job_uid: Placement(gang, gang.admitted_to, packings[gang.admitted_to].keep(gang))
         for gang in queue
@@ -74,6 +75,7 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
             placements[gang.job_uid] = answer
         elif answer is not None:
             refusals[gang.job_uid] = answer
+            # The first one that waits is the one to name: all behind it wait for its turn.
             held_up.update((pool, gang) for pool in answer.pools if pool not in held_up)
     return Admissions(placements, refusals)
 
@@ -88,6 +90,7 @@ def _serve(
     if not large_enough:
         return _too_small(gang, suitable)
     for growing in (False, True):
+        # A pool without capacity has nothing to grow by until its wait is over: the gang falls to the next one.
         for pool in large_enough:
             packing = packings[pool.name]
             if pool.name not in held_up and (slots := packing.admit(gang, growing=growing)) is not None:

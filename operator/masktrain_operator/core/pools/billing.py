@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from masktrain_operator.api.pool_status import NodeState, PoolCost, PoolNodeStatus
 
+# Four decimals, because a second of the cheapest shape costs 0.0004 USD.
 CENTS = Decimal("0.0001")
 HOUR = 3600
 
@@ -23,6 +24,7 @@ class Tariff:
     hourly_rate: Decimal | None = None
 
     def price_of(self, seconds: float) -> Decimal:
+        # By its text: Decimal(0.1) would carry the float's binary error into the bill.
         return Decimal(str(seconds)) * (self.hourly_rate or Decimal(0)) / HOUR
 
 
@@ -37,6 +39,7 @@ def paid_until(entry: PoolNodeStatus, tariff: Tariff) -> datetime:
 
 def busy_seconds(entry: PoolNodeStatus, until: datetime) -> float:
     running = (until - entry.busy_since).total_seconds() if entry.busy_since else 0.0
+    # `until` may be Oracle's time of the end, before the moment at which the operator saw the node busy.
     return entry.busy_seconds + max(running, 0.0)
 
 

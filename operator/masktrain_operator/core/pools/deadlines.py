@@ -85,6 +85,7 @@ def maintenance_end(pool: GPUNodePool) -> datetime | None:
 def next_removal(context: PoolContext, status: GPUNodePoolStatus) -> datetime | None:
     """When the budget of removals has room again; None while it has."""
     begun, most = status.recent_removals, context.pool.spec.scale_down.max_removals_per_minute
+    # The removal whose leaving the window makes room: of more than `most` (the spec was lowered) not the oldest.
     return None if len(begun) < most else sorted(begun)[-most] + BUDGET_WINDOW
 
 
@@ -125,6 +126,7 @@ def cordon_effect(node: KubeNode) -> datetime | None:
 def removal_time(context: PoolContext, entry: PoolNodeStatus) -> datetime:
     """When an idle node goes: after the idle time, and not while its minimum is paid for and may still be of use."""
     idle_since = entry.idle_since or context.now
+    # Nobody can be admitted to it any more, so neither idle time nor a paid minimum is of use to anyone.
     if context.is_deleting:
         return idle_since
     idle_enough = idle_since + timedelta(seconds=context.pool.spec.idle_seconds)

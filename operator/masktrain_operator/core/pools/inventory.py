@@ -30,6 +30,7 @@ def take_inventory(context: PoolContext) -> GPUNodePoolStatus:
             "waiting_jobs": context.observed.waiting_jobs,
         }
     )
+    # Ended ones first: what Oracle puts in the place of a preempted one is the operator's, too.
     status = _close_ended(context, status)
     status = _enter_new(context, status)
     entries = [_look_at(context, entry) for entry in status.nodes]
@@ -63,6 +64,7 @@ def _enter_new(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolSt
     """
     known = {entry.instance_id for entry in status.nodes}
     entries, added_nodes = list(status.nodes), status.added_nodes
+    # In a fixed order, because it decides which of several newcomers count as the operator's.
     for instance in sorted(context.observed.instances.values(), key=lambda found: (found.time_created, found.id)):
         if instance.id in known or instance.id in context.observed.ended:
             continue
@@ -85,6 +87,7 @@ def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
     node, oke_node = context.kube_node_of(entry), context.oke_nodes.get(entry.instance_id)
     entry = _removal_that_failed(entry, oke_node, context.now)
     if node is not None:
+        # Once and for all: a device plugin that restarts takes the GPUs away for a moment, and that is no new boot.
         joined = entry.joined_time or (context.now if node.is_usable else None)
         entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
     state = _state(entry, node, oke_node, context.now)
@@ -105,6 +108,7 @@ def _state(entry: PoolNodeStatus, node: KubeNode | None, oke_node: OkeNode | Non
     if leaving or entry.removal_requested_time is not None:
         return NodeState.DELETING
     if node is None or entry.joined_time is None:
+        # Gone after it had joined, as after `kubectl delete node`: that ends no instance, which costs on.
         return NodeState.BOOTING if entry.joined_time is None else NodeState.LOST
     if node.pods is None or node.pods:
         return NodeState.LOST if is_due(lost_time(node), now) else NodeState.BUSY
@@ -139,6 +143,7 @@ def end_of_removal(oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
     ends = [
         request.finished
         for request in oke.work_requests
+        # A removal that failed (pods that could not be evicted) ended nothing: the instance is still billed.
         if entry.instance_id in request.resources and request.accepted > entry.created_time and not request.has_failed
     ]
     return next(filter(None, ends), None)

@@ -29,6 +29,7 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
     spec, metadata = pod["spec"], pod["metadata"]
     if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
         return None
+    # What is asked for and not what is used: a GPU does nothing while data loads or a checkpoint is stored.
     gpus = gpus_requested(spec)
     if gpus == 0:
         return None
@@ -59,6 +60,7 @@ def _amounts(resources: Manifest) -> Iterator[int]:
             yield 1
 
 
+# Set until the cloud controller and the network are ready: GPUs may show before a pod could start.
 STARTUP_TAINTS = ("node.cloudprovider.kubernetes.io/uninitialized", "node.kubernetes.io/not-ready")
 TRUE = "true"
 
@@ -103,6 +105,7 @@ class KubeNode:
 
     @property
     def was_added_by_operator(self) -> bool:
+        # By instance: Nodes may be named by IP addresses, and a machine that gets one again must not inherit the mark.
         return self.annotations.get(labels.ADDED_ANNOTATION) == self.instance_id
 
 
@@ -128,6 +131,7 @@ def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
 
 def instance_of(node: Manifest) -> str | None:
     """OCID of the instance: managed nodes have it bare, the cloud controller writes it with a scheme."""
+    # Never by the Node's name: on some clusters it is an IP address, on others the instance's display name.
     provider_id = node.get("spec", {}).get("providerID", "").removeprefix("oci://")
     return provider_id or None
 

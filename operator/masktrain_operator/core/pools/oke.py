@@ -29,6 +29,7 @@ class OkeNode:
 
     @property
     def is_phantom(self) -> bool:
+        # Without an error it is an instance that Oracle has yet to create.
         return self.instance_id is None and self.error is not None
 
     @property

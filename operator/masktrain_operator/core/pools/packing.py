@@ -114,6 +114,7 @@ class PoolSlots:
         """Whether the gang may run here at all; a gang that names a pool has said so itself."""
         if gang.pool_ref is not None:
             return gang.pool_ref == self.name
+        # Only the shape is known of a pool without nodes; other labels may be on its Nodes: the scheduler will see.
         wanted = {key: value for key, value in gang.node_selector.items() if key in self.node_labels}
         return gang.gpus_per_node <= self.gpus_per_node and all(self.node_labels[k] == v for k, v in wanted.items())
 
@@ -146,6 +147,7 @@ class Packing:
         missing = gang.nodes - len(found)
         if missing and not growing:
             return None
+        # What gangs before it in turn will grow by is taken: two gangs must not count on the same nodes.
         if missing > self._pool.growable - self._grown or gang.gpus_per_node > self._pool.gpus_per_node:
             return None
         return self._take(gang, (*found, *self._grow(missing, gang)))

@@ -114,6 +114,7 @@ def is_stale(age: timedelta | None, limit: timedelta) -> bool:
 
     A sign from the future is that of a faster clock.
     """
+    # A clock that is wrong must not let both remove nodes; a dead operator's sign grows old by itself.
     return age is None or age > limit
 
 

@@ -31,6 +31,7 @@ def scale_down(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     patches = tuple(_marks(context, status))
     status = _forget_old_removals(status, context.now)
     if not _may_shrink(context):
+        # A node that stayed cordoned would cost, and be of use to nobody.
         return PoolPlan(patches=(*patches, *_uncordon_all(context, status)), status=status)
     plan = PoolPlan(patches=patches, status=status)
     budget, spare = _budget(context, status), _above_minimum(context, status)
@@ -109,6 +110,7 @@ def _remove(
     context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
+    # First look. The pod that a scheduler was about to bind shows at the second one, some seconds later.
     if node is not None and node.removal_begun is None:
         annotations = {labels.REMOVAL_ANNOTATION: format_time(context.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
@@ -140,6 +142,7 @@ def uncordon(node: KubeNode) -> NodePatch:
 
 def _patch(node: KubeNode, annotations: dict[str, Any], *, cordon: bool) -> NodePatch:
     body = {"metadata": {"annotations": annotations}, "spec": {"unschedulable": True if cordon else None}}
+    # On that version only: since it was read, a person may have cordoned it or asked to keep it.
     return NodePatch(node.name, node.uid, body, node.resource_version)
 
 
@@ -154,10 +157,12 @@ def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatc
         pool = context.pool.metadata.name
         new_labels = {} if node.labels.get(labels.NODE_POOL_LABEL) == pool else {labels.NODE_POOL_LABEL: pool}
         if changed or new_labels:
+            # On any version: these marks stay true whatever else changes, and a busy Node changes often.
             yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
 
 
 def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
+    # On the Node and not in memory: the next operator, or the sweeper, counts from the same moment.
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
         since = format_time(node.idle_since or context.now)
@@ -172,6 +177,7 @@ def _forget_old_removals(status: GPUNodePoolStatus, now: datetime) -> GPUNodePoo
 
 def objection(removal: Removal, node: Manifest | None, pods: Iterable[Manifest]) -> str | None:
     """Why the node must stay after all; None if it may go. `pods`: everybody's that are bound to it."""
+    # It goes as one that has not joined: if it has since then, pods may be on their way to it.
     if removal.node is None:
         return None if node is None else f"instance {removal.instance_id} has joined as {node['metadata']['name']}"
     if node is None:

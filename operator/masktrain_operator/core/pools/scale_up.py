@@ -13,6 +13,7 @@ from .deadlines import is_backing_off, is_due, is_paused, request_is_lost
 from .oke import OkeError, OkeNode, OkePool
 from .types import PoolContext, PoolPlan, Resize
 
+# A resize that finds no capacity leaves phantom nodes, which have to be cleared away each time.
 FIRST_SECONDS = 60.0
 LIMIT_SECONDS = 900.0
 JITTER = 0.2
@@ -36,6 +37,7 @@ def back_off(
 
 def backoff_seconds(failures: int, pool_uid: str) -> float:
     """The jitter is a function of the pool and the count, so that the plan stays one."""
+    # The exponent is bounded, because a region may be without capacity for longer than a float has room.
     exact = min(LIMIT_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
     digest = hashlib.sha256(f"{pool_uid}/{failures}".encode()).digest()
     return exact * (1 + JITTER * (digest[0] / 127.5 - 1))
@@ -77,8 +79,10 @@ def scale_up(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
     status = _learn_from_failure(context, _without_done(context, status))
     if is_paused(context):
         return PoolPlan(status=status)
+    # Before all growth: `size` contains them, so an absolute size on top of it would ask for them once more.
     if context.observed.oke.phantoms:
         return PoolPlan(resize=_without_phantoms(context.observed.oke), status=status)
+    # Not before its phantoms are cleared away: once the pool is gone nobody would.
     if context.is_deleting:
         return PoolPlan(status=_without_unneeded(context, status))
     missing = 0 if is_backing_off(status, context.now) else missing_nodes(context)
@@ -111,6 +115,7 @@ def _ask(context: PoolContext, status: GPUNodePoolStatus, missing: int) -> PoolP
         return PoolPlan(resize=Resize(size, oke.etag), status=status)
     planned = status.scale_up.adds if status.scale_up else 0
     intention = ScaleUp(size=size, adds=missing, requested_time=context.now)
+    # An intention that was never carried out is replaced: its nodes must not be answered for twice.
     added_nodes = status.added_nodes - planned + missing
     return PoolPlan(
         status=status.model_copy(update={"scale_up": intention, "added_nodes": added_nodes}), requeue_after=0
@@ -147,6 +152,7 @@ def _learn_from_failure(context: PoolContext, status: GPUNodePoolStatus) -> GPUN
         return _forget_failures(context, status)
     reason, message, error = found
     known = status.last_error is not None and status.last_error.request_id == error.request_id
+    # Oracle lists the same failure at every look: it keeps the time at which it was first seen.
     known = known and status.last_error is not None and status.last_error.message == error.message
     status = back_off(status, context.pool.metadata.uid, reason, message, context.now)
     return status if known else status.model_copy(update={"last_error": last_error(error, context.now)})
@@ -156,6 +162,7 @@ def _forget_failures(context: PoolContext, status: GPUNodePoolStatus) -> GPUNode
     """Once all that was wanted after a failure is there, or is wanted no more."""
     over = status.backoff is not None and not is_backing_off(status, context.now)
     if over and status.scale_up is None and context.observed.oke.coming == 0 and missing_nodes(context) == 0:
+        # An instance that boots proves nothing yet: it may still be given up, which is one more failure in a row.
         booting = any(entry.joined_time is None for entry in status.nodes)
         return status if booting else status.model_copy(update={"backoff": None})
     return status

@@ -56,6 +56,7 @@ def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | No
         gpus_per_node=context.gpus_per_node or 0,
         slots=tuple(_slots(context, inventory, gang_uids)),
         growable=0 if obstacle else max(0, spec.max_nodes - standing),
+        # Nodes that people added beyond maxNodes can hold a gang as well.
         limit=0 if context.is_deleting else max(spec.max_nodes, standing),
         hourly_rate=context.tariff.hourly_rate,
         node_labels={SHAPE_LABEL: oke.shape},
@@ -105,6 +106,7 @@ def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gang_uids: Collec
         node = context.kube_node_of(entry)
         if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
             present.append(_on_node(context, entry, node, gang_uids))
+    # The fullest first (the sort is stable): small gangs share nodes, and empty ones may go.
     yield from sorted(present, key=lambda slot: slot.free_gpus)
     gpus = context.gpus_per_node or 0
     for entry in inventory.nodes:

@@ -46,5 +46,6 @@ def set_condition(
     )
     if before is None:
         return status.model_copy(update={"conditions": [*status.conditions, condition]})
+    # In its old place: another order would make the status another one, and a merge patch sends lists whole.
     conditions = [condition if existing is before else existing for existing in status.conditions]
     return status.model_copy(update={"conditions": conditions})

@@ -72,6 +72,7 @@ def with_boot_cost(status: MaskTrainingJobStatus, capacity: Capacity | None) -> 
         "gpu_seconds": cost.gpu_seconds + capacity.boot_gpu_seconds,
         "hourly_rate": _written(capacity.hourly_rate),
     }
+    # Settled at once: the attempt's own share is computed anew at each look, and added to what is settled.
     return close_attempt_cost(status.model_copy(update={"cost": cost.model_copy(update=grown)}))
 
 

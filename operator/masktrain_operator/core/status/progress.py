@@ -69,6 +69,7 @@ def _with_reachability(context: Context, attempt: Attempt, status: MaskTrainingJ
     kind, error = ConditionType.PROGRESS_UNKNOWN, context.observed.progress_error
     if error is not None:
         return set_condition(status, kind, True, reason=Reason.UNREACHABLE, message=error, now=context.now)
+    # Between two attempts nobody is asked: only an answer takes the condition back.
     if find_condition(status, kind) is None or not attempt.is_answering:
         return status
     return set_condition(status, kind, False, reason=Reason.REACHABLE, message="Rank 0 answers.", now=context.now)
@@ -161,4 +162,5 @@ def _dataset(summary: DatasetSummary | None) -> StatusDataset | None:
 
 
 def _decimal(number: float | None, form: str) -> str | None:
+    # Rounded before it is compared: a status must not be another one for noise in the last digits.
     return None if number is None else format(number, form)

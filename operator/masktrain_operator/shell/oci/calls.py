@@ -25,8 +25,10 @@ from masktrain_operator.core.pools.oke import Instance, OkeError, OkeNode, OkePo
 
 from .access import OciAccess, OciError, OciErrorKind, require_api_key
 
+# The SDK's own 10 and 60 s would, with retries, outlast the 60 s that a whole call is given.
 TIMEOUTS_SECONDS = (5.0, 20.0)
 """Of the connection, and of each read from it."""
+# The SDK's default, 8 attempts within 10 minutes, would keep a pool's reconcile for as long.
 ATTEMPTS = 3
 LAST_RETRY_SECONDS = 8
 FAILING_SERVICE: dict[int, list[str]] = {429: [], 500: [], 502: [], 503: [], 504: []}
@@ -38,6 +40,7 @@ def retry_strategy() -> Any:
     return RetryStrategyBuilder(
         max_attempts=ATTEMPTS,
         total_elapsed_time_seconds=LAST_RETRY_SECONDS,
+        # Not 409, as the SDK has it: a pool that is being changed stays so for minutes, and is looked at again anyway.
         service_error_retry_config={429: []},
         service_error_retry_on_any_5xx=True,
         retry_base_sleep_time_seconds=0.5,
@@ -110,6 +113,7 @@ def _with_api_key(secret: Mapping[str, str], region: str) -> Login:
         "user": secret["user"].strip(),
         "fingerprint": secret["fingerprint"].strip(),
         "region": region,
+        # Secrets made from files end in a line feed.
         "key_content": secret["key"].strip(),
     }
     _validate(config)
@@ -303,6 +307,7 @@ class Calls:
                 sort_order="DESC",
                 limit=WORK_REQUESTS,
             ).data
+        # Of that one alone: each failure's errors cost a call, and only the newest is ever told.
         newest_failed = next((model.id for model in models if model.status == "FAILED"), None)
         return tuple(
             work_request_of(model, self._errors(model) if model.id == newest_failed else ()) for model in models
@@ -335,6 +340,7 @@ def _work_request_id(answer: Any) -> str | None:
     return None if work_request_id is None else str(work_request_id)
 
 
+# The circuit breaker's error is of another package than the SDK's, and no ServiceError.
 SDK_ERRORS = (ServiceError, ClientError, CircuitBreakerError, OSError, RuntimeError, ValueError)
 """OSError covers its RequestException and timeouts; RuntimeError and ValueError come from its signers and parsers."""
 LIMIT_CODES = frozenset({"LimitExceeded", "QuotaExceeded", "OutOfHostCapacity", "TooManyResources"})

@@ -42,6 +42,7 @@ class NodePools:
 
     def close(self) -> None:
         """Take no more calls; those under way end by themselves."""
+        # Without waiting: a call under way cannot be interrupted, and must not hold up the operator's end.
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._calls is not None:
             self._calls.close()
@@ -87,6 +88,7 @@ class NodePools:
 
         loop = asyncio.get_running_loop()
         try:
+            # The thread goes on: the call may still be carried out, like one whose answer was lost.
             async with asyncio.timeout(self._deadline_seconds):
                 return await loop.run_in_executor(self._threads, run)
         except TimeoutError:
@@ -97,6 +99,7 @@ class NodePools:
         """Once; a login that failed is tried again by the next call."""
         from .calls import Calls  # noqa: PLC0415 - loads the SDK, in a thread
 
+        # Threads of a first look come together here, and each sign-in is a round trip and a token.
         with self._login:
             if self._calls is None:
                 self._calls = Calls(self._access)

@@ -64,6 +64,7 @@ class PoolApplier:
         try:
             self._known.put(NODES, await self._client.merge_patch(NODES, None, patch.name, body))
         except (ConflictError, NotFoundError):
+            # The watch may be behind: from the same cache the next plan would make the same patch.
             await self._read_again(patch)
             raise RetryAfter(0) from None
         except ApiError as error:
@@ -115,6 +116,7 @@ class PoolApplier:
     async def _live_node(self, removal: Removal) -> Manifest | None:
         if removal.node is not None:
             return await self._client.get(NODES, None, removal.node.name)
+        # All of them, because no selector of the API finds a Node by its provider id.
         nodes = (await self._client.list(NODES, None))["items"]
         return next((node for node in nodes if instance_of(node) == removal.instance_id), None)
 

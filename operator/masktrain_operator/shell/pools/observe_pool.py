@@ -80,6 +80,7 @@ class PoolObserver:
     async def _end(self, oracle: NodePools, oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
         """When the instance was terminated, None while it is not."""
         instance = await oracle.get_instance(entry.instance_id)
+        # TERMINATING still counts as billed: Oracle does not say which of the two ends the bill.
         if instance is not None and instance.lifecycle_state != TERMINATED:
             return None
         if entry.work_request_id is None:

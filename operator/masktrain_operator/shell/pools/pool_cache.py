@@ -211,6 +211,7 @@ def _readable_pool(body: Manifest) -> GPUNodePool | None:
 def _kube_node(node: Manifest, observation: PoolObservation, pods: Mapping[str, tuple[GpuPod, ...]]) -> KubeNode:
     name = node["metadata"]["name"]
     foreign, own = observation.foreign_pods.get(name), pods.get(name, ())
+    # Own pods keep a node by themselves; an empty one is unknown until the pods of others have been asked for.
     if foreign is None and not own:
         return kube_node(node, None)
     return kube_node(node, (*(foreign or ()), *own))

@@ -128,9 +128,11 @@ class PoolReconciler:
         for event in (*events, *removal_events(plan, applied.status)):
             await self._events.record(body, event)
         refused = list(applied.refused)
+        # Last: without its finalizer the object is gone, and with it the place for status and events.
         if plan.finalize:
             refused += await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
         self._wake_waiting_jobs()
+        # Oracle announces nothing: what was just begun there has to be looked for.
         wait = FRESH_SECONDS if plan.resize is not None or plan.removals else plan.requeue_after
         return max(wait or 0.0, OTHERWISE_AGAIN_SECONDS) if refused else wait
 
@@ -162,6 +164,7 @@ class PoolReconciler:
         await self._write(body, answer)
         for event in observed:
             await self._events.record(body, event)
+        # Told once, and not at each of the tries, which go on for as long as Oracle refuses.
         if known is None or known.message != error.sentence:
             await self._events.record(body, Event("Warning", f"Oracle{error.kind}", error.sentence))
         return again

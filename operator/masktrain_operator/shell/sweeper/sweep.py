@@ -100,6 +100,7 @@ class PoolSweep:
             return False
         status = with_refused_writes(applied.status, applied.refused, context.now)
         removed = removal_events(plan, status)
+        # Before the status is written: the nodes are going, whether or not that succeeds.
         self._print_all(pool, removed)
         await self._status.write(body, status.to_manifest())
         for event in (*plan.events, *removed):
@@ -114,6 +115,7 @@ class PoolSweep:
 
 
 LOOK_AGAIN_SECONDS = 3.0
+# No more than its small role may list: Services and priorities matter to what starts, and here nothing does.
 NEEDED_KINDS = (NODE_POOLS, TRAINING_JOBS, JOBS, PODS, NODES)
 
 
@@ -172,6 +174,7 @@ class Sweep:
 
     async def _round(self) -> bool:
         """Whether another one is needed."""
+        # Lists and no watches: a run takes a few minutes, and hardly ever finds anything to do.
         await self._known.refresh(self._client, (), NEEDED_KINDS)
         again = [await self._look_at(body) for body in list(sweepable(self._known.node_pools))]
         return any(again)
@@ -198,6 +201,7 @@ def _seconds(age: timedelta | None) -> int:
 
 
 STALE_SECONDS = 300.0
+# Below the five minutes between two runs of the chart's CronJob.
 LIMIT_SECONDS = 240.0
 
 
