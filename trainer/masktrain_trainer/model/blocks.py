@@ -129,6 +129,7 @@ class Detect(nn.Module):
             assert conv.bias is not None
             bias_AP = conv.bias.view(ANCHORS_PER_LEVEL, -1)
             bias_AP[:, 4] += math.log(8 / (640 / stride) ** 2)
+            # Just below 1, so that a single class gives a large bias and no division by zero.
             bias_AP[:, BOX_AND_OBJECTNESS:] += math.log(0.6 / (num_classes - 0.99999))
 
 

@@ -55,6 +55,7 @@ def non_max_suppression(
 
 def _candidates(prediction_NP: Tensor, threshold: float, multi_label: bool) -> Tensor:
     """(K, 6) boxes above the threshold: xyxy, confidence = objectness x class probability, class."""
+    # The cheap test first: confidence is objectness times a probability, so none of the others could pass.
     prediction_NP = prediction_NP[prediction_NP[:, 4] > threshold]
     boxes_N4 = xywh_to_xyxy(prediction_NP[:, :4])
     confidence_NC = prediction_NP[:, 5:] * prediction_NP[:, 4:5]
