@@ -142,6 +142,7 @@ def initial_state(context: Context) -> TrainingState:
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
+    # A checkpoint brings the anchors that it was trained with.
     if context.training.auto_anchor and start.checkpoint is None:
         autoanchor(model, context.prepared, context.training, context.ranks)
     model.to(device=context.ranks.device).to(memory_format=torch.channels_last)

@@ -169,6 +169,7 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "results_csv": state.results_csv,
         "metrics": state.metrics,
         "class_map": state.class_map,
+        # With the weights: the last evaluation of a resumed run has no other copy at hand.
         "best": None if state.best is None else dict(vars(state.best)),
         "stopped_early": state.stopped_early,
         "ended": state.ended,
@@ -227,6 +228,7 @@ def _restore_rank(per_rank: list[dict[str, Any]], state: TrainingState, ranks: R
 def half_precision_copy(model: nn.Module) -> dict[str, Tensor]:
     """The state dict on the CPU, floating-point numbers as float16: what best.pt holds."""
     return {
+        # Copied also where nothing changes, on a CPU in float16, or the live tensor would come back.
         name: tensor.to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype, copy=True)
         for name, tensor in model.state_dict().items()
     }
