@@ -65,6 +65,7 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
 
 def read_weights(path: Path) -> DetectorWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
+    # By the reader that executes nothing; only a file that looks like ours is given to torch.
     document = read_torch_file(path)
     own = isinstance(document, dict) and "format" in document
     weights = _read_own(path) if own else read_yolov5(document).weights

@@ -222,5 +222,6 @@ def _may_be(shapes: dict[str, torch.Size], size: Size) -> bool:
 
 
 def _shapes(architecture: Architecture, classes: int) -> dict[str, torch.Size]:
+    # Shapes only: no memory is taken, and nothing is initialised.
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_yolo(architecture, classes).state_dict().items()}
