@@ -113,6 +113,7 @@ def register_stack_dump(run: RunDirectory, local_rank: int) -> None:
     """In a worker: on SIGUSR1 write all threads' stacks to a file. The file stays open for the process's life."""
     file = run.stacks(local_rank).open("w", encoding="utf-8")
     faulthandler.register(STACK_SIGNAL, file=file, all_threads=True)
+    # After the handler stands: whoever reads the number may send the signal at once, and its default is death.
     run.worker_pid(local_rank).write_text(str(os.getpid()), encoding="ascii")
 
 

@@ -144,6 +144,7 @@ class TrainingSpec(Contract):
     freeze: int = Field(
         default=0,
         ge=0,
+        # So many layers come before the head in the architectures that end in 6.
         le=33,
         description="Layers that keep their weights, counted from the input: 10 is the backbone (12 in architectures "
         "that end in 6).",

@@ -165,6 +165,7 @@ def _assign(spec: dict[str, Any], assignment: str) -> None:
         if not isinstance(section, dict):
             raise _invalid(f"--set {assignment!r}: {name} is no section of the job.")
     try:
+        # As YAML, so that numbers, lists and booleans are what they would be in the manifest.
         section[field] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise _invalid(f"--set {assignment!r}: {text!r} is not a YAML value.") from None
@@ -180,6 +181,7 @@ def _ignored(spec: dict[str, Any], changes: Overrides) -> Iterator[str]:
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):
         unread = {field.alias for field in model.model_fields.values() if field.annotation is Any}
         given = _section(spec, section).items()
+        # One node is what this machine is.
         yield from (f"{section}.{name}" for name, value in given if name in unread and (name, value) != ("nodes", 1))
     for variable in _section(spec, "compute").get("env") or []:
         if isinstance(variable, dict) and "valueFrom" in variable:
@@ -190,6 +192,7 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     """The spec with the command line's places in it, and without Secrets, which only a cluster has."""
     dataset, checkpoint = _section(spec, "dataset"), _section(spec, "checkpoint")
     if changes.dataset is not None:
+        # Without the manifest's sha256 and store, which are those of another data set.
         dataset = {"uri": changes.dataset}
     if changes.results is not None:
         checkpoint = checkpoint | {"uri": changes.results}
