@@ -159,6 +159,7 @@ def plan_rectangular(
 ) -> RectangularPlan:
     """Sort images (N, 2: height, width) into batches and choose every batch's shape."""
     aspect = original_sizes_N2[:, 0] / original_sizes_N2[:, 1]
+    # Stable, so that every rank plans the same batches, whatever its processor.
     order = np.argsort(aspect, kind="stable")
     starts = range(0, len(order), batch_size)
     shapes = [_shape(aspect[order[start : start + batch_size]]) for start in starts]

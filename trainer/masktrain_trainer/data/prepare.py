@@ -90,6 +90,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     archive.unlink()
     say(f"unpacked {files} files")
     described = read_data_yaml(output / EXPORT)
+    # A wrong folder is the commonest failure of a first run, so the log says which one was taken.
     for choice in described.choices:
         say(choice)
     return _prepare_images(described, output, config.training, processes)
@@ -118,6 +119,7 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
     skipped = [sentence for result in verified.values() for sentence in result.skipped]
     (output / SKIPPED).write_text("".join(f"{sentence}\n" for sentence in skipped), encoding="utf-8")
     summary = summarise(names, verified)
+    # Documents of one data set may order its classes differently: that has to be seen before anything is trained.
     print_classes(names, verified)
     if summary.skipped_images:
         say(f"{summary.skipped_images} images are skipped")

@@ -158,6 +158,7 @@ class CachedImages:
 
     @cached_property
     def _pixels(self) -> npt.NDArray[np.uint8]:
+        # Read-only: a stray write would change what every other rank sees.
         return np.memmap(self._cache, np.uint8, mode="r")
 
 

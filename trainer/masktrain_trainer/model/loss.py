@@ -166,6 +166,7 @@ class DetectionLoss(nn.Module):
         )
         matched_KP = raw_BAHWP[matches.slot].to(dtype)
         ciou_K = ciou(_predicted_boxes(matched_KP[:, :4], matches.anchors), matches.boxes)
+        # Detached: the overlap is what objectness shall say, not a second way to move the boxes.
         overlap_BAHW = _overlap_targets(ciou_K.detach(), matches, slots_BAHW)
         objectness_BAHW = raw_BAHWP[..., 4].to(dtype)
         return (

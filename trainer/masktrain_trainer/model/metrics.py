@@ -228,6 +228,7 @@ def curves_by_class(statistics: DetectionStatistics) -> dict[int, ClassCurves]:
 def _curves_of(class_index: int, labels: int, statistics: DetectionStatistics) -> ClassCurves:
     of_class_K = statistics.predicted_class == class_index
     correct_KT, confidence_K = statistics.correct[of_class_K], statistics.confidence[of_class_K]
+    # Stable, or equal confidences would come in an order that depends on the processor.
     best_first_K = np.argsort(-confidence_K, kind="stable")
     return class_curves(correct_KT[best_first_K], confidence_K[best_first_K], labels)
 

@@ -95,6 +95,7 @@ def require_shared_memory(context: Context, state: TrainingState) -> None:
     # To all, because a rank that went on alone would wait for rank 0 until the timeout.
     problem = context.ranks.broadcast(problem)
     if problem is not None:
+        # Now and not in the first checkpoint: a training that cannot store anything is not worth its hours.
         raise InvalidConfiguration(problem)
 
 

@@ -160,6 +160,8 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "model": state.model.state_dict(),
         "ema": state.ema.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        # What a resume of v7.0 forgets, from here to the step: its curve bends there, and nobody can tell that from a
+        # defect.
         "scaler": state.scaler.state_dict(),
         "early_stopping": state.early_stopping.state_dict(),
         "rng": per_rank,
@@ -174,6 +176,7 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "stopped_early": state.stopped_early,
         "ended": state.ended,
         "model_info": describe_model(config, prepared),
+        # autoBatch takes the batch size of a resumed run from here.
         "training": config.training.resolved(),
     }
 

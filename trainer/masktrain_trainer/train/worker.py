@@ -84,6 +84,7 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
         )
         with _open_loader(context) as loader:
             state = initial_state(context)
+            # The state is known only now, and with it how much a snapshot takes.
             require_shared_memory(context, state)
             # With image weights the order of an epoch follows from the last validation, so it is not known yet.
             if not (state.ended or context.training.image_weights):
