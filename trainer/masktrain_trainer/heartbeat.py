@@ -87,6 +87,7 @@ def read_heartbeat(path: Path) -> Beat | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    # The worker may be between making the file and filling it.
     if len(content) < _LAYOUT.size:
         return None
     counter, activity, nanoseconds = _LAYOUT.unpack(content)
@@ -144,6 +145,7 @@ class HangDetector:
     def longest_hang(self, now: float) -> Hang | None:
         """The rank that has stood still longest among those over their limit."""
         over = [found for rank in self._seen if (found := self._over_limit(rank, now))]
+        # Who stopped first is nearest to the cause: the others only wait for it.
         return max(over, key=lambda found: found.seconds, default=None)
 
     def _over_limit(self, rank: int, now: float) -> Hang | None:

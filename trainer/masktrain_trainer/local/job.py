@@ -125,6 +125,7 @@ def read_manifest(path: Path, changes: Overrides) -> Manifest:
 
 
 def _the_job(path: Path) -> dict[str, Any]:
+    # kubectl applies files that hold other objects, too.
     jobs = [document for document in _documents(path) if document.get("kind") == KIND]
     if len(jobs) > 1:
         raise _invalid(f"{path} holds {len(jobs)} documents of kind {KIND}; keep one job in a file.")
@@ -304,11 +305,13 @@ def _results_uri(request: JobOptions) -> str:
 
 def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
     spec = manifest.spec
+    # A folder is packed anew under another path each time; only its content says whether it is the same data.
     identity = sha256_of(archive) if archive else spec.dataset.sha256 or spec.dataset.uri
     return RunConfig(
         namespace=manifest.namespace,
         name=manifest.name,
         uid=_uid(manifest, identity),
+        # Always: on one machine nobody counts attempts, and runs tell the tries apart.
         attempt=0,
         model=spec.model,
         dataset=spec.dataset,

@@ -20,6 +20,7 @@ from masktrain_trainer.files import sha256_of
 from .base import ObjectInfo, conditional_writes_work
 
 MIB: Final = 1 << 20
+# What is smaller goes as one request, whole and with an MD5 that the server checks.
 IN_PARTS_FROM: Final = 64 * MIB
 # A checkpoint of 300 MB has 19 of them, enough to fill all connections; Oracle's 128 MiB would give it three.
 PART: Final = 16 * MIB

@@ -108,6 +108,7 @@ def _explain_answer(error: ClientError, target: Target) -> StoreError:
     code = _code(error)
     if code in _CONDITION_UNKNOWN and target.conditional:
         return ConditionsUnsupported(f"{target.endpoint} does not support conditional writes.")
+    # The answer to If-Match where the object was deleted meanwhile.
     if code in _MISSING and target.conditional:
         return PreconditionFailed(f"{target.uri} was deleted by another writer.")
     for codes, kind, sentence in _ANSWERS:

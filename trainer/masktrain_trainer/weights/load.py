@@ -150,6 +150,7 @@ def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[st
 
 def _load_plain(path: Path, mapped: bool) -> Any:
     try:
+        # On the CPU, or a file that was written on a GPU could not be read without one.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None

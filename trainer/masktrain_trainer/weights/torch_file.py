@@ -41,6 +41,7 @@ class TorchZip:
         try:
             self._members = self._checked_members()
             self._prefix = self._find_prefix()
+        # A context manager that was never entered is not left either.
         except BaseException:
             self._zip.close()
             raise
