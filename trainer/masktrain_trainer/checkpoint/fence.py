@@ -23,8 +23,7 @@ def claim_run(store: Store, keys: JobKeys, attempt: int, pod_uid: str) -> Fence:
 
 def _next_fence(claims: dict[Fence, list[str]], attempt: int, pod_uid: str) -> Fence:
     """One more than the highest; pods that contend for that go on to different ones, in the order of their uids."""
-    # Claims of later attempts do not count: this container has to learn from `check_fence` that it is late, not outbid
-    # them.
+    # Not of later attempts: this container has to learn from `check_fence` that it is late, and not to outbid them.
     highest = max((fence for fence in claims if fence.attempt == attempt), default=Fence(attempt, -1))
     contenders = sorted(claims.get(highest, []))
     place = contenders.index(pod_uid) if pod_uid in contenders else 0

@@ -60,7 +60,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     result = read_result(store, keys)
     if result is None:
         return _newest_good(store, keys, catalog, found, folder)
-    # Not by its manifest alone: somebody may have deleted or replaced the output since the job was complete.
+    # Not by its result alone: somebody may have deleted or replaced the output since the job was complete.
     target = keys.output(BEST_FILE)
     problem = fetch_problem(store, target, result.best.sha256, folder / BEST_FILE)
     (folder / BEST_FILE).unlink(missing_ok=True)

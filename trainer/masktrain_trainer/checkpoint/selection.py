@@ -66,8 +66,8 @@ def abandoned(orphans: Iterable[ObjectInfo], keys: JobKeys, fence: Fence, now: d
     """Files of uploads that were cut off, by this writer or, long ago, by one before it. Pure."""
     return [
         info.key
-        # Files of other people have other names, and are not ours to delete.
         for info in orphans
+        # Files of other people have other names, and are not ours to delete.
         if (writer := _fence_of(keys.checkpoint_id(info.key))) is not None
         and _may_delete(writer, info.modified, fence, now)
     ]

@@ -123,6 +123,7 @@ def _to_host(tensors: list[Tensor]) -> list[Tensor]:
         for tensor in tensors
     ]
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        # Until then the host's buffers hold whatever they held before.
         torch.cuda.current_stream(device).synchronize()
     return moved
 

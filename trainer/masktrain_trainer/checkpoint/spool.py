@@ -87,8 +87,7 @@ class Spool:
 
     def publish(self, unfinished: Path, meta: SnapshotMeta) -> None:
         """Offer the written snapshot, and drop the waiting ones that it makes useless."""
-        # Every snapshot holds the whole state, so for a resume a newer one of any kind serves as well as a waiting
-        # plain one.
+        # Every snapshot holds the whole state, so that a newer one of any kind serves a resume better than a plain one.
         useless = (_LAST, _BEST) if meta.is_best else (_LAST,)
         replaced = [path for path in self.waiting() if path.suffix in useless]
         kind = _kind(meta, crowded=self.pending() - len(replaced) >= MOST_SNAPSHOTS)

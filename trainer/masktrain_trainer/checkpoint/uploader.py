@@ -142,8 +142,7 @@ class Uploader:
             files, meta = self._serialise(snapshot, Path(folder))
             manifest = self.writer.publish(files, meta)
         self._known.append(manifest)
-        # best.pt and what may be deleted follow from the new manifest: if this process dies here, its successor sees to
-        # it.
+        # What follows from the new manifest, best.pt and deletions, a successor does if this process dies here.
         self._reconciled = False
         self.uploaded += 1
         self.error = None

@@ -83,7 +83,7 @@ class CheckpointWriter:
                 _verify(file.stored(), self.store.put(prefix + file.name, file.path, sha256=file.sha256))
         # Again, because uploading takes minutes: whoever has claimed a run meanwhile counts on our silence.
         self.check_fence()
-        # A later run's sweep may have begun to delete files that are older: the upload starts anew.
+        # Later than this, a sweep of the next run could take the files before their manifest stands: start anew.
         if self.now() - begun > LONGEST_UPLOAD:
             raise StoreUnavailable(f"Storing checkpoint {manifest.id} took longer than {LONGEST_UPLOAD}.")
         # Sweeping and the status count from when the checkpoint exists, not from when its upload began.

@@ -204,6 +204,7 @@ def val_batches(
     originals = np.array([(record.height, record.width) for record in split.images], np.int64)
     plan = plan_rectangular(originals, image_size=image_size, batch_size=batch_size, stride=stride)
     shapes = plan.batch_shapes if rectangular else np.full_like(plan.batch_shapes, image_size)
+    # In turn: the plan is sorted by aspect, so that every rank gets shapes of all kinds.
     mine = range(rank, len(shapes), world_size)
 
     def make(batch: int) -> ValBatch:

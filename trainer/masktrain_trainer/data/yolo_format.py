@@ -281,6 +281,7 @@ def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float
     label = _parse_class(words[0], number, classes)
     values = [_parse_coordinate(word, number) for word in words[1:]]
     box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
+    # No anchor matches such a box: it would count as missed in every validation, and never be learnt.
     if box[2] <= 0 or box[3] <= 0:
         raise LabelViolation(f"line {number} of its labels is a box without width or height")
     return (label, *box), corners

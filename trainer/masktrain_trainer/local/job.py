@@ -33,6 +33,7 @@ from .datasets import as_archive
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
+# The cluster's rule, so that a file that trains here can be applied there.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _ANY = Field(default=None)
 
