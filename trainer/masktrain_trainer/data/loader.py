@@ -93,8 +93,7 @@ class TrainLoader:
         requests = self._requests(epoch, first_batch)
         batch_images = self._shards.batch_size // self._shards.world_size
         if self._worker_count:
-            # Kept from stream to stream: with image weights every epoch has a stream of its own, and new processes
-            # would cost it.
+            # Kept from stream to stream: with image weights each epoch has its own, and processes start slowly.
             if self._workers is None:
                 self._workers = BatchWorkers(self._collator, workers=self._worker_count, batch_images=batch_images)
             self._stream = self._workers.answers(requests)

@@ -146,8 +146,7 @@ def verify_split(
         cache=output / f"{split}.pixels",
         single_class=single_class,
     )
-    # Also for images that will be left out: processes need their slots before anything is known, and a hole costs
-    # nothing.
+    # Also for images that will be left out: slots are needed before that is known, and a hole costs nothing.
     create_cache(rules.cache, len(images), image_size)
     names = [image.relative_to(root.resolve()).as_posix() for image in images]
     results = list(_reported(_inspect_all(images, rules, processes), len(images), split, say))

@@ -75,8 +75,8 @@ def _load(path: Path, root: Path) -> dict[str, Any]:
     if path.stat().st_size > LARGEST_BYTES:
         raise InvalidDataset(f"{shown} is larger than {LARGEST_BYTES >> 20} MiB, which no data.yaml is.")
     try:
-        # Windows' editors put a byte order mark before UTF-8. Only plain values are read: v7.0 runs a `download` entry
-        # as a program; here nothing does.
+        # Windows' editors put a byte order mark before UTF-8. Safely, since v7.0 even runs what `download` says: here
+        # a data.yaml is values and nothing else.
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidDataset(f"{shown} is not text in UTF-8; save it as UTF-8.") from None

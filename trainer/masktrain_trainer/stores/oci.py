@@ -126,8 +126,7 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
             service_endpoint=spec.endpoint,
             timeout=TIMEOUTS_SECONDS,
             retry_strategy=retry_strategy(),
-            # The SDK's breaker would refuse for 30 s more after the service is back; retries and the uploader's pauses
-            # do.
+            # The SDK's breaker would go on refusing for 30 s after the service is back.
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
     except FAILURES as error:

@@ -68,7 +68,7 @@ def compile_model(model: Yolo, device: torch.device) -> None:
 
     Raises UserError where the compiler behind torch.compile is missing.
     """
-    # Asked beforehand: torch itself would find out in the first batch, and say so on pages.
+    # Asked beforehand: torch itself would find out in the first batch, and say so at length.
     if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise InvalidConfiguration(
             "training.compile needs a C++ compiler in the trainer's image, and there is none: "

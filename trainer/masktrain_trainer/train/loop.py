@@ -255,8 +255,7 @@ class Training:
     def _mean_train_losses(self) -> list[float]:
         """Over the batches of the epoch and the ranks."""
         ranks = self._context.ranks
-        # Of a copy, because the sum is made in place: if a stop ends the validation, this rank's own goes into the
-        # checkpoint.
+        # Of a copy, since the sum is made in place: a stop during the validation stores this rank's own.
         sums_3 = ranks.sum(self._state.loss_sums_3.clone())
         means: list[float] = (sums_3 / (self._loader.batches_per_epoch * ranks.world_size)).tolist()
         return means

@@ -160,8 +160,8 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "model": state.model.state_dict(),
         "ema": state.ema.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        # What a resume of v7.0 forgets, from here to the step: its curve bends there, and nobody can tell that from a
-        # defect.
+        # A resume of v7.0 forgets scaler, early stopping, generators and the place in the epoch: its curve bends there,
+        # and nobody can tell that from a defect.
         "scaler": state.scaler.state_dict(),
         "early_stopping": state.early_stopping.state_dict(),
         "rng": per_rank,

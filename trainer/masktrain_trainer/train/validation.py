@@ -86,7 +86,7 @@ class Validator:
     ) -> None:
         inference = predictor.infer(batch.images_BCHW)
         _, items_3 = self._loss(inference.raws, batch.targets_M6.to(predictor.device))
-        # By images, since the last batch of a split is smaller.
+        # By images, since the last batch of a split may be smaller.
         share.add_losses(items_3, len(batch.images_BCHW))
         for position, found_K6 in enumerate(predictor.detections(inference, batch.placements)):
             labels_L5 = batch.labels(position)
