@@ -177,6 +177,7 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
         labels = read_labels(label_path(path), rules.classes)
     except (UnreadableImage, LabelViolation) as violation:
         return str(violation)
+    # After the check: a class that data.yaml does not name is a mistake, whatever it would become.
     if rules.single_class:
         labels.targets[:, 0] = 0
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)

@@ -22,6 +22,7 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
 from masktrain_trainer.run_directory import RunDirectory
 
+# A pod needs none of these: tests and other machines move its paths by them.
 WORKSPACE_VARIABLE = "MASKTRAIN_WORKSPACE"
 SHARED_MEMORY_VARIABLE = "MASKTRAIN_SHARED_MEMORY"
 TERMINATION_LOG_VARIABLE = "MASKTRAIN_TERMINATION_LOG"

@@ -186,6 +186,7 @@ class RemoteStore(ABC):
         try:
             self._abort(upload)
         except self.failures as error:
+            # Somebody else may have completed or aborted it since it was listed.
             if not self._is_missing(error):
                 raise
 

@@ -139,9 +139,11 @@ _TORCH_TAGS: Final = frozenset(
         *("half", "float", "double", "long", "int", "short", "device"),
     }
 )
+# For best_fitness, which is an array of NumPy's in files that were not stripped.
 _NUMPY_NAMES: Final = frozenset({"scalar", "dtype", "ndarray", "_reconstruct"})
 _INERT_PACKAGES: Final = (
     *("models", "utils", "yolov5.models", "yolov5.utils"),
+    # The last three for the options and the date that train.py leaves in its files.
     *("torch.nn", "pathlib", "argparse", "datetime"),
 )
 """YOLOv5 installed from PyPI writes its own names below `yolov5`."""
