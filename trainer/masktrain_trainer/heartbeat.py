@@ -87,6 +87,7 @@ def read_heartbeat(path: Path) -> Beat | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    # The worker may be between making the file and filling it.
     if len(content) < _LAYOUT.size:
         return None
     counter, activity, nanoseconds = _LAYOUT.unpack(content)
@@ -113,6 +114,7 @@ def register_stack_dump(run: RunDirectory, local_rank: int) -> None:
     """In a worker: on SIGUSR1 write all threads' stacks to a file. The file stays open for the process's life."""
     file = run.stacks(local_rank).open("w", encoding="utf-8")
     faulthandler.register(STACK_SIGNAL, file=file, all_threads=True)
+    # After the handler stands: whoever reads the number may send the signal at once, and its default is death.
     run.worker_pid(local_rank).write_text(str(os.getpid()), encoding="ascii")
 
 
@@ -143,6 +145,7 @@ class HangDetector:
     def longest_hang(self, now: float) -> Hang | None:
         """The rank that has stood still longest among those over their limit."""
         over = [found for rank in self._seen if (found := self._over_limit(rank, now))]
+        # Who stopped first is nearest to the cause: the others only wait for it.
         return max(over, key=lambda found: found.seconds, default=None)
 
     def _over_limit(self, rank: int, now: float) -> Hang | None:

@@ -91,6 +91,7 @@ class StageFailure(Contract):
     message: str
 
 
+# Read as this class, too, by whoever looks for a failure only, whatever the subclass adds.
 class StageResult(Contract, extra="ignore"):
     """What a stage before training leaves for the supervisor: its failure, or what the subclass says."""
 

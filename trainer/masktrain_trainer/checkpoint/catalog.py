@@ -52,6 +52,7 @@ def read_manifests(store: Store, keys: JobKeys) -> list[Manifest]:
 
 
 def _enter(catalog: Catalog, checkpoint_id: str, files: Mapping[str, ObjectInfo], manifest: Manifest | None) -> None:
+    # Ordering goes by the folder's name too: a manifest that names another folder contradicts what it is listed under.
     if manifest is None or manifest.id != checkpoint_id:
         catalog.broken[checkpoint_id] = f"{MANIFEST_FILE.removesuffix('.json')} is damaged"
     elif problems := _problems(manifest, files):
@@ -76,6 +77,7 @@ def _problems(manifest: Manifest, files: Mapping[str, ObjectInfo]) -> dict[str, 
 def _read_manifest(store: Store, key: str) -> Manifest | None:
     try:
         return Manifest.unseal(store.read(key))
+    # Only what was read and is nonsense: a StoreError passes, since an outage must not look like a damaged checkpoint.
     except ValueError:
         return None
 
@@ -94,6 +96,7 @@ def read_result(store: Store, keys: JobKeys) -> Result | None:
     """The result of this very job, not of an earlier one of the same name; its best.pt may be gone since."""
     try:
         result = Result.model_validate_json(store.read(keys.output(RESULT_FILE)))
+    # Of another version, or damaged: to complete once more is safe, to trust it is not.
     except (ObjectMissing, ValueError):
         return None
     return result if result.uid == keys.uid else None

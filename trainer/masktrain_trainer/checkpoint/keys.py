@@ -23,10 +23,12 @@ DATA_PICTURES = ("labels.png", "train_batch*.jpg")
 class Fence:
     """Who may write: of all containers of a job only the one with the highest."""
 
+    # Compared in this order: a later attempt outranks every run of an earlier one.
     attempt: int
     run: int
 
     def __str__(self) -> str:
+        # A dot, since dashes separate the parts of a checkpoint's name.
         return f"{self.attempt}.{self.run}"
 
     @classmethod
@@ -63,6 +65,7 @@ class JobKeys:
 
     def checkpoints_of(self, fence: Fence) -> str:
         """The prefix of all files that the container with this fence stores."""
+        # With the dash, or the prefix of 1.1 would hold the files of 1.10.
         return f"{self.checkpoints}{fence}-"
 
     def checkpoint(self, checkpoint_id: str) -> str:

@@ -50,6 +50,7 @@ class Manifest(Contract):
 
         Whoever only lists sees by it which checkpoint is the newest and which the fittest.
         """
+        # The state's hash: every checkpoint has a state, and it comes first.
         place, content = f"{self.fence}-{self.epoch}-{self.step}", self.files[0].sha256[:12]
         if self.format == FIRST_FORMAT:
             return f"{place}-{content}"
@@ -72,6 +73,7 @@ class Manifest(Contract):
 
     def seal(self) -> bytes:
         """The manifest's document with its own checksum, so that a flipped bit changes neither order nor fitness."""
+        # By way of JSON, so that the digest is of what a reader will parse, not of Python's own dates and numbers.
         document = json.loads(self.to_json())
         return json.dumps({"manifest": document, "sha256": _manifest_digest(document)}, indent=1).encode()
 
@@ -85,6 +87,7 @@ class Manifest(Contract):
 
 
 def _manifest_digest(document: Any) -> str:
+    # Of the values and not of the bytes: how the document is laid out may change, and older manifests stay readable.
     return sha256_of(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
 

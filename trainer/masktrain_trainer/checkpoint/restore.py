@@ -49,7 +49,9 @@ def main() -> int:
 def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> RestoreResult:
     """Claim a run, then find out where training stands. Raises Fenced if a later attempt has begun, or StoreError."""
     keys = JobKeys(config.namespace, config.name, config.uid)
+    # Before anything is read: whoever wrote until now is fenced by it, so that what is read stays the newest.
     writer = CheckpointWriter(store, keys, claim_run(store, keys, config.attempt, pod_uid))
+    # Claiming works in an old attempt, too; only this look shows that a later one has begun.
     writer.check_fence()
     log.info("this container writes as run %s", writer.fence)
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,10 +60,12 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     result = read_result(store, keys)
     if result is None:
         return _newest_good(store, keys, catalog, found, folder)
+    # Not by its result alone: somebody may have deleted or replaced the output since the job was complete.
     target = keys.output(BEST_FILE)
     problem = fetch_problem(store, target, result.best.sha256, folder / BEST_FILE)
     (folder / BEST_FILE).unlink(missing_ok=True)
     if problem is None:
+        # The container that completed the job may have been killed in the middle of its clean-up.
         writer.clean_up(catalog.manifests, config.checkpoint.keep)
         return found.model_copy(update={"completed": True, "outputs": result.outputs, "best": result.best})
     sentence = f"This job was complete once, but {store.uri(target)} is {problem}: training goes on to make it again."

@@ -67,12 +67,14 @@ def abandoned(orphans: Iterable[ObjectInfo], keys: JobKeys, fence: Fence, now: d
     return [
         info.key
         for info in orphans
+        # Files of other people have other names, and are not ours to delete.
         if (writer := _fence_of(keys.checkpoint_id(info.key))) is not None
         and _may_delete(writer, info.modified, fence, now)
     ]
 
 
 def _may_delete(writer: Fence, written: datetime, fence: Fence, now: datetime) -> bool:
+    # A writer stores one checkpoint at a time and asks in between, so nothing of its own fence is still under way.
     return writer == fence or (writer < fence and now - written > SWEEP_AGE)
 
 

@@ -20,6 +20,7 @@ from .spool import SnapshotMeta, Spool
 
 __all__ = ["SnapshotMeta", "UnusableSnapshot", "read_snapshot", "write_snapshot"]
 
+# A cache line, and a multiple of the size of any element.
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
 
@@ -61,6 +62,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], SnapshotMeta]:
     """
     try:
         with path.open("rb") as file:
+            # Copy on write, because torch warns about tensors over memory that must not be written.
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         length = int.from_bytes(content[-_LENGTH_BYTES:], "little")
         document = json.loads(content[-_LENGTH_BYTES - length : -_LENGTH_BYTES])
@@ -90,11 +92,13 @@ def _fill(path: Path, views: list[tuple[int, memoryview]], tree: bytes) -> None:
         end = views[-1][0] + len(views[-1][1]) if views else 0
         tail = tree + len(tree).to_bytes(_LENGTH_BYTES, "little")
         _write_all(file.fileno(), memoryview(tail), end)
+        # The file may be an older and longer snapshot, and readers look for the length at its end.
         file.truncate(end + len(tail))
 
 
 def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
     while view:
+        # A write may take less than it is given: Linux stops at 2 GiB.
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
 
@@ -119,6 +123,7 @@ def _to_host(tensors: list[Tensor]) -> list[Tensor]:
         for tensor in tensors
     ]
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        # Until then the host's buffers hold whatever they held before.
         torch.cuda.current_stream(device).synchronize()
     return moved
 
@@ -130,10 +135,12 @@ def _encode(value: Any, placed: list[_Placed]) -> Any:
         placed.append(_Placed(value, offset))
         return {"tensor": [str(value.dtype).removeprefix("torch."), list(value.shape), offset]}
     if isinstance(value, dict):
+        # Pairs, because JSON's keys are text, and the optimizer's state goes by numbers.
         return {"dict": [[_encode(key, placed), _encode(item, placed)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_encode(item, placed) for item in value]}
+    # Before the numbers: a bool is an int, and would come back as one.
     if value is None or isinstance(value, (bool, str)):
         return value
     for number in (int, float):  # the plain number also of NumPy's float64 and of enumerations
@@ -157,6 +164,7 @@ def _decode(value: Any, content: mmap.mmap) -> Any:
 def _tensor(content: mmap.mmap, dtype_name: str, shape: list[int], offset: int) -> Tensor:
     dtype: torch.dtype = getattr(torch, dtype_name)
     count = math.prod(shape)
+    # torch refuses to make a tensor of no bytes.
     if count == 0:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(content, dtype=dtype, count=count, offset=offset).view(shape)

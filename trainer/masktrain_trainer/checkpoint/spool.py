@@ -79,6 +79,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "next.tmp"
         if not path.exists():
+            # What a writer that was killed half-way has left is written over: nobody reads it before it is published.
             with contextlib.suppress(FileNotFoundError):
                 return (self.folder / _SPARE).rename(path)
             path.touch(mode=0o600)
@@ -86,9 +87,11 @@ class Spool:
 
     def publish(self, unfinished: Path, meta: SnapshotMeta) -> None:
         """Offer the written snapshot, and drop the waiting ones that it makes useless."""
+        # Every snapshot holds the whole state, so that a newer one of any kind serves a resume better than a plain one.
         useless = (_LAST, _BEST) if meta.is_best else (_LAST,)
         replaced = [path for path in self.waiting() if path.suffix in useless]
         kind = _kind(meta, crowded=self.pending() - len(replaced) >= MOST_SNAPSHOTS)
+        # Offered before the old ones go: a kill in between leaves both, never none.
         unfinished.rename(self.folder / f"{self._next_number():08d}{kind}")
         for path in replaced:
             self.release(path)

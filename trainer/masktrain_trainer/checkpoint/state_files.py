@@ -49,6 +49,7 @@ def save(document: dict[str, Any], name: str, folder: Path) -> LocalFile:
     """Write `document` as the torch file `name` in `folder`. Raises OSError if the disk is full."""
     path = folder / name
     with path.open("wb") as file:
+        # Hashed on the way to the disk, which spares reading some hundred MB again.
         writer = _HashingWriter(file)
         try:
             torch.save(document, writer)  # type: ignore[arg-type]

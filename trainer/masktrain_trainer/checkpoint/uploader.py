@@ -93,9 +93,11 @@ class Uploader:
         self.report()
         try:
             self._store(taken)
+        # It would be as unreadable at the next try, and all behind it would wait for ever.
         except UnusableSnapshot as error:
             log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
             self.error = str(error)
+        # Not before its manifest stands: an uploader that is started again after a kill has to find it.
         self.spool.release(taken)
         self.report()
         self.recover()
@@ -107,6 +109,7 @@ class Uploader:
         drawn = [path for pattern in DATA_PICTURES for path in sorted(artifacts.glob(pattern))]
         for path in drawn:
             if path.name not in self._pictures:
+                # Noted before the try, or a store that refuses one would be asked again at every look into the spool.
                 self._pictures.add(path.name)
                 try:
                     self.writer.publish_picture(path)
@@ -116,6 +119,7 @@ class Uploader:
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `CheckpointWriter.complete`."""
         result = self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics)
+        # With Best the last state was deleted just now.
         self.refs = CheckpointRefs(best=result.best, last=None if self.keep is Keep.BEST else self.last)
         self.outputs = result.outputs
 
@@ -138,6 +142,7 @@ class Uploader:
             files, meta = self._serialise(snapshot, Path(folder))
             manifest = self.writer.publish(files, meta)
         self._known.append(manifest)
+        # What follows from the new manifest, best.pt and deletions, a successor does if this process dies here.
         self._reconciled = False
         self.uploaded += 1
         self.error = None
@@ -155,6 +160,7 @@ class Uploader:
         """Also what beats the best that is stored, even if training has seen a better one that was lost."""
         top = best(self._known)
         beats = meta.fitness is not None and (top is None or meta.fitness > (top.fitness or 0.0))
+        # A final one too: where no epoch was validated, its model is all that a job can leave.
         return beats or meta.is_best or meta.periodic or meta.reason == "final"
 
     def _try_to_recover(self) -> StoreError | None:
@@ -173,6 +179,7 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
     uploader.report()
     while True:
         try:
+            # Whatever the order: it covers what training had handed over by then.
             stored = uploader.store_waiting()
             if not stored and order == COMPLETE:
                 uploader.finish(artifacts)
@@ -198,6 +205,7 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
             uploader.error = str(error)
             uploader.report()
         heard = _next_order(orders, pause)
+        # The first one stands: after `complete` the end of the input must not turn it into a drain.
         order = order or heard
 
 
@@ -210,6 +218,7 @@ def _give_up(uploader: Uploader, error: Exception, code: UploaderExit) -> int:
 
 def _pause(failures: int, order: str | None) -> float:
     longest = LONGEST_PAUSE_SECONDS if order is None else LONGEST_PAUSE_AT_THE_END_SECONDS
+    # The exponent is bounded, since a day of failures would overflow the power.
     return min(FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10), longest)
 
 
@@ -217,6 +226,7 @@ def main() -> int:
     """Run the process."""
     logging.basicConfig(level=logging.INFO, format="uploader: %(message)s", stream=sys.stdout)
     os.nice(NICENESS)
+    # torch's pool of threads would take cores from the ranks.
     torch.set_num_threads(1)
     options = _options()
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
@@ -225,6 +235,7 @@ def main() -> int:
     except StoreDenied as error:
         write_text_atomically(options.status, UploaderStatus(store_error=str(error)).to_json())
         log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
+        # No verdict of its own: a failing store never ends a training, so the supervisor starts the uploader again.
         return 1
     uploader = Uploader(
         writer=CheckpointWriter(
@@ -252,6 +263,7 @@ def _listen() -> "queue.Queue[str]":
             orders.put(line.strip())
         orders.put(DRAIN)
 
+    # A daemon, because nothing interrupts a thread that reads, and it must not keep the process from ending.
     threading.Thread(target=read, daemon=True).start()
     return orders
 

@@ -83,8 +83,10 @@ class CheckpointWriter:
                 _verify(file.stored(), self.store.put(prefix + file.name, file.path, sha256=file.sha256))
         # Again, because uploading takes minutes: whoever has claimed a run meanwhile counts on our silence.
         self.check_fence()
+        # Later than this, a sweep of the next run could take the files before their manifest stands: start anew.
         if self.now() - begun > LONGEST_UPLOAD:
             raise StoreUnavailable(f"Storing checkpoint {manifest.id} took longer than {LONGEST_UPLOAD}.")
+        # Sweeping and the status count from when the checkpoint exists, not from when its upload began.
         manifest = manifest.model_copy(update={"created_at": self.now()})
         self.store.put(prefix + MANIFEST_FILE, manifest.seal())
         return manifest
@@ -118,6 +120,7 @@ class CheckpointWriter:
         May be repeated after a kill. Also raises NothingToPublish.
         """
         self.check_fence()
+        # They lie outside the job's uid, where its own clean-up does not reach.
         for name in (BEST_FILE, RESULT_FILE):
             discard_unfinished(self.store, self.keys.output(name))
         catalog = read_catalog(self.store, self.keys)
@@ -158,6 +161,7 @@ class CheckpointWriter:
     def _refresh_best(self, manifests: Sequence[Manifest]) -> CheckpointRef | None:
         """Have the fittest model as `best.pt`, so that every ending leaves one; a broken one gives way to the next."""
         for manifest in models_best_first(manifests):
+            # A model that no epoch has validated is good enough for a job's end at most.
             if manifest.fitness is not None and self._holds_best(manifest):
                 return reference(self.store, manifest, MODEL_FILE, self.keys.best, verified_at=manifest.created_at)
         return None
@@ -165,6 +169,7 @@ class CheckpointWriter:
     def _holds_best(self, manifest: Manifest) -> bool:
         """Whether best.pt is this checkpoint's model, by now."""
         expected = _model_of(manifest)
+        # Strictly by checksum: where the server loses it, another copy is cheaper than a best.pt of another checkpoint.
         if _is_stored(expected, self.store.head(self.keys.best)):
             return True
         source = manifest.prefix(self.keys) + MODEL_FILE
@@ -204,6 +209,7 @@ class CheckpointWriter:
         result_key = self.keys.output(RESULT_FILE)
         outputs = [best.uri, *self._publish_artifacts(artifacts), self.store.uri(result_key)]
         result = Result(uid=self.keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=self.now())
+        # Again: the result makes the job complete, and to prove best.pt has taken its time.
         self.check_fence()
         self.store.put(result_key, result.to_json().encode())
         return result
@@ -228,10 +234,12 @@ class CheckpointWriter:
         """Where the checkpoint's model is stored, the bucket's second copy last."""
         for key in (manifest.prefix(self.keys) + MODEL_FILE, self.keys.best):
             found = self.store.head(key)
+            # By size only: reading back will tell whether the content is right.
             if found is not None and found.size == _model_of(manifest).size_bytes:
                 yield key
 
     def _publish_artifacts(self, folder: Path) -> list[str]:
+        # Both names stand for what is proven; an artifact so called would replace it.
         files = sorted(
             path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE)
         )
@@ -285,6 +293,7 @@ def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta, now:
         run=fence.run,
         epoch=meta.epoch,
         step=meta.step,
+        # NaN compares with nothing, so that no order of the checkpoints could hold it.
         fitness=meta.fitness if meta.fitness is not None and math.isfinite(meta.fitness) else None,
         periodic=meta.periodic,
         created_at=now,

@@ -48,6 +48,7 @@ def _unusable(name: str, reason: str) -> click.Command:
     def fail() -> None:
         raise click.ClickException(f"{name}: {reason}.")
 
+    # Whatever is asked of it, `--help` too, ends in the sentence.
     anything = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     return click.Command(name, callback=fail, short_help="(cannot be used here)", context_settings=anything)
 

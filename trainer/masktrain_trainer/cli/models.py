@@ -101,6 +101,7 @@ def _print_scores(scores: "Scores") -> None:
         table.add_column(name, justify="right")
     for row in (scores.overall, *scores.classes):
         numbers = (row.precision, row.recall, row.map50, row.map50_95)
+        # As Text: rich would obey square brackets in a class's name.
         table.add_row(Text(row.name), str(row.images), str(row.labels), *(f"{number:.3f}" for number in numbers))
     console = Console()
     console.print(table)

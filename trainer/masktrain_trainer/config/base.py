@@ -5,6 +5,7 @@ from pydantic.alias_generators import to_camel
 
 
 class Contract(BaseModel):
+    # forbid: a misspelt field would be a setting that does nothing, in silence.
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     def to_json(self) -> str:

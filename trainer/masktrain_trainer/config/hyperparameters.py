@@ -95,6 +95,7 @@ PRESETS = MappingProxyType(
     {
         Preset.LOW: Hyperparameters(),
         Preset.MEDIUM: Hyperparameters(**_MEDIUM),
+        # v7.0's high differs from its medium in copy_paste alone, which is not offered: it needs polygons.
         Preset.HIGH: Hyperparameters(**_MEDIUM),
         Preset.VOC: Hyperparameters(
             learning_rate=0.00334,
@@ -135,6 +136,7 @@ def _optional(name: str, field: FieldInfo) -> tuple[Any, Any]:
     return bounded | None, Field(default=None, description=f"{field.description} {_presets_words(name)}")
 
 
+# Made from the model above, so that no bound and no description is written twice.
 _OPTIONAL_FIELDS: Any = {name: _optional(name, field) for name, field in Hyperparameters.model_fields.items()}
 _Optional: Any = create_model("_Optional", __base__=Contract, **_OPTIONAL_FIELDS)
 

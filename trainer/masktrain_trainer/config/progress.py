@@ -116,6 +116,7 @@ class Progress(Contract):
     images_per_second: float | None = None
     eta_seconds: int | None = None
     losses: Losses | None = None
+    # By hand, because the common rule would spell them map50 and map5095.
     map50: float | None = Field(default=None, alias="mAP50")
     map50_95: float | None = Field(default=None, alias="mAP50_95")
     stopped_early: bool = False

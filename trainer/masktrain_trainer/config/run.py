@@ -14,6 +14,7 @@ POD_UID_VARIABLE = "MASKTRAIN_POD_UID"
 
 PROGRESS_PORT = 8080
 """Port of the supervisor's `GET /progress`, `/metrics` and `/healthz`."""
+# torchrun's own default.
 RENDEZVOUS_PORT = 29500
 WORKSPACE = "/workspace"
 """Scratch volume of a pod: the unpacked data set, the image cache, files between the pod's processes."""

@@ -13,6 +13,7 @@ from .base import Contract
 from .hyperparameters import HyperparameterOverrides, Hyperparameters, Preset
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
+# S3 takes lower-case letters, digits, dots and dashes; Oracle also capitals and underscores.
 _BUCKET = r"(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]|oci://[A-Za-z0-9._\-]{1,256}@[A-Za-z0-9._\-]{1,128})"
 Uri = Annotated[str, Field(pattern=rf"^({_BUCKET}(/.*)?|file:///.+)$", min_length=8, max_length=1024)]
 ObjectUri = Annotated[str, Field(pattern=rf"^({_BUCKET}/.+|file:///.+)$", min_length=8, max_length=1024)]
@@ -144,6 +145,7 @@ class TrainingSpec(Contract):
     freeze: int = Field(
         default=0,
         ge=0,
+        # So many layers come before the head in the architectures that end in 6.
         le=33,
         description="Layers that keep their weights, counted from the input: 10 is the backbone (12 in architectures "
         "that end in 6).",
@@ -188,6 +190,7 @@ class TrainingSpec(Contract):
     )
     overrides: HyperparameterOverrides = Field(
         default=HyperparameterOverrides(),
+        # The name in the API; here the attribute of that name is what is in force.
         alias="hyperparameters",
         description="Single hyperparameters that replace the preset's.",
     )

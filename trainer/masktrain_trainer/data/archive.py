@@ -41,7 +41,7 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
     try:
         with _growth_reported(destination.parent, info.size, say):
             store.download(key, destination)
-    except ObjectMissing:
+    except ObjectMissing:  # deleted since it was looked at
         raise _missing(dataset.uri) from None
     seconds = time.monotonic() - start
     say(f"downloaded in {seconds:.1f} s ({info.size / MIB / max(seconds, 1e-3):.0f} MiB/s)")
@@ -86,6 +86,7 @@ GIB = 1 << 30
 COPY_BYTES = 1 << 20
 TRANSIENT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 """Errors of the volume, not of the zip."""
+# What macOS and Windows put into zips: __MACOSX holds files that have the names of images and are none.
 SYSTEM_CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -155,6 +156,7 @@ def _safe_path(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
     """Where a member goes; backslashes, which some Windows tools write, separate folders too."""
     plain = info.filename.replace("\\", "/")
     path = PurePosixPath(plain)
+    # A drive letter of Windows is a plain name to PurePosixPath.
     if path.is_absolute() or plain[1:2] == ":":
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} with an absolute path; make the zip again without it."

@@ -18,6 +18,7 @@ from masktrain_trainer.config import Hyperparameters
 
 from .geometry import BORDER, Boxes, Image, Matrix, Size, Targets, clip_boxes, xywhn_to_xyxy
 
+# YOLOv5 v7.0's limits, like the share for outlines below: other ones would let a model learn other boxes.
 SMALLEST_SIDE = 2.0
 """Pixels; narrower boxes are dropped."""
 SMALLEST_BOX_SHARE = 0.1
@@ -46,6 +47,7 @@ class Warp:
     def draw(cls, rng: np.random.Generator, hyperparameters: Hyperparameters) -> Warp:
         """Draw all parameters uniformly from the ranges of `hyperparameters`."""
         h = hyperparameters
+        # The order of these eight is part of what a seed stands for: a resumed run has to draw them alike.
         spread = np.array(
             [h.perspective, h.perspective, h.degrees, h.scale, h.shear, h.shear, h.translate, h.translate]
         )
@@ -189,6 +191,7 @@ def lay_tiles(sizes: Sequence[Size], centre: tuple[int, int], image_size: int) -
 
 def paint_mosaic(images: Sequence[Image], tiles: Sequence[Tile], seen: Region) -> Image:
     """The `seen` part of the canvas (H, W, 3), grey where no image lies."""
+    # Only what the warp will show, a quarter of the canvas where it neither zooms nor turns.
     canvas = np.full((seen.bottom - seen.top, seen.right - seen.left, 3), BORDER, np.uint8)
     for image, tile in zip(images, tiles, strict=True):
         part = tile.region.common(seen)
@@ -223,6 +226,7 @@ def seen_region(matrix: Matrix, output: Size, canvas: Size) -> Region:
     left, top = np.floor(points.min(axis=0)).astype(int) - BILINEAR_MARGIN
     right, bottom = np.ceil(points.max(axis=0)).astype(int) + BILINEAR_MARGIN
     seen = Region(int(left), int(top), int(right), int(bottom)).common(Region(0, 0, canvas[1], canvas[0]))
+    # OpenCV takes no empty image, so one pixel stands for a canvas that is out of sight.
     return seen or Region(0, 0, 1, 1)
 
 

@@ -52,6 +52,7 @@ def serve(pipe: Connection, memory: int) -> None:
 def _answer(collator: Collator, request: BatchRequest, pixels: Pixels) -> CollatedBatch | Exception:
     try:
         return collator.collate(request, pixels)
+    # The trainer raises it; of a worker that died of it, only an exit code would be known.
     except Exception as error:
         return error
 
@@ -60,6 +61,7 @@ def main() -> None:
     """Signals are for the trainer, which ends its workers itself."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    # There is a worker for each core: OpenCV's own threads would only fight them for it.
     cv2.setNumThreads(0)
     pipe, memory = map(int, sys.argv[1:])
     serve(Connection(pipe), memory)
@@ -79,12 +81,14 @@ class BatchWorkers:
     def __init__(self, collator: Collator, *, workers: int, batch_images: int) -> None:
         size = collator.bytes_for(batch_images)
         self._workers = [_Worker(collator, BATCHES_AHEAD + 1, size) for _ in range(workers)]
+        # Also where nobody calls `close`: finalizers run at the interpreter's end, too.
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
     def answers(self, requests: Iterator[BatchRequest]) -> Iterator[tuple[Pixels, CollatedBatch]]:
         """The batches that are asked for, each after the pixels that it uses, which are valid until the next is asked
         for. One stream at a time, to its end.
         """
+        # By slot first, so that the first requests go to one worker each.
         places = [(worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers]
         asked = deque[tuple[_Worker, int]]()
         for (worker, slot), request in zip(places, requests, strict=False):
@@ -93,6 +97,7 @@ class BatchWorkers:
         while asked:
             worker, slot = asked.popleft()
             yield worker.answer(slot)
+            # Only now: the batch just used lies in the slot that the next one is written to.
             for request in itertools.islice(requests, 1):
                 worker.ask(request, slot)
                 asked.append((worker, slot))
@@ -118,6 +123,7 @@ class _Worker:
             start_new_session=True,  # a terminal's Ctrl-C is for the trainer
         )
         self._slots = map_slots(memory, slots, size)
+        # The map keeps the memory; the number is of no more use here.
         os.close(memory)
         # Only the worker holds this end from now on, or its death would not end the pipe.
         remote.close()
@@ -152,6 +158,7 @@ class _Worker:
 
 
 def _stop_all(workers: list[_Worker]) -> None:
+    # All of them first, so that they end side by side.
     for worker in workers:
         worker.hang_up()
     for worker in workers:

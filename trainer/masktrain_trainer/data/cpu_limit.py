@@ -30,6 +30,7 @@ def _quota_v2(cgroups: Path) -> float | None:
 
 def _quota_v1(cgroups: Path) -> float | None:
     quota, period = (_read(cgroups / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    # Version 1 says -1 where there is no quota.
     if not quota or not period or int(quota) <= 0:
         return None
     return int(quota) / int(period)

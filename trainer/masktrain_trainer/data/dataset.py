@@ -100,6 +100,7 @@ class TrainDataset:
         """Four images, this one among them, on a canvas of twice the size, to be warped to the training size."""
         size = self.image_size
         centre = draw_centre(rng, size)
+        # Shuffled, or the image that the sample is made for would always lie top left.
         chosen = rng.permutation([index, *rng.integers(len(self), size=3)]).tolist()
         sizes = [self._images.size(image) for image in chosen]
         tiles = lay_tiles(sizes, centre, size)

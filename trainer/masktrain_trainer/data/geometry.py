@@ -23,6 +23,7 @@ Matrix = npt.NDArray[np.float64]
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+# YOLOv5's grey: published weights have seen it around every image, and know that nothing is there.
 BORDER = 114
 """Grey of everything outside an image."""
 
@@ -109,6 +110,7 @@ def plan_letterbox(source: Size, target: Size, *, stride: int | None = None, enl
     if stride is not None:
         pad_y, pad_x = pad_y % stride, pad_x % stride
     pad_y, pad_x = pad_y / 2, pad_x / 2
+    # The odd pixel goes below and to the right, as in YOLOv5; the tenth decides halves, which round() takes to even.
     top, bottom = round(pad_y - 0.1), round(pad_y + 0.1)
     left, right = round(pad_x - 0.1), round(pad_x + 0.1)
     return Letterbox(ratio, height, width, pad_x, pad_y, top, bottom, left, right)
@@ -135,6 +137,7 @@ def fit_long_side(image_HWC: Image, image_size: int, *, area_when_shrinking: boo
     if ratio == 1:
         return image_HWC
     interpolation = cv2.INTER_AREA if area_when_shrinking and ratio < 1 else cv2.INTER_LINEAR
+    # A picture of an extreme aspect keeps at least one row.
     size = max(int(width * ratio), 1), max(int(height * ratio), 1)
     return np.asarray(cv2.resize(image_HWC, size, interpolation=interpolation), np.uint8)
 
@@ -156,6 +159,7 @@ def plan_rectangular(
 ) -> RectangularPlan:
     """Sort images (N, 2: height, width) into batches and choose every batch's shape."""
     aspect = original_sizes_N2[:, 0] / original_sizes_N2[:, 1]
+    # Stable, so that every rank plans the same batches, whatever its processor.
     order = np.argsort(aspect, kind="stable")
     starts = range(0, len(order), batch_size)
     shapes = [_shape(aspect[order[start : start + batch_size]]) for start in starts]

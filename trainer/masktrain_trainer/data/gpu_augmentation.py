@@ -110,4 +110,5 @@ def _to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 def _upload(array: npt.NDArray[np.floating], device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array.astype(np.float32))
+    # Pinned, because the host waits for any other copy, whatever `non_blocking` says.
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -93,6 +93,7 @@ class TrainLoader:
         requests = self._requests(epoch, first_batch)
         batch_images = self._shards.batch_size // self._shards.world_size
         if self._worker_count:
+            # Kept from stream to stream: with image weights each epoch has its own, and processes start slowly.
             if self._workers is None:
                 self._workers = BatchWorkers(self._collator, workers=self._worker_count, batch_images=batch_images)
             self._stream = self._workers.answers(requests)
@@ -109,8 +110,10 @@ class TrainLoader:
         stream = self._stream
         for batch in range(first_batch, self.batches_per_epoch):
             last = batch + 1 == self.batches_per_epoch
+            # Noted before the batch is given away: whoever leaves the loop after it goes on behind it.
             self._position = (epoch + 1, 0) if last else (epoch, batch + 1)
             tensors = self._tensors(*next(stream))
+            # The order of the next epoch follows from weights that its validation has yet to give.
             if last and self._weighted:
                 self._stream = None
             yield tensors
@@ -200,6 +203,7 @@ def val_batches(
     originals = np.array([(record.height, record.width) for record in split.images], np.int64)
     plan = plan_rectangular(originals, image_size=image_size, batch_size=batch_size, stride=stride)
     shapes = plan.batch_shapes if rectangular else np.full_like(plan.batch_shapes, image_size)
+    # In turn: the plan is sorted by aspect, so that every rank gets shapes of all kinds.
     mine = range(rank, len(shapes), world_size)
 
     def make(batch: int) -> ValBatch:
@@ -224,6 +228,7 @@ def _batch(
 ) -> ValBatch:
     pixels, targets, placements = [], [], []
     for index in indices_B.tolist():
+        # As in v7.0's validation: room that the batch's shape has to spare becomes grey, not larger pixels.
         plan = plan_letterbox(images.size(index), shape, enlarge=False)
         pixels.append(letterbox(images.image(index), plan))
         targets.append(letterboxed_targets(images.targets(index), plan))

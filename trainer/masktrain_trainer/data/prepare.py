@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _refuse(options.result, error.reason, str(error))
     except (StoreError, OSError) as error:
+        # Another try would fill the same kind of volume again.
         if getattr(error, "errno", None) in VOLUME_FULL:
             return _refuse(options.result, FailureReason.INVALID_CONFIGURATION, FULL_VOLUME)
         say(f"failed, may work next time: {error}")
@@ -79,6 +80,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
 
     Raises InvalidDataset, StoreDenied, or another StoreError or OSError that may pass.
     """
+    # A restarted container finds the volume as the one before left it.
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     archive = output / ARCHIVE
@@ -88,6 +90,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     archive.unlink()
     say(f"unpacked {files} files")
     described = read_data_yaml(output / EXPORT)
+    # A wrong folder is the commonest failure of a first run, so the log says which one was taken.
     for choice in described.choices:
         say(choice)
     return _prepare_images(described, output, config.training, processes)
@@ -110,11 +113,13 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
     }
     require_boxes(verified["train"])
     splits = {split: result.split for split, result in verified.items()}
+    # A data set that has one class anyway keeps its own name for it.
     names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
     save_prepared(output, PreparedDataset(names=names, image_size=training.image_size, **splits))
     skipped = [sentence for result in verified.values() for sentence in result.skipped]
     (output / SKIPPED).write_text("".join(f"{sentence}\n" for sentence in skipped), encoding="utf-8")
     summary = summarise(names, verified)
+    # Documents of one data set may order its classes differently: that has to be seen before anything is trained.
     print_classes(names, verified)
     if summary.skipped_images:
         say(f"{summary.skipped_images} images are skipped")
@@ -151,6 +156,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 MOST_WARNINGS = 10
+# A pod's log is no terminal, for which rich takes 80 columns.
 TABLE_WIDTH = 100
 
 
@@ -178,6 +184,7 @@ def print_classes(names: list[str], splits: Mapping[str, VerifiedSplit], console
     counts = [class_counts(verified.targets, len(names)) for verified in splits.values()]
     for label, name in enumerate(names):
         cells = [str(count) for per_class in counts for count in per_class[label]]
+        # As Text: rich would obey square brackets in a class's name.
         table.add_row(str(label), Text(name), *cells)
     totals = [str(t) for v in splits.values() for t in (sum(map(len, v.targets)), len(v.targets))]
     table.add_section()

@@ -64,6 +64,7 @@ _NO_CORNERS = np.zeros((0, 2), np.float32)
 
 
 def slot_bytes(image_size: int) -> int:
+    # Whole pages, so that what an image leaves of its slot is a hole in the sparse file.
     return -(-3 * image_size * image_size // PAGE) * PAGE
 
 
@@ -157,6 +158,7 @@ class CachedImages:
 
     @cached_property
     def _pixels(self) -> npt.NDArray[np.uint8]:
+        # Read-only: a stray write would change what every other rank sees.
         return np.memmap(self._cache, np.uint8, mode="r")
 
 

@@ -19,6 +19,7 @@ ORDER_STREAM = 0x5EED
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
     """Full batches in an epoch, the incomplete last one dropped; at least one."""
+    # A partial batch could not be dealt evenly to the ranks, and would be a second shape for a compiled model.
     return max(1, images // batch_size)
 
 

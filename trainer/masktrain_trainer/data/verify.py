@@ -31,6 +31,7 @@ from .prepared import ImageRecord, Split, create_cache, save_index, store_image
 from .yolo_format import LabelViolation, label_path, read_labels
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# libjpeg's words for pixels that are wrong; it remarks on harmless things, too, such as extraneous bytes.
 SIGNS_OF_DAMAGE = ("premature end", "bad huffman code", "unsupported marker")
 SMALLEST_SIDE = 10
 """Pixels; smaller images are taken for mistakes, as in YOLOv5."""
@@ -50,6 +51,7 @@ def decode_image(data: bytes) -> Image:
         except cv2.error:
             image = None
         complaints = messages().lower()
+    # Near the end is enough: some programs write a few bytes behind the marker.
     if image is None and data.startswith(JPEG_START) and JPEG_END not in data[-64:]:
         raise UnreadableImage("it is a truncated JPEG: its end is missing")
     if image is None:
@@ -65,6 +67,7 @@ def decode_image(data: bytes) -> Image:
 @contextmanager
 def _decoder_messages() -> Iterator[Callable[[], str]]:
     """Collect what C code writes to standard error; yields a function that returns it."""
+    # What Python still holds back must not appear among the decoder's messages.
     sys.stderr.flush()
     # The descriptor and not sys.stderr, for C code writes past Python.
     original = os.dup(2)
@@ -143,6 +146,7 @@ def verify_split(
         cache=output / f"{split}.pixels",
         single_class=single_class,
     )
+    # Also for images that will be left out: slots are needed before that is known, and a hole costs nothing.
     create_cache(rules.cache, len(images), image_size)
     names = [image.relative_to(root.resolve()).as_posix() for image in images]
     results = list(_reported(_inspect_all(images, rules, processes), len(images), split, say))
@@ -173,6 +177,7 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
         labels = read_labels(label_path(path), rules.classes)
     except (UnreadableImage, LabelViolation) as violation:
         return str(violation)
+    # After the check: a class that data.yaml does not name is a mistake, whatever it would become.
     if rules.single_class:
         labels.targets[:, 0] = 0
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
@@ -182,6 +187,7 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
 
 def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
     check = partial(inspect, rules=rules)
+    # For so few images it takes longer to start processes than to look at them.
     if processes == 1 or len(images) <= IMAGES_PER_TASK:
         yield from map(check, enumerate(images))
         return

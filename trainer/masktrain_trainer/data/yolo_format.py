@@ -75,6 +75,8 @@ def _load(path: Path, root: Path) -> dict[str, Any]:
     if path.stat().st_size > LARGEST_BYTES:
         raise InvalidDataset(f"{shown} is larger than {LARGEST_BYTES >> 20} MiB, which no data.yaml is.")
     try:
+        # Windows' editors put a byte order mark before UTF-8. Safely, since v7.0 even runs what `download` says: here
+        # a data.yaml is values and nothing else.
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidDataset(f"{shown} is not text in UTF-8; save it as UTF-8.") from None
@@ -102,6 +104,7 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
     if not names:
         raise InvalidDataset(f"{shown} has no class names; add 'names', a list with one name for each class.")
     if isinstance(names, dict):
+        # By their text, because keys of several types cannot be compared.
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise InvalidDataset(f"{shown}: 'names' must number its classes 0 to {len(names) - 1} without a gap.")
         names = [names[index] for index in range(len(names))]
@@ -109,6 +112,7 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
         raise InvalidDataset(
             f"{shown}: 'names' has a bare yes, no, on or off, which YAML takes for true or false; quote it."
         )
+    # YAML reads names such as 3 and 1.5 as numbers.
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise InvalidDataset(f"{shown}: 'names' must be a list of class names, but is {_kind(names)}.")
     return [str(name) for name in names]
@@ -133,6 +137,7 @@ def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[
             f"The folder {missing[0]!r} that data.yaml names for '{split}' is not in the zip, "
             f"which has {search.overview()}."
         )
+    # Each once and sorted: an image's number seeds its augmentation, so the order must not be the file system's.
     images = sorted({image for place in places if place is not None for image in _images(place, search)})
     if not images and required:
         raise InvalidDataset(f"The folder {str(values[0])!r} that data.yaml names for '{split}' holds no images.")
@@ -276,6 +281,7 @@ def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float
     label = _parse_class(words[0], number, classes)
     values = [_parse_coordinate(word, number) for word in words[1:]]
     box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
+    # No anchor matches such a box: it would count as missed in every validation, and never be learnt.
     if box[2] <= 0 or box[3] <= 0:
         raise LabelViolation(f"line {number} of its labels is a box without width or height")
     return (label, *box), corners

@@ -11,6 +11,7 @@ from masktrain_trainer.data.geometry import Image, Letterbox, Placement, letterb
 from masktrain_trainer.predict.predictor import Thresholds, choose_device, load_predictor, round_up
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
+# YOLOv5's for detecting; for mAP it takes 300.
 MAX_DETECTIONS = 1000
 
 

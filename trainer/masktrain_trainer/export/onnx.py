@@ -61,6 +61,7 @@ def write_onnx(file: DetectorWeights, path: Path, options: OnnxOptions) -> int:
     onnx.helper.set_model_props(document, {"stride": str(stride), "names": repr(dict(enumerate(file.names)))})
     onnx.checker.check_model(document)
     with finished_whole(path) as unfinished:
+        # By name, since the unfinished file's ending says nothing of its format.
         onnx.save_model(document, str(unfinished), format="protobuf")
     return image_size
 

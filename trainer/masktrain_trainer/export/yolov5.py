@@ -45,6 +45,7 @@ _PREVIOUS: Final = -1
 def write_yolov5(file: DetectorWeights, path: Path) -> None:
     """Write `file` as YOLOv5 v7.0 leaves a finished best.pt: float16, without optimizer. Replaces `path` as a whole."""
     document = {
+        # How v7.0 marks a training that is over.
         "epoch": -1,
         "model": detection_model(file),
         "date": datetime.now(UTC).isoformat(),
@@ -73,6 +74,7 @@ def _named_class(path: str) -> type[nn.Module]:
     return type(name, (nn.Module,), {"__module__": module, "__qualname__": name})
 
 
+# Made once, because pickle insists that a class's name leads to the very same class.
 _STAND_INS: Final = MappingProxyType({path: _named_class(path) for path in (_MODEL, *_CLASS_PATHS.values())})
 
 
@@ -112,6 +114,7 @@ def _layer(source: nn.Module) -> nn.Module:
         target.add_module(name, _layer(child))
     match source:
         case blocks.Conv():
+            # Ours call a function for it, since it has no tensors; v7.0's forward asks for a module.
             target.add_module("act", nn.SiLU(inplace=True))
         case blocks.Bottleneck():
             _set(target, add=source.shortcut)

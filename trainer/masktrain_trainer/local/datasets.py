@@ -153,6 +153,7 @@ def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
     # Time, mode and system are fixed: otherwise equal files would give another SHA-256, hence another job.
     member = zipfile.ZipInfo(name, _EPOCH)
     member.external_attr = _MODE
+    # Unix, for which `external_attr` holds the mode.
     member.create_system = 3
     member.file_size = path.stat().st_size
     member.compress_type = zipfile.ZIP_DEFLATED if path.suffix.lower() in _TEXTS else zipfile.ZIP_STORED

@@ -103,6 +103,7 @@ class _Stopwatch:
     def of(self, part: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
+        # A GPU works on behind the host: the next part would be charged with it.
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
@@ -112,6 +113,7 @@ def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int
     device = choose_device()
     watch = _Stopwatch(device)
     predictor = load_predictor(file, VALIDATION, device, choose_format(Precision.AUTO, device))
+    # The format wants a training split, too, which nothing reads here.
     prepared = PreparedDataset(names=file.names, image_size=image_size, train=split, val=split)
     batches = val_batches(
         prepared, split, image_size=image_size, batch_size=batch_size, stride=file.architecture.max_stride
@@ -125,6 +127,7 @@ def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int
 
 
 def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
+    # No `for` loop, because the time until the next batch is what is measured.
     while True:
         with watch.of("load"):
             batch = next(batches, None)

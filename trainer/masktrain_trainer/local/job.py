@@ -33,6 +33,7 @@ from .datasets import as_archive
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
+# The cluster's rule, so that a file that trains here can be applied there.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _ANY = Field(default=None)
 
@@ -125,6 +126,7 @@ def read_manifest(path: Path, changes: Overrides) -> Manifest:
 
 
 def _the_job(path: Path) -> dict[str, Any]:
+    # kubectl applies files that hold other objects, too.
     jobs = [document for document in _documents(path) if document.get("kind") == KIND]
     if len(jobs) > 1:
         raise _invalid(f"{path} holds {len(jobs)} documents of kind {KIND}; keep one job in a file.")
@@ -165,6 +167,7 @@ def _assign(spec: dict[str, Any], assignment: str) -> None:
         if not isinstance(section, dict):
             raise _invalid(f"--set {assignment!r}: {name} is no section of the job.")
     try:
+        # As YAML, so that numbers, lists and booleans are what they would be in the manifest.
         section[field] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise _invalid(f"--set {assignment!r}: {text!r} is not a YAML value.") from None
@@ -180,6 +183,7 @@ def _ignored(spec: dict[str, Any], changes: Overrides) -> Iterator[str]:
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):
         unread = {field.alias for field in model.model_fields.values() if field.annotation is Any}
         given = _section(spec, section).items()
+        # One node is what this machine is.
         yield from (f"{section}.{name}" for name, value in given if name in unread and (name, value) != ("nodes", 1))
     for variable in _section(spec, "compute").get("env") or []:
         if isinstance(variable, dict) and "valueFrom" in variable:
@@ -190,6 +194,7 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     """The spec with the command line's places in it, and without Secrets, which only a cluster has."""
     dataset, checkpoint = _section(spec, "dataset"), _section(spec, "checkpoint")
     if changes.dataset is not None:
+        # Without the manifest's sha256 and store, which are those of another data set.
         dataset = {"uri": changes.dataset}
     if changes.results is not None:
         checkpoint = checkpoint | {"uri": changes.results}
@@ -301,11 +306,13 @@ def _results_uri(request: JobOptions) -> str:
 
 def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
     spec = manifest.spec
+    # A folder is packed anew under another path each time; only its content says whether it is the same data.
     identity = sha256_of(archive) if archive else spec.dataset.sha256 or spec.dataset.uri
     return RunConfig(
         namespace=manifest.namespace,
         name=manifest.name,
         uid=_uid(manifest, identity),
+        # Always: on one machine nobody counts attempts, and runs tell the tries apart.
         attempt=0,
         model=spec.model,
         dataset=spec.dataset,

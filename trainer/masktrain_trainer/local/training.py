@@ -53,6 +53,7 @@ from .datasets import scratch_folder
 from .job import JobOptions, LocalJob, local_path, plan_job
 
 Say = Callable[[str], None]
+# The pods' port may be taken here, by another training for one.
 _ANY_PORT = 0
 
 
@@ -86,12 +87,14 @@ def _launch(job: LocalJob) -> Launch:
 
 
 def _environment(job: LocalJob) -> dict[str, str]:
+    # Unbuffered, because into a pipe Python writes only when some kilobytes have gathered.
     own = {CONFIG_VARIABLE: job.config.to_json(), POD_UID_VARIABLE: str(uuid.uuid4()), "PYTHONUNBUFFERED": "1"}
     return {**os.environ, **job.environment, **own}
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
+        # torchrun's static rendezvous wants to know the number beforehand.
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
@@ -127,6 +130,7 @@ def live_progress(read: Callable[[], Progress]) -> Iterator[None]:
             get_renderable=lambda: progress_table(read()),
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
+            # What children write goes past Python, so that output is caught by its descriptors instead.
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -186,6 +190,7 @@ def _captured_output() -> Iterator[tuple[int, int]]:
     sys.stdout.flush()
     for stream in _STANDARD_STREAMS:
         os.dup2(writing, stream)
+    # From here on only the standard streams keep the pipe open, so that it ends with their last writer.
     os.close(writing)
     try:
         yield saved[1], reading

@@ -14,6 +14,7 @@ import numpy.typing as npt
 Sides = npt.NDArray[np.float64]
 """(N, 2) widths and heights in pixels of the training image."""
 
+# Bound, jitter and number of generations are YOLOv5's.
 ENOUGH_RECALL = 0.98
 JITTER = 0.1
 """Boxes are judged with their size changed by up to this fraction, as augmentation will change it."""
@@ -83,6 +84,7 @@ def closeness(anchors_A2: Sides, sides_N2: Sides, threshold: float) -> float:
 
 def _k_means(rng: np.random.Generator, sides_N2: Sides, count: int) -> Sides:
     """Cluster centres. Each axis is measured in its standard deviation; an emptied cluster keeps its centre."""
+    # Boxes that are all alike have no spread to divide by.
     spread_2 = np.maximum(sides_N2.std(axis=0), np.finfo(np.float64).eps)
     points_N2 = sides_N2 / spread_2
     centres_A2 = points_N2[rng.choice(len(points_N2), count, replace=False)]
@@ -109,5 +111,6 @@ def _evolve(rng: np.random.Generator, anchors_A2: Sides, sides_N2: Sides, thresh
 
 
 def _by_area(anchors_A2: Sides) -> Sides:
+    # The caller gives the first three to the finest level, and so on.
     ordered: Sides = anchors_A2[np.argsort(anchors_A2.prod(axis=1), kind="stable")]
     return ordered

@@ -107,6 +107,7 @@ class Detect(nn.Module):
         super().__init__()
         outputs = ANCHORS_PER_LEVEL * (BOX_AND_OBJECTNESS + num_classes)
         self.m = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for channels in in_channels)
+        # A buffer, as in v7.0's files: anchors that were fitted have to travel with the weights.
         self.register_buffer("anchors", anchors_LA2)
         self._expect_few_objects(strides, num_classes)
 
@@ -128,7 +129,9 @@ class Detect(nn.Module):
             assert isinstance(conv, nn.Conv2d)
             assert conv.bias is not None
             bias_AP = conv.bias.view(ANCHORS_PER_LEVEL, -1)
+            # Added to torch's own initialisation, not put in its place, as in v7.0.
             bias_AP[:, 4] += math.log(8 / (640 / stride) ** 2)
+            # Just below 1, so that a single class gives a large bias and no division by zero.
             bias_AP[:, BOX_AND_OBJECTNESS:] += math.log(0.6 / (num_classes - 0.99999))
 
 

@@ -63,6 +63,7 @@ def _downsample(channels: int) -> Conv:
 
 
 _STEM_TO_STRIDE_16 = (
+    # Since YOLOv5 v6.0; files from before have a Focus layer here, and are refused.
     Conv(64, kernel=6, stride=2, padding=2),  # 0, stride 2
     _downsample(128),  # 1, stride 4
     C3(128, repeats=3, shortcut=True),

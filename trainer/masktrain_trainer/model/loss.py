@@ -47,6 +47,7 @@ def candidates(targets_M6: Tensor, anchors_A2: Tensor, grid_hw: tuple[int, int],
     similar_AM = _is_similar(torch.stack((w_M, h_M), dim=1), anchors_A2, anchor_threshold)
     valid_OAM = _is_near(x_M, y_M, rows, columns)[:, None] & similar_AM
 
+    # Clamped, since a centre at the image's very edge lies behind the last cell.
     column_OM = torch.stack((x_M, x_M - 0.5, x_M, x_M + 0.5, x_M)).trunc().clamp(0, columns - 1)
     row_OM = torch.stack((y_M, y_M, y_M - 0.5, y_M, y_M + 0.5)).trunc().clamp(0, rows - 1)
     box_OM4 = torch.stack((x_M - column_OM, y_M - row_OM, w_M.expand_as(row_OM), h_M.expand_as(row_OM)), dim=-1)
@@ -130,6 +131,7 @@ class DetectionLoss(nn.Module):
         levels = len(anchors_LA2)
         self.num_classes = num_classes
         self.hyperparameters = hyperparameters
+        # The gains were found for three levels, 80 classes and 640 px: scaled like this they weigh the same elsewhere.
         self.box_gain = hyperparameters.box_gain * 3 / levels
         self.objectness_gain = hyperparameters.objectness_gain * (image_size / 640) ** 2 * 3 / levels
         self.class_gain = hyperparameters.class_gain * num_classes / 80 * 3 / levels
@@ -164,6 +166,7 @@ class DetectionLoss(nn.Module):
         )
         matched_KP = raw_BAHWP[matches.slot].to(dtype)
         ciou_K = ciou(_predicted_boxes(matched_KP[:, :4], matches.anchors), matches.boxes)
+        # Detached: the overlap is what objectness shall say, not a second way to move the boxes.
         overlap_BAHW = _overlap_targets(ciou_K.detach(), matches, slots_BAHW)
         objectness_BAHW = raw_BAHWP[..., 4].to(dtype)
         return (

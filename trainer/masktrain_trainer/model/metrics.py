@@ -98,6 +98,7 @@ def match_detections(
     iou_K, label_K = iou_KL.max(dim=1)
     claims_KT = iou_K[:, None] >= iou_K.new_tensor(iou_thresholds)
     earlier_rival_KK = (label_K[:, None] == label_K).tril(diagonal=-1)
+    # In floats, because torch multiplies no matrices of booleans.
     beaten_KT = earlier_rival_KK.float() @ claims_KT.float() > 0
     return claims_KT & ~beaten_KT
 
@@ -213,6 +214,7 @@ class DetectionMetrics:
     @property
     def fitness(self) -> float:
         """What picks the best checkpoint."""
+        # YOLOv5's weights, so that one training has the same best epoch in both.
         return 0.1 * self.map50 + 0.9 * self.map50_95
 
 
@@ -226,6 +228,7 @@ def curves_by_class(statistics: DetectionStatistics) -> dict[int, ClassCurves]:
 def _curves_of(class_index: int, labels: int, statistics: DetectionStatistics) -> ClassCurves:
     of_class_K = statistics.predicted_class == class_index
     correct_KT, confidence_K = statistics.correct[of_class_K], statistics.confidence[of_class_K]
+    # Stable, or equal confidences would come in an order that depends on the processor.
     best_first_K = np.argsort(-confidence_K, kind="stable")
     return class_curves(correct_KT[best_first_K], confidence_K[best_first_K], labels)
 

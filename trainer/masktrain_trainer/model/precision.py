@@ -23,6 +23,7 @@ def choose_format(precision: Precision, device: torch.device) -> torch.dtype:
     if precision is not Precision.AUTO:
         return _FORMATS[precision]
     if device.type == "cuda":
+        # torch counts emulation as support; a V100 has float16 in its tensor cores, and bfloat16 not at all.
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
 

@@ -64,6 +64,7 @@ class Yolo(nn.Module):
 
     def fuse(self) -> "Yolo":
         """A copy for inference: batch norms folded into the convolutions, evaluation mode, no gradients."""
+        # Of a copy, because nothing can train through a batch norm that is folded.
         fused = copy.deepcopy(self).eval()
         for module in list(fused.modules()):
             if isinstance(module, Conv):

@@ -22,6 +22,7 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
 from masktrain_trainer.run_directory import RunDirectory
 
+# A pod needs none of these: tests and other machines move its paths by them.
 WORKSPACE_VARIABLE = "MASKTRAIN_WORKSPACE"
 SHARED_MEMORY_VARIABLE = "MASKTRAIN_SHARED_MEMORY"
 TERMINATION_LOG_VARIABLE = "MASKTRAIN_TERMINATION_LOG"
@@ -118,7 +119,9 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
         f"--local-addr={socket.gethostname()}",
         "--max-restarts=0",  # the operator restarts whole gangs
         "--monitor-interval=0.2",
+        # The ranks that are left only wait in a collective: torchrun's own 30 s would be 30 s of an idle gang.
         "--shutdown-timeout=3",
+        # In the workspace, since the rest of a pod's file system is read-only.
         f"--log-dir={paths.run.torchrun_logs}",
         *("-m", _WORKER_MODULE, "--run-directory", str(paths.run.root), "--data", str(paths.data)),
         *("--spool", str(paths.spool)),
@@ -144,8 +147,10 @@ def network_interfaces(folder: Path = Path("/sys/class/net")) -> list[str]:
 
 def _gloo_interface(launch: Launch, interfaces: Sequence[str]) -> str | None:
     """Named outright, because gloo otherwise resolves the host's name and may find an address no peer can reach."""
+    # No peer is elsewhere, and every machine has this one.
     if launch.nodes == 1:
         return "lo"
+    # The name that Kubernetes' network plugins give to a pod's interface.
     return "eth0" if "eth0" in interfaces else None
 
 

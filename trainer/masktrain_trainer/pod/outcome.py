@@ -63,6 +63,7 @@ def termination_message(progress: Progress) -> str:
 
 def _with_short_message(progress: Progress) -> str:
     assert progress.outcome is not None
+    # All else is left out by now, so this sentence is what is too long.
     outcome = progress.outcome.model_copy(update={"message": progress.outcome.message[:500] + "…"})
     return progress.model_copy(update={"outcome": outcome}).to_json()
 

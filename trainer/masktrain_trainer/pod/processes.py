@@ -63,9 +63,11 @@ class ChildProcess:
 
     def signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
+            # It leads a session of its own, so its number is that of its group.
             os.killpg(self.pid, number)
 
     def signal(self, number: signal.Signals) -> None:
+        # Once it is collected, its number may be another process's.
         if not self.ended:
             self.process.send_signal(number)
 
@@ -139,6 +141,7 @@ class StopRequest:
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
+        # By the loop: asyncio's events may not be set from a signal handler of Python's own.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request)
 
@@ -182,14 +185,17 @@ class UploaderProcess:
 
     async def given_up(self) -> None:
         """Return when it has ended for good. To be cancelled where that no longer matters."""
+        # Whoever waits may be cancelled; the uploader goes on.
         await asyncio.shield(self._running)
 
     async def finish(self, order: Order, limit_seconds: float) -> bool:
         """Whether the order was carried out within the limit. The process has ended in any case."""
         self._order = order
+        # One that is started later hears of it from `_run_once`.
         if self._child is not None and not self._child.ended:
             await self._child.order(order)
         try:
+            # On a timeout this cancels the task too, or it would start again what is killed below.
             await asyncio.wait_for(self._running, limit_seconds)
         except TimeoutError:
             log.warning("the uploader could not %s within %.0f s", order, limit_seconds)
@@ -238,6 +244,7 @@ def cpu_ticks(pid: int, processes: Path = Path("/proc")) -> int | None:
         )
     except OSError:
         return None
+    # Two fields before the cut are gone, hence 11 for the fourteenth.
     return sum(int(field) for field in fields[11:15])
 
 

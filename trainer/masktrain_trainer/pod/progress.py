@@ -67,6 +67,7 @@ class AttemptProgress:
                 fields["phase"] = self._phase  # its file is still there when it has ended
         fields |= self._from_restore() | self._from_uploader()
         if training is not None and self._phase not in _BEFORE_AND_AFTER_TRAINING:
+            # From rank 0's first word on: a long preparation of the data is no failure of the store.
             self._training_since = self._training_since or now
             fields["store_error"] = fields.get("store_error") or self._staleness(fields.get("last"), now)
         return Progress(
@@ -80,6 +81,7 @@ class AttemptProgress:
     def _staleness(self, last: CheckpointRef | None, now: datetime) -> str | None:
         """Whatever keeps checkpoints away, also an uploader that says nothing, shows by their age."""
         assert self._training_since is not None
+        # A restored checkpoint is as old as the attempt before this one, and says nothing of the store now.
         since = self._training_since if last is None else max(self._training_since, last.verified_at)
         interval = timedelta(seconds=self._config.checkpoint.interval_seconds)
         if now - since <= max(_STALE_AFTER_INTERVALS * interval, _STALE_AFTER_AT_LEAST):
@@ -118,6 +120,7 @@ class ProgressCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         progress = self._read()
         for name, (meaning, value) in _measurements(progress).items():
+            # A gauge that is not known yet would read as zero.
             if value is not None:
                 yield GaugeMetricFamily(f"masktrain_{name}", meaning, value=value)
 

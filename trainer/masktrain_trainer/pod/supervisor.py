@@ -70,6 +70,7 @@ class Supervisor:
     async def run(self) -> Outcome:
         """Run the attempt to its end, whatever that is, and leave the termination message."""
         self._run.create()
+        # At once: the kernel drops a signal for process 1 unless there is a handler.
         self._stop.listen()
         # Elsewhere than in a pod another process is the parent of orphans.
         reaper = asyncio.create_task(reap_orphans()) if os.getpid() == 1 else None
@@ -84,6 +85,7 @@ class Supervisor:
     async def _outcome(self) -> Outcome:
         try:
             await self._prepare()
+            # Rank 0 alone reads the checkpoint; the others get it in their first broadcast.
             if not self._launch.leads:
                 return await self._train()
             return await self._lead(await self._restore())
@@ -118,10 +120,13 @@ class Supervisor:
             return await self._complete(uploader, outcome)
         pictures.cancel()
         self._progress.enter(Phase.DRAINING, "storing the last checkpoint")
+        # Without a stop there is no deadline: a crash gets as long as a stop would.
         limit = min(self._stop.seconds_left(reserve=_DRAIN_RESERVE_SECONDS), self._launch.config.stop_grace_seconds)
         drained = await uploader.finish(Order.DRAIN, limit)
+        # First: a fenced attempt is charged no restart, whatever its ranks have said of their end.
         if given_up := self._given_up(uploader):
             return given_up
+        # Exit code 75 promises that a checkpoint is stored.
         if outcome.kind is OutcomeKind.STOPPED and not drained:
             return Outcome.crashed(
                 "CheckpointNotStored", "Stopped on request, but the last checkpoint could not be stored."
@@ -132,6 +137,7 @@ class Supervisor:
         """Steps that nobody will store any more are not worth a GPU: a fenced uploader ends the training."""
         training = asyncio.create_task(self._train())
         await self._race(training, uploader.given_up())
+        # The race cancels it where the uploader gave up first.
         with contextlib.suppress(asyncio.CancelledError):
             return await training
         return self._given_up(uploader) or Outcome.crashed(
@@ -154,6 +160,7 @@ class Supervisor:
         await self._draw_report()
         self._progress.enter(Phase.DRAINING, "storing best.pt and the results")
         finishing = asyncio.create_task(uploader.finish(Order.COMPLETE, COMPLETE_LIMIT_SECONDS))
+        # The pod's grace ends this as well, and there has to be time left for the last words.
         done, _ = await self._race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
         if finishing in done and finishing.result():
             return outcome
@@ -177,6 +184,7 @@ class Supervisor:
             code = await asyncio.wait_for(child.wait(), REPORT_LIMIT_SECONDS)
         except TimeoutError:
             code = await child.end(_STAGE_PATIENCE_SECONDS)
+        # Also where this task is cancelled, because training has ended before the pictures.
         finally:
             if not child.ended:
                 child.kill()
@@ -204,6 +212,7 @@ class Supervisor:
         passing_stop.cancel()
         if ended not in done:
             return await self._report_hang(hung.result())
+        # torchrun was ended by the stop itself, so its exit code says nothing.
         if self._stop.requested and not self._run.heartbeat(0).exists():
             return Outcome.stopped("Stopped on request before training began; nothing is lost.")
         return merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())

@@ -41,6 +41,7 @@ def draw_boxes(image_HWC: NDArray[np.uint8], boxes: Sequence[LabelledBox]) -> ND
     font = _font(max(11, round(sum(picture.size) / 2 * 0.022)))
     for box in boxes:
         canvas.rectangle(_ordered(box.xyxy), outline=class_colour(box.class_index), width=thickness)
+    # After all boxes, so that no other one's line crosses a label.
     for box in boxes:
         _draw_label(canvas, box, font, picture.size)
     return np.asarray(picture)
@@ -68,6 +69,7 @@ def _text_colour(background: Colour) -> Colour:
 
 
 def _ordered(xyxy: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    # PIL refuses corners that are swapped.
     x1, y1, x2, y2 = xyxy
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 

@@ -48,6 +48,7 @@ def non_max_suppression(
         candidates_K6 = _candidates(prediction_NP, confidence_threshold, multi_label)
         if classes is not None:
             candidates_K6 = candidates_K6[torch.isin(candidates_K6[:, 5], candidates_K6.new_tensor(classes))]
+        # Stable, so that equal confidences keep the order of the rows on every device.
         best_first_K = candidates_K6[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]
         detections.append(_suppress(candidates_K6[best_first_K], iou_threshold, agnostic, max_detections))
     return detections
@@ -55,6 +56,7 @@ def non_max_suppression(
 
 def _candidates(prediction_NP: Tensor, threshold: float, multi_label: bool) -> Tensor:
     """(K, 6) boxes above the threshold: xyxy, confidence = objectness x class probability, class."""
+    # The cheap test first: confidence is objectness times a probability, so none of the others could pass.
     prediction_NP = prediction_NP[prediction_NP[:, 4] > threshold]
     boxes_N4 = xywh_to_xyxy(prediction_NP[:, :4])
     confidence_NC = prediction_NP[:, 5:] * prediction_NP[:, 4:5]

@@ -116,6 +116,7 @@ def render_report(evaluation: Evaluation, illustrations: Sequence[Illustration])
     """The page; `illustrations` stand in their sections in the given order."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
+        # Names of classes, files and jobs are other people's text.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

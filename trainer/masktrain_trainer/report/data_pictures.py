@@ -67,6 +67,7 @@ def draw_labels(boxes: BoxStatistics, names: Sequence[str], image_size: int, pat
     panels = right.subplots(4, 1) if tall else right.subplots(2, 2)
     centres, shapes, sizes, crowds = panels.ravel()
     _draw_density(centres, boxes.xywh_M4[:, 0], boxes.xywh_M4[:, 1], "centres of the boxes", ("x", "y"))
+    # As in pictures, where y grows downwards.
     centres.invert_yaxis()
     _draw_density(shapes, boxes.xywh_M4[:, 2], boxes.xywh_M4[:, 3], "sizes of the boxes", ("width", "height"))
     _draw_sides(sizes, boxes.sides_M, image_size)
@@ -143,6 +144,7 @@ def first_batches(prepared: PreparedDataset, training: TrainingSpec) -> Sequence
     With `autoBatch` as if `batchSize` were what fits: what that is, only the GPUs know, and later.
     """
     classes = len(prepared.names)
+    # As training begins: before the first validation every class counts as not found.
     weights_N = image_weights(count_boxes(prepared.train, classes), [0.0] * classes) if training.image_weights else None
     return list(Shards(len(prepared.train.images), training.seed, training.batch_size).batches(0, weights_N)[:BATCHES])
 

@@ -75,6 +75,7 @@ def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]
 def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:
     """Pixels that fit into a tile, upright, and their scale; JPEGs are decoded no larger than needed."""
     with Image.open(path) as file:
+        # Before `draft`, which changes it: boxes are in the original's pixels.
         full = max(file.size)
         file.draft("RGB", (2 * TILE, 2 * TILE))
         upright = ImageOps.exif_transpose(file).convert("RGB")

@@ -50,6 +50,7 @@ LONGEST_NAME = 24
 
 def draw_results(table: dict[str, list[float]], path: Path, best_epoch: int | None = None) -> None:
     """The curves of results.csv over the epochs, each with a smoothed line and the best epoch marked."""
+    # Without pyplot, which would look for a display and keep every figure in memory.
     figure = Figure(figsize=(15, 6), layout="constrained")
     grid = figure.subplots(2, 5, sharex=True)
     for axes_row, columns in zip(grid, _CURVES, strict=True):

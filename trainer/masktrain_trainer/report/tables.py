@@ -66,6 +66,7 @@ def write_per_class(evaluation: Evaluation, path: Path) -> None:
     if evaluation.test is not None:
         splits["test"] = evaluation.test
     with path.open("w", encoding="utf-8", newline="") as file:
+        # csv's own line ends are those of Windows.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PER_CLASS_COLUMNS)
         for split, scores in splits.items():

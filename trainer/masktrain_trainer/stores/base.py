@@ -93,6 +93,7 @@ def conditional_writes_work(store: Store) -> bool:
 
     Raises StoreError if the store fails otherwise: an outage says nothing about conditions.
     """
+    # Of its own, because two containers may probe the same prefix at the same time.
     key = f".probe-{uuid.uuid4().hex}"
     store.put(key, b"1")
     try:
@@ -105,6 +106,7 @@ def conditional_writes_work(store: Store) -> bool:
 
 def _refused(store: Store, key: str, *, if_absent: bool) -> bool:
     try:
+        # In the form of an ETag, but of no object.
         store.put(key, b"2", if_absent=if_absent, if_match=None if if_absent else "0" * 32)
     except PreconditionFailed:
         return True

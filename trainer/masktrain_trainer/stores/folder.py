@@ -26,6 +26,7 @@ from .base import ObjectInfo, conditional_writes_work
 _OWN = ".masktrain-"
 _TEMPORARY = f"{_OWN}tmp-"
 _LOCK = f"{_OWN}lock"
+# link(2) answers EPERM where the file system has no hard links.
 _NO_LINKS_OR_LOCKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EMLINK}
 _TRIES = 100  # of making a folder that another writer, deleting, may remove just now
 
@@ -79,6 +80,7 @@ class FolderStore:
             return None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        # In a bucket's order, which os.walk does not keep.
         for key in sorted(self._keys_below(prefix)):
             if key.startswith(prefix) and not key.rpartition("/")[2].startswith(_OWN):
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
@@ -130,6 +132,7 @@ class FolderStore:
         try:
             with os.fdopen(handle, "wb") as file:
                 _pour(body, file)
+            # mkstemp lets only its own user read, and others shall fetch the results.
             staged.chmod(0o644)
             yield staged
         finally:
@@ -188,6 +191,7 @@ def _pour(body: bytes | Path, file: BinaryIO) -> None:
     else:
         with body.open("rb") as source:
             shutil.copyfileobj(source, file, 1 << 20)
+    # Before the rename: a node that crashes may keep the name and lose what was not yet written.
     file.flush()
     os.fsync(file.fileno())
 
@@ -203,6 +207,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _refuse(error: OSError) -> None:
+    # os.walk would pass over every folder that it cannot read, as if there were no checkpoints in it.
     if not isinstance(error, FileNotFoundError):
         raise error
 
@@ -214,6 +219,7 @@ def file_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is still held: a moment later the file may be the lock of somebody else.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 

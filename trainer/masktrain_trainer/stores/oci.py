@@ -91,6 +91,7 @@ def _explain_answer(error: ServiceError, target: OciTarget) -> StoreError:
     answer = f"{status} {code}" if code else str(status)
     if status == 404 and code not in _OBJECT_MISSING:
         return no_bucket(target)
+    # Under a condition a 404 says that the object is gone by now, and a 409 that another writer is at work on it.
     if status == 412 or (target.conditional and status in (404, 409)):
         return PreconditionFailed(f"{target.uri} was written by another writer.")
     if status == 404:
@@ -125,6 +126,7 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
             service_endpoint=spec.endpoint,
             timeout=TIMEOUTS_SECONDS,
             retry_strategy=retry_strategy(),
+            # The SDK's breaker would go on refusing for 30 s after the service is back.
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
     except FAILURES as error:
@@ -185,6 +187,7 @@ class OciStore(RemoteStore):
         def attempt() -> str:
             sink.seek(0)
             sink.truncate()
+            # The whole of it is tried again below: retries within would multiply, and do not cover the body.
             answer = self._client.get_object(*self._place, self._full(key), retry_strategy=NoneRetryStrategy())
             try:
                 sink.writelines(answer.data.iter_content(MIB))
@@ -207,6 +210,7 @@ class OciStore(RemoteStore):
 
     def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
         start: str | None = ""
+        # Without `fields` the service answers with names alone.
         fields = "name,size,etag,timeModified"
         while start is not None:
             answer = self._client.list_objects(*self._place, prefix=self._full(prefix), start=start, fields=fields)
@@ -261,6 +265,7 @@ def retry_strategy() -> Any:
     return RetryStrategyBuilder(
         max_attempts=_ATTEMPTS,
         total_elapsed_time_seconds=_LONGEST_SECONDS,
+        # -1 is the SDK's number for no answer at all; an empty list stands for every code of a status.
         service_error_retry_config={-1: [], 429: []},
         service_error_retry_on_any_5xx=True,
         retry_base_sleep_time_seconds=0.5,
@@ -393,6 +398,7 @@ def _as_instance(region: str | None) -> Login:
         )
     except Exception as error:  # besides the SDK's errors those of certificates and tokens, which share no base class
         raise _no_instance(error) from error
+    # Without a region the signer's own holds: the one that the instance lies in.
     return Login({} if region is None else {"region": region}, signer)
 
 

@@ -29,6 +29,7 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
     if scheme == "file" and rest.startswith("/"):
         from .folder import FolderStore  # noqa: PLC0415
 
+        # Unquoted, as Path.as_uri quotes; keys of buckets are taken as they are.
         return FolderStore(Path(unquote(rest)))
     raise ValueError(f"{uri} must start with oci://, s3:// or file:///.")
 

@@ -20,7 +20,9 @@ from masktrain_trainer.files import sha256_of
 from .base import ObjectInfo, conditional_writes_work
 
 MIB: Final = 1 << 20
+# What is smaller goes as one request, whole and with an MD5 that the server checks.
 IN_PARTS_FROM: Final = 64 * MIB
+# A checkpoint of 300 MB has 19 of them, enough to fill all connections; Oracle's 128 MiB would give it three.
 PART: Final = 16 * MIB
 PARALLEL_PARTS: Final = 4
 SHA256: Final = "sha256"
@@ -116,6 +118,7 @@ class RemoteStore(ABC):
         with self._failures(prefix):
             # All are listed before the first is gone: a server may count pages from the start.
             for upload in [*self._unfinished_uploads(prefix)]:
+                # One of unknown age may be a live writer's.
                 old = before is None or (upload.begun is not None and upload.begun < before)
                 if old and upload.name.startswith(self._full(prefix)):
                     self._abort_unless_ended(upload)
@@ -183,6 +186,7 @@ class RemoteStore(ABC):
         try:
             self._abort(upload)
         except self.failures as error:
+            # Somebody else may have completed or aborted it since it was listed.
             if not self._is_missing(error):
                 raise
 
@@ -209,4 +213,5 @@ class RemoteStore(ABC):
 
 def content_md5(content: bytes) -> str:
     """As the header takes it: servers check what arrives by it."""
+    # Some builds of OpenSSL refuse MD5 unless it is said that no secret depends on it.
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

@@ -43,6 +43,7 @@ _ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
     ({"NoSuchBucket"}, StoreDenied, _NO_BUCKET),
     (_MISSING, ObjectMissing, "{uri} does not exist."),
     (
+        # 409 is what AWS answers to the loser of two that create at the same time.
         {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"},
         PreconditionFailed,
         "{uri} was written by another writer.",
@@ -107,6 +108,7 @@ def _explain_answer(error: ClientError, target: Target) -> StoreError:
     code = _code(error)
     if code in _CONDITION_UNKNOWN and target.conditional:
         return ConditionsUnsupported(f"{target.endpoint} does not support conditional writes.")
+    # The answer to If-Match where the object was deleted meanwhile.
     if code in _MISSING and target.conditional:
         return PreconditionFailed(f"{target.uri} was deleted by another writer.")
     for codes, kind, sentence in _ANSWERS:
@@ -143,9 +145,12 @@ _CONFIG: Final = Config(
     connect_timeout=5,
     read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 4},
+    # boto3's own default is checksums in trailers of chunked bodies, which Oracle's S3 endpoint and others refuse.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
     tcp_keepalive=True,
+    # In the path, because few servers besides AWS have a host name for each bucket. Signed, because parts of a large
+    # file carry no MD5, and the signature is then what the server checks them by.
     s3={"addressing_style": "path", "payload_signing_enabled": True},
 )
 _TRANSFER: Final = TransferConfig(
@@ -186,6 +191,7 @@ def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | Non
     if folder is None or not (folder / name).is_file():
         return None
     try:
+        # Secrets made from files often end with a line break.
         value = (folder / name).read_bytes().strip().decode("ascii")
     except PermissionError as error:
         raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
@@ -223,6 +229,7 @@ class S3Store(RemoteStore):
     def _put_at_once(
         self, key: str, content: bytes, metadata: dict[str, str], if_absent: bool, if_match: str | None
     ) -> None:
+        # boto3 takes no parameter that is None.
         conditions = ({"IfNoneMatch": "*"} if if_absent else {}) | (
             {"IfMatch": if_match} if if_match is not None else {}
         )

@@ -36,6 +36,7 @@ SMALL_BATCH = 16
 """YOLOv5's default; its guide warns of the batch statistics of smaller ones."""
 SMALL_RANK_BATCH = 8
 """Up to here YOLOv5's guide to several GPUs recommends synchronised batch statistics."""
+# The API's bound of training.imageSize.
 LARGEST_IMAGE_SIZE = 4096
 
 
@@ -66,6 +67,7 @@ def _schedule(training: TrainingSpec) -> Iterator[str]:
     end, h = EXPECTED_EPOCHS + training.patience, training.hyperparameters
     if training.patience == 0 or end >= training.epochs:
         return
+    # One batch an epoch is enough here: the decay goes by epochs.
     schedule = TrainingSchedule(h, training.schedule, training.epochs, 1, training.batch_size)
     left = schedule.decayed_learning_rate(end) / h.learning_rate
     if 1 - left < HALF_DECAYED * (1 - h.final_learning_rate_fraction):

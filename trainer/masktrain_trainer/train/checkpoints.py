@@ -85,14 +85,17 @@ STEP_MEBIBYTES = 256
 def require_shared_memory(context: Context, state: TrainingState) -> None:
     """Raises UserError, on all ranks alike, if not even one snapshot fits; warns if a second one does not."""
     problem: str | None = None
+    # Snapshots lie on rank 0's node only.
     if context.ranks.leads:
         snapshot, free = snapshot_bytes(state, context.training.optimizer), free_bytes(context.spool)
         sentence = _sentence(snapshot, free, context.spool)
         problem = sentence if free < snapshot else None
         if problem is None and free < SMOOTH_SNAPSHOTS * snapshot:
             log.warning("%s", sentence)
+    # To all, because a rank that went on alone would wait for rank 0 until the timeout.
     problem = context.ranks.broadcast(problem)
     if problem is not None:
+        # Now and not in the first checkpoint: a training that cannot store anything is not worth its hours.
         raise InvalidConfiguration(problem)
 
 
@@ -106,6 +109,7 @@ def snapshot_bytes(state: TrainingState, optimizer: Optimizer) -> int:
 
 def free_bytes(folder: Path) -> int:
     """In the file system that `folder` will lie in."""
+    # The folder is made with the first snapshot.
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     found = os.statvfs(existing)
     return found.f_bavail * found.f_frsize  # f_bfree counts blocks that only root may use
@@ -114,6 +118,7 @@ def free_bytes(folder: Path) -> int:
 def _sentence(snapshot: int, free: int, spool: Path) -> str:
     need = SMOOTH_SNAPSHOTS * snapshot
     return (
+        # The volume is two folders above: that is what the user has given a size.
         f"The shared memory at {spool.parents[1]} has {_mebibytes(free)} MiB free, but {SMOOTH_SNAPSHOTS} checkpoints "
         f"of {_mebibytes(snapshot)} MiB pass through it, {_mebibytes(need)} MiB together: set compute.sharedMemory to "
         f"{math.ceil(need / MEBIBYTE / STEP_MEBIBYTES) * STEP_MEBIBYTES}Mi or more."

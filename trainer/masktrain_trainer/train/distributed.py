@@ -77,6 +77,7 @@ class Ranks:
             by_format.setdefault(tensor.dtype, []).append(tensor)
         # A model has hundreds of small tensors, and each message costs a round trip.
         for group in by_format.values():
+            # Over the main group, where NCCL moves them from GPU to GPU.
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.broadcast(flat, src=0)
             for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
@@ -110,10 +111,12 @@ def process_groups(timeout: timedelta) -> Iterator[Ranks]:
     )
     device = choose_device(local_rank, local_world_size)
     if device.type == "cuda":
+        # Or whatever names no device of its own would allocate on GPU 0, on every rank.
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     # With a device NCCL connects here and not in the first step, so a broken link shows while starting.
     device_id = device if device.type == "cuda" else None
+    # torch takes one timeout for the meeting and for every collective after it; heartbeats find a hang long before.
     dist.init_process_group(backend, timeout=max(timeout, START_TIMEOUT), device_id=device_id)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
@@ -146,6 +149,7 @@ class StepConsensus:
         agreed = self.take_agreed()
         self._sums_3 = torch.tensor([requests.stop, requests.diverged, requests.checkpoint], dtype=torch.int32)
         if self._world_size > 1:
+            # Not awaited: it travels while the next step computes, so that to agree costs training nothing.
             self._pending = dist.all_reduce(self._sums_3, group=self._group, async_op=True)
         return agreed
 

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 PICTURES = 48
 """Three grids of sixteen."""
+# YOLOv5's for detecting: people look at what `detect` would draw.
 DRAWN_CONFIDENCE = 0.25
 CURVE_STEP = 3
 """Every third of the thousand confidences, the first and the last among them, draws the same line."""
@@ -73,6 +74,7 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     context.ranks.broadcast_tensors([*model.parameters(), *model.buffers()])
     validation = validator.run(model, observations.observe)
     shares = context.ranks.gather_to_leader(observations)
+    # None on all ranks or on none: no rank validates alone.
     test = _validate_test(context, model, validator) if validation is not None else None
     if not context.ranks.leads:
         return validation

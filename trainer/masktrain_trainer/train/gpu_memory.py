@@ -51,6 +51,7 @@ def choose_batch_size(context: Context) -> Context:
         per_rank = max(1, training.batch_size // ranks.world_size)
         log.info("training.autoBatch measures GPUs; on CPUs the batch is %d", per_rank * ranks.world_size)
         return _with_batch_size(context, per_rank * ranks.world_size)
+    # The smallest GPU decides, because every rank takes the same number.
     per_rank = min(ranks.gather(_measure_batch(context)))
     log.info("training.autoBatch: %d images fit on each of %d rank(s)", per_rank, ranks.world_size)
     return _with_batch_size(context, per_rank * ranks.world_size)
@@ -62,6 +63,7 @@ def largest_batch(measured: Sequence[tuple[int, int]], budget: float) -> int:
         return max((images for images, _ in measured), default=1)
     images_N, bytes_N = np.array(measured, np.float64).T
     per_image, fixed = np.polyfit(images_N, bytes_N, 1)
+    # A small model may not show any growth; then only what was tried is known to fit.
     if per_image <= 0:
         return measured[-1][0]
     return max(1, int((budget - fixed) / per_image))
@@ -83,6 +85,7 @@ def _measure_batch(context: Context) -> int:
     del model
     gc.collect()  # modules refer to each other in circles, which only the collector frees
     torch.cuda.empty_cache()
+    # What is taken already counts, this process's CUDA context included.
     budget = MEMORY_SHARE * total - (total - free) - COPIES_OF_WEIGHTS * weights
     return min(largest_batch(measured, budget), len(context.prepared.train.images))
 
@@ -94,6 +97,7 @@ def _peak_bytes(model: Yolo, images: int, context: Context) -> int:
     grey_BCHW = torch.full((images, 3, side, side), 0.45, device=device).to(memory_format=torch.channels_last)
     with autocast(device, context.format):
         raws = model(grey_BCHW)
+    # Any loss will do: what is measured is what the backward pass holds.
     torch.stack([raw.float().square().sum() for raw in raws]).sum().backward()  # type: ignore[no-untyped-call]
     return torch.cuda.max_memory_allocated(device)
 
@@ -137,6 +141,7 @@ def explain_out_of_memory(context: Context, state: TrainingState, error: torch.O
     state.optimizer.zero_grad(set_to_none=True)
     _release()
     per_rank = context.training.batch_size // context.ranks.world_size
+    # A synchronised batch norm would wait in the trial for ranks that have no part in it.
     waits_for_others = context.training.sync_batch_norm and not context.ranks.alone
     fits = None if waits_for_others else largest_that_fits(partial(try_batch, context, state), per_rank)
     return out_of_memory_sentence(context, per_rank, fits, _gpu(context.ranks.device))
@@ -153,6 +158,7 @@ def largest_that_fits(trial: Callable[[int], None], below: int) -> int:
             trial(middle)
             fits = middle
         except torch.OutOfMemoryError as error:
+            # The error's frames hold the activations of the trial.
             traceback.clear_frames(error.__traceback__)
             too_many = middle
         _release()

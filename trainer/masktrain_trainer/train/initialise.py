@@ -68,12 +68,14 @@ def compile_model(model: Yolo, device: torch.device) -> None:
 
     Raises UserError where the compiler behind torch.compile is missing.
     """
+    # Asked beforehand: torch itself would find out in the first batch, and say so at length.
     if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise InvalidConfiguration(
             "training.compile needs a C++ compiler in the trainer's image, and there is none: "
             "use an image with g++ in compute.image, or leave training.compile out.",
         )
     log.info("the model is compiled for this %s, which takes a while", device.type)
+    # In place: around the model, a wrapper's prefix would stand in every name of the state dict.
     model.compile(dynamic=False)
 
 
@@ -102,6 +104,7 @@ def _choose(current_A2: Sides, sides_N2: Sides, training: TrainingSpec) -> Sides
     except ValueError as error:
         log.info("anchors: %s, but %s", _words(current), error)
         return None
+    # By the same jittered boxes as the current ones, or luck would choose between them.
     fitted = measure(fitted_A2, judged_N2, threshold)
     if fitted.recall <= current.recall:
         log.info("anchors: %s; fitted ones are not better and not used", _words(current))
@@ -137,11 +140,13 @@ class _Start:
 
 def initial_state(context: Context) -> TrainingState:
     """The state to train on from. Raises UserError, on all ranks alike, if the given weights cannot be used."""
+    # The restore stage has run on rank 0's pod only.
     start = decided_by_rank_0(context.ranks, lambda: _find_start(context))
     torch.manual_seed(context.training.seed)  # the same weights on every rank
     model = build_yolo(context.config.model.architecture, len(context.prepared.names))
     if start.weights is not None:
         log.info("%s", transfer(model, start.weights))
+    # A checkpoint brings the anchors that it was trained with.
     if context.training.auto_anchor and start.checkpoint is None:
         autoanchor(model, context.prepared, context.training, context.ranks)
     model.to(device=context.ranks.device).to(memory_format=torch.channels_last)

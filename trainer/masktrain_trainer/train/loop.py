@@ -136,6 +136,7 @@ class Training:
                 raise self._divergence()
             if interruption is Interruption.STOP:
                 return self._stop()
+        # With the longer limit: rank 0 loads and sends the best weights before a batch of the evaluation beats.
         self._context.heartbeat.beat(Activity.SAVING)
         if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
             self._state.metrics = validation.metrics.named()
@@ -147,17 +148,20 @@ class Training:
         position, per_epoch = self._state.position, self._loader.batches_per_epoch
         self._pace.start_epoch()
         if self._boxes_NC is not None:
+            # Before the first validation every class counts as not found.
             self._loader.weigh(image_weights(self._boxes_NC, self._state.class_map or [0.0] * self._boxes_NC.shape[1]))
         gathered = 0
         for batch in self._loader.batches(position.epoch, position.batch):
             self._context.heartbeat.beat(self._activity)
             iteration = position.epoch * per_epoch + position.batch
+            # At every iteration and not at every step: the warm-up goes by iterations, as in v7.0.
             apply_step_values(self._state.optimizer, self._schedule.at(iteration))
             gathered += 1
             steps = self._schedule.is_optimizer_step(iteration, gathered)
             size = self._sizes.at(iteration) if self._sizes else None
             items_3 = self._step.backward(batch, synchronise=steps, image_size=size)
             self._activity = Activity.TRAINING
+            # On the device: to read the numbers here would wait for the GPU at every batch.
             self._state.loss_sums_3 += items_3
             position.batch += 1
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
@@ -175,9 +179,11 @@ class Training:
         requests = StepRequests(
             stop=self._context.run.stop.exists(),
             diverged=self._watch.look() is not None,
+            # One clock for all, or each rank would ask for checkpoints at moments of its own.
             checkpoint=self._context.ranks.leads and self._clock.due(),
         )
         agreed = self._consensus.exchange(requests)
+        # First: a stop would store weights that are of no use any more.
         if agreed.diverged:
             return Interruption.DIVERGENCE
         if agreed.stop:
@@ -193,6 +199,7 @@ class Training:
         bad = self._watch.look(wait=True) is not None
         if any(self._context.ranks.gather(bad)):
             return Interruption.DIVERGENCE
+        # An agreed checkpoint needs no answer here: the epoch's own follows.
         if self._consensus.take_agreed().stop:
             return Interruption.STOP
         losses = self._epoch_losses = self._mean_train_losses()
@@ -203,6 +210,7 @@ class Training:
         self._pace.validation_seconds = validation.seconds
         is_best = self._record(validation, losses)
         self._report(Phase.VALIDATING if self._state.ended else Phase.TRAINING, losses)
+        # After `_record`: a run that goes on from it has the results of this epoch, and begins with the next.
         self._save("final" if self._state.ended else "epoch", fitness=validation.metrics.fitness, is_best=is_best)
         return None
 
@@ -247,6 +255,7 @@ class Training:
     def _mean_train_losses(self) -> list[float]:
         """Over the batches of the epoch and the ranks."""
         ranks = self._context.ranks
+        # Of a copy, since the sum is made in place: a stop during the validation stores this rank's own.
         sums_3 = ranks.sum(self._state.loss_sums_3.clone())
         means: list[float] = (sums_3 / (self._loader.batches_per_epoch * ranks.world_size)).tolist()
         return means

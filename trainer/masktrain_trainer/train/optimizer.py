@@ -26,6 +26,7 @@ def build_optimizer(
 
     batch_size is the global one. The fused kernel updates all tensors of a group at once, on CPUs too.
     """
+    # v7.0's order: results.csv names learning rates by it, so that x/lr0 is that of the biases.
     biases, decayed, norms = parameter_groups(model)
     groups = [
         {"name": "biases", "params": biases, "weight_decay": 0.0},

@@ -160,6 +160,8 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "model": state.model.state_dict(),
         "ema": state.ema.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        # A resume of v7.0 forgets scaler, early stopping, generators and the place in the epoch: its curve bends there,
+        # and nobody can tell that from a defect.
         "scaler": state.scaler.state_dict(),
         "early_stopping": state.early_stopping.state_dict(),
         "rng": per_rank,
@@ -169,10 +171,12 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
         "results_csv": state.results_csv,
         "metrics": state.metrics,
         "class_map": state.class_map,
+        # With the weights: the last evaluation of a resumed run has no other copy at hand.
         "best": None if state.best is None else dict(vars(state.best)),
         "stopped_early": state.stopped_early,
         "ended": state.ended,
         "model_info": describe_model(config, prepared),
+        # autoBatch takes the batch size of a resumed run from here.
         "training": config.training.resolved(),
     }
 
@@ -227,6 +231,7 @@ def _restore_rank(per_rank: list[dict[str, Any]], state: TrainingState, ranks: R
 def half_precision_copy(model: nn.Module) -> dict[str, Tensor]:
     """The state dict on the CPU, floating-point numbers as float16: what best.pt holds."""
     return {
+        # Copied also where nothing changes, on a CPU in float16, or the live tensor would come back.
         name: tensor.to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype, copy=True)
         for name, tensor in model.state_dict().items()
     }

@@ -141,6 +141,7 @@ def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
     if ranks.alone:
         return model
     device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+    # Gradients as views spare a copy of all of them in memory, and cost one or two per cent of a CPU's speed.
     network = DistributedDataParallel(
         _Distributed(model), device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
     )
@@ -197,8 +198,10 @@ class TrainStep:
         the ranks. DDP averages over ranks, so the loss is multiplied by their number to make the sum over all images.
         """
         images_BCHW = to_input(batch.images_BCHW, self._parameters[0])
+        # On the device, when the bytes have crossed the bus at their first size.
         if image_size is not None:
             images_BCHW = resized(images_BCHW, image_size)
+        # Around the forward pass, too: DDP decides there whether the backward pass will synchronise.
         with self._synchronised(synchronise):
             with autocast(self._ranks.device, self._dtype):
                 raws = self._network(images_BCHW)

@@ -86,6 +86,7 @@ class Validator:
     ) -> None:
         inference = predictor.infer(batch.images_BCHW)
         _, items_3 = self._loss(inference.raws, batch.targets_M6.to(predictor.device))
+        # By images, since the last batch of a split may be smaller.
         share.add_losses(items_3, len(batch.images_BCHW))
         for position, found_K6 in enumerate(predictor.detections(inference, batch.placements)):
             labels_L5 = batch.labels(position)
@@ -96,8 +97,10 @@ class Validator:
     def _combine(self, share: "_RankResults", started: float) -> Validation:
         ranks = self._context.ranks
         sums_4 = ranks.sum(share.loss_sums_4).tolist()
+        # A few numbers for each detection and label; boxes and images stay on the rank that has them.
         parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics))
         statistics = DetectionStatistics.concatenate(parts) if ranks.leads else None
+        # Computed once, so that early stopping decides alike on all ranks, to the last digit.
         metrics = ranks.broadcast(None if statistics is None else DetectionMetrics.from_statistics(statistics))
         assert metrics is not None
         box, objectness, classification = (total / max(sums_4[3], 1) for total in sums_4[:3])

@@ -51,21 +51,25 @@ _GLOO_TRANSPORT = "gloo/transport"
 """The source folder that gloo names in the plain RuntimeError it raises for a closed, reset or broken connection."""
 
 
+# With it torchrun reports this rank's traceback, and not its exit code alone.
 @record
 def main() -> None:
     options = _options()
     run, local_rank = RunDirectory(options.run_directory), int(os.environ["LOCAL_RANK"])
     _set_up_logging(rank=int(os.environ["RANK"]))
+    # Before anything else, so that a rank that is stuck while starting can be asked where, too.
     register_stack_dump(run, local_rank)
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
     with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
         heartbeat.beat(Activity.STARTING)  # before anything slow: until then the rendezvous' longer limit holds
         try:
             outcome = _train(config, run, options, heartbeat)
+        # The same on all ranks, so that they end by themselves and torchrun has nobody to end.
         except UserError as error:
             outcome = Outcome.user_error(error.reason, str(error))
         except Exception as error:
             write_text_atomically(run.outcome(local_rank), _crash(error).to_json())
+            # torchrun ends the other ranks only if this one fails.
             raise
     write_text_atomically(run.outcome(local_rank), outcome.to_json())
 
@@ -80,6 +84,7 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
         )
         with _open_loader(context) as loader:
             state = initial_state(context)
+            # The state is known only now, and with it how much a snapshot takes.
             require_shared_memory(context, state)
             # With image weights the order of an epoch follows from the last validation, so it is not known yet.
             if not (state.ended or context.training.image_weights):
@@ -156,6 +161,7 @@ def _in_force(spec: TrainingSpec) -> str:
 def _crash(error: Exception) -> Outcome:
     """PEER_LOST if the cause is another rank's, so that the supervisor looks for it there."""
     traceback.print_exc()
+    # Errors of CUDA and gloo go on for pages, and a status has room for a line.
     text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
     lost = isinstance(error, torch.distributed.DistError) or _GLOO_TRANSPORT in text
     return Outcome.crashed(PEER_LOST if lost else type(error).__name__, text)

@@ -65,6 +65,7 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
 
 def read_weights(path: Path) -> DetectorWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
+    # By the reader that executes nothing; only a file that looks like ours is given to torch.
     document = read_torch_file(path)
     own = isinstance(document, dict) and "format" in document
     weights = _read_own(path) if own else read_yolov5(document).weights
@@ -149,6 +150,7 @@ def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[st
 
 def _load_plain(path: Path, mapped: bool) -> Any:
     try:
+        # On the CPU, or a file that was written on a GPU could not be read without one.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None

@@ -91,6 +91,7 @@ class PickleMachine:
         """The pickled value. Raises UnusableWeights; for bytes that are no pickle too."""
         try:
             return self._run(pickle)
+        # RecursionError and OverflowError are among these.
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
             if isinstance(error, UnusableWeights):
                 raise
@@ -169,6 +170,7 @@ class PickleMachine:
     def _tuple_of(self, length: int) -> Callable[[Any], None]:
         def collect(_: Any) -> None:
             start = len(self._stack) - length
+            # A negative start would count from the stack's end.
             if start < 0:
                 raise IndexError
             self._stack[start:] = [tuple(self._stack[start:])]
@@ -194,6 +196,7 @@ class PickleMachine:
         self._since_mark()
 
     def _pop(self, _: Any) -> None:
+        # As Python's own machine does: a POP at a mark takes the mark.
         if self._stack:
             self._stack.pop()
         else:

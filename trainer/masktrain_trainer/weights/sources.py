@@ -21,6 +21,7 @@ OFFICIAL: Final = "official"
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
 _CHUNK = 1 << 20
+# GitHub answers the address of a release's file with a redirect.
 _RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
 _TIMEOUT = urllib3.Timeout(connect=20, read=60)
 
@@ -56,6 +57,7 @@ def _download(url: str, path: Path) -> None:
         with _quiet_about_queries(), _client(url) as client, _get(client, url) as response, path.open("wb") as file:
             for chunk in _checked(response).stream(_CHUNK):
                 file.write(chunk)
+                # The announced length may be missing, or a lie.
                 _refuse_size(file.tell())
     except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
         raise StoreUnavailable(f"{_shown(url)} cannot be downloaded: {_cause(error)}.") from error
@@ -84,6 +86,7 @@ def _client(url: str) -> urllib3.PoolManager:
 
 
 def _get(client: urllib3.PoolManager, url: str) -> urllib3.BaseHTTPResponse:
+    # Not into memory: an unstripped file may have more than a gigabyte.
     return client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
 
 

@@ -41,6 +41,7 @@ class TorchZip:
         try:
             self._members = self._checked_members()
             self._prefix = self._find_prefix()
+        # A context manager that was never entered is not left either.
         except BaseException:
             self._zip.close()
             raise
@@ -85,6 +86,7 @@ class TorchZip:
             raise UnusableWeights("is a compressed zip; torch writes uncompressed ones: unpack it, if it holds a .pt.")
         if any(member.flag_bits & 1 for member in members):
             raise UnusableWeights("is an encrypted zip; torch writes plain ones.")
+        # Members may overlap, so that each counts the same bytes again.
         if sum(member.file_size for member in members) > self.size:
             raise UnusableWeights("is a zip whose members are larger than the whole file; it is damaged or a trap.")
         return {member.filename: member for member in members}
@@ -137,9 +139,11 @@ _TORCH_TAGS: Final = frozenset(
         *("half", "float", "double", "long", "int", "short", "device"),
     }
 )
+# For best_fitness, which is an array of NumPy's in files that were not stripped.
 _NUMPY_NAMES: Final = frozenset({"scalar", "dtype", "ndarray", "_reconstruct"})
 _INERT_PACKAGES: Final = (
     *("models", "utils", "yolov5.models", "yolov5.utils"),
+    # The last three for the options and the date that train.py leaves in its files.
     *("torch.nn", "pathlib", "argparse", "datetime"),
 )
 """YOLOv5 installed from PyPI writes its own names below `yolov5`."""
@@ -171,6 +175,7 @@ class _TorchBuilder:
             "collections.OrderedDict": _ordered_dict,
             "torch.Size": _size,
             "builtins.set": _set,
+            # Python 2's name of the module, which protocol 2 keeps.
             "__builtin__.set": _set,
             "_codecs.encode": _encode,
         }
@@ -221,6 +226,7 @@ class _TorchBuilder:
         """A view of a storage; its hooks and its requires_grad are left behind."""
         if not isinstance(storage, Tensor) or not _lies_within(storage.numel(), offset, size, stride):
             raise UnusableWeights("is damaged: a tensor reaches beyond its storage.")
+        # A view costs nothing here, but every tensor is copied later.
         self._tensor_bytes += math.prod(size) * storage.dtype.itemsize
         if self._tensor_bytes > self._file.size:
             raise UnusableWeights("has tensors larger than the whole file together; it is damaged or a trap.")

@@ -17,6 +17,7 @@ from masktrain_trainer.model.yolo import build_yolo
 
 from .pickle_machine import StandIn
 
+# Older versions call it Model.
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
 _PYPI_PACKAGE: Final = "yolov5."
 _OTHER_TASKS: Final = {"SegmentationModel": ("segmentation", "seg"), "ClassificationModel": ("classification", "cls")}
@@ -120,6 +121,7 @@ def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> No
         raise UnusableWeights(
             "is from before YOLOv5 v6.0, whose models have other layers (Focus, SPP); files from v6.0 on are read."
         )
+    # A convolution gets a bias only when its batch norm is folded into it.
     if "model.0.conv.bias" in state_dict:
         raise UnusableWeights("was fused for inference; give the .pt as training wrote it.")
 
@@ -222,5 +224,6 @@ def _may_be(shapes: dict[str, torch.Size], size: Size) -> bool:
 
 
 def _shapes(architecture: Architecture, classes: int) -> dict[str, torch.Size]:
+    # Shapes only: no memory is taken, and nothing is initialised.
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_yolo(architecture, classes).state_dict().items()}
