@@ -35,13 +35,15 @@ def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def best(manifests: Iterable[Manifest]) -> Manifest | None:
-    """The highest fitness, the earliest on a tie; None if no validated checkpoint holds a model."""
-    candidates = [manifest for manifest in manifests if manifest.has_model and manifest.fitness is not None]
-    return next(iter(sorted(candidates, key=_rank)), None)
+    """What best.pt is made of: the highest fitness, the earliest on a tie; None if no validated one has a model."""
+    return next((manifest for manifest in models_best_first(manifests) if manifest.fitness is not None), None)
 
 
 def models_best_first(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Checkpoints whose model could be a job's result: the validated ones, then, newest first, the others."""
+    """Checkpoints whose model could be a job's result: validated ones by fitness, then, newest first, the others.
+
+    The job's end publishes the first of them that reads back, so that a damaged best one leaves the second best.
+    """
     with_model = [manifest for manifest in newest_first(manifests) if manifest.has_model]
     validated = [manifest for manifest in with_model if manifest.fitness is not None]
     return [*sorted(validated, key=_rank), *(manifest for manifest in with_model if manifest.fitness is None)]

@@ -74,7 +74,7 @@ def _sample_canvas(canvas_HWC: Tensor, grid_HW2: Tensor) -> Tensor:
 
 
 def recolour(rgb_B3HW: Tensor, gains_B3: Tensor) -> Tensor:
-    """`color.apply_gains`: whole numbers in, whole numbers out.
+    """`augmentation.apply_gains`: whole numbers in, whole numbers out.
 
     Hue, saturation and value as OpenCV's documentation defines them for 8-bit images ("Color conversions").
     """

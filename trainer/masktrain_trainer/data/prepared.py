@@ -38,7 +38,7 @@ class ImageRecord(_Record):
 class Split(_Record):
     images: list[ImageRecord]
     labels: Path
-    """npz with boxes and, per image, size and place in the cache: see `cache.py`."""
+    """npz with boxes and, per image, size and place in the cache: see `CachedImages`."""
     cache: Path
     """Decoded pixels of all images, for mapping into memory."""
 

@@ -9,10 +9,12 @@ from .base import Store
 
 
 def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> Store:
-    """The store whose keys are relative to `uri` (`oci://bucket@namespace/prefix`, `s3://bucket/prefix` or `file:///folder`).
+    """The store whose keys are relative to `uri`: `oci://bucket@namespace/prefix`, `s3://bucket/prefix`, `file:///folder`.
 
     `credentials` is the folder of the mounted Secret, one file a key. Raises StoreDenied if a Secret was asked for and
     lacks the needed keys, ValueError for another scheme, StoreUnavailable if Oracle lets nobody sign in just now.
+
+    A new scheme has to be in the patterns of `config/spec.py` too, or the API server refuses its URIs.
     """
     scheme, _, rest = uri.partition("://")  # not urlsplit: `#` and `?` are ordinary characters of a key
     if scheme == "s3":
