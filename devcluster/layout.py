@@ -46,7 +46,7 @@ class ClusterLayout:
 
     @property
     def settings(self) -> Path:
-        """What the cluster was started with; written as soon as the control plane answers, which is before the nodes are up."""
+        """What the cluster was started with; written when the control plane answers, before the nodes are up."""
         return self.root / "settings.json"
 
     @property
