@@ -258,6 +258,9 @@ class MaskTrainingJobStatus(StatusModel):
     )
     state: Open[State] | None = Field(default=None, description="One word for people; programs read the conditions.")
     attempt: int | None = Field(default=None, ge=0, description="Number of the newest attempt, from 0.")
+    attempt_uid: Name | None = Field(
+        default=None, description="Uid of the newest attempt's batch Job: pods that outlive it are known by it."
+    )
     restarts: Restarts = Field(default=Restarts(), description="Attempts after the first, and why.")
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
     checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")

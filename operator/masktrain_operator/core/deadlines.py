@@ -106,6 +106,10 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
     if status.restarts.last_failure != context.status.restarts.last_failure:
         # The end of an attempt has to be written before another may follow: that is for the next plan.
         yield 0.0
+    started = (status.attempt, status.attempt_uid)
+    if status.attempt_uid is None and started != (context.status.attempt, context.status.attempt_uid):
+        # The Job is known by its uid only once it is there, and its pods by it.
+        yield 0.0
     if context.attempt is not None and context.attempt.is_answering:
         yield context.settings.progress_interval_seconds
     if context.observed.foreign_jobs or not context.is_service_ours:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from masktrain_operator.api import labels
 
+from .jobs import whole_number
 from .manifests.job import CONTAINER
 from .types import Manifest
 
@@ -36,7 +37,7 @@ def node_rank(pod: Manifest) -> int | None:
     written = metadata.get("labels", {}).get(labels.COMPLETION_INDEX) or metadata.get("annotations", {}).get(
         labels.COMPLETION_INDEX
     )
-    return int(written) if written is not None else None
+    return whole_number(written)
 
 
 def phase(pod: Manifest) -> str:

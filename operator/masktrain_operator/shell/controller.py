@@ -116,9 +116,10 @@ class Controller:
         await self._open.aclose()
 
     def saw(self, kind: ResourceKind, event_type: str | None, body: Manifest) -> None:
-        """An event of a watch. What is already known, like our own writes, wakes nothing."""
+        """An event of a watch. What is already known, like our own writes, or not of ours wakes nothing."""
         if event_type == "DELETED":
-            self._known.remove(kind, body)
+            if not self._known.remove(kind, body):
+                return
         elif not self._known.put(kind, body):
             return
         if kind in WATCHED_FOR_POOLS:

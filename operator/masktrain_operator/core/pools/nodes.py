@@ -14,7 +14,9 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class GpuPod:
-    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any."""
+    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any:
+    of its own batch Jobs, whatever its labels say.
+    """
 
     namespace: str
     name: str
@@ -25,15 +27,14 @@ class GpuPod:
 
 
 def gpu_pod(pod: Manifest) -> GpuPod | None:
-    """None for pods that are finished, bound to no node, or ask for no GPU."""
+    """As somebody's; None for pods that are finished, bound to no node, or ask for no GPU."""
     spec, metadata = pod["spec"], pod["metadata"]
     if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
         return None
     gpus = gpus_requested(spec)
     if gpus == 0:
         return None
-    owner = metadata.get("labels", {}).get(labels.JOB_UID_LABEL)
-    return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus, owner)
+    return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus)
 
 
 def gpus_requested(spec: Manifest) -> int:

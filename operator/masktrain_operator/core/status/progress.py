@@ -34,6 +34,8 @@ def observed_status(context: Context) -> MaskTrainingJobStatus:
     if context.attempt.number != status.attempt:
         # Its Job was created by an operator that died before it could write so.
         status = with_new_attempt(status, context.attempt.number, context.now)
+    if context.attempt.job is not None:
+        status = status.model_copy(update={"attempt_uid": context.attempt.job["metadata"]["uid"]})
     said = newest_progress(context.attempt, context.observed)
     if said is not None:
         status = _with_said(context, status, said)

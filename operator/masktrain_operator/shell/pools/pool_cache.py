@@ -145,7 +145,7 @@ class PoolCache:
     def _pods_by_node(self) -> Mapping[str, tuple[GpuPod, ...]]:
         found: defaultdict[str, tuple[GpuPod, ...]] = defaultdict(tuple)
         for pod in self._gpu_pods():
-            found[pod.node] += (pod,)
+            found[pod.node] += (replace(pod, job_uid=self._known.job_of_pod(pod.uid)),)
         return found
 
 
@@ -190,7 +190,7 @@ class _Gangs:
         known = self._made.get(uid)
         if known is not None and known[0] == version:
             return known
-        return version, gang_of(job, jobs.owned_by(uid), pods.owned_by(uid), priority)
+        return version, gang_of(job, self._known.jobs_of(job), self._known.pods_of(job), priority)
 
     def _priorities(self) -> Callable[[Manifest], int]:
         """A job's priority, as its PriorityClass, or the default one, says."""
