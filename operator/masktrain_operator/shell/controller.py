@@ -51,6 +51,8 @@ from .work_queue import WorkQueue
 logger = logging.getLogger(__name__)
 
 POOL_WORKERS = 4
+FAILED_LOOKS = 8
+"""In a row, at one node pool, for a reason that waiting does not cure: about a minute of tries."""
 STUCK_SECONDS = 180
 """A job that waits or is worked on for longer than this, past every timeout of its requests, means a stuck operator."""
 
@@ -101,7 +103,8 @@ class Controller:
         self._client = KubernetesClient(api_client)
         session = await self._open.enter_async_context(aiohttp.ClientSession())
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
-        self._pool_queue = WorkQueue(self._pool_reconciler(), workers=POOL_WORKERS)
+        looks = self._metrics.measured_look(self._pool_reconciler())
+        self._pool_queue = WorkQueue(looks, workers=POOL_WORKERS)
         await self._known.refresh(self._client, self._settings.watch_namespaces)
         await self._serve_metrics()
         self._start_work()
@@ -137,6 +140,9 @@ class Controller:
             raise Unhealthy(f"A job or node pool has been waiting or in work for {age:.0f} s.")
         if not self._queue.alive() or not self._pool_queue.alive() or any(map(asyncio.Task.done, self._tasks)):
             raise Unhealthy("A background task of the operator has ended.")
+        failed = self._pool_queue.most_faults()
+        if failed >= FAILED_LOOKS:
+            raise Unhealthy(f"The last {failed} looks at a node pool have failed; the log says why.")
         return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
 
     def _pool_reconciler(self) -> PoolReconciler:
@@ -183,7 +189,13 @@ class Controller:
         self._wake_all()
         self._keep_doing(self._resync_for_ever(), "resync")
         if self._settings.node_pools:
-            self._keep_doing(renew_for_ever(self._client, self._settings.namespace), "lease")
+            self._keep_doing(renew_for_ever(self._client, self._settings.namespace, self._tends_pools), "lease")
+
+    def _tends_pools(self) -> bool:
+        """Whether the sweeper may stay out: one that lives and cannot look at its pools takes no idle node down."""
+        if not self._pools.has_pools:
+            return True
+        return self._pool_queue.has_succeeded and self._pool_queue.most_faults() < FAILED_LOOKS
 
     def _keep_doing(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

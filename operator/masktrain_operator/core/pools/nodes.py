@@ -1,14 +1,19 @@
 """A pool's Nodes as Kubernetes shows them, and the pods on them that hold GPUs: they keep a node."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from kubernetes.utils.quantity import parse_quantity
 
 from masktrain_operator.api import labels
 from masktrain_operator.core.types import Manifest
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 SLICED_GPU_PREFIX = "nvidia.com/mig-"
+MOST_GPUS_COUNTED = 1_000_000
+"""Far beyond any machine; a quantity may have a billion digits."""
 FINISHED_PHASES = ("Succeeded", "Failed")
 
 
@@ -55,9 +60,20 @@ def _amounts(resources: Manifest) -> Iterator[int]:
     """Extended resources are whole numbers, and their requests equal their limits."""
     for name, amount in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
         if name in GPU_RESOURCES:
-            yield int(amount)
-        elif name.startswith(SLICED_GPU_PREFIX) and int(amount):
+            yield count_of(amount, unreadable=1)
+        elif name.startswith(SLICED_GPU_PREFIX) and count_of(amount, unreadable=1):
             yield 1
+
+
+def count_of(quantity: object, *, unreadable: int) -> int:
+    """A whole resource.Quantity, which the API server itself may write as `1k`; at most `MOST_GPUS_COUNTED`.
+
+    `unreadable`: what counts for something that is no quantity.
+    """
+    try:
+        return math.ceil(min(max(parse_quantity(quantity), 0), MOST_GPUS_COUNTED))
+    except (ValueError, ArithmeticError):
+        return unreadable
 
 
 STARTUP_TAINTS = ("node.cloudprovider.kubernetes.io/uninitialized", "node.kubernetes.io/not-ready")
@@ -120,7 +136,7 @@ def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
         ready_changed=parse_time(ready.get("lastTransitionTime", created)),
         initialising=any(taint["key"] in STARTUP_TAINTS for taint in spec.get("taints", ())),
         cordoned=spec.get("unschedulable", False),
-        gpus=sum(int(status.get("allocatable", {}).get(resource, 0)) for resource in GPU_RESOURCES),
+        gpus=sum(count_of(status.get("allocatable", {}).get(gpu, 0), unreadable=0) for gpu in GPU_RESOURCES),
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         pods=pods,
