@@ -91,7 +91,8 @@ def parse_final_progress(message: str) -> Progress | None:
     """A termination message; None if it is something else, like the end of a log."""
     try:
         return read_leniently(Progress, json.loads(message))
-    except ValueError:
+    # Brackets within brackets, a thousand deep, are no mistake of a trainer.
+    except (ValueError, RecursionError):
         return None
 
 

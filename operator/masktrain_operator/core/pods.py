@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from masktrain_operator.api import labels
+from masktrain_trainer.config import plain_text
 
 from .jobs import whole_number
 from .manifests.job import CONTAINER
@@ -112,7 +113,8 @@ def termination(pod: Manifest) -> Termination | None:
         pod=name(pod),
         rank=node_rank(pod),
         exit_code=int(ended.get("exitCode", 0)),
-        reason=str(ended.get("reason", "")),
+        reason=plain_text(str(ended.get("reason", "")), 64),
+        # Of several lines: the end of a log.
         message=str(ended.get("message", "")).strip(),
         finished_at=parse_time(ended["finishedAt"]),
         disrupted=is_disrupted(pod),
