@@ -20,6 +20,7 @@ import kopf
 from pydantic import ValidationError
 
 from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import plain_text
 
 from .apply import Applier
 from .caches import KnownObjects, owner_uid
@@ -45,7 +46,7 @@ from .pools.reconcile_pool import PoolReconciler
 from .progress import ProgressReader
 from .reconcile import Reconciler
 from .settings import LogFormat, LogLevel, Settings, wrong_variables
-from .status_writer import StatusWriter, WriteRate
+from .status_writer import WRITE_BURST, WRITES_PER_SECOND, Allowance, StatusWriter, WriteRate
 from .work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
 LIST_CHUNK = 500
 START_AGAIN_SECONDS = 3
+LONGEST_LOG_LINE = 8192
 CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
 """They would log every event and every probe; the operator's own lines say what was done."""
 LOG_FORMATS = {LogFormat.TEXT: kopf.LogFormat.FULL, LogFormat.JSON: kopf.LogFormat.JSON}
@@ -156,7 +158,7 @@ class Controller:
             clients=clients,
             observer=PoolObserver(self._client, self._known),
             applier=PoolApplier(self._client, self._known),
-            status=StatusWriter(self._client, self._known, rate, time.monotonic, NODE_POOLS),
+            status=StatusWriter(self._client, self._known, rate, time.monotonic, kind=NODE_POOLS),
             events=EventRecorder(self._client),
             wake_waiting_jobs=self._wake_waiting_jobs,
         )
@@ -169,7 +171,9 @@ class Controller:
             known=self._known,
             observer=observer,
             applier=Applier(self._client, self._known, observer.saw_foreign_job),
-            status=StatusWriter(self._client, self._known, rate, time.monotonic),
+            status=StatusWriter(
+                self._client, self._known, rate, time.monotonic, allowance=Allowance(WRITE_BURST, WRITES_PER_SECOND)
+            ),
             events=EventRecorder(self._client),
             settings=self._settings.for_plan,
             wake_pools=self._wake_pools,
@@ -322,9 +326,17 @@ def _configure_logging(settings: Settings) -> None:
         quiet=settings.log_level is LogLevel.WARNING,
         log_format=LOG_FORMATS[settings.log_format],
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(one_line)
     if settings.log_level is not LogLevel.DEBUG:
         for name in CHATTY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def one_line(record: logging.LogRecord) -> bool:
+    """What others wrote, in a message, neither begins a line of its own nor moves the reader's cursor."""
+    record.msg, record.args = plain_text(record.getMessage(), LONGEST_LOG_LINE), ()
+    return True
 
 
 def _settings() -> Settings:
