@@ -11,6 +11,8 @@ SHARED = {
     "tests/devcluster/": "cluster",
     "tests/api/pools/": "API server for node pools",
     "tests/api/": "API server",
+    "tests/security/test_foreign_objects.py": "API server",
+    "tests/security/test_untrusted_progress.py": "API server",
 }
 """Beginning of a path to lane; the first that fits."""
 LONGEST_FIRST = (

@@ -72,6 +72,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"compute__resources": {"limits": {"nvidia.com/gpu": 1}}},
         "compute.gpusPerNode says how many",
     ),
+    "a slice of a GPU among the resources": (
+        {"compute__resources": {"requests": {"nvidia.com/mig-1g.5gb": "1"}}},
+        "compute.gpusPerNode says how many",
+    ),
+    "GPUs of another maker among the resources": (
+        {"compute__resources": {"limits": {"amd.com/gpu": "1k"}}},
+        "compute.gpusPerNode says how many",
+    ),
     "weights without TLS": ({"model__weights": "http://example.com/yolov5s.pt"}, "spec.model.weights"),
     "weights with a password": ({"model__weights": "https://me:word@example.com/yolov5s.pt"}, "spec.model.weights"),
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),

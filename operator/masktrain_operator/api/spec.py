@@ -208,15 +208,17 @@ def _mount_paths() -> list[Rule]:
 
 
 def _gpu_resource() -> list[Rule]:
-    sections = ("requests", "limits")
+    gpus = "name == self.compute.gpuResource || name in ['nvidia.com/gpu', 'amd.com/gpu']"
     absent = (
-        f"(!has(self.compute.resources.{section}) || !(self.compute.gpuResource in self.compute.resources.{section}))"
-        for section in sections
+        f"(!has(self.compute.resources.{section}) || "
+        f"!self.compute.resources.{section}.exists(name, {gpus} || name.startsWith('nvidia.com/mig-')))"
+        for section in ("requests", "limits")
     )
     return [
         Rule(
             "!has(self.compute.resources) || (" + " && ".join(absent) + ")",
-            "compute.resources must not name the resource of compute.gpuResource: compute.gpusPerNode says how many.",
+            "compute.resources must not name a GPU resource (nvidia.com/gpu, nvidia.com/mig-*, amd.com/gpu, or that of "
+            "compute.gpuResource): compute.gpusPerNode says how many.",
             "compute.resources",
         )
     ]

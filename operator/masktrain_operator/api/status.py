@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from masktrain_trainer.config import Phase
+from masktrain_trainer.config import Phase, plain_text
 
 
 def _to_whole_seconds(moment: datetime) -> datetime:
@@ -26,12 +26,8 @@ MicroTime = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(
 
 
 def _cut(length: int) -> BeforeValidator:
-    """What others say (a scheduler, a log, a data set) may be of any length; a status has bounds."""
-
-    def cut(text: object) -> object:
-        return f"{text[: length - 1]}…" if isinstance(text, str) and len(text) > length else text
-
-    return BeforeValidator(cut)
+    """What others say (a scheduler, a log, a data set) may be of any length and hold anything; a status is one line."""
+    return BeforeValidator(lambda text: plain_text(text, length) if isinstance(text, str) else text)
 
 
 def _number(written: str) -> str:
@@ -261,6 +257,9 @@ class MaskTrainingJobStatus(StatusModel):
     )
     state: Open[State] | None = Field(default=None, description="One word for people; programs read the conditions.")
     attempt: int | None = Field(default=None, ge=0, description="Number of the newest attempt, from 0.")
+    attempt_uid: Name | None = Field(
+        default=None, description="Uid of the newest attempt's batch Job: pods that outlive it are known by it."
+    )
     restarts: Restarts = Field(default=Restarts(), description="Attempts after the first, and why.")
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
     checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")

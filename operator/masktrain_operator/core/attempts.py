@@ -93,8 +93,8 @@ def parse_final_progress(message: str) -> Progress | None:
     """A termination message; None if it is something else, like the end of a log."""
     try:
         return read_leniently(Progress, json.loads(message))
-    # Covers broken JSON and what pydantic refuses: both are ValueErrors.
-    except ValueError:
+    # Broken JSON and what pydantic refuses are ValueErrors; brackets a thousand deep are no mistake of a trainer.
+    except (ValueError, RecursionError):
         return None
 
 

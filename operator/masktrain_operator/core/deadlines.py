@@ -29,6 +29,7 @@ FORCED_END_PATIENCE = timedelta(seconds=30)
 HALF_GANG_PATIENCE = timedelta(minutes=10)
 """Longer than a cluster-autoscaler usually takes to bring a GPU node."""
 HALF_GANG_JITTER = timedelta(minutes=3)
+FENCE_PATIENCE = timedelta(minutes=10)
 # 10 s doubling to 5 min is also the kubelet's own back-off between restarts of a container.
 FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(seconds=300)
@@ -108,6 +109,10 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
     if status.restarts.last_failure != context.status.restarts.last_failure:
         # The end of an attempt has to be written before another may follow: that is for the next plan.
         yield 0.0
+    started = (status.attempt, status.attempt_uid)
+    if status.attempt_uid is None and started != (context.status.attempt, context.status.attempt_uid):
+        # The Job is known by its uid only once it is there, and its pods by it.
+        yield 0.0
     # Pods have no token for the API server, so nobody but the operator can bring their progress there.
     if context.attempt is not None and context.attempt.is_answering:
         yield context.settings.progress_interval_seconds
@@ -129,6 +134,20 @@ def active_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Fail
         return None
     message = f"The job was not complete {seconds} s after its start, which is its limits.activeDeadlineSeconds."
     return Due(status.start_time + timedelta(seconds=seconds), Failed(Reason.DEADLINE_EXCEEDED, message))
+
+
+def fence_seconds(context: Context) -> int | None:
+    """`activeDeadlineSeconds` of a batch Job that starts now: when Kubernetes itself ends it, whatever becomes of us.
+
+    What remains of the job's own limit, with time for the operator to act on it and for the trainer to stop. None
+    without a limit.
+    """
+    limits = context.job.spec.limits
+    if limits.active_deadline_seconds is None:
+        return None
+    end = (context.status.start_time or context.now) + timedelta(seconds=limits.active_deadline_seconds)
+    left = max(end - context.now, timedelta(0)) + FENCE_PATIENCE
+    return math.ceil(left.total_seconds()) + limits.stop_grace_seconds
 
 
 def start_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:

@@ -4,11 +4,20 @@ from masktrain_operator.api import labels
 
 from .types import Manifest
 
+_MOST_DIGITS = 9
+"""More would fit no field of a status."""
+
 
 def attempt_number(manifest: Manifest) -> int:
     """Of a Job or pod of ours; -1, which is no attempt, if someone removed or changed the label."""
-    written = manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, "")
-    return int(written) if written.isdecimal() else -1
+    number = whole_number(manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL))
+    return -1 if number is None else number
+
+
+def whole_number(written: object) -> int | None:
+    """Of a label or annotation, which anybody may have edited; None for what cannot have been meant as one."""
+    text = str(written)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def condition(job: Manifest, kind: str) -> Manifest:

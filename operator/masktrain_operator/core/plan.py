@@ -22,6 +22,7 @@ from .deadlines import (
     broken_limit,
     cause_of_end,
     expiry,
+    fence_seconds,
     forced_end,
     requeue_after,
     verdict_of,
@@ -97,7 +98,7 @@ def _writes(context: Context, decision: Decision) -> Plan:
     create: tuple[Manifest, ...] = ()
     if isinstance(decision, Start):
         pool = decision.capacity.pool if decision.capacity else None
-        create = (job_manifest(context.job, decision.number, context.settings, pool),)
+        create = (job_manifest(context.job, decision.number, context.settings, pool, fence_seconds(context)),)
     # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
     deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context)))
     return Plan(create=create, apply=_service(context, decision), delete=tuple(deletions))

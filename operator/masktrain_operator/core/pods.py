@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from masktrain_operator.api import labels
+from masktrain_trainer.config import plain_text
 
+from .jobs import whole_number
 from .manifests.job import CONTAINER
 from .types import Manifest
 
@@ -36,7 +38,7 @@ def node_rank(pod: Manifest) -> int | None:
     written = metadata.get("labels", {}).get(labels.COMPLETION_INDEX) or metadata.get("annotations", {}).get(
         labels.COMPLETION_INDEX
     )
-    return int(written) if written is not None else None
+    return whole_number(written)
 
 
 def phase(pod: Manifest) -> str:
@@ -112,7 +114,8 @@ def termination(pod: Manifest) -> Termination | None:
         pod=name(pod),
         rank=node_rank(pod),
         exit_code=int(ended.get("exitCode", 0)),
-        reason=str(ended.get("reason", "")),
+        reason=plain_text(str(ended.get("reason", "")), 64),
+        # Of several lines: the end of a log.
         message=str(ended.get("message", "")).strip(),
         finished_at=parse_time(ended["finishedAt"]),
         disrupted=is_disrupted(pod),

@@ -49,9 +49,9 @@ class Observed:
     """The cluster as seen for one MaskTrainingJob."""
 
     jobs: tuple[Manifest, ...] = ()
-    """Batch Jobs whose controller is this resource's uid."""
+    """Batch Jobs in its namespace whose controller is this resource's uid."""
     pods: tuple[Manifest, ...] = ()
-    """Pods that carry this resource's uid as a label."""
+    """Pods in its namespace whose controller is, or was, one of those Jobs. What a label says makes none."""
     service: Manifest | None = None
     """The Service named like the resource, whoever owns it."""
     progress: Progress | None = None

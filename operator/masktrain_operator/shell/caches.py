@@ -8,7 +8,7 @@ are told about our own writes at once.
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from masktrain_operator.core.manifests.metadata import labelled_uid
+from masktrain_operator.core.manifests.metadata import controller_uid, labelled_uid, own_jobs, own_pods
 from masktrain_operator.core.types import Manifest
 
 from .client import (
@@ -27,6 +27,8 @@ from .client import (
 
 # Only lists and events of the last minutes can bring a dead object back; a bound, because operators live for months.
 REMEMBERED_DELETIONS = 20_000
+CLAIMED = (JOBS, PODS, SERVICES)
+"""Kinds of which whoever may create them says by a label for which job they are."""
 
 
 class ObjectCache:
@@ -133,7 +135,11 @@ def _without_managed_fields(body: Manifest) -> Manifest:
 
 
 class KnownObjects:
-    """The caches. What was made for a job belongs to the job whose uid it is labelled with, all else to itself."""
+    """The caches, and what in them is whose.
+
+    Watches select by a label that anybody may set. So nothing is kept that names no job of its own namespace, and what
+    is a job's follows from controllers, uid by uid: the MaskTrainingJob's batch Jobs, and their pods.
+    """
 
     def __init__(self, *, with_pools: bool = True) -> None:
         """Without pools nothing that is not namespaced is ever listed."""
@@ -156,11 +162,51 @@ class KnownObjects:
         self._listed = (*WATCHED, *WATCHED_FOR_POOLS) if with_pools else WATCHED
 
     def put(self, kind: ResourceKind, body: Manifest) -> bool:
-        """Keep the body if it is news."""
-        return self._caches[kind].put(body)
+        """Keep the body if it is news, and of a job that exists."""
+        return self._concerns_us(kind, body) and self._caches[kind].put(self._with_controller(kind, body))
 
-    def remove(self, kind: ResourceKind, body: Manifest) -> None:
+    def remove(self, kind: ResourceKind, body: Manifest) -> bool:
+        """Returns whether the body was, or may have been, an object of ours."""
+        if not self._concerns_us(kind, body):
+            return False
         self._caches[kind].remove(uid_of(body))
+        return True
+
+    def jobs_of(self, training_job: Manifest) -> tuple[Manifest, ...]:
+        """Its own batch Jobs, in the order of their names."""
+        return own_jobs(training_job, self.jobs.owned_by(uid_of(training_job)))
+
+    def pods_of(self, training_job: Manifest) -> tuple[Manifest, ...]:
+        """The pods of its own batch Jobs, in the order of their names."""
+        return own_pods(training_job, self.jobs_of(training_job), self.pods.owned_by(uid_of(training_job)))
+
+    def job_of_pod(self, pod_uid: str) -> str | None:
+        """The uid of the MaskTrainingJob that has the pod, None for a pod of somebody else."""
+        pod = self.pods.get(pod_uid)
+        claimed = self.training_jobs.get(labelled_uid(pod) or "") if pod is not None else None
+        if pod is None or claimed is None:
+            return None
+        return uid_of(claimed) if own_pods(claimed, self.jobs_of(claimed), (pod,)) else None
+
+    def services_of(self, training_job: Manifest) -> tuple[Manifest, ...]:
+        """Those of its namespace that say they were made for it."""
+        namespace = training_job["metadata"]["namespace"]
+        claimed = self.services.owned_by(uid_of(training_job))
+        return tuple(service for service in claimed if service["metadata"]["namespace"] == namespace)
+
+    def _concerns_us(self, kind: ResourceKind, body: Manifest) -> bool:
+        if kind not in CLAIMED or self._caches[kind].get(uid_of(body)) is not None:
+            return True
+        claimed = self.training_jobs.get(labelled_uid(body) or "")
+        return claimed is not None and claimed["metadata"]["namespace"] == body["metadata"].get("namespace")
+
+    def _with_controller(self, kind: ResourceKind, body: Manifest) -> Manifest:
+        """A pod stays whose it was without its owner reference, which `kubectl delete job --cascade=orphan` takes."""
+        known = self.pods.get(uid_of(body)) if kind is PODS else None
+        if known is None or controller_uid(body) is not None:
+            return body
+        owners = known["metadata"].get("ownerReferences", [])
+        return {**body, "metadata": {**body["metadata"], "ownerReferences": owners}}
 
     async def refresh(
         self, client: KubernetesClient, namespaces: Iterable[str], kinds: Iterable[ResourceKind] | None = None
@@ -184,7 +230,8 @@ class KnownObjects:
         listed = await client.list(kind, namespace)
         # The items of a list come without both.
         bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in listed["items"])
-        return self._caches[kind].replace(bodies, int(listed["metadata"]["resourceVersion"]), namespace)
+        ours = (self._with_controller(kind, body) for body in bodies if self._concerns_us(kind, body))
+        return self._caches[kind].replace(ours, int(listed["metadata"]["resourceVersion"]), namespace)
 
 
 def owner_uid(kind: ResourceKind, body: Manifest) -> str | None:

@@ -20,6 +20,7 @@ import kopf
 from pydantic import ValidationError
 
 from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import plain_text
 
 from .apply import Applier
 from .caches import KnownObjects, owner_uid
@@ -45,12 +46,14 @@ from .pools.reconcile_pool import PoolReconciler
 from .progress import ProgressReader
 from .reconcile import Reconciler
 from .settings import LogFormat, LogLevel, Settings, wrong_variables
-from .status_writer import StatusWriter, WriteRate
+from .status_writer import WRITE_BURST, WRITES_PER_SECOND, Allowance, StatusWriter, WriteRate
 from .work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
 POOL_WORKERS = 4
+FAILED_LOOKS = 8
+"""In a row, at one node pool, for a reason that waiting does not cure: about a minute of tries."""
 STUCK_SECONDS = 180
 """A job that waits or is worked on for longer than this, past every timeout of its requests, means a stuck operator."""
 
@@ -64,6 +67,7 @@ REQUEST_SECONDS = 60
 # kubectl's own; without it kopf lists everything at once, a spike of memory on both sides.
 LIST_CHUNK = 500
 START_AGAIN_SECONDS = 3
+LONGEST_LOG_LINE = 8192
 CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
 """They would log every event and every probe; the operator's own lines say what was done."""
 LOG_FORMATS = {LogFormat.TEXT: kopf.LogFormat.FULL, LogFormat.JSON: kopf.LogFormat.JSON}
@@ -104,7 +108,8 @@ class Controller:
         self._client = KubernetesClient(api_client)
         session = await self._open.enter_async_context(aiohttp.ClientSession())
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
-        self._pool_queue = WorkQueue(self._pool_reconciler(), workers=POOL_WORKERS)
+        looks = self._metrics.measured_look(self._pool_reconciler())
+        self._pool_queue = WorkQueue(looks, workers=POOL_WORKERS)
         # Before any work: to empty caches a job that trains would look like one without an attempt.
         await self._known.refresh(self._client, self._settings.watch_namespaces)
         await self._serve_metrics()
@@ -120,9 +125,10 @@ class Controller:
         await self._open.aclose()
 
     def saw(self, kind: ResourceKind, event_type: str | None, body: Manifest) -> None:
-        """An event of a watch. What is already known, like our own writes, wakes nothing."""
+        """An event of a watch. What is already known, like our own writes, or not of ours wakes nothing."""
         if event_type == "DELETED":
-            self._known.remove(kind, body)
+            if not self._known.remove(kind, body):
+                return
         elif not self._known.put(kind, body):
             return
         if kind in WATCHED_FOR_POOLS:
@@ -140,6 +146,9 @@ class Controller:
             raise Unhealthy(f"A job or node pool has been waiting or in work for {age:.0f} s.")
         if not self._queue.alive() or not self._pool_queue.alive() or any(map(asyncio.Task.done, self._tasks)):
             raise Unhealthy("A background task of the operator has ended.")
+        failed = self._pool_queue.most_faults()
+        if failed >= FAILED_LOOKS:
+            raise Unhealthy(f"The last {failed} looks at a node pool have failed; the log says why.")
         return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
 
     def _pool_reconciler(self) -> PoolReconciler:
@@ -153,7 +162,7 @@ class Controller:
             clients=clients,
             observer=PoolObserver(self._client, self._known),
             applier=PoolApplier(self._client, self._known),
-            status=StatusWriter(self._client, self._known, rate, time.monotonic, NODE_POOLS),
+            status=StatusWriter(self._client, self._known, rate, time.monotonic, kind=NODE_POOLS),
             events=EventRecorder(self._client),
             wake_waiting_jobs=self._wake_waiting_jobs,
         )
@@ -166,7 +175,9 @@ class Controller:
             known=self._known,
             observer=observer,
             applier=Applier(self._client, self._known, observer.saw_foreign_job),
-            status=StatusWriter(self._client, self._known, rate, time.monotonic),
+            status=StatusWriter(
+                self._client, self._known, rate, time.monotonic, allowance=Allowance(WRITE_BURST, WRITES_PER_SECOND)
+            ),
             events=EventRecorder(self._client),
             settings=self._settings.for_plan,
             wake_pools=self._wake_pools,
@@ -187,7 +198,13 @@ class Controller:
         self._keep_doing(self._resync_for_ever(), "resync")
         # Its Lease holds off the sweeper: only an operator that looks after pools may renew it.
         if self._settings.node_pools:
-            self._keep_doing(renew_for_ever(self._client, self._settings.namespace), "lease")
+            self._keep_doing(renew_for_ever(self._client, self._settings.namespace, self._tends_pools), "lease")
+
+    def _tends_pools(self) -> bool:
+        """Whether the sweeper may stay out: one that lives and cannot look at its pools takes no idle node down."""
+        if not self._pools.has_pools:
+            return True
+        return self._pool_queue.has_succeeded and self._pool_queue.most_faults() < FAILED_LOOKS
 
     def _keep_doing(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -319,9 +336,17 @@ def _configure_logging(settings: Settings) -> None:
         quiet=settings.log_level is LogLevel.WARNING,
         log_format=LOG_FORMATS[settings.log_format],
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(one_line)
     if settings.log_level is not LogLevel.DEBUG:
         for name in CHATTY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def one_line(record: logging.LogRecord) -> bool:
+    """What others wrote, in a message, neither begins a line of its own nor moves the reader's cursor."""
+    record.msg, record.args = plain_text(record.getMessage(), LONGEST_LOG_LINE), ()
+    return True
 
 
 def _settings() -> Settings:

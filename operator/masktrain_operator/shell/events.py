@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from kubernetes.aio.dynamic.exceptions import ConflictError
@@ -10,23 +12,34 @@ from masktrain_operator.api.labels import FIELD_MANAGER
 from masktrain_operator.core.types import Event, Manifest
 
 from .client import EVENTS, ApiError, KubernetesClient, api_message
+from .status_writer import Allowance
 
 logger = logging.getLogger(__name__)
 
 NAMESPACE_OF_CLUSTER_EVENTS = "default"
 """Where Kubernetes itself puts the events of objects that are in no namespace."""
+EVENT_BURST = 10.0
+EVENTS_PER_SECOND = 1 / 60
 LONGEST_MESSAGE = 1024
 """Bytes that the API accepts in an Event's `note`, and its older name `message`."""
 
 
 class EventRecorder:
-    """The same event again raises the count of the first one. One that cannot be written is only logged."""
+    """The same event again raises the count of the first one. One that cannot be written is only logged.
 
-    def __init__(self, client: KubernetesClient) -> None:
+    Of one reason and one object there are only so many, in the cluster and in the log: a pod that says something else
+    at each look would bury all others.
+    """
+
+    def __init__(self, client: KubernetesClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
+        self._allowance = Allowance(EVENT_BURST, EVENTS_PER_SECOND)
 
     async def record(self, subject: Manifest, event: Event) -> None:
         metadata = subject["metadata"]
+        if self._allowance.wait_seconds((metadata["uid"], event.reason), self._clock()) > 0:
+            return
         logger.info("%s %s: %s", display_name(subject), event.reason, event.message)
         manifest = event_manifest(subject, event, datetime.now(UTC))
         try:

@@ -6,6 +6,7 @@ Nodes cost money while nobody looks after them. Whoever finds the Lease too old 
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -19,13 +20,20 @@ logger = logging.getLogger(__name__)
 LEASE_NAME = "masktrain-operator"
 # Twenty renewals in the 300 s after which the sweeper takes over: a slow API server or a restart does not call it.
 RENEW_SECONDS = 15
+ASK_AGAIN_SECONDS = 1.0
 # A Lease's times are metav1.MicroTime, which is refused without its six decimals.
 MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-async def renew_for_ever(client: KubernetesClient, namespace: str) -> None:
-    """A renewal that fails is logged and tried again at the next turn: it is no reason to stop working."""
+async def renew_for_ever(client: KubernetesClient, namespace: str, tends_pools: Callable[[], bool]) -> None:
+    """Renew while `tends_pools()`.
+
+    A renewal that fails is logged and tried again at the next turn: it is no reason to stop working.
+    """
     while True:
+        if not tends_pools():
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+            continue
         try:
             await client.apply(lease_manifest(namespace, socket.gethostname(), datetime.now(UTC)))
         except ApiError as error:

@@ -37,33 +37,46 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._durations = Histogram(
-            f"{PREFIX}_reconcile_duration_seconds", "Length of one reconcile.", buckets=BUCKETS, registry=self.registry
+        self._reconciles = self._timed(
+            "reconcile", "Length of one reconcile.", "Reconciles that failed and were put off."
         )
-        self._errors = CounterMetric(
-            f"{PREFIX}_reconcile_errors", "Reconciles that failed and were put off.", registry=self.registry
+        self._looks = self._timed(
+            "pool_look", "Length of one look at a node pool.", "Looks at a node pool that failed and were put off."
         )
         self.missed_events = CounterMetric(
             f"{PREFIX}_missed_events", "Jobs of which a list showed what no watch had told.", registry=self.registry
         )
 
     def measured(self, reconcile: Reconcile) -> Reconcile:
-        """The same reconcile, timed and its failures counted."""
+        """The same reconcile of a job, timed and its failures counted."""
+        return _measured(reconcile, *self._reconciles)
 
-        async def timed(key: str) -> float | None:
-            started = time.monotonic()
-            try:
-                return await reconcile(key)
-            # A wish to be called later is no failure.
-            except RetryAfter:
-                raise
-            except Exception:
-                self._errors.inc()
-                raise
-            finally:
-                self._durations.observe(time.monotonic() - started)
+    def measured_look(self, reconcile: Reconcile) -> Reconcile:
+        """The same reconcile of a node pool, timed and its failures counted."""
+        return _measured(reconcile, *self._looks)
 
-        return timed
+    def _timed(self, name: str, duration: str, errors: str) -> tuple[Histogram, CounterMetric]:
+        return (
+            Histogram(f"{PREFIX}_{name}_duration_seconds", duration, buckets=BUCKETS, registry=self.registry),
+            CounterMetric(f"{PREFIX}_{name}_errors", errors, registry=self.registry),
+        )
+
+
+def _measured(reconcile: Reconcile, durations: Histogram, errors: CounterMetric) -> Reconcile:
+    async def timed(key: str) -> float | None:
+        started = time.monotonic()
+        try:
+            return await reconcile(key)
+        # A wish to be called later is no failure.
+        except RetryAfter:
+            raise
+        except Exception:
+            errors.inc()
+            raise
+        finally:
+            durations.observe(time.monotonic() - started)
+
+    return timed
 
 
 class ClusterCollector(Collector):

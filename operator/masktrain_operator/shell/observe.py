@@ -31,11 +31,9 @@ class Observer:
     async def observe(self, training_job: Manifest) -> Observed:
         """The cluster as seen for that MaskTrainingJob."""
         uid = training_job["metadata"]["uid"]
-        # The cache goes by a label, which anybody may copy; the owner reference says whose a Job is.
-        jobs = tuple(job for job in self._known.jobs.owned_by(uid) if controller_uid(job) == uid)
         seen = Observed(
-            jobs=jobs,
-            pods=self._known.pods.owned_by(uid),
+            jobs=self._known.jobs_of(training_job),
+            pods=self._known.pods_of(training_job),
             service=await self._service(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
@@ -43,8 +41,9 @@ class Observer:
 
     def needs_capacity(self, training_job: Manifest) -> bool:
         """Whether node pools have a say in what the job does next: it has not ended, and no Job of it is at work."""
-        owned = self._known.jobs.owned_by(training_job["metadata"]["uid"])
-        return self._pools.has_pools and not has_ended(training_job) and all(map(is_finished, owned))
+        if not self._pools.has_pools or has_ended(training_job):
+            return False
+        return all(map(is_finished, self._known.jobs_of(training_job)))
 
     def saw_foreign_job(self, job_uid: str, name: str) -> None:
         """A Job of that name could not be created because someone else's stands there."""
@@ -68,7 +67,7 @@ class Observer:
 
     async def _service(self, training_job: Manifest) -> Manifest | None:
         metadata = training_job["metadata"]
-        for service in self._known.services.owned_by(metadata["uid"]):
+        for service in self._known.services_of(training_job):
             if service["metadata"]["name"] == metadata["name"]:
                 return service
         return await self._client.get(SERVICES, metadata["namespace"], metadata["name"])

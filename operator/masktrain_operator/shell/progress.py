@@ -14,7 +14,7 @@ from masktrain_trainer.config import PROGRESS_PORT, Progress
 
 # A worker of the queue waits for it: silent pods must not hold up other jobs for longer.
 TIMEOUT = aiohttp.ClientTimeout(total=2)
-LONGEST_ANSWER = 1 << 20
+LONGEST_ANSWER = 1 << 18
 PATIENCE_SECONDS = 10
 """A pod that has been silent for less is not reported: it may be ending, which its Ready condition shows late."""
 NOT_A_REPORT = "its answer is not a progress report of this version"

@@ -11,6 +11,8 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import aiohttp
+
 logger = logging.getLogger(__name__)
 
 Reconcile = Callable[[str], Awaitable[float | None]]
@@ -26,6 +28,10 @@ class RetryAfter(Exception):
 
 class ReconcileError(Exception):
     """A failure that one sentence explains, logged without a traceback."""
+
+
+PASSING = (ReconcileError, aiohttp.ClientError, OSError)
+"""Failures of the world around; all others are faults of the operator, or come of what it cannot cope with."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class WorkQueue:
         self._woken_while_running: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
+        self._faults: dict[str, int] = {}
+        self.has_succeeded = False
+        """Whether any key has been reconciled."""
 
     def start(self) -> None:
         """Start the workers."""
@@ -93,11 +102,16 @@ class WorkQueue:
         """Drop what is kept about a key that no longer exists."""
         self._cancel_timer(key)
         self._failures.pop(key, None)
+        self._faults.pop(key, None)
 
     def oldest_age(self) -> float:
         """Seconds that the key in work or ready the longest has been so; 0 with nothing to do."""
         now = self._now()
         return now - min((*self._ready_since.values(), *self._running_since.values()), default=now)
+
+    def most_faults(self) -> int:
+        """How often in a row the worst key has failed for a reason that waiting does not cure."""
+        return max(self._faults.values(), default=0)
 
     def alive(self) -> bool:
         """Whether every worker is running."""
@@ -123,16 +137,24 @@ class WorkQueue:
         try:
             again_after = await self._reconcile(key)
         except RetryAfter as request:
+            self._forget_faults(key)
             self.wake_after(key, request.seconds)
         except Exception as error:  # whatever went wrong with one job, the others go on
             self._failed(key, error)
         else:
             self._failures.pop(key, None)
+            self._forget_faults(key)
             if again_after is not None:
                 self.wake_after(key, again_after)
 
+    def _forget_faults(self, key: str) -> None:
+        self.has_succeeded = True
+        self._faults.pop(key, None)
+
     def _failed(self, key: str, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
+        if not isinstance(error, PASSING):
+            self._faults[key] = self._faults.get(key, 0) + 1
         delay = self._backoff.delay(failures)
         trace = None if isinstance(error, ReconcileError) else error
         logger.error("Reconcile failed, next try in %.1f s: %s", delay, error or key, exc_info=trace)

@@ -52,7 +52,7 @@ class OperatorLife:
             clients=self._clients,
             observer=PoolObserver(client, self.known, clock, now),
             applier=PoolApplier(client, self.known),
-            status=StatusWriter(client, self.known, WriteRate(1), clock, NODE_POOLS),
+            status=StatusWriter(client, self.known, WriteRate(1), clock, kind=NODE_POOLS),
             events=EventRecorder(client),
             wake_waiting_jobs=lambda: None,
             clock=clock,

@@ -14,7 +14,7 @@ from masktrain_trainer.config.run import (
     RunConfig,
 )
 
-from .base import Contract
+from .base import Contract, plain_text
 from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
     TERMINATION_MESSAGE_LIMIT,
@@ -78,4 +78,5 @@ __all__ = [
     "SecretRef",
     "StoreSpec",
     "TrainingSpec",
+    "plain_text",
 ]

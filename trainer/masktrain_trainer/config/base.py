@@ -1,5 +1,7 @@
 """How every document between processes and in the API is spelled: camelCase JSON, no unknown keys, immutable."""
 
+import re
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -10,3 +12,14 @@ class Contract(BaseModel):
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""Control characters, line and paragraph separators, what turns the direction of text, and halves of characters."""
+
+
+def plain_text(text: str, longest: int = 4096) -> str:
+    """One line of what others wrote, cut: it moves no cursor, begins no line of a log, and hides no other word."""
+    # Cut first: a text of many megabytes would be searched for nothing.
+    plain = _UNPRINTABLE.sub(" ", text[: longest + 1])
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"

@@ -1,15 +1,71 @@
-"""What a trainer tells the operator: the body of `GET /progress` and the container's termination message."""
+"""What a trainer tells the operator: the body of `GET /progress` and the container's termination message.
 
-from datetime import datetime
+The image of a trainer may be anybody's, so every field has bounds. Figures beyond them count as the bound and texts are
+cut, so that neither side ever stumbles over one: a training that diverges goes on telling how far it is.
+"""
+
+import math
+import re
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from .base import Contract
+from .base import Contract, plain_text
 from .exit_codes import FailureReason
 
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps."""
+MOST_CLASSES = 10_000
+MOST_OUTPUTS = 256
+LONGEST_URI = 2048
+_MOST_SENTENCES = 10
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(number: _Number, least: _Number, most: _Number) -> _Number:
+    """`most` also for what is no number."""
+    return max(least, number) if number <= most else most
+
+
+def _moment(written: datetime) -> datetime:
+    """In a year that any time zone can tell."""
+    if not 2000 <= written.year < 2200:
+        raise ValueError("is not a time of this or the next century")
+    return written if written.tzinfo is not None else written.replace(tzinfo=UTC)
+
+
+def _text(longest: int) -> BeforeValidator:
+    return BeforeValidator(lambda text: plain_text(text, longest) if isinstance(text, str) else text)
+
+
+def _first(most: int) -> Any:
+    """The first items of a list that may be longer."""
+    return BeforeValidator(lambda items: items[:most] if isinstance(items, list | tuple) else items)
+
+
+def _short_uris(items: Any) -> Any:
+    return [uri for uri in items if len(str(uri)) <= LONGEST_URI] if isinstance(items, list | tuple) else items
+
+
+def _word(reason: str) -> str:
+    """What Kubernetes takes as a reason."""
+    return re.sub(r"[^A-Za-z0-9]", "", reason)[:64] or "Unknown"
+
+
+Count = Annotated[int, AfterValidator(lambda number: _within(number, 0, 10**15))]
+Small = Annotated[int, AfterValidator(lambda number: _within(number, 0, 10**9))]
+"""Epochs, attempts, seconds: a billion of them is beyond any training."""
+Rate = Annotated[float, AfterValidator(lambda number: _within(number, 0.0, 1e9))]
+Share = Annotated[float, AfterValidator(lambda number: _within(0.0 if math.isnan(number) else number, 0.0, 1.0))]
+"""0 for what is no number."""
+Moment = Annotated[datetime, AfterValidator(_moment)]
+Name = Annotated[str, _text(256)]
+Sentence = Annotated[str, _text(2048)]
+Uri = Annotated[str, Field(max_length=LONGEST_URI), AfterValidator(lambda uri: plain_text(uri, LONGEST_URI))]
+"""One that is too long is none: cut, it would name something else."""
 
 
 class Phase(StrEnum):
@@ -26,31 +82,33 @@ class Phase(StrEnum):
 class DatasetSummary(Contract):
     """What was found in the data set; `images` and `boxes` count the training split."""
 
-    classes: list[str]
-    images: int
-    boxes: int
-    validation_images: int
-    validation_boxes: int
-    skipped_images: int = 0
-    warnings: list[str] = Field(default=[], description="One sentence per skipped image or oddity, at most ten.")
+    classes: Annotated[list[Name], _first(MOST_CLASSES)]
+    images: Count
+    boxes: Count
+    validation_images: Count
+    validation_boxes: Count
+    skipped_images: Count = 0
+    warnings: Annotated[list[Sentence], _first(_MOST_SENTENCES)] = Field(
+        default=[], description="One sentence per skipped image or oddity, at most ten."
+    )
 
 
 class Losses(Contract):
-    box: float
-    objectness: float
-    classification: float
+    box: Rate
+    objectness: Rate
+    classification: Rate
 
 
 class CheckpointRef(Contract):
     """A file in the store whose checksum was verified."""
 
-    uri: str
-    sha256: str
-    size_bytes: int
-    epoch: int
-    step: int
-    fitness: float | None = Field(default=None, description="0.1 mAP50 + 0.9 mAP50-95, of the epoch's validation.")
-    verified_at: datetime
+    uri: Uri
+    sha256: Name
+    size_bytes: Count
+    epoch: Small
+    step: Count
+    fitness: Share | None = Field(default=None, description="0.1 mAP50 + 0.9 mAP50-95, of the epoch's validation.")
+    verified_at: Moment
 
 
 class OutcomeKind(StrEnum):
@@ -69,8 +127,10 @@ class OutcomeKind(StrEnum):
 
 class Outcome(Contract):
     kind: OutcomeKind
-    reason: FailureReason | str = Field(description="One CamelCase word.")
-    message: str = Field(description="One sentence for a person: what is wrong, where, what to do.")
+    reason: FailureReason | Annotated[str, AfterValidator(_word)] = Field(
+        union_mode="left_to_right", description="One CamelCase word."
+    )
+    message: Sentence = Field(description="One sentence for a person: what is wrong, where, what to do.")
 
     @classmethod
     def complete(cls, message: str) -> "Outcome":
@@ -101,32 +161,36 @@ class Progress(Contract):
     end of best.pt.
     """
 
-    attempt: int
-    run: int = 0
-    phase: Phase | str = Field(
+    attempt: Small
+    run: Small = 0
+    phase: Phase | Annotated[str, _text(64)] = Field(
         default=Phase.STARTING, union_mode="left_to_right", description="A word of the trainer's own version."
     )
-    detail: str = ""
+    detail: Sentence = ""
     dataset: DatasetSummary | None = None
-    epoch: int = 0
-    epochs: int = 0
-    batch: int = Field(default=0, description="Batches of the epoch in work that are done.")
-    batches: int = Field(default=0, description="Batches of an epoch.")
-    step: int = 0
-    images_per_second: float | None = None
-    eta_seconds: int | None = None
+    epoch: Small = 0
+    epochs: Small = 0
+    batch: Count = Field(default=0, description="Batches of the epoch in work that are done.")
+    batches: Count = Field(default=0, description="Batches of an epoch.")
+    step: Count = 0
+    images_per_second: Rate | None = None
+    eta_seconds: Small | None = None
     losses: Losses | None = None
     # By hand, because the common rule would spell them map50 and map5095.
-    map50: float | None = Field(default=None, alias="mAP50")
-    map50_95: float | None = Field(default=None, alias="mAP50_95")
+    map50: Share | None = Field(default=None, alias="mAP50")
+    map50_95: Share | None = Field(default=None, alias="mAP50_95")
     stopped_early: bool = False
     resumed_from: CheckpointRef | None = None
-    skipped_checkpoints: list[str] = Field(
+    skipped_checkpoints: Annotated[list[Sentence], _first(_MOST_SENTENCES)] = Field(
         default=[], description="One sentence per newer checkpoint that was passed over because it did not verify."
     )
     best: CheckpointRef | None = None
     last: CheckpointRef | None = None
-    store_error: str | None = Field(default=None, description="Why the newest checkpoint could not be stored, if so.")
-    outputs: list[str] = Field(default=[], description="URIs of the files left for the user, once complete.")
+    store_error: Sentence | None = Field(
+        default=None, description="Why the newest checkpoint could not be stored, if so."
+    )
+    outputs: Annotated[list[Uri], BeforeValidator(_short_uris), _first(MOST_OUTPUTS)] = Field(
+        default=[], description="URIs of the files left for the user, once complete."
+    )
     outcome: Outcome | None = None
-    updated_at: datetime
+    updated_at: Moment

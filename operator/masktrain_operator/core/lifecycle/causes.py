@@ -34,6 +34,12 @@ _LAST_WORDS_WAIT = timedelta(seconds=5)
 """A Job's condition can be seen before the status of the pod that it speaks of."""
 
 
+_JOB_DEADLINE = (
+    "Kubernetes ended the batch Job at its activeDeadlineSeconds, which was set from limits.activeDeadlineSeconds when "
+    "the attempt started."
+)
+
+
 @dataclass(frozen=True)
 class Cause:
     """`reason` is one CamelCase word, `message` one sentence for a person."""
@@ -52,6 +58,9 @@ def cause_of(attempt: Attempt) -> Cause:
     refused = [end for end in ends if end.exit_code == ExitCode.USER_ERROR]
     if refused:
         return _from_termination(refused[0])
+    # Before the job's own limit only if that was raised meanwhile: the next attempt's Job knows the new one.
+    if jobs.failure(attempt.job or {}).get("reason") == "DeadlineExceeded":
+        return Cause(FailureKind.STOPPED, "DeadlineExceeded", _JOB_DEADLINE)
     # Whatever failed beside a pod that the cluster took away may have failed because of it.
     disrupted = next(filter(pods.is_disrupted, attempt.pods), None)
     if disrupted is not None:

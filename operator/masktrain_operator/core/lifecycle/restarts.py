@@ -78,6 +78,7 @@ def with_new_attempt(status: MaskTrainingJobStatus, attempt: int, now: datetime)
     return status.model_copy(
         update={
             "attempt": attempt,
+            "attempt_uid": None,
             "restarts": status.restarts.model_copy(update=restarts),
             "checkpoints": status.checkpoints.model_copy(update={"resumed_from": None, "skipped": []}),
             "progress": progress,

@@ -38,7 +38,13 @@ NODE_LOSS_SECONDS = 60
 _USER = 65532
 
 
-def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, pool: str | None = None) -> Manifest:
+def job_manifest(
+    job: MaskTrainingJob,
+    attempt: int,
+    settings: PlanSettings,
+    pool: str | None = None,
+    deadline_seconds: int | None = None,
+) -> Manifest:
     """A whole gang: any lost pod fails the Job, and nothing is replaced in it. `pool`: where it is admitted."""
     return {
         "apiVersion": "batch/v1",
@@ -59,6 +65,7 @@ def job_manifest(job: MaskTrainingJob, attempt: int, settings: PlanSettings, poo
             # `TerminatingOrFailed` would start a second writer beside a pod that is still storing its checkpoint.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
+            **({} if deadline_seconds is None else {"activeDeadlineSeconds": deadline_seconds}),
             "template": pod_template(job, attempt, settings, pool),
         },
     }

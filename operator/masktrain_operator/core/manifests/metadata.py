@@ -1,5 +1,7 @@
 """Names, labels and ownership of everything made for a job."""
 
+from collections.abc import Iterable
+
 from masktrain_operator.api import labels
 from masktrain_operator.api.labels import JOB_UID_LABEL
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
@@ -55,6 +57,34 @@ def controller_uid(body: Manifest) -> str | None:
 
 
 def labelled_uid(body: Manifest) -> str | None:
-    """The uid of the MaskTrainingJob that an object says it was made for."""
+    """The uid of the MaskTrainingJob that an object says it was made for: anybody may say so."""
     uid = body["metadata"].get("labels", {}).get(JOB_UID_LABEL)
     return None if uid is None else str(uid)
+
+
+def own_jobs(training_job: Manifest, candidates: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """The batch Jobs among `candidates` that are the MaskTrainingJob's: in its namespace, with it as their controller.
+
+    The API server lets an owner reference name an object of any namespace, so the uid alone proves nothing.
+    """
+    metadata = training_job["metadata"]
+    return tuple(
+        job
+        for job in candidates
+        if job["metadata"].get("namespace") == metadata["namespace"] and controller_uid(job) == metadata["uid"]
+    )
+
+
+def own_pods(training_job: Manifest, own: Iterable[Manifest], candidates: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    """The pods among `candidates` whose controller is one of the job's `own` batch Jobs, or was the newest one.
+
+    A Job may be gone before its pods are. Its uid is in the status, which only the operator writes and which outlives
+    the operator, too.
+    """
+    metadata = training_job["metadata"]
+    controllers = {job["metadata"]["uid"] for job in own} | {training_job.get("status", {}).get("attemptUid")} - {None}
+    return tuple(
+        pod
+        for pod in candidates
+        if pod["metadata"].get("namespace") == metadata["namespace"] and controller_uid(pod) in controllers
+    )

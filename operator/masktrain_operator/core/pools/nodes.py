@@ -1,20 +1,27 @@
 """A pool's Nodes as Kubernetes shows them, and the pods on them that hold GPUs: they keep a node."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from kubernetes.utils.quantity import parse_quantity
 
 from masktrain_operator.api import labels
 from masktrain_operator.core.types import Manifest
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 SLICED_GPU_PREFIX = "nvidia.com/mig-"
+MOST_GPUS_COUNTED = 1_000_000
+"""Far beyond any machine; a quantity may have a billion digits."""
 FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
 class GpuPod:
-    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any."""
+    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any:
+    of its own batch Jobs, whatever its labels say.
+    """
 
     namespace: str
     name: str
@@ -25,7 +32,7 @@ class GpuPod:
 
 
 def gpu_pod(pod: Manifest) -> GpuPod | None:
-    """None for pods that are finished, bound to no node, or ask for no GPU."""
+    """As somebody's; None for pods that are finished, bound to no node, or ask for no GPU."""
     spec, metadata = pod["spec"], pod["metadata"]
     if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
         return None
@@ -33,8 +40,7 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
     gpus = gpus_requested(spec)
     if gpus == 0:
         return None
-    owner = metadata.get("labels", {}).get(labels.JOB_UID_LABEL)
-    return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus, owner)
+    return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus)
 
 
 def gpus_requested(spec: Manifest) -> int:
@@ -55,9 +61,20 @@ def _amounts(resources: Manifest) -> Iterator[int]:
     """Extended resources are whole numbers, and their requests equal their limits."""
     for name, amount in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
         if name in GPU_RESOURCES:
-            yield int(amount)
-        elif name.startswith(SLICED_GPU_PREFIX) and int(amount):
+            yield count_of(amount, unreadable=1)
+        elif name.startswith(SLICED_GPU_PREFIX) and count_of(amount, unreadable=1):
             yield 1
+
+
+def count_of(quantity: object, *, unreadable: int) -> int:
+    """A whole resource.Quantity, which the API server itself may write as `1k`; at most `MOST_GPUS_COUNTED`.
+
+    `unreadable`: what counts for something that is no quantity.
+    """
+    try:
+        return math.ceil(min(max(parse_quantity(quantity), 0), MOST_GPUS_COUNTED))
+    except (ValueError, ArithmeticError):
+        return unreadable
 
 
 # Set until the cloud controller and the network are ready: GPUs may show before a pod could start.
@@ -122,7 +139,7 @@ def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
         ready_changed=parse_time(ready.get("lastTransitionTime", created)),
         initialising=any(taint["key"] in STARTUP_TAINTS for taint in spec.get("taints", ())),
         cordoned=spec.get("unschedulable", False),
-        gpus=sum(int(status.get("allocatable", {}).get(resource, 0)) for resource in GPU_RESOURCES),
+        gpus=sum(count_of(status.get("allocatable", {}).get(gpu, 0), unreadable=0) for gpu in GPU_RESOURCES),
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         pods=pods,

@@ -7,6 +7,7 @@ from masktrain_operator.api.compute import ComputeSpec
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.core.types import Event
+from masktrain_trainer.config import plain_text
 
 from .conditions import find_condition, is_true
 
@@ -51,8 +52,7 @@ def events_between(
 
 
 def _event(kind: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
-    cut = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
-    return Event(kind, str(reason), cut)
+    return Event(kind, str(reason), plain_text(message, LONGEST_MESSAGE))
 
 
 def _became_true(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus, kind: ConditionType) -> bool:

@@ -3,6 +3,11 @@
 What follows from it is decided elsewhere, and written down by `transitions`.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
+
+from pydantic import ValidationError
+
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import (
     MaskTrainingJobStatus,
@@ -16,6 +21,7 @@ from masktrain_operator.core.attempts import Attempt, newest_progress
 from masktrain_operator.core.context import Context
 from masktrain_operator.core.lifecycle.restarts import with_new_attempt
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
+from masktrain_trainer.config.explain import first_problem
 
 from .conditions import find_condition, is_finished, set_condition
 from .cost import with_cost
@@ -24,6 +30,8 @@ _CLASSES = 2000
 _OUTPUTS = 256
 _SKIPPED = 10
 """Most class names, files and passed-over checkpoints that the API's schema takes."""
+LONGEST_LIST = 32 * 1024
+"""Bytes of a list of names in a status. Each job's status is written to etcd again and again, and listed with all."""
 
 
 def observed_status(context: Context) -> MaskTrainingJobStatus:
@@ -34,10 +42,16 @@ def observed_status(context: Context) -> MaskTrainingJobStatus:
     if context.attempt.number != status.attempt:
         # Its Job was created by an operator that died before it could write so.
         status = with_new_attempt(status, context.attempt.number, context.now)
-    said = newest_progress(context.attempt, context.observed)
+    if context.attempt.job is not None:
+        status = status.model_copy(update={"attempt_uid": context.attempt.job["metadata"]["uid"]})
+    said, error = newest_progress(context.attempt, context.observed), context.observed.progress_error
     if said is not None:
-        status = _with_said(context, status, said)
-    return with_cost(context, _with_reachability(context, context.attempt, status))
+        try:
+            status = _with_said(context, status, said)
+        # Limits, deadlines and the end of the job must not hang on what a pod says.
+        except ValidationError as problem:
+            error = f"What rank 0 says does not fit a status: {first_problem(problem)}."
+    return with_cost(context, _with_reachability(context, context.attempt, status, error))
 
 
 def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
@@ -57,16 +71,19 @@ def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) 
 
 def _dataset_sentence(dataset: DatasetSummary) -> str:
     skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
+    names = ", ".join(_bounded(dataset.classes, _CLASSES))
     return (
-        f"{len(dataset.classes)} classes ({', '.join(dataset.classes)}), {dataset.images} training images with "
+        f"{len(dataset.classes)} classes ({names}), {dataset.images} training images with "
         f"{dataset.boxes} boxes, {dataset.validation_images} validation images with {dataset.validation_boxes} boxes"
         f"{skipped}."
     )
 
 
-def _with_reachability(context: Context, attempt: Attempt, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+def _with_reachability(
+    context: Context, attempt: Attempt, status: MaskTrainingJobStatus, error: str | None
+) -> MaskTrainingJobStatus:
     """Never a reason to restart: training does not need the operator."""
-    kind, error = ConditionType.PROGRESS_UNKNOWN, context.observed.progress_error
+    kind = ConditionType.PROGRESS_UNKNOWN
     if error is not None:
         return set_condition(status, kind, True, reason=Reason.UNREACHABLE, message=error, now=context.now)
     # Between two attempts nobody is asked: only an answer takes the condition back.
@@ -82,10 +99,10 @@ def merge_progress(status: MaskTrainingJobStatus, said: Progress) -> MaskTrainin
         best=_checkpoint(said.best) or known.best,
         last=_checkpoint(said.last) or known.last,
         resumed_from=_checkpoint(said.resumed_from) or known.resumed_from,
-        skipped=said.skipped_checkpoints[:_SKIPPED] or known.skipped,
+        skipped=_bounded(said.skipped_checkpoints, _SKIPPED) or known.skipped,
     )
     dataset = _dataset(said.dataset) or status.dataset
-    outputs = said.outputs[:_OUTPUTS] or status.outputs
+    outputs = _bounded(said.outputs, _OUTPUTS) or status.outputs
     update = {
         "progress": _progress(said, status.progress),
         "checkpoints": checkpoints,
@@ -152,13 +169,19 @@ def _dataset(summary: DatasetSummary | None) -> StatusDataset | None:
     if summary is None:
         return None
     return StatusDataset(
-        classes=summary.classes[:_CLASSES],
+        classes=_bounded(summary.classes, _CLASSES),
         images=summary.images,
         boxes=summary.boxes,
         validation_images=summary.validation_images,
         validation_boxes=summary.validation_boxes,
         skipped_images=summary.skipped_images,
     )
+
+
+def _bounded(texts: Sequence[str], most: int) -> list[str]:
+    """The first of them, as many as have room."""
+    sizes = accumulate(len(text.encode()) for text in texts)
+    return [text for text, size in zip(texts[:most], sizes, strict=False) if size <= LONGEST_LIST]
 
 
 def _decimal(number: float | None, form: str) -> str | None:

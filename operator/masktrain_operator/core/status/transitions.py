@@ -100,7 +100,8 @@ def _started(context: Context, status: MaskTrainingJobStatus, start: Start) -> M
     # An attempt whose Job someone deleted is made again, and neither counted nor paid for its boot twice.
     if start.number != status.attempt:
         status = with_boot_cost(with_new_attempt(status, start.number, context.now), start.capacity)
-    status = status.model_copy(update={"node_pool": start.capacity.pool if start.capacity else None})
+    made = {"attempt_uid": None, "node_pool": start.capacity.pool if start.capacity else None}
+    status = status.model_copy(update=made)
     return _starting_or_running(context, status, Attempt(start.number, None, ()))
 
 

@@ -18,7 +18,7 @@ from masktrain_operator.shell.oci.client import NodePools
 
 @dataclass(frozen=True)
 class PoolObservation:
-    """`foreign_pods`: by Node, those with GPUs that work for no MaskTrainingJob; other Nodes were not asked for."""
+    """`foreign_pods`: by Node, those with GPUs that no watch of the operator shows; other Nodes were not asked for."""
 
     oke: OkePool
     at: float
@@ -94,15 +94,15 @@ class PoolObserver:
         found = {}
         for name, pods in zip(names, listed, strict=True):
             holders = (gpu_pod(pod) for pod in pods)
-            found[name] = tuple(pod for pod in holders if pod is not None and not self._is_ours(pod))
+            found[name] = tuple(pod for pod in holders if pod is not None and not self._is_watched(pod))
         return found
 
     def _names(self, instances: frozenset[str]) -> list[str]:
         return [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]
 
-    def _is_ours(self, pod: GpuPod) -> bool:
+    def _is_watched(self, pod: GpuPod) -> bool:
         """Whether the operator's own caches show it, and show when it ends."""
-        return pod.job_uid is not None and self._known.pods.get(pod.uid) is not None
+        return self._known.pods.get(pod.uid) is not None
 
 
 def _instances(pool: GPUNodePool, oke: OkePool) -> frozenset[str]:

@@ -5,6 +5,7 @@ slots from the next one. What admission answered is kept until a cache or an obs
 it depends on: a thousand jobs that are looked at anew cost one admission, and finished ones none.
 """
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,9 +25,13 @@ from masktrain_operator.core.pools.snapshot import Snapshot, capacity_of, node_r
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate
 from masktrain_operator.shell.caches import KnownObjects, ObjectCache, uid_of
+from masktrain_operator.shell.events import display_name
 
 from .observe_pool import PoolObservation
 
+logger = logging.getLogger(__name__)
+
+UNREADABLE = "what was observed of it cannot be read"
 WAITS = (Reason.WAITING_FOR_CAPACITY, Reason.WAITING_FOR_NODES, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
 Derived = TypeVar("Derived")
 
@@ -129,7 +134,12 @@ class PoolCache:
         silence = self._silences.get(pool.metadata.uid)
         if observation is None:
             return unobserved_slots(pool, silence)
-        return slots_of(self._bare_context(pool, observation), gang_uids, silence)
+        try:
+            return slots_of(self._bare_context(pool, observation), gang_uids, silence)
+        except Exception:
+            # The others go on; its own reconcile fails, too, and says so.
+            logger.exception("GPUNodePool %s cannot be offered to any job.", pool.metadata.name)
+            return unobserved_slots(pool, UNREADABLE)
 
     def _bare_context(self, pool: GPUNodePool, observation: PoolObservation) -> PoolContext:
         """Without placements: what they are made from."""
@@ -145,7 +155,7 @@ class PoolCache:
     def _pods_by_node(self) -> Mapping[str, tuple[GpuPod, ...]]:
         found: defaultdict[str, tuple[GpuPod, ...]] = defaultdict(tuple)
         for pod in self._gpu_pods():
-            found[pod.node] += (pod,)
+            found[pod.node] += (replace(pod, job_uid=self._known.job_of_pod(pod.uid)),)
         return found
 
 
@@ -169,7 +179,7 @@ class _PerBody(Generic[Derived]):
 
     def _of(self, body: Manifest) -> Derived | None:
         known = self._made.get(uid_of(body))
-        return known[1] if known is not None and known[0] is body else self._derive(body)
+        return known[1] if known is not None and known[0] is body else isolated(body, lambda: self._derive(body))
 
 
 class _Gangs:
@@ -190,7 +200,9 @@ class _Gangs:
         known = self._made.get(uid)
         if known is not None and known[0] == version:
             return known
-        return version, gang_of(job, jobs.owned_by(uid), pods.owned_by(uid), priority)
+        return version, isolated(
+            job, lambda: gang_of(job, self._known.jobs_of(job), self._known.pods_of(job), priority)
+        )
 
     def _priorities(self) -> Callable[[Manifest], int]:
         """A job's priority, as its PriorityClass, or the default one, says."""
@@ -198,6 +210,15 @@ class _Gangs:
         values = {body["metadata"]["name"]: int(body["value"]) for body in classes}
         default = next((int(body["value"]) for body in classes if body.get("globalDefault")), 0)
         return lambda job: values.get(job["spec"].get("compute", {}).get("priorityClassName", ""), default)
+
+
+def isolated(body: Manifest, derive: Callable[[], Derived | None]) -> Derived | None:
+    """What `derive` makes of that one body, None if it fails: whatever is odd about one object, the others go on."""
+    try:
+        return derive()
+    except Exception:
+        logger.exception("%s %s is left out: it cannot be read.", body.get("kind"), display_name(body))
+        return None
 
 
 def _readable_pool(body: Manifest) -> GPUNodePool | None:

@@ -150,7 +150,7 @@ class Sweep:
             known=self._known,
             pools=PoolCache(self._known, lambda: datetime.now(UTC)),
             clients=clients,
-            status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, NODE_POOLS),
+            status=StatusWriter(client, self._known, WriteRate(1), time.monotonic, kind=NODE_POOLS),
             print_line=print_line,
         )
 

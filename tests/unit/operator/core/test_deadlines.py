@@ -281,3 +281,34 @@ def test_at_its_cost_limit_the_job_stops() -> None:
     assert "3.00" in world.condition("Failed")["message"]
     assert world.jobs == {}
     assert all("deletionTimestamp" in pod["metadata"] for pod in world.pods.values())
+
+
+def test_kubernetes_itself_ends_what_outlives_the_limit() -> None:
+    """A second fence, should the operator be gone or misled: what remains of the limit, the grace, ten minutes."""
+    world = World(limits={"activeDeadlineSeconds": 3600, "stopGraceSeconds": 300})
+    world.run_operator()
+    assert world.jobs["masks-0"]["spec"]["activeDeadlineSeconds"] == 3600 + 300 + 600
+
+    world.start_pods()
+    world.wait(1000)
+    world.end_all(1)
+    world.run_operator()
+    world.pass_time(10)
+    assert world.jobs["masks-1"]["spec"]["activeDeadlineSeconds"] == 3600 - 1010 + 300 + 600
+
+
+def test_a_limit_that_was_raised_meanwhile_costs_no_restart() -> None:
+    """The batch Job keeps the deadline that it was made with."""
+    world = World(limits={"activeDeadlineSeconds": 3600})
+    world.run_operator()
+    world.start_pods()
+    world.body["spec"]["limits"]["activeDeadlineSeconds"] = 36_000
+    world.wait(4500)
+    failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "Job was active too long"}
+    world.jobs["masks-0"].setdefault("status", {})["conditions"] = [failed]
+    world.pods.clear()
+    world.run_operator()
+
+    assert world.status["restarts"]["lastFailure"]["reason"] == "DeadlineExceeded"
+    assert world.status["restarts"]["withoutProgress"] == 0
+    assert not world.is_true("Failed")

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from masktrain_operator.core.manifests.metadata import labelled_uid
-from masktrain_operator.shell.caches import ObjectCache
+from masktrain_operator.shell.caches import KnownObjects, ObjectCache
+from masktrain_operator.shell.client import JOBS, PODS, SERVICES, TRAINING_JOBS
 
 
 def body(uid: str, version: int, owner: str = "job", namespace: str = "default") -> dict[str, Any]:
@@ -90,3 +92,97 @@ def test_events_in_any_order_end_in_the_same_state(history: list[tuple[str, bool
             pods.put(body(uid, version))
 
     assert versions(pods) == expected
+
+
+# What in the caches is whose
+
+
+def training_job(uid: str = "job", namespace: str = "vision", **status: Any) -> dict[str, Any]:
+    metadata = {"uid": uid, "name": uid, "namespace": namespace, "resourceVersion": "1"}
+    return {"metadata": metadata, "status": status}
+
+
+def owned(
+    uid: str, controller: str | None, namespace: str = "vision", *, claims: str = "job", version: int = 2
+) -> dict[str, Any]:
+    """An object that claims by its label to be of a job, with that controller."""
+    made = body(uid, version, claims, namespace)
+    if controller is not None:
+        made["metadata"]["ownerReferences"] = [{"uid": controller, "controller": True}]
+    return made
+
+
+def cluster(*jobs: dict[str, Any], pods: tuple[dict[str, Any], ...] = (), **status: Any) -> KnownObjects:
+    known = KnownObjects()
+    known.put(TRAINING_JOBS, training_job(**status))
+    for job in jobs:
+        known.put(JOBS, job)
+    for pod in pods:
+        known.put(PODS, pod)
+    return known
+
+
+def uids(found: tuple[dict[str, Any], ...]) -> list[str]:
+    return [item["metadata"]["uid"] for item in found]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param(owned("forged", None), id="only a label"),
+        pytest.param(owned("forged", "job"), id="controlled by the job itself"),
+        pytest.param(owned("forged", "theirs"), id="controlled by a Job of somebody else"),
+        pytest.param(owned("forged", "gone"), id="controlled by a Job that nobody has seen"),
+        pytest.param(owned("forged", "batch", "elsewhere"), id="of another namespace"),
+        pytest.param(owned("forged", "batch", claims="no job"), id="of a job that does not exist"),
+    ],
+)
+def test_a_pod_is_a_jobs_only_by_its_controllers(forged: dict[str, Any]) -> None:
+    known = cluster(owned("batch", "job"), owned("theirs", "somebody"), pods=(owned("pod", "batch"), forged))
+
+    assert uids(known.pods_of(training_job())) == ["pod"]
+    assert (known.job_of_pod("pod"), known.job_of_pod("forged")) == ("job", None)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [owned("forged", None), owned("forged", "somebody"), owned("forged", "job", "elsewhere")],
+    ids=["only a label", "of another controller", "of another namespace"],
+)
+def test_a_batch_job_is_a_jobs_only_in_its_namespace_and_by_its_controller(forged: dict[str, Any]) -> None:
+    known = cluster(owned("batch", "job"), forged, pods=(owned("pod", "forged"),))
+
+    assert uids(known.jobs_of(training_job())) == ["batch"]
+    assert known.pods_of(training_job()) == ()
+
+
+def test_pods_that_outlive_their_job_are_known_by_the_uid_in_the_status() -> None:
+    """Also by an operator that has started since the Job was deleted."""
+    known = cluster(pods=(owned("orphan", "batch"), owned("forged", "other")))
+
+    assert uids(known.pods_of(training_job(attemptUid="batch"))) == ["orphan"]
+
+
+def test_a_pod_that_loses_its_owner_reference_stays_whose_it_was() -> None:
+    known = cluster(owned("batch", "job"), pods=(owned("pod", "batch"),))
+    known.put(PODS, owned("pod", None, version=3))
+
+    assert uids(known.pods_of(training_job())) == ["pod"]
+
+
+def test_what_names_no_job_of_its_namespace_is_not_kept_and_wakes_nobody() -> None:
+    known = cluster()
+    strangers = [owned("a", "x", "elsewhere"), owned("b", "x", claims="no job"), {**body("c", 2, namespace="vision")}]
+    del strangers[2]["metadata"]["labels"]
+
+    assert [known.put(kind, pod) for pod in strangers for kind in (JOBS, PODS, SERVICES)] == [False] * 9
+    assert [known.remove(PODS, pod) for pod in strangers] == [False] * 3
+    assert len(known.pods) == len(known.jobs) == len(known.services) == 0
+
+
+def test_a_service_of_another_namespace_does_not_stand_in_the_way() -> None:
+    known = cluster()
+    known.put(SERVICES, owned("theirs", None, "elsewhere"))
+    known.put(SERVICES, owned("here", None))
+
+    assert uids(known.services_of(training_job())) == ["here"]

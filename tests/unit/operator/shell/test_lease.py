@@ -1,8 +1,10 @@
 """The operator's sign of life: what is written can be read, and tells when."""
 
+import asyncio
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock, Mock
 
-from masktrain_operator.shell.lease import lease_manifest, renewed_at
+from masktrain_operator.shell.lease import lease_manifest, renew_for_ever, renewed_at
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 80_900, UTC)
 
@@ -19,3 +21,19 @@ def test_the_time_of_a_renewal_is_read_back() -> None:
 
     assert renewed_at(lease) == NOW
     assert renewed_at({"spec": {"holderIdentity": "operator"}}) is None
+
+
+async def test_an_operator_that_cannot_look_at_its_pools_gives_no_sign_of_life() -> None:
+    """The sweeper stays out for as long as the Lease is fresh."""
+    client = Mock(apply=AsyncMock())
+    asked = asyncio.Event()
+
+    def tends_pools() -> bool:
+        asked.set()
+        return False
+
+    task = asyncio.create_task(renew_for_ever(client, "masktrain-system", tends_pools))
+    await asked.wait()
+    task.cancel()
+
+    client.apply.assert_not_called()

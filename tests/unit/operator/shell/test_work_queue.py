@@ -162,3 +162,18 @@ def test_the_jitter_only_shortens_a_delay_and_never_below_its_share(failures: in
     exact = Backoff(jitter=0).delay(failures)
 
     assert 0.8 * exact <= Backoff(jitter=0.2).delay(failures) <= exact
+
+
+def test_faults_in_a_row_are_counted_and_failures_of_the_world_around_are_not() -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def play(queue: WorkQueue) -> None:
+        queue.wake("a")
+        for moment in (0.5, 1.5, 3.5, 7.5):
+            asyncio.get_running_loop().call_later(
+                moment, lambda: seen.append((queue.most_faults(), queue.has_succeeded))
+            )
+
+    played(Recorder([ValueError("1k"), ConnectionRefusedError(), ValueError("1k"), None]), 20, play)
+
+    assert seen == [(1, False), (1, False), (2, False), (0, True)]

@@ -68,6 +68,11 @@ def test_manifest_is_the_golden_one(name: str, manifest: Manifest) -> None:
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
+def test_only_a_limit_gives_the_batch_job_a_deadline() -> None:
+    assert "activeDeadlineSeconds" not in job_manifest(SMALL, 0, SETTINGS)["spec"]
+    assert job_manifest(SMALL, 0, SETTINGS, deadline_seconds=720)["spec"]["activeDeadlineSeconds"] == 720
+
+
 @pytest.mark.parametrize("job", [SMALL, WHOLE], ids=["small", "whole"])
 def test_a_users_variable_takes_the_place_of_a_default(job: MaskTrainingJob) -> None:
     container = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"][0]

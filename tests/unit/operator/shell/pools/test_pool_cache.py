@@ -8,6 +8,7 @@ from unittest.mock import Mock, patch
 import pytest
 
 from masktrain_operator.api import labels
+from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools import admission, snapshot
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
 from masktrain_operator.shell.caches import KnownObjects
@@ -187,3 +188,31 @@ def test_what_oracle_shows_admits_anew(cluster: Cluster) -> None:
     assert cluster.pool_of("job") == "gpu"
     cluster.pools.forget("uid-of-gpu")
     assert cluster.pool_of("job") is None
+
+
+def test_an_object_that_cannot_be_read_costs_nothing_but_itself(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.submit("job")
+    cluster.put(TRAINING_JOBS, "odd", spec={}, metadata={"creationTimestamp": "last week"})
+    cluster.put(PODS, "odd-pod", metadata={"labels": {labels.JOB_UID_LABEL: "uid-of-job"}}, spec=None)
+
+    assert cluster.pool_of("job") == "gpu"
+    assert "vision/odd is left out" in caplog.text
+
+
+def test_a_foreign_pod_takes_its_gpus_whatever_it_claims(cluster: Cluster) -> None:
+    """It said that it was a pod of the very gang that asks, and its GPUs were given away a second time."""
+    cluster.put(NODES, "a", spec={"providerID": "ocid1.instance.a"}, status={"allocatable": {"nvidia.com/gpu": "2"}})
+    cluster.observe_pool(OkeNode("ocid1.instance.a", "a", "ACTIVE", "AD-1"))
+    cluster.submit("job")
+    claims = {labels.JOB_UID_LABEL: "uid-of-job"}
+    holds = {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}
+    cluster.put(PODS, "claimed", metadata={"labels": claims}, spec=holds)
+    observation = cluster.pools.observation("uid-of-gpu")
+    assert observation is not None
+    (body,) = cluster.known.node_pools
+    (node,) = cluster.pools.context(GPUNodePool.parse(body), observation).observed.nodes
+
+    assert node.pods is not None
+    assert [(pod.gpus, pod.job_uid) for pod in node.pods] == [(2, None)]

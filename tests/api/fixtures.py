@@ -3,7 +3,7 @@
 import itertools
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,21 @@ def installed(control_plane: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def namespace(installed: Cluster) -> ApiNamespace:
-    name = f"test-{next(_numbers)}"
-    installed.kubectl("create", "namespace", name)
-    installed.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
-    return ApiNamespace(installed, name)
+def new_namespace(installed: Cluster) -> Callable[[], ApiNamespace]:
+    """Makes one more namespace at each call."""
+
+    def make() -> ApiNamespace:
+        name = f"test-{next(_numbers)}"
+        installed.kubectl("create", "namespace", name)
+        installed.kubectl("create", "serviceaccount", "default", f"--namespace={name}")
+        return ApiNamespace(installed, name)
+
+    return make
+
+
+@pytest.fixture
+def namespace(new_namespace: Callable[[], ApiNamespace]) -> ApiNamespace:
+    return new_namespace()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,48 @@
+"""How many GPUs a pod asks for and a Node offers, whatever way the API server writes it."""
+
+from typing import Any
+
+import pytest
+
+from masktrain_operator.core.pools.nodes import MOST_GPUS_COUNTED, count_of, gpu_pod, gpus_requested, kube_node
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [
+        ("8", 8),
+        (8, 8),
+        ("1k", 1000),
+        ("2e0", 2),
+        ("1500m", 2),
+        ("1Ki", 1024),
+        ("-1", 0),
+        ("1e999999999", MOST_GPUS_COUNTED),
+        ("9" * 5000, MOST_GPUS_COUNTED),
+        ("NaN", 7),
+        ("", 7),
+        ("many", 7),
+        (None, 7),
+    ],
+)
+def test_a_quantity_is_a_number_however_it_is_written(written: object, count: int) -> None:
+    assert count_of(written, unreadable=7) == count
+
+
+def test_what_a_pod_asks_for_cannot_stop_whoever_reads_it() -> None:
+    """The API server itself writes 1000 as 1k: one such pod stopped the planning of every pool."""
+    limits = {"nvidia.com/gpu": "1k", "nvidia.com/mig-1g.5gb": "x", "cpu": "1"}
+    spec = {"nodeName": "n", "containers": [{"resources": {"limits": limits}}]}
+    metadata = {"namespace": "theirs", "name": "pod", "uid": "u", "labels": {"masktrain.dev/job-uid": "victim"}}
+    found = gpu_pod({"metadata": metadata, "spec": spec})
+
+    assert gpus_requested(spec) == 1001
+    assert found is not None
+    assert found.job_uid is None, "a label says nothing"
+
+
+def test_a_node_that_offers_nonsense_offers_nothing() -> None:
+    metadata = {"name": "n", "uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-03-04T11:00:00Z"}
+    allocatable: dict[str, Any] = {"nvidia.com/gpu": "some", "amd.com/gpu": "2"}
+
+    assert kube_node({"metadata": metadata, "status": {"allocatable": allocatable}}, ()).gpus == 2
