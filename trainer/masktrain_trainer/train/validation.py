@@ -96,12 +96,15 @@ class Validator:
     def _combine(self, share: "_RankResults", started: float) -> Validation:
         ranks = self._context.ranks
         sums_4 = ranks.sum(share.loss_sums_4).tolist()
-        parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics))
-        statistics = DetectionStatistics.concatenate(parts) if ranks.leads else None
-        metrics = ranks.broadcast(None if statistics is None else DetectionMetrics.from_statistics(statistics))
-        assert metrics is not None
+        parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics).to_tensors())
+        statistics = DetectionStatistics.concatenate(list(map(DetectionStatistics.from_tensors, parts)))
+        metrics = DetectionMetrics.from_dict(
+            ranks.broadcast(DetectionMetrics.from_statistics(statistics).to_dict() if ranks.leads else {})
+        )
         box, objectness, classification = (total / max(sums_4[3], 1) for total in sums_4[:3])
-        return Validation((box, objectness, classification), metrics, time.monotonic() - started, statistics)
+        return Validation(
+            (box, objectness, classification), metrics, time.monotonic() - started, statistics if ranks.leads else None
+        )
 
 
 class _RankResults:
