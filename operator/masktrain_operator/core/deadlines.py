@@ -108,7 +108,8 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
         yield 0.0
     if context.attempt is not None and context.attempt.is_answering:
         yield context.settings.progress_interval_seconds
-    if context.observed.foreign_jobs or not context.is_service_ours:
+    ours = context.is_service_ours and context.is_network_policy_ours
+    if context.observed.foreign_jobs or not ours:
         yield LOOK_AGAIN_SECONDS
 
 

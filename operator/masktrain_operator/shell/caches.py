@@ -13,6 +13,7 @@ from masktrain_operator.core.types import Manifest
 
 from .client import (
     JOBS,
+    NETWORK_POLICIES,
     NODE_POOLS,
     NODES,
     PODS,
@@ -129,12 +130,13 @@ def _without_managed_fields(body: Manifest) -> Manifest:
 class KnownObjects:
     """The caches. What was made for a job belongs to the job whose uid it is labelled with, all else to itself."""
 
-    def __init__(self, *, with_pools: bool = True) -> None:
+    def __init__(self, *, with_pools: bool = True, with_network_policies: bool = False) -> None:
         """Without pools nothing that is not namespaced is ever listed."""
         self.training_jobs = ObjectCache(uid_of)
         self.jobs = ObjectCache(labelled_uid)
         self.pods = ObjectCache(labelled_uid)
         self.services = ObjectCache(labelled_uid)
+        self.network_policies = ObjectCache(labelled_uid)
         self.node_pools = ObjectCache(uid_of)
         self.nodes = ObjectCache(uid_of)
         self.priority_classes = ObjectCache(uid_of)
@@ -143,11 +145,13 @@ class KnownObjects:
             JOBS: self.jobs,
             PODS: self.pods,
             SERVICES: self.services,
+            NETWORK_POLICIES: self.network_policies,
             NODE_POOLS: self.node_pools,
             NODES: self.nodes,
             PRIORITY_CLASSES: self.priority_classes,
         }
-        self._listed = (*WATCHED, *WATCHED_FOR_POOLS) if with_pools else WATCHED
+        of_jobs = (*WATCHED, NETWORK_POLICIES) if with_network_policies else WATCHED
+        self._listed = (*of_jobs, *WATCHED_FOR_POOLS) if with_pools else of_jobs
 
     def put(self, kind: ResourceKind, body: Manifest) -> bool:
         """Keep the body if it is news."""
