@@ -38,12 +38,15 @@ class Pod:
     hang_timeout: int = 120
     process: subprocess.Popen[bytes] = field(init=False)
     port: int = field(default_factory=free_port)
+    launcher: tuple[str, ...] = ()
+    """A command that starts the supervisor in its own place."""
 
     def start(self) -> "Pod":
         self.folder.mkdir()
         with (self.folder / "log").open("wb") as log:
             environment = {**os.environ, **self._environment()}
-            self.process = subprocess.Popen([MASKTRAIN, "supervise"], env=environment, stdout=log, stderr=log)
+            command = [*self.launcher, str(MASKTRAIN), "supervise"]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         return self
 
     def wait(self, timeout: float = 300) -> int:

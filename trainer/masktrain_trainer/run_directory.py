@@ -64,6 +64,11 @@ class RunDirectory:
     def torchrun_logs(self) -> Path:
         return self.root / "torchrun"
 
+    @property
+    def rank_store(self) -> Path:
+        """Where ranks that are all on this node find each other."""
+        return self.root / "ranks"
+
     def heartbeat(self, local_rank: int) -> Path:
         return self.root / f"heartbeat-{local_rank}"
 

@@ -19,6 +19,14 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* NetworkPolicyPeers that may ask trainer pods for their progress: the operator first. */ -}}
+{{- define "masktrain-operator.progressClients" -}}
+{{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) -}}
+{{- $pods := dict "matchLabels" (include "masktrain-operator.selectorLabels" . | fromYaml) -}}
+{{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods -}}
+{{- prepend .Values.jobNetworkPolicy.progressFrom $operator | toJson -}}
+{{- end -}}
+
 {{- define "masktrain-operator.labels" -}}
 {{ include "masktrain-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     POOL_NOT_FOUND = "NodePoolNotFound"
     POOL_TOO_SMALL = "NodePoolTooSmall"
     SERVICE_NOT_OURS = "ServiceNotOurs"
+    NETWORK_POLICY_NOT_OURS = "NetworkPolicyNotOurs"
     JOB_NOT_OURS = "JobNotOurs"
     INVALID_SPEC = "InvalidSpec"
     UNBLOCKED = "Unblocked"

@@ -9,7 +9,7 @@ from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 
 from .attempts import Attempt, current_attempt
 from .manifests.metadata import is_controlled_by
-from .types import Observed, PlanSettings, Refusal
+from .types import Manifest, Observed, PlanSettings, Refusal
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,15 @@ class Context:
     @property
     def is_service_ours(self) -> bool:
         """Whether the Service of the job's name is the job's own, or may become it because there is none."""
-        service = self.observed.service
-        return service is None or is_controlled_by(service, self.job.metadata.uid)
+        return self._may_write(self.observed.service)
+
+    @property
+    def is_network_policy_ours(self) -> bool:
+        """As for the Service."""
+        return self._may_write(self.observed.network_policy)
+
+    def _may_write(self, existing: Manifest | None) -> bool:
+        return existing is None or is_controlled_by(existing, self.job.metadata.uid)
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

@@ -116,7 +116,8 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
     # Pods have no token for the API server, so nobody but the operator can bring their progress there.
     if context.attempt is not None and context.attempt.is_answering:
         yield context.settings.progress_interval_seconds
-    if context.observed.foreign_jobs or not context.is_service_ours:
+    ours = context.is_service_ours and context.is_network_policy_ours
+    if context.observed.foreign_jobs or not ours:
         yield LOOK_AGAIN_SECONDS
 
 

@@ -28,8 +28,8 @@ from .deadlines import (
     verdict_of,
 )
 from .decisions import Complete, Continue, Decision, Failed, Finished, Restarting, Start, Waiting
-from .lifecycle.restarts import after_end, launch, service_not_ours
-from .manifests.job import covers, job_manifest, service_manifest
+from .lifecycle.restarts import after_end, launch, not_ours
+from .manifests.job import covers, job_manifest, network_policy_manifest, service_manifest
 from .manifests.metadata import is_controlled_by
 from .status.conditions import is_finished, set_condition
 from .status.events import events_between
@@ -101,7 +101,7 @@ def _writes(context: Context, decision: Decision) -> Plan:
         create = (job_manifest(context.job, decision.number, context.settings, pool, fence_seconds(context)),)
     # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
     deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context)))
-    return Plan(create=create, apply=_service(context, decision), delete=tuple(deletions))
+    return Plan(create=create, apply=_applied(context, decision), delete=tuple(deletions))
 
 
 def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
@@ -121,22 +121,27 @@ def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
             return ()
 
 
-def _service(context: Context, decision: Decision) -> tuple[Manifest, ...]:
-    """What the pods are called by; a job that ends needs none."""
-    if isinstance(decision, Complete | Failed | Finished) or not context.is_service_ours:
+def _applied(context: Context, decision: Decision) -> tuple[Manifest, ...]:
+    """What the pods are called by and what shields them; a job that ends needs none."""
+    if isinstance(decision, Complete | Failed | Finished):
         return ()
-    wanted, live = service_manifest(context.job), context.observed.service
-    return () if live is not None and covers(live, wanted) else (wanted,)
+    wanted: list[tuple[Manifest, Manifest | None]] = []
+    if context.is_service_ours:
+        wanted.append((service_manifest(context.job), context.observed.service))
+    if context.settings.progress_clients and context.is_network_policy_ours:
+        policy = network_policy_manifest(context.job, context.settings)
+        wanted.append((policy, context.observed.network_policy))
+    return tuple(manifest for manifest, live in wanted if live is None or not covers(live, manifest))
 
 
 def _refusals(context: Context, decision: Decision, wanted: Plan) -> tuple[Refusal, ...]:
-    """Why what is wanted is not all done: the API server's refusals, and a Service in the way of a gang at work."""
+    """Why what is wanted is not all done: the API server's refusals, and what is in the way of a gang at work."""
     refusals = tuple(refusal for refusal in context.refusals if refusal.key in wanted.writes)
-    if not isinstance(decision, Continue) or context.is_service_ours:
+    if not isinstance(decision, Continue):
         return refusals
     name, again = context.job.metadata.name, context.now + timedelta(seconds=LOOK_AGAIN_SECONDS)
-    in_the_way = Refusal("apply", "Service", name, Reason.SERVICE_NOT_OURS, service_not_ours(name), again)
-    return (*refusals, in_the_way)
+    in_the_way = (Refusal("apply", kind, name, reason, message, again) for kind, reason, message in not_ours(context))
+    return (*refusals, *in_the_way)
 
 
 def _unless_refused(decision: Decision, refusals: tuple[Refusal, ...]) -> Decision:
@@ -180,29 +185,28 @@ def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
 
 
 def _everything(context: Context) -> tuple[Deletion, ...]:
-    """Jobs with their pods, pods that lost their Job, and the Service; the resource itself stays."""
+    """Jobs with their pods, pods that lost their Job, Service and NetworkPolicy; the resource itself stays."""
     observed = context.observed
     # The garbage collector takes a Job's pods with it; those without one would stay for ever.
     with_job = {jobs.attempt_number(job) for job in observed.jobs}
     orphans = [pod for pod in observed.pods if jobs.attempt_number(pod) not in with_job and not _is_going(pod)]
     remaining = [job for job in observed.jobs if not _is_going(job)]
-    return (*map(_delete_job, remaining), *map(_delete_pod, orphans), *_own_service(context))
+    return (*map(_delete_job, remaining), *map(_delete_pod, orphans), *_applied_before(context))
 
 
-def _own_service(context: Context) -> tuple[Deletion, ...]:
-    service = context.observed.service
-    if service is None or _is_going(service) or not is_controlled_by(service, context.job.metadata.uid):
-        return ()
-    return (_delete_service(service),)
+def _applied_before(context: Context) -> tuple[Deletion, ...]:
+    uid, observed = context.job.metadata.uid, context.observed
+    found = (("v1", "Service", observed.service), ("networking.k8s.io/v1", "NetworkPolicy", observed.network_policy))
+    return tuple(
+        _deletion(api_version, kind, manifest)
+        for api_version, kind, manifest in found
+        if manifest is not None and not _is_going(manifest) and is_controlled_by(manifest, uid)
+    )
 
 
 def _delete_job(job: Manifest) -> Deletion:
     """With its pods, gracefully: the garbage collector asks them to end."""
     return _deletion("batch/v1", "Job", job)
-
-
-def _delete_service(service: Manifest) -> Deletion:
-    return _deletion("v1", "Service", service)
 
 
 def _delete_pod(pod: Manifest) -> Deletion:

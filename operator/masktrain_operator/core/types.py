@@ -54,6 +54,8 @@ class Observed:
     """Pods in its namespace whose controller is, or was, one of those Jobs. What a label says makes none."""
     service: Manifest | None = None
     """The Service named like the resource, whoever owns it."""
+    network_policy: Manifest | None = None
+    """The NetworkPolicy named like the resource, whoever owns it."""
     progress: Progress | None = None
     """The last answer of rank 0 of the running attempt."""
     progress_error: str | None = None
@@ -159,4 +161,6 @@ class Plan:
 class PlanSettings:
     trainer_image: str
     image_pull_policy: str = "IfNotPresent"
+    progress_clients: tuple[Manifest, ...] = ()
+    """NetworkPolicyPeers that may ask trainer pods for their progress. Without any no NetworkPolicy is written."""
     progress_interval_seconds: float = 2.0

@@ -13,6 +13,7 @@ from masktrain_operator.core.types import Manifest
 
 from .client import (
     JOBS,
+    NETWORK_POLICIES,
     NODE_POOLS,
     NODES,
     PODS,
@@ -27,7 +28,7 @@ from .client import (
 
 # Only lists and events of the last minutes can bring a dead object back; a bound, because operators live for months.
 REMEMBERED_DELETIONS = 20_000
-CLAIMED = (JOBS, PODS, SERVICES)
+CLAIMED = (JOBS, PODS, SERVICES, NETWORK_POLICIES)
 """Kinds of which whoever may create them says by a label for which job they are."""
 
 
@@ -141,12 +142,13 @@ class KnownObjects:
     is a job's follows from controllers, uid by uid: the MaskTrainingJob's batch Jobs, and their pods.
     """
 
-    def __init__(self, *, with_pools: bool = True) -> None:
+    def __init__(self, *, with_pools: bool = True, with_network_policies: bool = False) -> None:
         """Without pools nothing that is not namespaced is ever listed."""
         self.training_jobs = ObjectCache(uid_of)
         self.jobs = ObjectCache(labelled_uid)
         self.pods = ObjectCache(labelled_uid)
         self.services = ObjectCache(labelled_uid)
+        self.network_policies = ObjectCache(labelled_uid)
         self.node_pools = ObjectCache(uid_of)
         self.nodes = ObjectCache(uid_of)
         self.priority_classes = ObjectCache(uid_of)
@@ -155,11 +157,13 @@ class KnownObjects:
             JOBS: self.jobs,
             PODS: self.pods,
             SERVICES: self.services,
+            NETWORK_POLICIES: self.network_policies,
             NODE_POOLS: self.node_pools,
             NODES: self.nodes,
             PRIORITY_CLASSES: self.priority_classes,
         }
-        self._listed = (*WATCHED, *WATCHED_FOR_POOLS) if with_pools else WATCHED
+        of_jobs = (*WATCHED, NETWORK_POLICIES) if with_network_policies else WATCHED
+        self._listed = (*of_jobs, *WATCHED_FOR_POOLS) if with_pools else of_jobs
 
     def put(self, kind: ResourceKind, body: Manifest) -> bool:
         """Keep the body if it is news, and of a job that exists."""
@@ -188,11 +192,11 @@ class KnownObjects:
             return None
         return uid_of(claimed) if own_pods(claimed, self.jobs_of(claimed), (pod,)) else None
 
-    def services_of(self, training_job: Manifest) -> tuple[Manifest, ...]:
-        """Those of its namespace that say they were made for it."""
+    def claimed_by(self, training_job: Manifest, kind: ResourceKind) -> tuple[Manifest, ...]:
+        """Objects of its namespace that say they were made for it."""
         namespace = training_job["metadata"]["namespace"]
-        claimed = self.services.owned_by(uid_of(training_job))
-        return tuple(service for service in claimed if service["metadata"]["namespace"] == namespace)
+        claimed = self._caches[kind].owned_by(uid_of(training_job))
+        return tuple(body for body in claimed if body["metadata"]["namespace"] == namespace)
 
     def _concerns_us(self, kind: ResourceKind, body: Manifest) -> bool:
         if kind not in CLAIMED or self._caches[kind].get(uid_of(body)) is not None:

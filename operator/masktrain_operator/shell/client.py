@@ -45,6 +45,7 @@ TRAINING_JOBS: Final = ResourceKind(labels.GROUP, labels.VERSION, labels.KIND, l
 JOBS: Final = ResourceKind("batch", "v1", "Job", "jobs", OWNED)
 PODS: Final = ResourceKind("", "v1", "Pod", "pods", OWNED)
 SERVICES: Final = ResourceKind("", "v1", "Service", "services", OWNED)
+NETWORK_POLICIES: Final = ResourceKind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", OWNED)
 EVENTS: Final = ResourceKind("", "v1", "Event", "events")
 
 LEASES: Final = ResourceKind("coordination.k8s.io", "v1", "Lease", "leases")
@@ -59,7 +60,8 @@ WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
 WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES)
 """Cluster-wide; only an operator that may manage node pools may read them."""
 BY_NAME: Final = {
-    (kind.api_version, kind.kind): kind for kind in (*WATCHED, *WATCHED_FOR_POOLS, EVENTS, LEASES, SECRETS)
+    (kind.api_version, kind.kind): kind
+    for kind in (*WATCHED, *WATCHED_FOR_POOLS, NETWORK_POLICIES, EVENTS, LEASES, SECRETS)
 }
 
 

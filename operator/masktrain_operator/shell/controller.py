@@ -86,7 +86,9 @@ class Controller:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known = KnownObjects(with_pools=settings.node_pools)
+        self._known = KnownObjects(
+            with_pools=settings.node_pools, with_network_policies=bool(settings.progress_clients)
+        )
         self._pools = PoolCache(self._known, lambda: datetime.now(UTC))
         self._metrics = Metrics()
         self._tasks: list[asyncio.Task[None]] = []

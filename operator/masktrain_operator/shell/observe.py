@@ -12,7 +12,7 @@ from masktrain_operator.core.types import Manifest, Observed
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 
 from .caches import KnownObjects
-from .client import JOBS, SERVICES, KubernetesClient
+from .client import JOBS, NETWORK_POLICIES, SERVICES, KubernetesClient, ResourceKind
 from .progress import ProgressReader
 
 
@@ -34,7 +34,8 @@ class Observer:
         seen = Observed(
             jobs=self._known.jobs_of(training_job),
             pods=self._known.pods_of(training_job),
-            service=await self._service(training_job),
+            service=await self._named_like(training_job, SERVICES),
+            network_policy=await self._network_policy(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
         return self._with_pools(training_job, await self._with_progress(uid, seen))
@@ -65,12 +66,18 @@ class Observer:
         answer = await self._progress.read(uid, rank_zero_pod(seen))
         return replace(seen, progress=answer.progress, progress_error=answer.error)
 
-    async def _service(self, training_job: Manifest) -> Manifest | None:
+    async def _network_policy(self, training_job: Manifest) -> Manifest | None:
+        """None also where the operator writes none: it may not read them there."""
+        if NETWORK_POLICIES not in self._known.listed:
+            return None
+        return await self._named_like(training_job, NETWORK_POLICIES)
+
+    async def _named_like(self, training_job: Manifest, kind: ResourceKind) -> Manifest | None:
         metadata = training_job["metadata"]
-        for service in self._known.services_of(training_job):
-            if service["metadata"]["name"] == metadata["name"]:
-                return service
-        return await self._client.get(SERVICES, metadata["namespace"], metadata["name"])
+        for body in self._known.claimed_by(training_job, kind):
+            if body["metadata"]["name"] == metadata["name"]:
+                return body
+        return await self._client.get(kind, metadata["namespace"], metadata["name"])
 
     async def _standing_foreign_jobs(self, training_job: Manifest) -> tuple[str, ...]:
         metadata = training_job["metadata"]

@@ -1,7 +1,7 @@
 """The operator's settings, read from its environment once, at the start."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -60,6 +60,11 @@ class Settings(CloudSettings):
     metrics_port: int = Field(default=8082, ge=0, le=65535, description="0 switches the metrics off.")
     log_format: LogFormat = LogFormat.JSON
     log_level: LogLevel = LogLevel.INFO
+    progress_clients: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="JSON list of NetworkPolicyPeers that may ask trainer pods for their progress, the operator among "
+        "them; without any no NetworkPolicy is written for jobs.",
+    )
     progress_interval_seconds: float = Field(default=2, ge=1, description="How often a running job is asked.")
     progress_writes_per_second: float = Field(default=20, gt=0, description="Cap over all jobs.")
     resync_seconds: float = Field(default=300, ge=10, description="How often everything is listed and looked at anew.")
@@ -77,6 +82,7 @@ class Settings(CloudSettings):
         return PlanSettings(
             trainer_image=self.trainer_image,
             image_pull_policy=self.image_pull_policy.value,
+            progress_clients=self.progress_clients,
             progress_interval_seconds=self.progress_interval_seconds,
         )
 

@@ -38,6 +38,7 @@ class World:
         self.jobs: dict[str, Manifest] = {}
         self.pods: dict[str, Manifest] = {}
         self.service: Manifest | None = None
+        self.network_policy: Manifest | None = None
         self.progress: Progress | None = None
         self.progress_error: str | None = None
         self.foreign_jobs: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class World:
             jobs=tuple(self.jobs.values()),
             pods=tuple(self.pods.values()),
             service=self.service,
+            network_policy=self.network_policy,
             progress=self.progress,
             progress_error=self.progress_error,
             foreign_jobs=self.foreign_jobs,
@@ -117,7 +119,11 @@ class World:
         for manifest in allowed.create:
             self._create(manifest)
         for manifest in allowed.apply:
-            self.service = {**manifest, "metadata": {**manifest["metadata"], "uid": "service-uid"}}
+            written = {**manifest, "metadata": {**manifest["metadata"], "uid": f"{manifest['kind']}-uid"}}
+            if manifest["kind"] == "Service":
+                self.service = written
+            else:
+                self.network_policy = written
         for deletion in allowed.delete:
             self._delete(deletion)
         return allowed.writes != decided.writes
@@ -148,6 +154,8 @@ class World:
         self.is_woken = True
         if deletion.kind == "Service":
             self.service = None
+        elif deletion.kind == "NetworkPolicy":
+            self.network_policy = None
         elif deletion.kind == "Job":
             self.pods_lose_their_job(self.jobs.pop(deletion.name))
         elif deletion.grace_seconds == 0:

@@ -4,7 +4,7 @@ Every image gives a `DetectionStatistics`; those of all images and ranks are con
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -123,6 +123,14 @@ class DetectionStatistics:
             true_class=labels_L5[:, 0].long().cpu().numpy(),
         )
 
+    def to_tensors(self) -> dict[str, Tensor]:
+        """For other processes."""
+        return {name: torch.from_numpy(array) for name, array in vars(self).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
+        return cls(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
     @classmethod
     def concatenate(cls, parts: Sequence["DetectionStatistics"]) -> Self:
         """Those of all parts together; of no parts, those of no images."""
@@ -181,6 +189,14 @@ class DetectionMetrics:
             ),
             confidence=float(CONFIDENCES[best]),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For other processes."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        return cls(tuple(ClassMetrics(**row) for row in values["classes"]), values["confidence"])
 
     @property
     def labels(self) -> int:

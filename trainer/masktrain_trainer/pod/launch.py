@@ -102,9 +102,12 @@ class Launch:
         return range(self.ranks_per_node)
 
 
+ONE_NODE_RENDEZVOUS = "masktrain-one-node"
+"""The rendezvous backend of a gang that is alone on one node; `torchrun.py` registers it."""
+
+
 def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
-    """Torchrun, supervised by this process, with a static rendezvous: the gang is complete or it does not train (no
-    elastic restarts).
+    """Torchrun, supervised by this process: the gang is complete or it does not train (no elastic restarts).
 
     Its own FQDN look-up would wait for reverse DNS, so the local address is given.
     """
@@ -113,8 +116,7 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
         f"--nnodes={launch.nodes}",
         f"--nproc-per-node={launch.ranks_per_node}",
         f"--node-rank={launch.node_rank}",
-        f"--master-addr={launch.master_address}",
-        f"--master-port={launch.master_port}",
+        *_rendezvous(launch),
         f"--rdzv-conf=timeout={RENDEZVOUS_TIMEOUT_SECONDS}",
         f"--local-addr={socket.gethostname()}",
         "--max-restarts=0",  # the operator restarts whole gangs
@@ -128,6 +130,12 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
     ]
 
 
+def _rendezvous(launch: Launch) -> list[str]:
+    if launch.nodes == 1:
+        return [f"--rdzv-backend={ONE_NODE_RENDEZVOUS}", "--rdzv-endpoint=localhost"]
+    return [f"--master-addr={launch.master_address}", f"--master-port={launch.master_port}"]
+
+
 def worker_environment(launch: Launch, environment: Mapping[str, str], interfaces: Sequence[str]) -> dict[str, str]:
     """Defaults for torch's processes; what the user set wins."""
     defaults = {
@@ -135,9 +143,12 @@ def worker_environment(launch: Launch, environment: Mapping[str, str], interface
         "OMP_NUM_THREADS": str(max(1, cpu_limit() // launch.ranks_per_node)),
         ALLOCATOR_VARIABLE: KEEP_FREED_MEMORY,
     }
-    interface = _gloo_interface(launch, interfaces)
+    interface = _interface(launch, interfaces)
     if interface:
         defaults["GLOO_SOCKET_IFNAME"] = interface
+    if launch.nodes == 1:
+        # On several nodes NCCL finds the fast networks by itself.
+        defaults["NCCL_SOCKET_IFNAME"] = "lo"
     return {**defaults, **environment}
 
 
@@ -145,9 +156,11 @@ def network_interfaces(folder: Path = Path("/sys/class/net")) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def _gloo_interface(launch: Launch, interfaces: Sequence[str]) -> str | None:
-    """Named outright, because gloo otherwise resolves the host's name and may find an address no peer can reach."""
-    # No peer is elsewhere, and every machine has this one.
+def _interface(launch: Launch, interfaces: Sequence[str]) -> str | None:
+    """Named outright, because gloo otherwise resolves the host's name and may find an address no peer can reach.
+
+    Within a node ranks listen where nobody else can connect.
+    """
     if launch.nodes == 1:
         return "lo"
     # The name that Kubernetes' network plugins give to a pod's interface.

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+from .launch import ONE_NODE_RENDEZVOUS
+
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""
 
@@ -22,11 +24,55 @@ def end_with_parent(parent: int) -> None:
         raise SystemExit(f"the supervisor, process {parent}, is gone")
 
 
+def register_one_node_rendezvous() -> None:
+    """For a gang on one node: torchrun is alone and meets nobody, so nothing listens.
+
+    Its own backends open a TCPStore, which listens on all addresses and lets everybody in who finds it.
+    """
+    # Not at the top: torch takes a second, in which the parent may die.
+    from torch.distributed import HashStore  # type: ignore[attr-defined]  # noqa: PLC0415
+    from torch.distributed.elastic import rendezvous  # noqa: PLC0415
+
+    class OneNodeRendezvous(rendezvous.RendezvousHandler):
+        def __init__(self, parameters: rendezvous.RendezvousParameters) -> None:
+            self._parameters = parameters
+
+        def get_backend(self) -> str:
+            return self._parameters.backend
+
+        def get_run_id(self) -> str:
+            return self._parameters.run_id
+
+        @property
+        def use_agent_store(self) -> bool:
+            return False
+
+        def next_rendezvous(self) -> rendezvous.RendezvousInfo:
+            # The address goes to the ranks' environment, where they don't need it: they meet in a file.
+            nowhere = rendezvous.RendezvousStoreInfo("127.0.0.1", 0)
+            return rendezvous.RendezvousInfo(HashStore(), 0, 1, nowhere)
+
+        def is_closed(self) -> bool:
+            return False
+
+        def set_closed(self) -> None:
+            """No other node could ask."""
+
+        def num_nodes_waiting(self) -> int:
+            return 0
+
+        def shutdown(self) -> bool:
+            return True
+
+    rendezvous.rendezvous_handler_registry.register(ONE_NODE_RENDEZVOUS, OneNodeRendezvous)
+
+
 def main() -> None:
     supervisor, *options = sys.argv[1:]
     end_with_parent(int(supervisor))
-    from torch.distributed.run import main as run  # noqa: PLC0415 - takes a second, in which the parent may die
+    from torch.distributed.run import main as run  # noqa: PLC0415
 
+    register_one_node_rendezvous()
     run(options)
 
 

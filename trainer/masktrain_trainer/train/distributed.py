@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional
 
+from masktrain_trainer.checkpoint.tensor_tree import lay_out, length_of, read_tree
 from masktrain_trainer.config import DEVICE_VARIABLE
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
@@ -44,29 +48,44 @@ class Ranks:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
     def broadcast(self, value: Value) -> Value:
-        """Rank 0's picklable value, on every rank."""
+        """Rank 0's tree of tensors, on every rank. Raises TypeError for anything that is none."""
         if self.alone:
             return value
-        box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
-        result: Value = box[0]
-        return result
+        length_1 = torch.zeros(1, dtype=torch.int64)
+        message_N = _message(value) if self.leads else None
+        if message_N is not None:
+            length_1.fill_(len(message_N))
+        dist.broadcast(length_1, src=0, group=self.control)
+        if message_N is None:
+            message_N = torch.empty(int(length_1), dtype=torch.uint8)
+        dist.broadcast(message_N, src=0, group=self.control)
+        return value if self.leads else cast("Value", read_tree(message_N.numpy()))
 
     def gather(self, value: Value) -> list[Value]:
-        """Every rank's picklable value by rank, on every rank."""
+        """Every rank's tree of tensors by rank, on every rank. Raises TypeError for anything that is none."""
         if self.alone:
             return [value]
-        values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self.control)
-        return values
+        message_N, lengths = self._padded(value)
+        messages = [torch.empty_like(message_N) for _ in lengths]
+        dist.all_gather(messages, message_N, group=self.control)
+        return [_value(message, length) for message, length in zip(messages, lengths, strict=True)]
 
     def gather_to_leader(self, value: Value) -> list[Value]:
-        """Every rank's picklable value by rank, on rank 0; nothing on the others."""
+        """Every rank's tree of tensors by rank, on rank 0; nothing on the others."""
         if self.alone:
             return [value]
-        values: list[Any] | None = [None] * self.world_size if self.leads else None
-        dist.gather_object(value, values, dst=0, group=self.control)
-        return values or []
+        message_N, lengths = self._padded(value)
+        messages = [torch.empty_like(message_N) for _ in lengths] if self.leads else None
+        dist.gather(message_N, messages, dst=0, group=self.control)
+        return [_value(message, length) for message, length in zip(messages or (), lengths, strict=False)]
+
+    def _padded(self, value: object) -> tuple[Tensor, list[int]]:
+        """The rank's message, as long as the longest of all ranks, and the lengths without the padding, by rank."""
+        message_N = _message(value)
+        lengths_R = torch.empty(self.world_size, 1, dtype=torch.int64)
+        dist.all_gather(list(lengths_R.unbind()), torch.tensor([len(message_N)]), group=self.control)
+        lengths = [int(length) for length in lengths_R]
+        return functional.pad(message_N, (0, max(lengths) - len(message_N))), lengths
 
     def broadcast_tensors(self, tensors: list[torch.Tensor]) -> None:
         """Overwrite the tensors with rank 0's, in few large messages per number format."""
@@ -90,6 +109,20 @@ class Ranks:
         return tensor
 
 
+def _message(value: object) -> Tensor:
+    """The bytes of a tree, as a tensor: torch's own collectives of objects would unpickle whatever a peer sends."""
+    parts = lay_out(value)
+    message_N = torch.zeros(length_of(parts), dtype=torch.uint8)
+    whole = message_N.numpy()
+    for offset, part in parts:
+        whole[offset : offset + len(part)] = part
+    return message_N
+
+
+def _value(message_N: Tensor, length: int) -> Any:
+    return read_tree(message_N[:length].numpy())
+
+
 def choose_device(local_rank: int, local_world_size: int) -> torch.device:
     """A GPU of this rank's own, or the CPU on request. Raises UserError if the pod has too few GPUs."""
     if os.environ.get(DEVICE_VARIABLE, "auto") == "cpu":
@@ -104,8 +137,12 @@ def choose_device(local_rank: int, local_world_size: int) -> torch.device:
 
 
 @contextmanager
-def process_groups(timeout: timedelta) -> Iterator[Ranks]:
-    """Join the gang that torchrun has called together; `timeout` bounds every later collective."""
+def process_groups(timeout: timedelta, local_store: Path | None = None) -> Iterator[Ranks]:
+    """Join the gang that torchrun has called together; `timeout` bounds every later collective.
+
+    Ranks that are all on this node meet in the file `local_store`, where it is given: torch's TCPStore listens on every
+    address of the machine and asks nobody who they are.
+    """
     rank, local_rank, world_size, local_world_size = (
         int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
     )
@@ -117,7 +154,15 @@ def process_groups(timeout: timedelta) -> Iterator[Ranks]:
     # With a device NCCL connects here and not in the first step, so a broken link shows while starting.
     device_id = device if device.type == "cuda" else None
     # torch takes one timeout for the meeting and for every collective after it; heartbeats find a hang long before.
-    dist.init_process_group(backend, timeout=max(timeout, START_TIMEOUT), device_id=device_id)
+    start = max(timeout, START_TIMEOUT)
+    if local_store is not None and world_size == local_world_size:
+        store = dist.FileStore(str(local_store), world_size)  # type: ignore[attr-defined]
+        store.set_timeout(start)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=start, device_id=device_id
+        )
+    else:
+        dist.init_process_group(backend, timeout=start, device_id=device_id)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)

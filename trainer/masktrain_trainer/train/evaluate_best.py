@@ -54,6 +54,14 @@ class Observations:
     wanted: frozenset[int]
     pictures: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
+    def to_tree(self) -> dict[str, Any]:
+        """For other ranks."""
+        return {"confusion": self.confusion, "pictures": self.pictures}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> "Observations":
+        return cls(tree["confusion"], frozenset(tree["pictures"]), tree["pictures"])
+
     def observe(self, index: int, found_K6: Tensor, labels_L5: Tensor) -> None:
         self.confusion += confusion_matrix(found_K6, labels_L5, len(self.confusion) - 1)
         if index in self.wanted:
@@ -73,7 +81,7 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
         model.load_state_dict(state.best.state_dict)
     context.ranks.broadcast_tensors([*model.parameters(), *model.buffers()])
     validation = validator.run(model, observations.observe)
-    shares = context.ranks.gather_to_leader(observations)
+    shares = [Observations.from_tree(tree) for tree in context.ranks.gather_to_leader(observations.to_tree())]
     # None on all ranks or on none: no rank validates alone.
     test = _validate_test(context, model, validator) if validation is not None else None
     if not context.ranks.leads:

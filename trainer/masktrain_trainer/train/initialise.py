@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, TrainingSpec
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset, training_statistics
-from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError
+from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError, user_error
 from masktrain_trainer.model.autoanchor import AnchorFit, Sides, fit_anchors, jittered, measure
 from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo, build_yolo
@@ -81,14 +81,15 @@ def compile_model(model: Yolo, device: torch.device) -> None:
 
 def autoanchor(model: Yolo, prepared: PreparedDataset, training: TrainingSpec, ranks: Ranks) -> None:
     """Give `model` other anchors where its own recall too few of the training boxes; rank 0's choice, on all ranks."""
-    chosen_A2 = None
+    found_A2 = None
     if ranks.leads:
         sides_N2 = training_statistics(prepared).sides_at(prepared.image_size)
         chosen_A2 = _choose(_anchors_px(model), sides_N2, training)
-    anchors_A2 = ranks.broadcast(chosen_A2)
+        found_A2 = None if chosen_A2 is None else torch.from_numpy(chosen_A2)
+    anchors_A2 = ranks.broadcast(found_A2)
     if anchors_A2 is not None:
-        strides_L11 = np.array(model.strides, float).reshape(-1, 1, 1)
-        model.anchors.copy_(torch.from_numpy(anchors_A2.reshape(model.anchors.shape) / strides_L11))
+        strides_L11 = torch.tensor(model.strides, dtype=torch.float64).reshape(-1, 1, 1)
+        model.anchors.copy_(anchors_A2.reshape(model.anchors.shape) / strides_L11)
 
 
 def _choose(current_A2: Sides, sides_N2: Sides, training: TrainingSpec) -> Sides | None:
@@ -160,17 +161,17 @@ def initial_state(context: Context) -> TrainingState:
 
 def decided_by_rank_0(ranks: Ranks, find: Callable[[], _Start]) -> _Start:
     """Rank 0's answer on every rank; its UserError too, so that no rank waits for one that has given up."""
-    answer: _Start | UserError | None = None
+    answer: dict[str, Any] = {}
     if ranks.leads:
         try:
-            answer = find()
+            answer = {"found": dict(vars(find()))}
         except UserError as error:
-            answer = error.with_traceback(None)
+            answer = {"refused": [error.reason.value, str(error)]}
     answer = ranks.broadcast(answer)
-    if isinstance(answer, UserError):
-        raise answer
-    assert answer is not None
-    return answer
+    if "refused" in answer:
+        reason, sentence = answer["refused"]
+        raise user_error(FailureReason(reason), sentence)
+    return _Start(**answer["found"])
 
 
 def transfer(model: Yolo, weights: dict[str, Tensor]) -> str:

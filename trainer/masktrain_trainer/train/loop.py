@@ -6,7 +6,7 @@ Readable from top to bottom; what a step, a validation or a checkpoint is stands
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import cast
 
@@ -29,7 +29,7 @@ from .initialise import compile_model
 from .optimizer import apply_step_values
 from .schedule import TrainingSchedule
 from .state import BestModel, Context, TrainingState, capture_state, half_precision_copy
-from .step import LossWatch, MultiScale, TrainStep
+from .step import BadLoss, LossWatch, MultiScale, TrainStep
 from .validation import Validation, Validator
 
 _SHORTEST_PAUSE_SECONDS = 1.0
@@ -299,7 +299,8 @@ class Training:
 
     def _divergence(self) -> UserError:
         """The earliest bad loss of all ranks, the same error on each of them."""
-        found = [bad for bad in self._context.ranks.gather(self._watch.bad) if bad is not None]
+        own = None if self._watch.bad is None else asdict(self._watch.bad)
+        found = [BadLoss(**bad) for bad in self._context.ranks.gather(own) if bad is not None]
         return Diverged(min(found, key=lambda bad: bad.step).sentence())
 
     def _report_batch(self) -> None:

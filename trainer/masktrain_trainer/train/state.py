@@ -152,7 +152,7 @@ def capture_state(state: TrainingState, ranks: Ranks, config: RunConfig, prepare
 
     Its tensors are the live ones: the caller copies them before the next step.
     """
-    per_rank = ranks.gather(RankState.capture(ranks, state).to_dict())
+    per_rank = ranks.gather_to_leader(RankState.capture(ranks, state).to_dict())
     if not ranks.leads:
         return {}
     return {
@@ -204,7 +204,8 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     state.position = Position(document["epoch"], document["batch"], document["step"])
     state.results_csv = document["results_csv"]
     state.metrics, state.class_map = document["metrics"], document.get("class_map", [])  # older checkpoints have none
-    state.best = None if document["best"] is None else BestModel(**document["best"])
+    if ranks.leads and document["best"] is not None:  # elsewhere it would hold the whole document in memory
+        state.best = BestModel(**document["best"])
     state.stopped_early, state.ended = document["stopped_early"], document["ended"]
     _restore_rank(document["rng"], state, ranks)
 

@@ -98,13 +98,16 @@ class Validator:
         ranks = self._context.ranks
         sums_4 = ranks.sum(share.loss_sums_4).tolist()
         # A few numbers for each detection and label; boxes and images stay on the rank that has them.
-        parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics))
-        statistics = DetectionStatistics.concatenate(parts) if ranks.leads else None
+        parts = ranks.gather_to_leader(DetectionStatistics.concatenate(share.statistics).to_tensors())
+        statistics = DetectionStatistics.concatenate(list(map(DetectionStatistics.from_tensors, parts)))
         # Computed once, so that early stopping decides alike on all ranks, to the last digit.
-        metrics = ranks.broadcast(None if statistics is None else DetectionMetrics.from_statistics(statistics))
-        assert metrics is not None
+        metrics = DetectionMetrics.from_dict(
+            ranks.broadcast(DetectionMetrics.from_statistics(statistics).to_dict() if ranks.leads else {})
+        )
         box, objectness, classification = (total / max(sums_4[3], 1) for total in sums_4[:3])
-        return Validation((box, objectness, classification), metrics, time.monotonic() - started, statistics)
+        return Validation(
+            (box, objectness, classification), metrics, time.monotonic() - started, statistics if ranks.leads else None
+        )
 
 
 class _RankResults:

@@ -77,7 +77,7 @@ def main() -> None:
 def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heartbeat: Heartbeat) -> Outcome:
     limits = HangLimits(config.hang_timeout_seconds)
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
-    with process_groups(timeout) as ranks:
+    with process_groups(timeout, run.rank_store) as ranks:
         dtype = choose_format(config.training.precision, ranks.device)
         context = choose_batch_size(
             Context(config, load_prepared(options.data), ranks, run, options.spool, heartbeat, dtype)

@@ -6,7 +6,7 @@
 import math
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,8 +148,10 @@ _INERT_PACKAGES: Final = (
 )
 """YOLOv5 installed from PyPI writes its own names below `yolov5`."""
 _MOST_DIMENSIONS: Final = 8
-_MOST_COPIED: Final = 8 << 20
-"""Items and characters that calls may copy in all: a pickle can ask for a copy of one long list again and again."""
+_MOST_COPIED_BYTES: Final = 64 << 20
+"""That calls may copy in all: a pickle can ask for a copy of one long value again and again."""
+_BYTES_OF_AN_ITEM: Final = 64
+"""In a set at its emptiest; text and bytes take one for each character."""
 
 
 def read_torch_file(path: Path) -> Any:
@@ -168,7 +170,7 @@ class _TorchBuilder:
         self._file = file
         self._storages: dict[str, Tensor] = {}
         self._tensor_bytes = 0
-        self._copied = 0
+        self._copied_bytes = 0
         self._functions: dict[str, Callable[..., Any]] = {
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_parameter": _parameter,
@@ -203,8 +205,12 @@ class _TorchBuilder:
         return StandIn(function, arguments)
 
     def _allow_copies(self, arguments: tuple[Any, ...]) -> None:
-        self._copied += sum(len(argument) for argument in arguments if isinstance(argument, (list, tuple, set, str)))
-        if self._copied > _MOST_COPIED:
+        """Whatever has a length counts, of whatever type: what a function of ours makes of it is not longer."""
+        for argument in arguments:
+            if isinstance(argument, Sized) and not isinstance(argument, Tensor):
+                each = 1 if isinstance(argument, (str, bytes)) else _BYTES_OF_AN_ITEM
+                self._copied_bytes += len(argument) * each
+        if self._copied_bytes > _MOST_COPIED_BYTES:
             raise UnusableWeights("has a pickle that copies the same values again and again; it is a trap.")
 
     def storage(self, identifier: Any) -> Tensor:
@@ -264,17 +270,29 @@ def _parameter(data: Any, *_: Any) -> Any:
 def _ordered_dict(*pairs: Any) -> OrderedDict[Any, Any]:
     if not pairs:
         return OrderedDict()
-    ((items),) = pairs
+    (items,) = pairs
+    if not isinstance(items, (list, tuple)):
+        raise UnusableWeights("has a pickle that makes a dictionary of something other than pairs; torch writes none.")
     members([key for key, _ in items])
     return OrderedDict(items)
 
 
 def _size(*lengths: Any) -> tuple[Any, ...]:
-    return tuple(*lengths)
+    if not lengths:
+        return ()
+    (given,) = lengths
+    if not _are_counts(tuple(given) if type(given) is list else given):
+        raise UnusableWeights("has a pickle with a torch.Size of something other than whole numbers; it is a trap.")
+    return tuple(given)
 
 
-def _set(*items: Sequence[Any]) -> set[Any]:
-    return set(members(list(*items)))
+def _set(*items: Any) -> set[Any]:
+    if not items:
+        return set()
+    (given,) = items
+    if not isinstance(given, (list, tuple, set, frozenset)):
+        raise UnusableWeights("has a pickle that makes a set of something other than items; torch writes none.")
+    return set(members(list(given)))
 
 
 def _encode(text: Any, encoding: Any) -> bytes:

@@ -7,6 +7,7 @@ crashed or hung are charged to the restart budget, `limits.maxRestartsWithoutPro
 An attempt starts once nothing of the old gang can write or hold a GPU, and not before its back-off is over.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from masktrain_operator.api.conditions import FailureKind, Reason
@@ -116,8 +117,8 @@ def _waiting_for_old_pods(context: Context, status: MaskTrainingJobStatus, numbe
 
 def _in_the_way(context: Context, number: int) -> Blocked | None:
     """Objects of others under the names that this job needs; taking them over would break what they are for."""
-    if not context.is_service_ours:
-        return Blocked(Reason.SERVICE_NOT_OURS, service_not_ours(context.job.metadata.name))
+    for _, reason, message in not_ours(context):
+        return Blocked(reason, message)
     name = attempt_name(context.job.metadata.name, number)
     if name in context.observed.foreign_jobs:
         message = f"A Job called {name} stands in the way and is not this job's: delete it, or create this job anew."
@@ -125,12 +126,20 @@ def _in_the_way(context: Context, number: int) -> Blocked | None:
     return None
 
 
-def service_not_ours(name: str) -> str:
-    """Without the Service the pods have no names."""
-    return (
-        f"A Service called {name} stands in the way and is not this job's: "
-        "delete it, or create this job under another name."
+def not_ours(context: Context) -> Iterator[tuple[str, Reason, str]]:
+    """Kind, reason and sentence of what stands under the job's own name and is somebody else's.
+
+    Without the Service pods have no names, without the NetworkPolicy they have no protection.
+    """
+    found = (
+        ("Service", Reason.SERVICE_NOT_OURS, context.is_service_ours),
+        ("NetworkPolicy", Reason.NETWORK_POLICY_NOT_OURS, context.is_network_policy_ours),
     )
+    name = context.job.metadata.name
+    for kind, reason, is_ours in found:
+        if not is_ours:
+            way_out = "delete it, or create this job under another name."
+            yield kind, reason, f"A {kind} called {name} stands in the way and is not this job's: {way_out}"
 
 
 def _with_capacity(context: Context, number: int) -> Start | Waiting | Blocked | Failed:

@@ -1,4 +1,5 @@
-"""The workload of one attempt: the batch/v1 Job, its pods, and the headless Service that gives them host names.
+"""The workload of one attempt: the batch/v1 Job, its pods, the headless Service that gives them host names, and the
+NetworkPolicy that keeps strangers out of them.
 
 A pod is one trainer container on a node, within Pod Security's `restricted` profile. The container's environment holds
 its configuration and torchrun's static rendezvous; its root file system is read-only, so that whatever it writes goes
@@ -105,6 +106,35 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
     }
 
 
+def network_policy_manifest(job: MaskTrainingJob, settings: PlanSettings) -> Manifest:
+    """Ranks trust whoever reaches their ports, so only pods of the job reach them: its own, in its own namespace.
+
+    What pods may reach is not restricted: data, stores and weights may be anywhere.
+    """
+    progress = {"from": list(settings.progress_clients), "ports": [{"port": PROGRESS_PORT, "protocol": "TCP"}]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": job.metadata.name,
+            "namespace": job.metadata.namespace,
+            "labels": job_labels(job),
+            "ownerReferences": [owner_reference(job)],
+        },
+        "spec": {
+            "podSelector": _own_pods(job),
+            "policyTypes": ["Ingress"],
+            # All ports, because NCCL and gloo choose theirs.
+            "ingress": [{"from": [{"podSelector": _own_pods(job)}]}, progress],
+        },
+    }
+
+
+def _own_pods(job: MaskTrainingJob) -> Manifest:
+    """Selects the pods of all attempts."""
+    return {"matchLabels": {labels.JOB_UID_LABEL: job.metadata.uid}}
+
+
 def _service_port(name: str, number: int) -> Manifest:
     return {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
 
@@ -208,9 +238,8 @@ def _container_security() -> Manifest:
 
 
 def _one_pod_per_node(job: MaskTrainingJob) -> Manifest:
-    selector = {"matchLabels": {labels.JOB_UID_LABEL: job.metadata.uid}}
     # By the job and not by the attempt: the pods of the last gang may still hold their GPUs.
-    term = {"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}
+    term = {"labelSelector": _own_pods(job), "topologyKey": "kubernetes.io/hostname"}
     return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 

@@ -185,4 +185,4 @@ def test_a_service_of_another_namespace_does_not_stand_in_the_way() -> None:
     known.put(SERVICES, owned("theirs", None, "elsewhere"))
     known.put(SERVICES, owned("here", None))
 
-    assert uids(known.services_of(training_job())) == ["here"]
+    assert uids(known.claimed_by(training_job(), SERVICES)) == ["here"]

@@ -14,6 +14,7 @@ from masktrain_trainer.errors import UserError
 from masktrain_trainer.pod.launch import (
     ALLOCATOR_VARIABLE,
     KEEP_FREED_MEMORY,
+    ONE_NODE_RENDEZVOUS,
     Launch,
     Paths,
     torchrun_command,
@@ -47,6 +48,15 @@ def test_the_operators_variables_reach_torchrun(tmp_path: Path) -> None:
     assert command[1:4] == ["-m", "masktrain_trainer.pod.torchrun", str(os.getpid())]
     assert {"--nnodes=2", "--nproc-per-node=4", "--node-rank=1", "--master-addr=masks-3-0.masks"} <= set(command)
     assert "--master-port=29500" in command
+
+
+def test_a_gang_on_one_node_meets_without_a_listening_store(tmp_path: Path) -> None:
+    variables = environment(PET_NNODES="1", PET_MASTER_ADDR="masks-3-0.masks")
+    launch = Launch.from_environment(variables)
+    command = torchrun_command(launch, Paths(workspace=tmp_path))
+    assert f"--rdzv-backend={ONE_NODE_RENDEZVOUS}" in command
+    assert not [option for option in command if option.startswith("--master")]
+    assert worker_environment(launch, variables, ["eth0", "lo"])["NCCL_SOCKET_IFNAME"] == "lo"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def tensor(stored: bytes, *, offset: int, size: int, stride: int) -> bytes:
     return called(
         named("torch._utils", "_rebuild_tensor_v2"), stored, number(offset), shape, steps, pickle.NEWFALSE, pickle.NONE
     )
+
+
+def _copies() -> Iterator[tuple[str, bytes, str, bytes, str]]:
+    """What is made by which function of what, and what is said about it. Each source is short, each copy is not."""
+    made_set, size = named("builtins", "set"), named("torch", "Size")
+    numbers = b"".join(pickle.BININT2 + struct.pack("<H", value) for value in range(40_000))
+    keys = pickle.EMPTY_DICT + pickle.MARK + numbers + pickle.SETITEMS
+    frozen = pickle.MARK + numbers + pickle.FROZENSET
+    content = pickle.BINBYTES + struct.pack("<I", 1_000_000) + bytes(1_000_000)
+    yield "a set", made_set, "a frozenset", frozen, "again and again"
+    yield "a set", made_set, "a dict", keys, "of something other than items"
+    yield "a set", made_set, "bytes", content, "of something other than items"
+    yield "a Size", size, "bytes", content, "other than whole numbers"
+    yield "a Size", size, "a dict", keys, "other than whole numbers"
+    yield "a Size", size, "text", text("x" * 1_000_000), "other than whole numbers"
+    yield "an OrderedDict", named("collections", "OrderedDict"), "a dict", keys, "of something other than pairs"
 
 
 def traps(target: Path, extension_code: int) -> dict[str, Trap]:
@@ -199,6 +216,20 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
             "again and again",
             False,
         ),
+        "one text encoded over and over": (
+            kept(text("x" * 1_000_000), 1) + kept(named("_codecs", "encode"), 2) + kept(text("latin1"), 3)
+            + b"".join(called(recalled(2), recalled(1), recalled(3)) for _ in range(100)),
+            "again and again",
+            False,
+        ),
+        **{
+            f"{made} of {kind} over and over": (
+                kept(source, 1) + kept(function, 2) + b"".join(called(recalled(2), recalled(1)) for _ in range(200)),
+                sentence,
+                False,
+            )
+            for made, function, kind, source, sentence in _copies()
+        },
         "a list that holds itself": (kept(pickle.EMPTY_LIST, 0) + recalled(0) + pickle.APPEND, "holds a list", False),
         "an empty stack": (pickle.REDUCE, "is damaged", False),
         "no end": (pickle.MARK * 1000, "holds a|is damaged", False),

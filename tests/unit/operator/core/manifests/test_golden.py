@@ -4,13 +4,14 @@
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.manifests.job import job_manifest, run_config, service_manifest
+from masktrain_operator.core.manifests.job import job_manifest, network_policy_manifest, run_config, service_manifest
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import CONFIG_VARIABLE, RunConfig
 from tests.unit.operator.manifests import SETTINGS, training_job
@@ -18,6 +19,10 @@ from tests.unit.operator.manifests import SETTINGS, training_job
 GOLDEN = Path(__file__).parents[4] / "golden"
 
 SMALL = training_job(compute={})
+OPERATOR = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "masktrain-system"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "masktrain-operator"}},
+}
 WHOLE = training_job(
     dataset={
         "uri": "s3://datasets/masks.zip",
@@ -59,6 +64,7 @@ WHOLE = training_job(
         ("job-small.yaml", job_manifest(SMALL, 0, SETTINGS)),
         ("job-whole.yaml", job_manifest(WHOLE, 3, SETTINGS)),
         ("service.yaml", service_manifest(SMALL)),
+        ("network-policy.yaml", network_policy_manifest(SMALL, replace(SETTINGS, progress_clients=(OPERATOR,)))),
     ],
 )
 def test_manifest_is_the_golden_one(name: str, manifest: Manifest) -> None:
