@@ -21,7 +21,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "least": {},
     "longest name": {"name": "a" * 50},
     "weights of the release": {"model__weights": "official"},
-    "weights from the web": {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
+    "weights behind a signed URL": {"model__weightsSecretRef": {"name": "weights", "key": "url"}},
+    "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
     "environment and resources": {
@@ -74,6 +75,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "weights without TLS": ({"model__weights": "http://example.com/yolov5s.pt"}, "spec.model.weights"),
     "weights with a password": ({"model__weights": "https://me:word@example.com/yolov5s.pt"}, "spec.model.weights"),
+    "weights with a signed URL": (
+        {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
+        "model.weights must not be an https:// URL with a query",
+    ),
+    "weights twice": (
+        {"model__weights": "official", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
+        "model.weights and model.weightsSecretRef exclude each other",
+    ),
+    "a login in the endpoint": (
+        {"dataset__store": {"endpoint": "https://me:word@s3.example.com"}},
+        "store.endpoint must not hold a login",
+    ),
+    "a token in the endpoint": (
+        {"checkpoint__store": {"endpoint": "https://s3.example.com/?token=x"}},
+        "store.endpoint must not hold a login",
+    ),
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
     "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
     "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),

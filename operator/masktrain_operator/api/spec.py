@@ -122,7 +122,15 @@ def object_rules() -> list[dict[str, str]]:
 
 
 def spec_rules() -> list[dict[str, str]]:
-    rules = [*_sizes(), *_environment(), *_file_uris(), *_mount_paths(), *_gpu_resource(), *_immutability()]
+    rules = [
+        *_sizes(),
+        *_weights(),
+        *_environment(),
+        *_file_uris(),
+        *_mount_paths(),
+        *_gpu_resource(),
+        *_immutability(),
+    ]
     return [rule.to_manifest() for rule in rules]
 
 
@@ -151,6 +159,16 @@ def _sizes() -> list[Rule]:
             "training.compile and training.multiScale exclude each other: a compiled model trains at one size.",
             "training.compile",
         ),
+    ]
+
+
+def _weights() -> list[Rule]:
+    return [
+        Rule(
+            "!has(self.model.weightsSecretRef) || self.model.weights == 'scratch'",
+            "model.weights and model.weightsSecretRef exclude each other: leave out the one that is not meant.",
+            "model.weightsSecretRef",
+        )
     ]
 
 

@@ -10,6 +10,7 @@ from masktrain_trainer.config.run import (
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
     RESERVED_VARIABLES,
+    WEIGHTS_URL,
     WORKSPACE,
     RunConfig,
 )
@@ -27,6 +28,8 @@ from .progress import (
     Progress,
 )
 from .spec import (
+    ENDPOINT_WITH_LOGIN,
+    WEIGHTS_WITH_QUERY,
     Architecture,
     CheckpointSpec,
     DatasetSpec,
@@ -35,9 +38,12 @@ from .spec import (
     Optimizer,
     Precision,
     Schedule,
+    SecretKeyRef,
     SecretRef,
     StoreSpec,
     TrainingSpec,
+    holds_secret,
+    shown_url,
 )
 
 __all__ = [
@@ -45,6 +51,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "DATASET_CREDENTIALS",
     "DEVICE_VARIABLE",
+    "ENDPOINT_WITH_LOGIN",
     "PEER_LOST",
     "POD_UID_VARIABLE",
     "PRESETS",
@@ -52,6 +59,8 @@ __all__ = [
     "RENDEZVOUS_PORT",
     "RESERVED_VARIABLES",
     "TERMINATION_MESSAGE_LIMIT",
+    "WEIGHTS_URL",
+    "WEIGHTS_WITH_QUERY",
     "WORKSPACE",
     "Architecture",
     "CheckpointRef",
@@ -75,7 +84,10 @@ __all__ = [
     "Progress",
     "RunConfig",
     "Schedule",
+    "SecretKeyRef",
     "SecretRef",
     "StoreSpec",
     "TrainingSpec",
+    "holds_secret",
+    "shown_url",
 ]

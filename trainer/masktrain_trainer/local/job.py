@@ -17,13 +17,16 @@ from pydantic import Field, ValidationError
 
 from masktrain_trainer.config import (
     DEVICE_VARIABLE,
+    ENDPOINT_WITH_LOGIN,
     RESERVED_VARIABLES,
+    WEIGHTS_WITH_QUERY,
     CheckpointSpec,
     Contract,
     DatasetSpec,
     ModelSpec,
     RunConfig,
     TrainingSpec,
+    holds_secret,
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.errors import InvalidConfiguration, UserError
@@ -223,9 +226,23 @@ def _contradictions(spec: LocalJobSpec) -> Iterator[str]:
         yield f"training.imageSize must be a multiple of {stride} for {spec.model.architecture.value}."
     if training.compile and training.multi_scale:
         yield "training.compile and training.multiScale exclude each other: a compiled model trains at one size."
+    yield from _secrets_in_clear(spec)
     for variable in spec.compute.env:
         if variable.name in RESERVED_VARIABLES:
             yield f"compute.env must not name {variable.name}, which the launch itself sets."
+
+
+def _secrets_in_clear(spec: LocalJobSpec) -> Iterator[str]:
+    if spec.model.weights.startswith("https://") and "?" in spec.model.weights:
+        yield WEIGHTS_WITH_QUERY
+    if spec.model.weights_secret_ref is not None:
+        yield (
+            "model.weightsSecretRef names a Secret, which only a cluster has: download the file and give "
+            "--set model.weightsSecretRef=null --set model.weights=file:///path/to/it.pt."
+        )
+    stores = (spec.dataset.store, spec.checkpoint.store)
+    if any(store is not None and store.endpoint is not None and holds_secret(store.endpoint) for store in stores):
+        yield ENDPOINT_WITH_LOGIN
 
 
 def _section(spec: dict[str, Any], name: str) -> dict[str, Any]:

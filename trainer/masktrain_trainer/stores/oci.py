@@ -31,7 +31,7 @@ from oci.pagination import list_call_get_all_results_generator
 from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, NoneRetryStrategy, RetryStrategyBuilder
 from oci.signer import Signer, load_private_key_from_file
 
-from masktrain_trainer.config import SecretRef, StoreSpec
+from masktrain_trainer.config import SecretRef, StoreSpec, shown_url
 from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 from .base import ObjectInfo
@@ -128,7 +128,9 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
     except FAILURES as error:
-        target = OciTarget(spec.endpoint or "Oracle", f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}")
+        target = OciTarget(
+            shown_url(spec.endpoint or "Oracle"), f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}"
+        )
         raise explain(error, target) from error
     return OciStore(client, bucket, namespace, prefix)
 
@@ -246,7 +248,9 @@ class OciStore(RemoteStore):
 
     def _target(self, key: str, *, conditional: bool) -> OciTarget:
         namespace, bucket = self._place
-        return OciTarget(self._client.base_client.endpoint, f"{bucket}@{namespace}", self.uri(key), conditional)
+        return OciTarget(
+            shown_url(self._client.base_client.endpoint), f"{bucket}@{namespace}", self.uri(key), conditional
+        )
 
 
 TIMEOUTS_SECONDS: Final = (5.0, 60.0)
