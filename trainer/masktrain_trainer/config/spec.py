@@ -111,6 +111,14 @@ def shown_url(url: str) -> str:
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
+class StoreAuth(StrEnum):
+    """Who signs the requests to a store."""
+
+    WORKLOAD_IDENTITY = "WorkloadIdentity"
+    INSTANCE_PRINCIPAL = "InstancePrincipal"
+    SECRET = "Secret"  # noqa: S105 - the name of a kind
+
+
 class StoreSpec(Contract):
     """How to reach the object store behind an s3:// or oci:// URI."""
 
@@ -126,14 +134,20 @@ class StoreSpec(Contract):
         default=None,
         min_length=1,
         max_length=64,
-        description="Region of the bucket; unset means us-east-1 for s3://, and the config file's or the node's for "
-        "oci://, where an API key needs it.",
+        description="Region of the bucket; unset means us-east-1 for s3://. oci:// needs it, unless the node signs.",
+    )
+    auth: StoreAuth | None = Field(
+        default=None,
+        description="Who signs: WorkloadIdentity, the pods' ServiceAccount in an enhanced OKE cluster; "
+        "InstancePrincipal, the node they run on, which every pod on it can do; Secret, the keys of "
+        "credentialsSecretRef. Unset means Secret where there is one, else WorkloadIdentity for oci://; jobs that were "
+        "there before this field go on as their node.",
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if "
         "needed) for s3://, or tenancy, user, fingerprint and key (and passphrase if needed) of an API key for "
-        "oci://; unset, the pods sign as their node.",
+        "oci://.",
     )
 
 

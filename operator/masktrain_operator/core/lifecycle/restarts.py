@@ -11,11 +11,13 @@ from datetime import datetime
 
 from masktrain_operator.api.conditions import FailureKind, Reason
 from masktrain_operator.api.status import LastFailure, MaskTrainingJobStatus, Restarts
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core import pods
 from masktrain_operator.core.attempts import gang_is_gone
 from masktrain_operator.core.context import Context
 from masktrain_operator.core.deadlines import back_off, backoff
 from masktrain_operator.core.decisions import Blocked, Failed, Restarting, Start, Waiting
+from masktrain_operator.core.manifests.credentials import missing_region, outdated_image
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_trainer.config import Phase
 
@@ -100,7 +102,7 @@ def launch(
     if not gang_is_gone(context.observed):
         return _waiting_for_old_pods(context, status, number)
     # Capacity is asked about last: nodes cost money, and nothing else may keep the gang from using them.
-    return _in_the_way(context, number) or _with_capacity(context, number)
+    return _in_the_way(context, number) or _unfit(context.job) or _with_capacity(context, number)
 
 
 def _waiting_for_old_pods(context: Context, status: MaskTrainingJobStatus, number: int) -> Restarting:
@@ -128,6 +130,14 @@ def service_not_ours(name: str) -> str:
         f"A Service called {name} stands in the way and is not this job's: "
         "delete it, or create this job under another name."
     )
+
+
+def _unfit(job: MaskTrainingJob) -> Blocked | Failed | None:
+    """What the pods would end with at once, said before a node is paid for it."""
+    if (sentence := missing_region(job)) is not None:
+        return Failed(Reason.INVALID_SPEC, sentence)
+    sentence = outdated_image(job)
+    return None if sentence is None else Blocked(Reason.INVALID_SPEC, sentence)
 
 
 def _with_capacity(context: Context, number: int) -> Start | Waiting | Blocked | Failed:

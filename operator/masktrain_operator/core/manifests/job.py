@@ -18,7 +18,7 @@ from masktrain_trainer.config import (
     RunConfig,
 )
 
-from .credentials import credential_mounts, credential_volumes
+from .credentials import credential_mounts, credential_volumes, pod_sections
 from .metadata import (
     attempt_labels,
     attempt_name,
@@ -242,15 +242,16 @@ def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 
 
 def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
+    dataset, checkpoint = pod_sections(job)
     return RunConfig(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         uid=job.metadata.uid,
         attempt=attempt,
         model=job.spec.model,
-        dataset=job.spec.dataset,
+        dataset=dataset,
         training=job.spec.training,
-        checkpoint=job.spec.checkpoint,
+        checkpoint=checkpoint,
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
     )
