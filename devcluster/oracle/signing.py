@@ -131,14 +131,25 @@ class SignedRequest:
 
 
 class SignatureCheck:
-    """Knows the public keys of all users."""
+    """Knows the public keys of all users, and of those who got a token for a key of theirs."""
 
     def __init__(self, *known: Credentials) -> None:
         """Accept signatures of these keys."""
         self._keys: dict[str, RSAPublicKey] = {credentials.key_id: credentials.public_key for credentials in known}
+        self._principals: dict[str, str] = {credentials.key_id: credentials.user for credentials in known}
 
-    def verify(self, request: SignedRequest) -> None:
-        """Raises ServiceError 401 unless one of the known users signed this very request a moment ago."""
+    def trust(self, key_id: str, key: RSAPublicKey, principal: str) -> None:
+        """Accept its signatures as those of `principal`."""
+        self._keys[key_id] = key
+        self._principals[key_id] = principal
+
+    def revoke(self, principal: str) -> None:
+        """Forget its keys, as when its tokens have expired."""
+        for key_id in [key_id for key_id, known in self._principals.items() if known == principal]:
+            del self._keys[key_id], self._principals[key_id]
+
+    def verify(self, request: SignedRequest) -> str:
+        """Who signed this very request a moment ago. Raises ServiceError 401 if that is nobody known."""
         fields = _authorization(request.headers.get("authorization", ""))
         signed = fields["headers"].split(" ")
         signs_body = request.method in METHODS_WITH_BODY and not request.streamed
@@ -150,6 +161,7 @@ class SignatureCheck:
         if key is None:
             raise not_authenticated(f"no API key {fields['keyId']!r} is registered")
         _verify(key, fields["signature"], _signing_string(request, signed))
+        return self._principals[fields["keyId"]]
 
 
 def _authorization(header: str) -> dict[str, str]:
