@@ -17,9 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from devcluster.oracle.clock import FakeClock
 from devcluster.oracle.cloud import FakeCloud
-from devcluster.oracle.identity import TokenExchange, service_account_token
 from devcluster.oracle.server import application
-from devcluster.oracle.signing import SignatureCheck
+from devcluster.oracle.signing import SignatureCheck, TokenExchange, service_account_token
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.shell.oci.access import OciAccess, OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from devcluster.oracle.identity import TokenExchange, service_account_token
 from devcluster.oracle.object_storage import NAMESPACE, Bucket, FakeObjectStorage, serving_object_storage
 from devcluster.oracle.running import serving
-from devcluster.oracle.signing import Credentials
+from devcluster.oracle.signing import Credentials, TokenExchange, service_account_token
 from masktrain_trainer.config import StoreAuth, StoreSpec
 from masktrain_trainer.errors import StoreDenied, StoreUnavailable
 from masktrain_trainer.stores import Store, oci_login, open_store
@@ -56,7 +55,8 @@ def exchange(storage: FakeObjectStorage, pod: Path, monkeypatch: pytest.MonkeyPa
 
 
 def sign_as(account: str, pod: Path, lifetime: int = 3600) -> None:
-    (pod / "token").write_text(service_account_token(*account.split("/"), KEY, lifetime))
+    namespace, name = account.split("/")
+    (pod / "token").write_text(service_account_token(namespace, name, KEY, lifetime))
 
 
 def opened(storage: FakeObjectStorage, bucket: str) -> Store:

@@ -1,14 +1,19 @@
 """Who a pod is to the stores and to the cloud, and what is shown of the keys."""
 
 import json
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from botocore.exceptions import EndpointConnectionError
 
-from masktrain_operator.core.manifests.job import job_manifest
-from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreSpec
+from devcluster.layout import REPOSITORY
+from masktrain_operator.core.manifests.credentials import store_egress_rules
+from masktrain_operator.core.manifests.job import job_manifest, run_config
+from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec
 from masktrain_trainer.errors import InvalidWeights
 from masktrain_trainer.stores import open_store
 from masktrain_trainer.weights import sources
@@ -17,6 +22,62 @@ from tests.unit.operator.manifests import SETTINGS, training_job
 
 LOGIN = "https://me:hunter2@store.example/x?token=hunter2"
 SIGNED = "https://files.example/w.pt?signature=hunter2"
+
+
+# Who signs
+
+ORACLE = {"uri": "oci://checkpoints@axvision/runs", "store": {"region": "eu-frankfurt-1"}}
+
+
+def pod_of(checkpoint: dict[str, Any]) -> Manifest:
+    found: Manifest = job_manifest(training_job(checkpoint=checkpoint), 0, SETTINGS)["spec"]["template"]["spec"]
+    return found
+
+
+def projected(pod: Manifest) -> list[Manifest]:
+    return [volume for volume in pod["volumes"] if "projected" in volume]
+
+
+def test_a_new_oci_store_is_not_opened_as_the_node() -> None:
+    """Whose rights are those of every pod on it, of whatever team."""
+    job = training_job(checkpoint=ORACLE)
+    store = run_config(job, 0).checkpoint.store
+    assert store is not None
+    assert store.auth is StoreAuth.WORKLOAD_IDENTITY
+    assert len(projected(pod_of(ORACLE))) == 1
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        {"uri": "s3://checkpoints"},
+        {**ORACLE, "store": {"credentialsSecretRef": {"name": "oracle"}}},
+        {**ORACLE, "store": {"auth": "InstancePrincipal"}},
+    ],
+    ids=["S3", "Secret", "node"],
+)
+def test_no_pod_gets_a_token_that_does_not_sign_with_it(checkpoint: dict[str, Any]) -> None:
+    pod = pod_of(checkpoint)
+    assert projected(pod) == []
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them() -> None:
+    (rule,) = store_egress_rules(training_job(checkpoint=ORACLE))
+    address = ip_address("169.254.169.254")
+    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
+    open_to = [block for block in blocks if _allows(block, address)]
+    assert len(blocks) == 2
+    assert open_to == []
+
+
+def _allows(block: Manifest, address: IPv4Address | IPv6Address) -> bool:
+    return address in ip_network(block["cidr"]) and not any(address in ip_network(net) for net in block["except"])
+
+
+def test_a_new_pool_is_not_managed_as_the_node() -> None:
+    spec = schema("gpunodepools")
+    assert spec["properties"]["auth"]["properties"]["type"]["default"] == "WorkloadIdentity"
 
 
 # What is shown
@@ -31,12 +92,17 @@ def test_a_login_in_a_stored_endpoint_is_not_shown_by_s3() -> None:
     assert "hunter2" not in sentence
 
 
+def schema(plural: str) -> Manifest:
+    """Of the spec, as the API server gets it."""
+    crd = yaml.safe_load((REPOSITORY / f"crds/masktrain.dev_{plural}.yaml").read_text())
+    found: Manifest = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return found
+
+
 @pytest.mark.parametrize("section", ["dataset", "checkpoint"])
 def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
     """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
-    crd = yaml.safe_load(Path("crds/masktrain.dev_masktrainingjobs.yaml").read_text())
-    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    endpoint = spec["properties"][section]["properties"]["store"]["properties"]["endpoint"]
+    endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
     (rule,) = endpoint["x-kubernetes-validations"]
     assert rule["rule"] == "!self.matches('[@?#]')"
     assert "store.endpoint must not hold a login" in rule["message"]

@@ -38,6 +38,8 @@ KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _ANY = Field(default=None)
+_OF_THE_CLUSTER = ("auth", "credentialsSecretRef")
+"""Fields of a store that only a cluster has a meaning for; here the usual variables and config files count."""
 
 
 class EnvironmentVariable(Contract):
@@ -178,8 +180,8 @@ def _ignored(spec: dict[str, Any], changes: Overrides) -> Iterator[str]:
     if "uri" in checkpoint and checkpoint["uri"] != changes.results:
         yield "checkpoint.uri"
     for section in ("dataset", "checkpoint") if changes.dataset is None else ("checkpoint",):
-        if "credentialsSecretRef" in _section(_section(spec, section), "store"):
-            yield f"{section}.store.credentialsSecretRef"
+        store = _section(_section(spec, section), "store")
+        yield from (f"{section}.store.{name}" for name in _OF_THE_CLUSTER if name in store)
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):
         unread = {field.alias for field in model.model_fields.values() if field.annotation is Any}
         given = _section(spec, section).items()
@@ -202,7 +204,7 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
 
 
 def _with_store(place: dict[str, Any], endpoint: str | None) -> dict[str, Any]:
-    store = {name: value for name, value in _section(place, "store").items() if name != "credentialsSecretRef"}
+    store = {name: value for name, value in _section(place, "store").items() if name not in _OF_THE_CLUSTER}
     if endpoint is not None:
         store["endpoint"] = endpoint
     return place | {"store": store} if store else {name: value for name, value in place.items() if name != "store"}

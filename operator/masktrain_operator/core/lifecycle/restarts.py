@@ -132,12 +132,10 @@ def service_not_ours(name: str) -> str:
     )
 
 
-def _unfit(job: MaskTrainingJob) -> Blocked | Failed | None:
-    """What the pods would end with at once, said before a node is paid for it."""
-    if (sentence := missing_region(job)) is not None:
-        return Failed(Reason.INVALID_SPEC, sentence)
-    sentence = outdated_image(job)
-    return None if sentence is None else Blocked(Reason.INVALID_SPEC, sentence)
+def _unfit(job: MaskTrainingJob) -> Failed | None:
+    """What the pods would end with at once, said without paying for a node."""
+    sentence = missing_region(job) or outdated_image(job)
+    return None if sentence is None else Failed(Reason.INVALID_SPEC, sentence)
 
 
 def _with_capacity(context: Context, number: int) -> Start | Waiting | Blocked | Failed:

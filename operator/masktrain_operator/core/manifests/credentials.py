@@ -132,7 +132,7 @@ def outdated_image(job: MaskTrainingJob) -> str | None:
     if needed is None:
         return None
     first = ".".join(map(str, _KNOWS_IDENTITY))
-    return f"compute.image {image} does not know {needed}, which this job needs: set an image of {first} or later."
+    return f"compute.image {image} does not know {needed}, which this job needs: create it anew with {first} or later."
 
 
 # Files and variables

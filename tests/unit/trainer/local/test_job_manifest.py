@@ -48,6 +48,13 @@ def test_secrets_are_left_to_the_cluster(tmp_path: Path) -> None:
     assert manifest.spec.dataset.store.endpoint == "https://s3.example"
 
 
+def test_who_signs_is_left_to_the_cluster(tmp_path: Path) -> None:
+    manifest = read(tmp_path, JOB.replace("credentialsSecretRef: {name: keys}", "auth: WorkloadIdentity"))
+    assert manifest.ignored == ["dataset.store.auth"]
+    assert manifest.spec.dataset.store is not None
+    assert manifest.spec.dataset.store.auth is None
+
+
 def test_what_needs_a_cluster_is_listed(tmp_path: Path) -> None:
     text = JOB + "  compute: {nodes: 2, gpusPerNode: 2, nodePoolRef: {name: v100}}\n  limits: {maxCost: 5}\n"
     changes = Overrides(results=RESULTS, dataset="file:///data.zip")
