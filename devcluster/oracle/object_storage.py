@@ -116,7 +116,11 @@ def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass
 class FakeObjectStorage:
-    """Its buckets. Whatever `refusals` holds is answered first; `cut` downloads end half-way."""
+    """Its buckets. Whatever `refusals` holds is answered first; `cut` downloads end half-way.
+
+    `policies`: the buckets that a principal may use; whoever is not named there may use all. `signatures`: of more
+    principals than the user of `credentials`.
+    """
 
     credentials: Credentials
     buckets: dict[str, Bucket] = field(default_factory=dict)
@@ -125,6 +129,11 @@ class FakeObjectStorage:
     cut: int = 0
     requests: list[web.BaseRequest] = field(default_factory=list)
     endpoint: str = ""
+    policies: dict[str, set[str]] = field(default_factory=dict)
+    signatures: SignatureCheck = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.signatures = SignatureCheck(self.credentials)
 
 
 @contextmanager
@@ -143,11 +152,13 @@ class _Request:
     storage: FakeObjectStorage
     http: web.Request
     body: bytes
+    principal: str
 
     @property
     def bucket(self) -> Bucket:
         namespace, name = self.http.match_info["namespace"], self.http.match_info["bucket"]
-        if namespace != NAMESPACE or name not in self.storage.buckets:
+        allowed = self.storage.policies.get(self.principal, {name})
+        if namespace != NAMESPACE or name not in self.storage.buckets or name not in allowed:
             raise ServiceError(404, "BucketNotFound", f"Either the bucket named '{name}' does not exist or you may not")
         return self.storage.buckets[name]
 
@@ -162,7 +173,6 @@ class _Request:
 
 def _application(storage: FakeObjectStorage) -> web.Application:
     app = web.Application(client_max_size=LARGEST_BODY)
-    signatures = SignatureCheck(storage.credentials)
     bucket = "/n/{namespace}/b/{bucket}"
     routes: tuple[tuple[str, str, Callable[[_Request], web.StreamResponse]], ...] = (
         ("HEAD", bucket, _head_bucket),
@@ -178,23 +188,21 @@ def _application(storage: FakeObjectStorage) -> web.Application:
         ("DELETE", f"{bucket}/u/{{name:.+}}", _abort_upload),
     )
     for method, path, answer in routes:
-        app.router.add_route(method, path, _handler(storage, signatures, answer))
+        app.router.add_route(method, path, _handler(storage, answer))
     return app
 
 
-def _handler(
-    storage: FakeObjectStorage, signatures: SignatureCheck, answer: Answer
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(storage: FakeObjectStorage, answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         storage.requests.append(request)
         body = await request.read()
         try:
-            signatures.verify(
+            principal = storage.signatures.verify(
                 SignedRequest(request.method, request.raw_path, request.headers, body, streamed=request.method == "PUT")
             )
             if storage.refusals:
                 raise storage.refusals.pop(0)
-            return answer(_Request(storage, request, body))
+            return answer(_Request(storage, request, body, principal))
         except ServiceError as error:
             # An answer to HEAD has no body, so the SDK sees a status and no code.
             content = {} if request.method == "HEAD" else {"code": error.code, "message": error.message}

@@ -1,6 +1,7 @@
 """A running fake: on a loopback port of the test's own process, its insides at hand, or in another process."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -66,7 +67,7 @@ def running(
 
 
 @contextmanager
-def serving(app: web.Application) -> Iterator[str]:
+def serving(app: web.Application, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve any application in a thread until left; its address."""
     loop, endpoint = asyncio.new_event_loop(), Future[str]()
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="fake-oci")
@@ -75,9 +76,9 @@ def serving(app: web.Application) -> Iterator[str]:
         # The SDK keeps its connections open; the default would wait a minute for them at the end of each test.
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        endpoint.set_result(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        endpoint.set_result(f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}")
         await stopped.wait()
         await runner.cleanup()
 

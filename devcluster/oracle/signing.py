@@ -1,9 +1,14 @@
-"""A throw-away API key, and the check of request signatures as Oracle's API gateway does it.
+"""A throw-away API key, the check of request signatures as Oracle's API gateway does it, and the exchange of tokens.
 
 RSA with SHA-256 over chosen headers: https://docs.oracle.com/en-us/iaas/Content/API/Concepts/signingrequests.htm
+
+In an enhanced OKE cluster an agent answers at port 12250 of the API server's address: it takes the token of a pod's
+ServiceAccount, which the API server has signed, and the public half of a key that the SDK has just drawn, and hands out
+a token of Oracle's for that key. Requests are then signed with the key, and name the token as `ST$<token>`.
 """
 
 import base64
+import binascii
 import configparser
 import dataclasses
 import hashlib
@@ -12,11 +17,13 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Self
 
+import jwt
+from aiohttp import web
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -27,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 
@@ -131,14 +139,25 @@ class SignedRequest:
 
 
 class SignatureCheck:
-    """Knows the public keys of all users."""
+    """Knows the public keys of all users, and of those who got a token for a key of theirs."""
 
     def __init__(self, *known: Credentials) -> None:
         """Accept signatures of these keys."""
         self._keys: dict[str, RSAPublicKey] = {credentials.key_id: credentials.public_key for credentials in known}
+        self._principals: dict[str, str] = {credentials.key_id: credentials.user for credentials in known}
 
-    def verify(self, request: SignedRequest) -> None:
-        """Raises ServiceError 401 unless one of the known users signed this very request a moment ago."""
+    def trust(self, key_id: str, key: RSAPublicKey, principal: str) -> None:
+        """Accept its signatures as those of `principal`."""
+        self._keys[key_id] = key
+        self._principals[key_id] = principal
+
+    def revoke(self, principal: str) -> None:
+        """Forget its keys, as when its tokens have expired."""
+        for key_id in [key_id for key_id, known in self._principals.items() if known == principal]:
+            del self._keys[key_id], self._principals[key_id]
+
+    def verify(self, request: SignedRequest) -> str:
+        """Who signed this very request a moment ago. Raises ServiceError 401 if that is nobody known."""
         fields = _authorization(request.headers.get("authorization", ""))
         signed = fields["headers"].split(" ")
         signs_body = request.method in METHODS_WITH_BODY and not request.streamed
@@ -150,6 +169,7 @@ class SignatureCheck:
         if key is None:
             raise not_authenticated(f"no API key {fields['keyId']!r} is registered")
         _verify(key, fields["signature"], _signing_string(request, signed))
+        return self._principals[fields["keyId"]]
 
 
 def _authorization(header: str) -> dict[str, str]:
@@ -194,3 +214,92 @@ def _verify(key: RSAPublicKey, signature: str, content: bytes) -> None:
         key.verify(base64.b64decode(signature), content, PKCS1v15(), SHA256())
     except (InvalidSignature, ValueError):
         raise not_authenticated("the signature does not match the request") from None
+
+
+EXCHANGE_PATH = "/resourcePrincipalSessionTokens"
+API_SERVER = "https://kubernetes.default.svc.cluster.local"
+"""The audience of tokens that name none: the only one that the exchange takes."""
+_VALID_SECONDS = 3600
+_ALGORITHM = "HS256"
+"""An API server signs with a key pair; that is all the same to the SDK, which only looks at when a token ends."""
+
+
+class _Refused(Exception):
+    """With the status of the answer."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass
+class TokenExchange:
+    """Knows the key of tokens of ServiceAccounts. Whatever `failures` holds is answered first, as a status."""
+
+    signatures: SignatureCheck
+    service_account_key: str = field(repr=False)
+    failures: list[int] = field(default_factory=list)
+    requests: int = 0
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post(EXCHANGE_PATH, self.answer)
+        return app
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """The token in JSON in Base64, as the SDK reads it."""
+        self.requests += 1
+        if self.failures:
+            return web.Response(status=self.failures.pop(0))
+        try:
+            account = self._account(request.headers.get("Authorization", ""))
+            token = self.issue(account, (await request.json())["podKey"])
+            response = web.Response(body=base64.b64encode(json.dumps({"token": f"ST${token}"}).encode()))
+        except _Refused as refused:
+            response = web.Response(status=refused.status)
+        # The SDK's signer never closes its connections.
+        response.force_close()
+        return response
+
+    def issue(self, principal: str, public_key: str) -> str:
+        """A token for the key, of which the service accepts signatures from now on. Raises on what is no key."""
+        try:
+            key = load_der_public_key(base64.b64decode(public_key))
+        except (binascii.Error, ValueError):
+            raise _Refused(400) from None
+        if not isinstance(key, RSAPublicKey):
+            raise _Refused(400)
+        now = int(time.time())
+        claims = {"iat": now, "exp": now + _VALID_SECONDS, "sub": principal}
+        token = jwt.encode(claims, self.service_account_key, algorithm=_ALGORITHM)
+        self.signatures.trust(f"ST${token}", key, principal)
+        return token
+
+    def _account(self, authorization: str) -> str:
+        """`namespace/name`. Raises _Refused unless the API server has signed the token for itself, and it is fresh."""
+        try:
+            claims = jwt.decode(
+                authorization.removeprefix("Bearer "),
+                self.service_account_key,
+                algorithms=[_ALGORITHM],
+                audience=API_SERVER,
+            )
+            kind, _, account = str(claims["sub"]).partition("system:serviceaccount:")
+        except (jwt.PyJWTError, KeyError):
+            raise _Refused(401) from None
+        if kind or account.count(":") != 1:
+            raise _Refused(401)
+        return account.replace(":", "/")
+
+
+def service_account_token(namespace: str, name: str, key: str, lifetime: int = 3600) -> str:
+    """As the kubelet mounts it."""
+    now = int(time.time())
+    claims = {
+        "iss": API_SERVER,
+        "aud": [API_SERVER],
+        "sub": f"system:serviceaccount:{namespace}:{name}",
+        "iat": now,
+        "exp": now + lifetime,
+    }
+    return jwt.encode(claims, key, algorithm=_ALGORITHM)

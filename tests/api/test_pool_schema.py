@@ -43,7 +43,7 @@ def pool(name: str, changes: dict[str, Any]) -> str:
 def test_defaults_are_filled_in(namespace: ApiNamespace, pool_name: str) -> None:
     namespace.kubectl("apply", "--filename=-", text=pool(pool_name, {}))
     spec = json.loads(namespace.kubectl("get", "gnp", pool_name, "--output=json"))["spec"]
-    assert (spec["minNodes"], spec["idleSeconds"], spec["auth"]["type"]) == (0, 120, "InstancePrincipal")
+    assert (spec["minNodes"], spec["idleSeconds"], spec["auth"]["type"]) == (0, 120, "WorkloadIdentity")
     assert spec["scaleDown"] == {"drainSeconds": 30, "enabled": True, "maxRemovalsPerMinute": 10}
 
 

@@ -21,7 +21,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "least": {},
     "longest name": {"name": "a" * 50},
     "weights of the release": {"model__weights": "official"},
-    "weights from the web": {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
+    "a ServiceAccount": {
+        "checkpoint__uri": "oci://checkpoints@axvision",
+        "checkpoint__store": {"auth": "WorkloadIdentity", "region": "eu-frankfurt-1"},
+    },
+    "an API key": {
+        "checkpoint__uri": "oci://checkpoints@axvision",
+        "checkpoint__store": {"auth": "Secret", "credentialsSecretRef": {"name": "oracle"}},
+    },
+    "weights behind a signed URL": {"model__weightsSecretRef": {"name": "weights", "key": "url"}},
+    "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
     "environment and resources": {
@@ -82,6 +91,46 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "weights without TLS": ({"model__weights": "http://example.com/yolov5s.pt"}, "spec.model.weights"),
     "weights with a password": ({"model__weights": "https://me:word@example.com/yolov5s.pt"}, "spec.model.weights"),
+    "weights with a signed URL": (
+        {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
+        "model.weights must not be an https:// URL with a query",
+    ),
+    "weights twice": (
+        {"model__weights": "official", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
+        "model.weights and model.weightsSecretRef exclude each other",
+    ),
+    "a login in the endpoint": (
+        {"dataset__store": {"endpoint": "https://me:word@s3.example.com"}},
+        "store.endpoint must not hold a login",
+    ),
+    "a token in the endpoint": (
+        {"checkpoint__store": {"endpoint": "https://s3.example.com/?token=x"}},
+        "store.endpoint must not hold a login",
+    ),
+    "a Secret that is not meant": (
+        {"checkpoint__store": {"auth": "InstancePrincipal", "credentialsSecretRef": {"name": "s"}}},
+        "checkpoint.store.credentialsSecretRef belongs to checkpoint.store.auth Secret, and only to it",
+    ),
+    "data with a Secret that is missing": (
+        {"dataset__store": {"auth": "Secret"}},
+        "dataset.store.credentialsSecretRef belongs to dataset.store.auth Secret, and only to it",
+    ),
+    "a ServiceAccount for S3": (
+        {"dataset__store": {"auth": "WorkloadIdentity", "region": "eu-frankfurt-1"}},
+        "dataset.store.auth WorkloadIdentity and InstancePrincipal are for oci:// URIs only",
+    ),
+    "a node for checkpoints in S3": (
+        {"checkpoint__store": {"auth": "InstancePrincipal"}},
+        "checkpoint.store.auth WorkloadIdentity and InstancePrincipal are for oci:// URIs only",
+    ),
+    "a ServiceAccount without a region": (
+        {"checkpoint__uri": "oci://checkpoints@axvision", "checkpoint__store": {"auth": "WorkloadIdentity"}},
+        "checkpoint.store.auth WorkloadIdentity needs checkpoint.store.region",
+    ),
+    "data by a ServiceAccount without a region": (
+        {"dataset__uri": "oci://data@axvision/masks.zip", "dataset__store": {"auth": "WorkloadIdentity"}},
+        "dataset.store.auth WorkloadIdentity needs dataset.store.region",
+    ),
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
     "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
     "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),
@@ -168,6 +217,13 @@ def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(names
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3
     assert (spec["training"]["preset"], spec["training"]["hyperparameters"]) == ("Low", {})
     assert "image" not in spec["compute"]
+
+
+def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiNamespace) -> None:
+    """The API server fills defaults in when it reads, too."""
+    store = {"uri": "oci://checkpoints@axvision", "store": {"region": "eu-frankfurt-1"}}
+    spec = namespace.create(training_job(checkpoint=store), "--dry-run=server")["spec"]
+    assert spec["checkpoint"]["store"] == {"region": "eu-frankfurt-1"}
 
 
 def test_every_immutable_field_has_a_change() -> None:

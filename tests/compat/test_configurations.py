@@ -34,11 +34,13 @@ def configuration(job: MaskTrainingJob) -> Any:
 
 
 def everything() -> MaskTrainingJob:
-    """A job with every field set that the earlier version has."""
+    """A job with every field set that the earlier version has, as it was stored."""
     document = json.loads(as_the_pod_sees_it(VALUES["everything"]))
     limits = {name: document[name] for name in ("hangTimeoutSeconds", "stopGraceSeconds")}
     return training_job(
-        limits=limits, **{name: document[name] for name in ("model", "dataset", "training", "checkpoint")}
+        status={"observedGeneration": 1},
+        limits=limits,
+        **{name: document[name] for name in ("model", "dataset", "training", "checkpoint")},
     )
 
 

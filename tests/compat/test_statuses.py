@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.api.v1alpha1 import GPUNodePool, MaskTrainingJob
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pools.nodes import GpuPod, kube_node
@@ -133,6 +134,13 @@ def test_a_pool_goes_on(name: str) -> None:
     assert [removal.instance_id for removal in decided.removals] == stage["planned"]["removals"]
     assert not [patch.name for patch in decided.patches if patch.name in busy and "unschedulable" in str(patch.body)]
     assert decided.resize is None or decided.resize.size == before["scaleUp"]["size"], "no node is asked for twice"
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_keeps_who_signs(name: str) -> None:
+    """The earlier default was stored with it, so that the present one does not count."""
+    assert POOLS[name]["pool"]["spec"]["auth"] == {"type": "InstancePrincipal"}
+    assert GPUNodePool.parse(POOLS[name]["pool"]).spec.auth.type is PoolAuth.INSTANCE_PRINCIPAL
 
 
 @pytest.mark.parametrize("name", POOLS)

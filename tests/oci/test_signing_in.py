@@ -1,28 +1,24 @@
 """Signing in without a key of one's own, against stand-ins of the services that hand out tokens."""
 
-import base64
 import datetime
-import json
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
 import pytest
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from devcluster.oracle.clock import FakeClock
 from devcluster.oracle.cloud import FakeCloud
 from devcluster.oracle.server import application
-from devcluster.oracle.signing import SignatureCheck
+from devcluster.oracle.signing import SignatureCheck, TokenExchange, service_account_token
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.shell.oci.access import OciAccess, OciError, OciErrorKind
 from masktrain_operator.shell.oci.client import NodePools
@@ -32,35 +28,11 @@ REGION = "us-ashburn-1"
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
-def token(lifetime: datetime.timedelta = datetime.timedelta(hours=1)) -> str:
-    now = datetime.datetime.now(datetime.UTC)
-    return jwt.encode({"iat": now, "exp": now + lifetime, "tenant": "x"}, "k" * 32, algorithm="HS256")
+KEY = "k" * 32
 
 
-@dataclass
-class Issuer:
-    """Hands out tokens for session keys, which the cloud then accepts signatures of."""
-
-    signatures: SignatureCheck
-
-    def issue(self, public_key: str) -> str:
-        key = load_der_public_key(base64.b64decode(public_key))
-        assert isinstance(key, RSAPublicKey)
-        issued = token()
-        self.signatures._keys[f"ST${issued}"] = key
-        return issued
-
-    async def workload(self, request: web.Request) -> web.Response:
-        """The agent on the node that knows pods by the token of their ServiceAccount."""
-        assert request.headers["Authorization"].startswith("Bearer ey")
-        issued = self.issue((await request.json())["podKey"])
-        response = web.Response(body=base64.b64encode(json.dumps({"token": f"ST${issued}"}).encode()))
-        response.force_close()  # the SDK's signer never closes its connections
-        return response
-
-    async def instance(self, request: web.Request) -> web.Response:
-        """Oracle's identity service, which knows instances by their certificates."""
-        return web.json_response({"token": self.issue((await request.json())["publicKey"])})
+def token(lifetime: int = 3600) -> str:
+    return service_account_token("masktrain-system", "masktrain-operator", KEY, lifetime)
 
 
 @pytest.fixture
@@ -93,9 +65,7 @@ async def node_agent(
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "ca.crt")
-    app = web.Application()
-    app.router.add_post("/resourcePrincipalSessionTokens", Issuer(signatures).workload)
-    server = TestServer(app, scheme="https")
+    server = TestServer(TokenExchange(signatures, KEY).application(), scheme="https")
     await server.start_server(ssl=context)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH", str(tmp_path / "ca.crt"))
@@ -113,7 +83,7 @@ async def test_a_service_account_signs(cloud: str, node_agent: TestServer, tmp_p
     assert await read_pool(PoolAuth.WORKLOAD_IDENTITY, cloud) == POOL.id
 
 
-@pytest.mark.parametrize("content", [None, "no token", token(datetime.timedelta(hours=-1))])
+@pytest.mark.parametrize("content", [None, "no token", token(-3600)])
 async def test_without_a_valid_token_of_the_pod_nothing_is_signed(
     cloud: str, node_agent: TestServer, tmp_path: Path, content: str | None
 ) -> None:
@@ -154,9 +124,14 @@ async def metadata_service(signatures: SignatureCheck, monkeypatch: pytest.Monke
         assert request.headers["Authorization"] == "Bearer Oracle"
         return web.Response(body=files[request.match_info["file"]])
 
+    async def identity(request: web.Request) -> web.Response:
+        """Oracle's identity service, which knows instances by their certificates."""
+        public_key = (await request.json())["publicKey"]
+        return web.json_response({"token": TokenExchange(signatures, KEY).issue("instance", public_key)})
+
     app = web.Application()
     app.router.add_get("/opc/v2/{folder}/{file}", metadata)
-    app.router.add_post("/v1/x509", Issuer(signatures).instance)
+    app.router.add_post("/v1/x509", identity)
     async with TestServer(app) as server:
         base = f"http://127.0.0.1:{server.port}"
         monkeypatch.setenv("OCI_METADATA_BASE_URL", f"{base}/opc/v2")

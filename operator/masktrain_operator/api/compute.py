@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, WithJsonSchema
 
-from masktrain_trainer.config import Contract
+from masktrain_trainer.config import Contract, SecretKeyRef
 
 QUANTITY_PATTERN = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
@@ -50,11 +50,6 @@ class Resources(Contract):
 
 class ObjectReference(Contract):
     name: ObjectName = Field(description="Name of an object in the job's namespace.")
-
-
-class SecretKeyRef(Contract):
-    name: ObjectName = Field(description="Name of a Secret in the job's namespace.")
-    key: str = Field(min_length=1, max_length=253, description="Key within the Secret.")
 
 
 class EnvironmentSource(Contract):

@@ -33,7 +33,12 @@ class ConfigSecretRef(Contract):
 class AuthSpec(Contract):
     """Who the operator is to Oracle's APIs."""
 
-    type: PoolAuth = Field(default=PoolAuth.INSTANCE_PRINCIPAL, description="How the operator signs its requests.")
+    type: PoolAuth = Field(
+        default=PoolAuth.WORKLOAD_IDENTITY,
+        description="How the operator signs its requests: as its ServiceAccount (in an enhanced OKE cluster), as the "
+        "node it runs on, which every pod on that node can do, or with an API key. Pools from before this default have "
+        "InstancePrincipal stored.",
+    )
     config_secret_ref: ConfigSecretRef | None = Field(default=None, description="The API key of type ConfigSecret.")
 
 

@@ -122,7 +122,16 @@ def object_rules() -> list[dict[str, str]]:
 
 
 def spec_rules() -> list[dict[str, str]]:
-    rules = [*_sizes(), *_environment(), *_file_uris(), *_mount_paths(), *_gpu_resource(), *_immutability()]
+    rules = [
+        *_sizes(),
+        *_weights(),
+        *_store_auth(),
+        *_environment(),
+        *_file_uris(),
+        *_mount_paths(),
+        *_gpu_resource(),
+        *_immutability(),
+    ]
     return [rule.to_manifest() for rule in rules]
 
 
@@ -150,6 +159,47 @@ def _sizes() -> list[Rule]:
             "!(self.training.compile && self.training.multiScale)",
             "training.compile and training.multiScale exclude each other: a compiled model trains at one size.",
             "training.compile",
+        ),
+    ]
+
+
+def _weights() -> list[Rule]:
+    return [
+        Rule(
+            "!has(self.model.weightsSecretRef) || self.model.weights == 'scratch'",
+            "model.weights and model.weightsSecretRef exclude each other: leave out the one that is not meant.",
+            "model.weightsSecretRef",
+        )
+    ]
+
+
+def _store_auth() -> list[Rule]:
+    return [
+        *_auth_of("dataset", "self.dataset.uri.startsWith('oci://')"),
+        *_auth_of(
+            "checkpoint", "(self.checkpoint.uri.startsWith('oci://') || self.model.weights.startsWith('oci://'))"
+        ),
+    ]
+
+
+def _auth_of(section: str, is_oracles: str) -> list[Rule]:
+    store, auth = f"self.{section}.store", f"{section}.store.auth"
+    unsaid = f"!has({store}) || !has({store}.auth)"
+    return [
+        Rule(
+            f"{unsaid} || ({store}.auth == 'Secret') == has({store}.credentialsSecretRef)",
+            f"{section}.store.credentialsSecretRef belongs to {auth} Secret, and only to it.",
+            f"{section}.store",
+        ),
+        Rule(
+            f"{unsaid} || {store}.auth == 'Secret' || {is_oracles}",
+            f"{auth} WorkloadIdentity and InstancePrincipal are for oci:// URIs only.",
+            f"{section}.store",
+        ),
+        Rule(
+            f"{unsaid} || {store}.auth != 'WorkloadIdentity' || has({store}.region) || has({store}.endpoint)",
+            f"{auth} WorkloadIdentity needs {section}.store.region, the region of the bucket.",
+            f"{section}.store",
         ),
     ]
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from masktrain_trainer.config import Phase, plain_text
+from masktrain_trainer.config import Phase, StoreAuth, plain_text
 
 
 def _to_whole_seconds(moment: datetime) -> datetime:
@@ -264,6 +264,10 @@ class MaskTrainingJobStatus(StatusModel):
     progress: StatusProgress | None = Field(default=None, description="Where training stands.")
     checkpoints: StatusCheckpoints = Field(default=StatusCheckpoints(), description="Files verified in the store.")
     dataset: StatusDataset | None = Field(default=None, description="What was found in the data set.")
+    store_auth: Open[StoreAuth] | None = Field(
+        default=None,
+        description="Who signs to oci:// stores of which the spec leaves it unsaid; settled when the job was new.",
+    )
     node_pool: Name | None = Field(default=None, description="GPUNodePool of the newest attempt.")
     cost: StatusCost | None = Field(default=None, description="What the job has cost, if its nodes have a price.")
     outputs: list[StoredUri] = Field(default=[], max_length=256, description="Files left for the user.")

@@ -10,6 +10,8 @@ from masktrain_trainer.config.run import (
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
     RESERVED_VARIABLES,
+    WEIGHTS_URL,
+    WORKLOAD_IDENTITY,
     WORKSPACE,
     RunConfig,
 )
@@ -27,6 +29,8 @@ from .progress import (
     Progress,
 )
 from .spec import (
+    ENDPOINT_WITH_LOGIN,
+    WEIGHTS_WITH_QUERY,
     Architecture,
     CheckpointSpec,
     DatasetSpec,
@@ -35,9 +39,13 @@ from .spec import (
     Optimizer,
     Precision,
     Schedule,
+    SecretKeyRef,
     SecretRef,
+    StoreAuth,
     StoreSpec,
     TrainingSpec,
+    holds_secret,
+    shown_url,
 )
 
 __all__ = [
@@ -45,6 +53,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "DATASET_CREDENTIALS",
     "DEVICE_VARIABLE",
+    "ENDPOINT_WITH_LOGIN",
     "PEER_LOST",
     "POD_UID_VARIABLE",
     "PRESETS",
@@ -52,6 +61,9 @@ __all__ = [
     "RENDEZVOUS_PORT",
     "RESERVED_VARIABLES",
     "TERMINATION_MESSAGE_LIMIT",
+    "WEIGHTS_URL",
+    "WEIGHTS_WITH_QUERY",
+    "WORKLOAD_IDENTITY",
     "WORKSPACE",
     "Architecture",
     "CheckpointRef",
@@ -75,8 +87,12 @@ __all__ = [
     "Progress",
     "RunConfig",
     "Schedule",
+    "SecretKeyRef",
     "SecretRef",
+    "StoreAuth",
     "StoreSpec",
     "TrainingSpec",
+    "holds_secret",
     "plain_text",
+    "shown_url",
 ]

@@ -22,6 +22,10 @@ DATASET_CREDENTIALS = "/var/run/masktrain/dataset-credentials"
 CHECKPOINT_CREDENTIALS = "/var/run/masktrain/checkpoint-credentials"
 """Folders of the mounted Secrets: one file per key. They are mounted as optional, so that a missing one is a sentence
 of the trainer instead of a pod that never starts."""
+WORKLOAD_IDENTITY = "/var/run/masktrain/workload-identity"
+"""Folder with `token` and `ca.crt` of the pods' ServiceAccount, where a store signs as it."""
+WEIGHTS_URL = "/var/run/masktrain/weights-url/url"
+"""File with the URL that `model.weightsSecretRef` names, mounted in the same way."""
 
 RESERVED_VARIABLES = (
     "PET_NNODES",

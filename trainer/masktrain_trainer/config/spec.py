@@ -74,6 +74,52 @@ class SecretRef(Contract):
     name: str = Field(min_length=1, max_length=253, description="Name of a Secret in the job's namespace.")
 
 
+class SecretKeyRef(Contract):
+    name: str = Field(min_length=1, max_length=253, description="Name of a Secret in the job's namespace.")
+    key: str = Field(min_length=1, max_length=253, description="Key within the Secret.")
+
+
+def _refused(rule: str, message: str) -> dict[str, Any]:
+    """A rule of the API server for one field, in CEL.
+
+    It stands on the field itself, so that an object that was stored before there was the rule can still be changed
+    everywhere else; for the same reason pydantic, which reads stored objects, knows nothing of it.
+    """
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+
+
+ENDPOINT_WITH_LOGIN = (
+    "store.endpoint must not hold a login (user:password@) or a query (?token=): everybody who reads the job would see "
+    "it; put the keys into the Secret of store.credentialsSecretRef."
+)
+WEIGHTS_WITH_QUERY = (
+    "model.weights must not be an https:// URL with a query, in which signed URLs carry their key: put the URL into a "
+    "Secret and name that in model.weightsSecretRef."
+)
+
+
+def holds_secret(endpoint: str) -> bool:
+    """Whether a store's address may carry a login or a token."""
+    return any(sign in endpoint for sign in "@?#")
+
+
+def shown_url(url: str) -> str:
+    """For people: of an address on the web not the login, the query and the fragment."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("http", "https"):
+        return url
+    host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+class StoreAuth(StrEnum):
+    """Who signs the requests to a store."""
+
+    WORKLOAD_IDENTITY = "WorkloadIdentity"
+    INSTANCE_PRINCIPAL = "InstancePrincipal"
+    SECRET = "Secret"  # noqa: S105 - the name of a kind
+
+
 class StoreSpec(Contract):
     """How to reach the object store behind an s3:// or oci:// URI."""
 
@@ -81,20 +127,28 @@ class StoreSpec(Contract):
         default=None,
         pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
         max_length=512,
-        description="URL of the store; unset means AWS for s3:// and the region's Object Storage for oci://.",
+        description="URL of the store, without a login or a query; unset means AWS for s3:// and the region's Object "
+        "Storage for oci://.",
+        json_schema_extra=_refused("!self.matches('[@?#]')", ENDPOINT_WITH_LOGIN),
     )
     region: str | None = Field(
         default=None,
         min_length=1,
         max_length=64,
-        description="Region of the bucket; unset means us-east-1 for s3://, and the config file's or the node's for "
-        "oci://, where an API key needs it.",
+        description="Region of the bucket; unset means us-east-1 for s3://. oci:// needs it, unless the node signs.",
+    )
+    auth: StoreAuth | None = Field(
+        default=None,
+        description="Who signs: WorkloadIdentity, the pods' ServiceAccount in an enhanced OKE cluster; "
+        "InstancePrincipal, the node they run on, which every pod on it can do; Secret, the keys of "
+        "credentialsSecretRef. Unset means Secret where there is one, else WorkloadIdentity for oci://; jobs that were "
+        "there before this field go on as their node.",
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if "
         "needed) for s3://, or tenancy, user, fingerprint and key (and passphrase if needed) of an API key for "
-        "oci://; unset, the pods sign as their node.",
+        "oci://.",
     )
 
 
@@ -107,8 +161,24 @@ class ModelSpec(Contract):
         description="Where training starts: 'scratch'; 'official', the file of YOLOv5's v7.0 release for the "
         "architecture; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a "
         ".pt that YOLOv5 or MaskTrain wrote.",
+        json_schema_extra=_refused("!(self.startsWith('https://') && self.matches('[?#]'))", WEIGHTS_WITH_QUERY),
+    )
+    weights_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Key of a Secret with an https:// URL of such a .pt, for signed URLs; instead of weights.",
     )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the weights file.")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the training starts from random weights."""
+        return self.weights == "scratch" and self.weights_secret_ref is None
+
+    @property
+    def weights_shown(self) -> str:
+        """Where the weights come from, in words that anybody may read."""
+        secret = self.weights_secret_ref
+        return shown_url(self.weights) if secret is None else f"the URL in key {secret.key} of Secret {secret.name}"
 
 
 class DatasetSpec(Contract):

@@ -17,13 +17,16 @@ from pydantic import Field, ValidationError
 
 from masktrain_trainer.config import (
     DEVICE_VARIABLE,
+    ENDPOINT_WITH_LOGIN,
     RESERVED_VARIABLES,
+    WEIGHTS_WITH_QUERY,
     CheckpointSpec,
     Contract,
     DatasetSpec,
     ModelSpec,
     RunConfig,
     TrainingSpec,
+    holds_secret,
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.errors import InvalidConfiguration, UserError
@@ -36,6 +39,8 @@ GROUP = "masktrain.dev/"
 # The cluster's rule, so that a file that trains here can be applied there.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _ANY = Field(default=None)
+_OF_THE_CLUSTER = ("auth", "credentialsSecretRef")
+"""Fields of a store that only a cluster has a meaning for; here the usual variables and config files count."""
 
 
 class EnvironmentVariable(Contract):
@@ -178,8 +183,8 @@ def _ignored(spec: dict[str, Any], changes: Overrides) -> Iterator[str]:
     if "uri" in checkpoint and checkpoint["uri"] != changes.results:
         yield "checkpoint.uri"
     for section in ("dataset", "checkpoint") if changes.dataset is None else ("checkpoint",):
-        if "credentialsSecretRef" in _section(_section(spec, section), "store"):
-            yield f"{section}.store.credentialsSecretRef"
+        store = _section(_section(spec, section), "store")
+        yield from (f"{section}.store.{name}" for name in _OF_THE_CLUSTER if name in store)
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):
         unread = {field.alias for field in model.model_fields.values() if field.annotation is Any}
         given = _section(spec, section).items()
@@ -204,7 +209,7 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
 
 
 def _with_store(place: dict[str, Any], endpoint: str | None) -> dict[str, Any]:
-    store = {name: value for name, value in _section(place, "store").items() if name != "credentialsSecretRef"}
+    store = {name: value for name, value in _section(place, "store").items() if name not in _OF_THE_CLUSTER}
     if endpoint is not None:
         store["endpoint"] = endpoint
     return place | {"store": store} if store else {name: value for name, value in place.items() if name != "store"}
@@ -228,9 +233,23 @@ def _contradictions(spec: LocalJobSpec) -> Iterator[str]:
         yield f"training.imageSize must be a multiple of {stride} for {spec.model.architecture.value}."
     if training.compile and training.multi_scale:
         yield "training.compile and training.multiScale exclude each other: a compiled model trains at one size."
+    yield from _secrets_in_clear(spec)
     for variable in spec.compute.env:
         if variable.name in RESERVED_VARIABLES:
             yield f"compute.env must not name {variable.name}, which the launch itself sets."
+
+
+def _secrets_in_clear(spec: LocalJobSpec) -> Iterator[str]:
+    if spec.model.weights.startswith("https://") and "?" in spec.model.weights:
+        yield WEIGHTS_WITH_QUERY
+    if spec.model.weights_secret_ref is not None:
+        yield (
+            "model.weightsSecretRef names a Secret, which only a cluster has: download the file and give "
+            "--set model.weightsSecretRef=null --set model.weights=file:///path/to/it.pt."
+        )
+    stores = (spec.dataset.store, spec.checkpoint.store)
+    if any(store is not None and store.endpoint is not None and holds_secret(store.endpoint) for store in stores):
+        yield ENDPOINT_WITH_LOGIN
 
 
 def _section(spec: dict[str, Any], name: str) -> dict[str, Any]:

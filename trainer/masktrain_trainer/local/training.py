@@ -47,7 +47,6 @@ from masktrain_trainer.pod.supervisor import Supervisor
 from masktrain_trainer.train.advice import advice_on_run
 from masktrain_trainer.train.initialise import transfer
 from masktrain_trainer.weights.load import fetch_weights
-from masktrain_trainer.weights.sources import SCRATCH
 
 from .datasets import scratch_folder
 from .job import JobOptions, LocalJob, local_path, plan_job
@@ -274,7 +273,7 @@ def _unshown_skips(prepared: Path) -> list[str]:
 
 
 def _weights(config: RunConfig, classes: int, scratch: Path) -> str:
-    if config.model.weights == SCRATCH:
+    if config.model.from_scratch:
         return "none, the training starts from scratch"
     file = fetch_weights(config.model, config.checkpoint.store, None, scratch / "weights.pt")
     return transfer(build_yolo(config.model.architecture, classes), file.state_dict)

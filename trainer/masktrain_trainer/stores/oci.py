@@ -1,40 +1,29 @@
 """Oracle's Object Storage by its own API, which needs no second kind of key: a node may sign as the instance it is.
 
-Who the trainer is to Oracle is an API key from a mounted Secret, a config file, or the instance it runs on. The SDK
-tries by itself as long as the one for S3: a checkpoint comes back anyway, with newer weights.
+The SDK tries by itself as long as the one for S3: a checkpoint comes back anyway, with newer weights.
 """
 
 import io
 import math
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from oci.auth.signers import InstancePrincipalsSecurityTokenSigner, SecurityTokenSigner
 from oci.circuit_breaker import NoCircuitBreakerStrategy
-from oci.config import from_file, validate_config
-from oci.exceptions import (
-    ClientError,
-    ConfigFileNotFound,
-    InvalidConfig,
-    InvalidKeyFilePath,
-    InvalidPrivateKey,
-    ServiceError,
-)
+from oci.exceptions import ClientError, ServiceError
 from oci.object_storage import ObjectStorageClient, UploadManager
 from oci.pagination import list_call_get_all_results_generator
-from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, NoneRetryStrategy, RetryStrategyBuilder
-from oci.signer import Signer, load_private_key_from_file
+from oci.retry import NoneRetryStrategy
 
-from masktrain_trainer.config import SecretRef, StoreSpec
+from masktrain_trainer.config import StoreSpec, shown_url
 from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 from .base import ObjectInfo
+from .oci_login import log_in, retry_strategy
 from .remote import (
     MIB,
     PARALLEL_PARTS,
@@ -45,8 +34,9 @@ from .remote import (
     content_md5,
 )
 
-FAILURES: Final = (ServiceError, ClientError, OSError, ValueError)
-"""All that the SDK raises: OSError covers its timeouts, ValueError names that it makes no request of."""
+FAILURES: Final = (ServiceError, ClientError, OSError, ValueError, RuntimeError)
+"""All that the SDK raises: OSError covers its timeouts, ValueError names that it makes no request of, RuntimeError a
+token that cannot be renewed."""
 
 _OBJECT_MISSING: Final = {None, "", "None", "ObjectNotFound"}
 """Codes of a 404: the answer to a HEAD has no body, and so none."""
@@ -113,6 +103,9 @@ def _cause(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
+TIMEOUTS_SECONDS: Final = (5.0, 60.0)
+"""Of the connection, and of each read from it."""
+
 _MOST_PARTS: Final = 9_000  # the service takes 10,000
 
 
@@ -130,7 +123,9 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
     except FAILURES as error:
-        target = OciTarget(spec.endpoint or "Oracle", f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}")
+        target = OciTarget(
+            shown_url(spec.endpoint or "Oracle"), f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}"
+        )
         raise explain(error, target) from error
     return OciStore(client, bucket, namespace, prefix)
 
@@ -250,163 +245,6 @@ class OciStore(RemoteStore):
 
     def _target(self, key: str, *, conditional: bool) -> OciTarget:
         namespace, bucket = self._place
-        return OciTarget(self._client.base_client.endpoint, f"{bucket}@{namespace}", self.uri(key), conditional)
-
-
-TIMEOUTS_SECONDS: Final = (5.0, 60.0)
-"""Of the connection, and of each read from it."""
-
-_ATTEMPTS: Final = 4
-_LONGEST_SECONDS: Final = 120
-
-
-def retry_strategy() -> Any:
-    """Again after timeouts, lost connections, 429 and 5xx, with jitter."""
-    return RetryStrategyBuilder(
-        max_attempts=_ATTEMPTS,
-        total_elapsed_time_seconds=_LONGEST_SECONDS,
-        # -1 is the SDK's number for no answer at all; an empty list stands for every code of a status.
-        service_error_retry_config={-1: [], 429: []},
-        service_error_retry_on_any_5xx=True,
-        retry_base_sleep_time_seconds=0.5,
-        retry_exponential_growth_factor=2,
-        retry_max_wait_between_calls_seconds=20,
-        decorrelated_jitter=1,
-        backoff_type=BACKOFF_DECORRELATED_JITTER_VALUE,
-    ).get_retry_strategy()
-
-
-API_KEY: Final = ("tenancy", "user", "fingerprint", "key")
-"""Keys of the Secret, as of a GPUNodePool's; `passphrase` may be added for an encrypted key."""
-
-_PASSPHRASE: Final = "passphrase"  # noqa: S105 - the name of a key
-_NAMES_IN_SECRET: Final = {"key_file": "key", "key_content": "key"}
-_PROFILE: Final = "OCI_CLI_PROFILE"
-"""The variable that Oracle's command line takes the profile's name from."""
-
-
-@dataclass(frozen=True)
-class Login:
-    """What the SDK's clients take; the secret parts are never shown."""
-
-    config: dict[str, Any] = field(repr=False)
-    signer: Any = field(repr=False)
-
-
-def log_in(spec: StoreSpec, folder: Path | None) -> Login:
-    """Sign in as what `spec` names, else as the config file's profile, else as the instance.
-
-    `folder` is that of the mounted Secret. Raises StoreDenied, StoreUnavailable if the instance's identity service
-    fails in a way that may pass.
-    """
-    if spec.credentials_secret_ref is not None:
-        return _with_secret(spec.credentials_secret_ref, spec.region, folder)
-    try:
-        config = from_file(profile_name=os.environ.get(_PROFILE, "DEFAULT"))
-    except ConfigFileNotFound:
-        return _as_instance(spec.region)
-    except (ClientError, ValueError, OSError) as error:
-        raise _unusable_file(error) from None
-    return _with_file(config, spec.region)
-
-
-def _with_secret(secret: SecretRef, region: str | None, folder: Path | None) -> Login:
-    found = {name: _read_secret(folder, name, secret) for name in (*API_KEY, _PASSPHRASE)}
-    if missing := [name for name in API_KEY if not found[name]]:
-        raise StoreDenied(
-            f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
-            f"create it with the keys {', '.join(API_KEY)} of an API key of Oracle."
+        return OciTarget(
+            shown_url(self._client.base_client.endpoint), f"{bucket}@{namespace}", self.uri(key), conditional
         )
-    if region is None:
-        raise StoreDenied(
-            f"The API key of Secret {secret.name!r} needs to know the bucket's region; "
-            "set the store's region, for example to eu-frankfurt-1."
-        )
-    config = {
-        "tenancy": found["tenancy"],
-        "user": found["user"],
-        "fingerprint": found["fingerprint"],
-        "region": region,
-        "key_content": found["key"],
-    }
-    try:
-        validate_config(config)
-        return Login(config, _signer(config, found[_PASSPHRASE]))
-    except InvalidConfig as error:
-        wrong = " and ".join(sorted({_NAMES_IN_SECRET.get(name, name) for name in error.errors}))
-        raise StoreDenied(f"{wrong} of Secret {secret.name!r} or of its store is malformed; correct it.") from None
-    except (InvalidPrivateKey, ValueError, TypeError):  # the cause is left out: it may hold the key itself
-        raise StoreDenied(
-            f"The key of Secret {secret.name!r} is no private key in PEM that its passphrase opens; "
-            "put the API key's private half there."
-        ) from None
-
-
-def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
-    if folder is None or not (folder / name).is_file():
-        return None
-    try:
-        return (folder / name).read_text(encoding="ascii").strip()
-    except PermissionError as error:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
-    except UnicodeDecodeError:
-        raise StoreDenied(
-            f"The key {name} of Secret {secret.name!r} holds characters that do not belong there."
-        ) from None
-
-
-def _signer(config: Mapping[str, str | None], passphrase: str | None) -> Any:
-    return Signer(
-        tenancy=config["tenancy"],
-        user=config["user"],
-        fingerprint=config["fingerprint"],
-        private_key_file_location=config.get("key_file"),
-        pass_phrase=passphrase,
-        private_key_content=config.get("key_content"),
-    )
-
-
-def _with_file(config: dict[str, Any], region: str | None) -> Login:
-    """A profile has an API key, or a token of a browser's login with a key of its own."""
-    config |= {"region": region} if region is not None else {}
-    try:
-        if token := config.get("security_token_file"):
-            key = load_private_key_from_file(config["key_file"], config.get("pass_phrase"))
-            return Login(config, SecurityTokenSigner(Path(token).expanduser().read_text(encoding="ascii"), key))
-        validate_config(config)
-        return Login(config, _signer(config, config.get("pass_phrase")))
-    except (ClientError, ValueError, TypeError, KeyError, OSError) as error:
-        raise _unusable_file(error) from None
-
-
-def _unusable_file(error: Exception) -> StoreDenied:
-    """Only names of errors and files: the texts may quote keys."""
-    if isinstance(error, InvalidConfig):
-        reason = " and ".join(f"{name} is {wrong}" for name, wrong in sorted(error.errors.items()))
-    elif isinstance(error, (InvalidKeyFilePath, OSError)):
-        reason = "a file that it names cannot be read"
-    else:
-        reason = type(error).__name__
-    return StoreDenied(f"The config file of Oracle's SDK is unusable: {reason}; correct it, or {_PROFILE}.")
-
-
-def _as_instance(region: str | None) -> Login:
-    strategy = retry_strategy()
-    try:
-        signer = InstancePrincipalsSecurityTokenSigner(
-            retry_strategy=strategy, federation_client_retry_strategy=strategy
-        )
-    except Exception as error:  # besides the SDK's errors those of certificates and tokens, which share no base class
-        raise _no_instance(error) from error
-    # Without a region the signer's own holds: the one that the instance lies in.
-    return Login({} if region is None else {"region": region}, signer)
-
-
-def _no_instance(error: Exception) -> StoreError:
-    if isinstance(error, ServiceError) and (error.status == 429 or error.status >= 500):
-        return StoreUnavailable(f"Oracle's identity service failed with {error.status}.")
-    return StoreDenied(
-        "No credentials for Oracle: there is no config file, and this machine could not sign in as an instance "
-        f"({type(error).__name__}); name a Secret with an API key in the store, or use a node of a dynamic group "
-        "whose pods reach 169.254.169.254."
-    )

@@ -1,5 +1,6 @@
 """S3 and everything that speaks its protocol, by boto3; what its failures mean, as one sentence for a person."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from masktrain_trainer.config import SecretRef, StoreSpec
+from masktrain_trainer.config import SecretRef, StoreSpec, shown_url
 from masktrain_trainer.errors import (
     ConditionsUnsupported,
     ObjectMissing,
@@ -127,8 +128,12 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+_URL: Final = re.compile(r"https?://[^\s\"']+")
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") + "."
+    text = " ".join(str(error).split()).rstrip(".") + "."
+    return _URL.sub(lambda found: shown_url(found[0]), text)
 
 
 if TYPE_CHECKING:
@@ -208,7 +213,7 @@ def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None)
     try:
         client = _client(spec, keys)
     except FAILURES as error:
-        target = Target(spec.endpoint or "AWS", spec.region or _REGION, bucket, f"s3://{bucket}/{prefix}")
+        target = Target(shown_url(spec.endpoint or "AWS"), spec.region or _REGION, bucket, f"s3://{bucket}/{prefix}")
         raise explain(error, target) from error
     return S3Store(client, bucket, prefix)
 
@@ -297,7 +302,7 @@ class S3Store(RemoteStore):
 
     def _target(self, key: str, *, conditional: bool) -> Target:
         meta = self._client.meta
-        return Target(meta.endpoint_url, meta.region_name, self._bucket, self.uri(key), conditional)
+        return Target(shown_url(meta.endpoint_url), meta.region_name, self._bucket, self.uri(key), conditional)
 
 
 def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":

@@ -189,7 +189,7 @@ def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[
     images = CachedImages(prepared.train.labels, prepared.train.cache)
     boxes = sum(len(images.targets(index)) for index in range(len(images)))
     known = {
-        "model": f"{config.model.architecture.value} from {config.model.weights}",
+        "model": f"{config.model.architecture.value} from {config.model.weights_shown}",
         "data set": config.dataset.uri,
         "classes": f"{len(prepared.names)}",
         "training split": f"{len(prepared.train.images):,} images, {boxes:,} boxes",

@@ -27,7 +27,6 @@ from masktrain_trainer.model.precision import build_scaler
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
 from masktrain_trainer.weights.load import fetch_weights
-from masktrain_trainer.weights.sources import SCRATCH
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 from .distributed import Ranks
@@ -219,7 +218,7 @@ def _find_start(context: Context) -> _Start:
     restored = read_document(context.run.restore_result, RestoreResult)
     if restored is not None and restored.file is not None:
         return _Start(checkpoint=load_state(Path(restored.file)))
-    if context.config.model.weights == SCRATCH:
+    if context.config.model.from_scratch:
         return _Start()
     return _Start(weights=_read_weights(context).state_dict)
 

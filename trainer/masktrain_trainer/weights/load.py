@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
+from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec, shown_url
 from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
@@ -28,7 +28,7 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
 
     `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
     """
-    shown = weights_uri(model).partition("?")[0]  # a signed address carries its secret there
+    shown = shown_url(weights_uri(model))
     try:
         download_weights(model, store, credentials, path)
         _compare_sha256(model, path)

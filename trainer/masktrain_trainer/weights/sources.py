@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -12,11 +13,10 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec
-from masktrain_trainer.errors import ObjectMissing, StoreUnavailable, UnusableWeights
+from masktrain_trainer.config import WEIGHTS_URL, Architecture, ModelSpec, SecretKeyRef, StoreSpec, shown_url
+from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
 
-SCRATCH: Final = "scratch"
 OFFICIAL: Final = "official"
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
@@ -32,8 +32,22 @@ def official_url(architecture: Architecture) -> str:
 
 
 def weights_uri(model: ModelSpec) -> str:
-    """Where `model.weights` lie, unless they are `scratch`."""
+    """Where the weights lie, unless they are `scratch`; it may hold a key. Raises InvalidWeights without the Secret."""
+    if model.weights_secret_ref is not None:
+        return _secret_url(model.weights_secret_ref)
     return official_url(model.architecture) if model.weights == OFFICIAL else model.weights
+
+
+def _secret_url(secret: SecretKeyRef) -> str:
+    """What is wrong with the URL is said without showing it."""
+    where = f"Secret {secret.name!r} of model.weightsSecretRef"
+    try:
+        url = Path(WEIGHTS_URL).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidWeights(f"{where} does not exist or has no text under its key {secret.key!r}.") from None
+    if not re.fullmatch(r"https://[^\s/@]+/\S+", url):
+        raise InvalidWeights(f"The key {secret.key!r} of {where} must hold an https:// URL and nothing else.")
+    return url
 
 
 def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
@@ -60,7 +74,7 @@ def _download(url: str, path: Path) -> None:
                 # The announced length may be missing, or a lie.
                 _refuse_size(file.tell())
     except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
-        raise StoreUnavailable(f"{_shown(url)} cannot be downloaded: {_cause(error)}.") from error
+        raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -109,11 +123,6 @@ def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
 def _refuse_size(size: int) -> None:
     if size > LARGEST_DOWNLOAD:
         raise UnusableWeights(f"is larger than {LARGEST_DOWNLOAD:,} bytes, which no weights are.")
-
-
-def _shown(url: str) -> str:
-    """Without the query, in which signed addresses carry their secret."""
-    return url.partition("?")[0]
 
 
 def _cause(error: Exception) -> str:

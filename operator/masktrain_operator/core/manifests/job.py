@@ -10,18 +10,16 @@ from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.types import Manifest, PlanSettings
 from masktrain_trainer.config import (
-    CHECKPOINT_CREDENTIALS,
     CONFIG_VARIABLE,
-    DATASET_CREDENTIALS,
     POD_UID_VARIABLE,
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
     WORKSPACE,
     ExitCode,
     RunConfig,
-    StoreSpec,
 )
 
+from .credentials import credential_mounts, credential_volumes, pod_sections
 from .metadata import (
     attempt_labels,
     attempt_name,
@@ -292,15 +290,16 @@ def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
 
 
 def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
+    dataset, checkpoint = pod_sections(job)
     return RunConfig(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
         uid=job.metadata.uid,
         attempt=attempt,
         model=job.spec.model,
-        dataset=job.spec.dataset,
+        dataset=dataset,
         training=job.spec.training,
-        checkpoint=job.spec.checkpoint,
+        checkpoint=checkpoint,
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
     )
@@ -327,10 +326,6 @@ def _variable_from_field(name: str, path: str) -> Manifest:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
-# Enough for the trainer, which is in the fsGroup; the default of 0644 is for everybody.
-_READABLE_BY_GROUP = 0o440
-
-
 def volumes(job: MaskTrainingJob) -> list[Manifest]:
     # A container runtime gives /dev/shm 64 MiB, which the batches of a few DataLoader workers exceed.
     shared_memory = {"medium": "Memory", "sizeLimit": job.spec.compute.shared_memory}
@@ -338,7 +333,7 @@ def volumes(job: MaskTrainingJob) -> list[Manifest]:
         {"name": "workspace", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": shared_memory},
-        *(_secret_volume(name, secret) for name, secret, _ in _credentials(job)),
+        *credential_volumes(job),
         *(
             # Numbered, because a claim's name may have 253 characters, and a volume's only 63.
             {"name": f"claim-{i}", "persistentVolumeClaim": {"claimName": claim.claim_name}}
@@ -352,28 +347,9 @@ def volume_mounts(job: MaskTrainingJob) -> list[Manifest]:
         {"name": "workspace", "mountPath": WORKSPACE},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own folder
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - DataLoader workers and NCCL look for it there
-        *({"name": name, "mountPath": path, "readOnly": True} for name, _, path in _credentials(job)),
+        *credential_mounts(job),
         *(
             {"name": f"claim-{i}", "mountPath": claim.mount_path, "readOnly": claim.read_only}
             for i, claim in enumerate(job.spec.compute.persistent_volume_claims)
         ),
     ]
-
-
-def _credentials(job: MaskTrainingJob) -> list[tuple[str, str, str]]:
-    """(volume, Secret, mount path) of each store that names a Secret."""
-    stores = (
-        ("dataset-credentials", job.spec.dataset.store, DATASET_CREDENTIALS),
-        ("checkpoint-credentials", job.spec.checkpoint.store, CHECKPOINT_CREDENTIALS),
-    )
-    return [(name, secret, path) for name, store, path in stores if (secret := _secret_name(store)) is not None]
-
-
-def _secret_name(store: StoreSpec | None) -> str | None:
-    reference = store.credentials_secret_ref if store else None
-    return reference.name if reference else None
-
-
-def _secret_volume(name: str, secret: str) -> Manifest:
-    """Optional: a missing Secret becomes a sentence from the trainer instead of a pod that never starts."""
-    return {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": _READABLE_BY_GROUP}}

@@ -20,6 +20,7 @@ from masktrain_operator.api.status import (
 from masktrain_operator.core.attempts import Attempt, newest_progress
 from masktrain_operator.core.context import Context
 from masktrain_operator.core.lifecycle.restarts import with_new_attempt
+from masktrain_operator.core.manifests.credentials import default_auth
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
 from masktrain_trainer.config.explain import first_problem
 
@@ -36,7 +37,9 @@ LONGEST_LIST = 32 * 1024
 
 def observed_status(context: Context) -> MaskTrainingJobStatus:
     """The status with all that is seen of an attempt whose end is not accounted for yet."""
-    status = context.status.model_copy(update={"observed_generation": context.job.metadata.generation})
+    auth = default_auth(context.job) or context.status.store_auth
+    seen = {"observed_generation": context.job.metadata.generation, "store_auth": auth}
+    status = context.status.model_copy(update=seen)
     if is_finished(status) or context.attempt is None or context.attempt_is_accounted:
         return status
     if context.attempt.number != status.attempt:

@@ -48,6 +48,13 @@ def test_secrets_are_left_to_the_cluster(tmp_path: Path) -> None:
     assert manifest.spec.dataset.store.endpoint == "https://s3.example"
 
 
+def test_who_signs_is_left_to_the_cluster(tmp_path: Path) -> None:
+    manifest = read(tmp_path, JOB.replace("credentialsSecretRef: {name: keys}", "auth: WorkloadIdentity"))
+    assert manifest.ignored == ["dataset.store.auth"]
+    assert manifest.spec.dataset.store is not None
+    assert manifest.spec.dataset.store.auth is None
+
+
 def test_what_needs_a_cluster_is_listed(tmp_path: Path) -> None:
     text = JOB + "  compute: {nodes: 2, gpusPerNode: 2, nodePoolRef: {name: v100}}\n  limits: {maxCost: 5}\n"
     changes = Overrides(results=RESULTS, dataset="file:///data.zip")
@@ -94,6 +101,9 @@ def test_other_documents_of_the_file_are_passed_over(tmp_path: Path) -> None:
         (JOB + "  model: {architecture: yolov5s6}\n  training: {imageSize: 96}\n", "must be a multiple of 64"),
         (JOB + "  compute: {env: [{name: RANK, value: '1'}]}\n", "compute.env must not name RANK"),
         (JOB + "  training: {compile: true, multiScale: true}\n", "exclude each other"),
+        (JOB + "  model: {weights: 'https://a.example/w.pt?key=x'}\n", "put the URL into a Secret"),
+        (JOB + "  model: {weightsSecretRef: {name: a, key: b}}\n", "which only a cluster has: download the file"),
+        (JOB.replace("https://s3", "https://me:word@s3"), "store.endpoint must not hold a login"),
     ],
 )
 def test_a_wrong_manifest_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

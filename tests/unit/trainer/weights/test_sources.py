@@ -12,7 +12,7 @@ import pytest
 import trustme
 import urllib3
 
-from masktrain_trainer.config import Architecture, ModelSpec
+from masktrain_trainer.config import Architecture, ModelSpec, SecretKeyRef
 from masktrain_trainer.errors import InvalidWeights, StoreUnavailable, UnusableWeights
 from masktrain_trainer.weights import sources
 from masktrain_trainer.weights.load import fetch_weights
@@ -94,6 +94,19 @@ def test_a_yolov5_file_comes_by_https(server: Server, tmp_path: Path, monkeypatc
     assert (weights.architecture, len(weights.state_dict)) == (Architecture.YOLOV5N, 349)
     with pytest.raises(InvalidWeights, match=f"^{server.url}/yolov5n.pt has the SHA-256 .* asks for {'0' * 64};"):
         fetch_weights(spec("official", "0" * 64), None, None, tmp_path / "weights.pt")
+
+
+def test_a_signed_url_comes_from_a_secret(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WEIGHTS_URL", str(tmp_path / "url"))
+    (tmp_path / "url").write_text(f"{server.url}/w.pt?signature=secret\n")
+    server.answers = {"/w.pt": (200, {}, b"content")}
+    behind = ModelSpec(weights_secret_ref=SecretKeyRef(name="weights", key="url"))
+    download_weights(behind, None, None, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert not behind.from_scratch
+    server.answers = {}
+    with pytest.raises(InvalidWeights, match=f"^{server.url}/w.pt does not exist on its server"):
+        fetch_weights(behind, None, None, tmp_path / "file")
 
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:

@@ -1,0 +1,202 @@
+"""Who an attempt's pods are to the stores of their data and checkpoints, and what they get for it: files, and the
+ways out of the pod that it takes.
+
+Whoever may be left unsaid: `store.auth` has no default in the schema, because the API server would put it into stored
+jobs as well, which sign as their node (docs/adr/0011). A job that no operator has seen before gets the present default,
+and its status keeps that.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import (
+    CHECKPOINT_CREDENTIALS,
+    DATASET_CREDENTIALS,
+    WEIGHTS_URL,
+    WORKLOAD_IDENTITY,
+    CheckpointSpec,
+    DatasetSpec,
+    StoreAuth,
+    StoreSpec,
+)
+
+# Enough for the trainer, which is in the fsGroup; the default of 0644 is for everybody.
+_READABLE_BY_GROUP = 0o440
+_TOKEN_SECONDS = 3600
+"""The kubelet renews the file when four fifths of it are over."""
+METADATA_SERVICES = {"0.0.0.0/0": "169.254.169.254/32", "::/0": "fd00:c1::a9fe:a9fe/128"}
+"""Of each family all addresses, and the one at which an instance of Oracle's gets its keys."""
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A store that the pods open: its place in the spec, and the URIs that are read or written through it."""
+
+    field: str
+    uris: tuple[str, ...]
+    spec: StoreSpec | None
+    volume: str
+    path: str
+
+    @property
+    def is_oracles(self) -> bool:
+        return any(uri.startswith("oci://") for uri in self.uris)
+
+    @property
+    def says_who(self) -> bool:
+        return self.spec is not None and (self.spec.auth or self.spec.credentials_secret_ref) is not None
+
+
+def _uses(job: MaskTrainingJob) -> tuple[_Use, _Use]:
+    dataset, checkpoint = job.spec.dataset, job.spec.checkpoint
+    weights = (checkpoint.uri, job.spec.model.weights)
+    return (
+        _Use("dataset.store", (dataset.uri,), dataset.store, "dataset-credentials", DATASET_CREDENTIALS),
+        _Use("checkpoint.store", weights, checkpoint.store, "checkpoint-credentials", CHECKPOINT_CREDENTIALS),
+    )
+
+
+def default_auth(job: MaskTrainingJob) -> StoreAuth | None:
+    """Who signs to Oracle where a job does not say; None: whoever the pods find, in the end their node.
+
+    The answer for a new job has to be written into its status, or it is no new job any more. None, too, if the job
+    leaves nothing unsaid.
+    """
+    if not any(use.is_oracles and not use.says_who for use in _uses(job)):
+        return None
+    is_new = job.status.observed_generation is None
+    return StoreAuth.WORKLOAD_IDENTITY if is_new or job.status.store_auth == StoreAuth.WORKLOAD_IDENTITY else None
+
+
+def _auth(job: MaskTrainingJob, use: _Use) -> StoreAuth | None:
+    if use.spec is not None and use.says_who:
+        return use.spec.auth or StoreAuth.SECRET
+    return default_auth(job) if use.is_oracles else None
+
+
+def _signs_as_workload(job: MaskTrainingJob) -> bool:
+    return any(_auth(job, use) is StoreAuth.WORKLOAD_IDENTITY for use in _uses(job))
+
+
+def pod_sections(job: MaskTrainingJob) -> tuple[DatasetSpec, CheckpointSpec]:
+    """What the pods are told of data set and checkpoints: with the auth that is in force.
+
+    Only where an image that does not know the field would do something else: so an older one goes on reading the rest.
+    """
+    dataset, checkpoint = (_pod_store(job, use) for use in _uses(job))
+    return (
+        job.spec.dataset.model_copy(update={"store": dataset}),
+        job.spec.checkpoint.model_copy(update={"store": checkpoint}),
+    )
+
+
+def _pod_store(job: MaskTrainingJob, use: _Use) -> StoreSpec | None:
+    if _auth(job, use) is StoreAuth.WORKLOAD_IDENTITY:
+        return (use.spec or StoreSpec()).model_copy(update={"auth": StoreAuth.WORKLOAD_IDENTITY})
+    return None if use.spec is None else use.spec.model_copy(update={"auth": None})
+
+
+# What stands in the way
+
+
+_VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:[-+].*)?$")
+_KNOWS_IDENTITY = (0, 2)
+"""The first version of the trainer that knows `store.auth` and `model.weightsSecretRef`."""
+
+
+def missing_region(job: MaskTrainingJob) -> str | None:
+    """A sentence if the pods could not sign in for want of a region, which nobody can add to an existing job."""
+    for use in _uses(job):
+        spec = use.spec or StoreSpec()
+        if _auth(job, use) is StoreAuth.WORKLOAD_IDENTITY and spec.region is None and spec.endpoint is None:
+            return (
+                f"{use.field}.region is not set, which workload identity needs: create the job anew with the bucket's "
+                f"region, or with {use.field}.auth InstancePrincipal to sign as the node."
+            )
+    return None
+
+
+def outdated_image(job: MaskTrainingJob) -> str | None:
+    """A sentence if the tag of `compute.image` is a version that does not know what this job needs.
+
+    Other tags and digests tell nothing; such an image refuses the key itself, with a sentence.
+    """
+    image = job.spec.compute.image
+    found = _VERSION.search(image) if image is not None else None
+    if found is None or (int(found[1]), int(found[2])) >= _KNOWS_IDENTITY:
+        return None
+    needed = "model.weightsSecretRef" if job.spec.model.weights_secret_ref is not None else None
+    needed = "store.auth WorkloadIdentity" if _signs_as_workload(job) else needed
+    if needed is None:
+        return None
+    first = ".".join(map(str, _KNOWS_IDENTITY))
+    return f"compute.image {image} does not know {needed}, which this job needs: create it anew with {first} or later."
+
+
+# Files and variables
+
+
+def credential_volumes(job: MaskTrainingJob) -> list[Manifest]:
+    return [volume for volume, _ in _mounted(job)]
+
+
+def credential_mounts(job: MaskTrainingJob) -> list[Manifest]:
+    return [{"name": volume["name"], "mountPath": path, "readOnly": True} for volume, path in _mounted(job)]
+
+
+def _mounted(job: MaskTrainingJob) -> list[tuple[Manifest, str]]:
+    """Each volume and where it is mounted."""
+    found = [
+        (_secret_volume(use.volume, use.spec.credentials_secret_ref.name), use.path)
+        for use in _uses(job)
+        if use.spec is not None and use.spec.credentials_secret_ref is not None
+    ]
+    if (weights := job.spec.model.weights_secret_ref) is not None:
+        file = PurePosixPath(WEIGHTS_URL)
+        items: list[Manifest] = [{"key": weights.key, "path": file.name}]
+        found.append((_secret_volume("weights-url", weights.name, items=items), str(file.parent)))
+    if _signs_as_workload(job):
+        found.append((_identity_volume(), WORKLOAD_IDENTITY))
+    return found
+
+
+def _secret_volume(name: str, secret: str, **more: list[Manifest]) -> Manifest:
+    """Optional: a missing Secret becomes a sentence from the trainer instead of a pod that never starts."""
+    return {
+        "name": name,
+        "secret": {"secretName": secret, "optional": True, "defaultMode": _READABLE_BY_GROUP, **more},
+    }
+
+
+def _identity_volume() -> Manifest:
+    """What Oracle's exchange of tokens takes: a token for the API server's own audience, and who vouches for it.
+
+    The token opens the Kubernetes API as well, as a ServiceAccount that should have no rights there.
+    """
+    token = {"path": "token", "expirationSeconds": _TOKEN_SECONDS}
+    authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    sources: list[Manifest] = [{"serviceAccountToken": token}, {"configMap": authority}]
+    return {"name": "workload-identity", "projected": {"defaultMode": _READABLE_BY_GROUP, "sources": sources}}
+
+
+# The network
+
+
+def store_egress_rules(job: MaskTrainingJob) -> list[Manifest]:
+    """Egress rules of a NetworkPolicy for the job's pods: everywhere, but to the metadata service only as the node.
+
+    Pods of the cluster are named apart, because some networks do not count them among addresses.
+    """
+    if _signs_as_node(job):
+        return [{}]
+    addresses = [{"ipBlock": {"cidr": all_of, "except": [service]}} for all_of, service in METADATA_SERVICES.items()]
+    return [{"to": [{"namespaceSelector": {}}, *addresses]}]
+
+
+def _signs_as_node(job: MaskTrainingJob) -> bool:
+    """Said so, or stored by a version whose jobs did it unasked."""
+    auths = [_auth(job, use) for use in _uses(job) if use.is_oracles]
+    return StoreAuth.INSTANCE_PRINCIPAL in auths or None in auths

@@ -1,0 +1,133 @@
+"""Who a pod is to the stores and to the cloud, and what is shown of the keys."""
+
+import json
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from botocore.exceptions import EndpointConnectionError
+
+from devcluster.layout import REPOSITORY
+from masktrain_operator.core.manifests.credentials import store_egress_rules
+from masktrain_operator.core.manifests.job import job_manifest, run_config
+from masktrain_operator.core.types import Manifest
+from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec
+from masktrain_trainer.errors import InvalidWeights
+from masktrain_trainer.stores import open_store
+from masktrain_trainer.weights import sources
+from masktrain_trainer.weights.load import fetch_weights
+from tests.unit.operator.manifests import SETTINGS, training_job
+
+LOGIN = "https://me:hunter2@store.example/x?token=hunter2"
+SIGNED = "https://files.example/w.pt?signature=hunter2"
+
+
+# Who signs
+
+ORACLE = {"uri": "oci://checkpoints@axvision/runs", "store": {"region": "eu-frankfurt-1"}}
+
+
+def pod_of(checkpoint: dict[str, Any]) -> Manifest:
+    found: Manifest = job_manifest(training_job(checkpoint=checkpoint), 0, SETTINGS)["spec"]["template"]["spec"]
+    return found
+
+
+def projected(pod: Manifest) -> list[Manifest]:
+    return [volume for volume in pod["volumes"] if "projected" in volume]
+
+
+def test_a_new_oci_store_is_not_opened_as_the_node() -> None:
+    """Whose rights are those of every pod on it, of whatever team."""
+    job = training_job(checkpoint=ORACLE)
+    store = run_config(job, 0).checkpoint.store
+    assert store is not None
+    assert store.auth is StoreAuth.WORKLOAD_IDENTITY
+    assert len(projected(pod_of(ORACLE))) == 1
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        {"uri": "s3://checkpoints"},
+        {**ORACLE, "store": {"credentialsSecretRef": {"name": "oracle"}}},
+        {**ORACLE, "store": {"auth": "InstancePrincipal"}},
+    ],
+    ids=["S3", "Secret", "node"],
+)
+def test_no_pod_gets_a_token_that_does_not_sign_with_it(checkpoint: dict[str, Any]) -> None:
+    pod = pod_of(checkpoint)
+    assert projected(pod) == []
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them() -> None:
+    (rule,) = store_egress_rules(training_job(checkpoint=ORACLE))
+    address = ip_address("169.254.169.254")
+    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
+    open_to = [block for block in blocks if _allows(block, address)]
+    assert len(blocks) == 2
+    assert open_to == []
+
+
+def _allows(block: Manifest, address: IPv4Address | IPv6Address) -> bool:
+    return address in ip_network(block["cidr"]) and not any(address in ip_network(net) for net in block["except"])
+
+
+def test_a_new_pool_is_not_managed_as_the_node() -> None:
+    spec = schema("gpunodepools")
+    assert spec["properties"]["auth"]["properties"]["type"]["default"] == "WorkloadIdentity"
+
+
+# What is shown
+
+
+def test_a_login_in_a_stored_endpoint_is_not_shown_by_s3() -> None:
+    """Refused since, but objects with one are stored."""
+    store = open_store("s3://bucket/prefix", StoreSpec(endpoint=LOGIN), None)
+    error = EndpointConnectionError(endpoint_url=f"{LOGIN}/bucket")
+    sentence = str(store._explain(error, "key", conditional=False))  # type: ignore[attr-defined]
+    assert "store.example" in sentence
+    assert "hunter2" not in sentence
+
+
+def schema(plural: str) -> Manifest:
+    """Of the spec, as the API server gets it."""
+    crd = yaml.safe_load((REPOSITORY / f"crds/masktrain.dev_{plural}.yaml").read_text())
+    found: Manifest = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize("section", ["dataset", "checkpoint"])
+def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
+    """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
+    endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
+    (rule,) = endpoint["x-kubernetes-validations"]
+    assert rule["rule"] == "!self.matches('[@?#]')"
+    assert "store.endpoint must not hold a login" in rule["message"]
+
+
+def test_a_signed_url_of_weights_stays_out_of_the_pod_and_of_the_report() -> None:
+    job = training_job(model={"weightsSecretRef": {"name": "weights", "key": "url"}})
+    (container,) = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"]
+    assert all(
+        "valueFrom" not in variable or "secretKeyRef" not in variable["valueFrom"] for variable in container["env"]
+    )
+    mount = next(mount for mount in container["volumeMounts"] if mount["name"] == "weights-url")
+    assert mount["readOnly"]
+    assert job.spec.model.weights_shown == "the URL in key url of Secret weights"
+    assert "hunter2" not in json.dumps(ModelSpec(weights=SIGNED).weights_shown), "stored before it was refused"
+
+
+@pytest.mark.parametrize("content", [None, "", "hunter2", f"{SIGNED}\nhunter2", "http://files.example/hunter2"])
+def test_an_unusable_url_in_the_secret_is_not_shown(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "WEIGHTS_URL", str(tmp_path / "url"))
+    if content is not None:
+        (tmp_path / "url").write_text(content)
+    model = ModelSpec(weights_secret_ref=SecretKeyRef(name="weights", key="url"))
+    with pytest.raises(InvalidWeights, match=r"Secret 'weights' of model\.weightsSecretRef") as caught:
+        fetch_weights(model, None, None, tmp_path / "weights.pt")
+    assert "hunter2" not in str(caught.value)
