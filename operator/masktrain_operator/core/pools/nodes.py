@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from kubernetes.utils.quantity import parse_quantity
 
@@ -71,7 +72,8 @@ def count_of(quantity: object, *, unreadable: int) -> int:
     `unreadable`: what counts for something that is no quantity.
     """
     try:
-        return math.ceil(min(max(parse_quantity(quantity), 0), MOST_GPUS_COUNTED))
+        amount: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
+        return math.ceil(min(max(amount, Decimal(0)), MOST_GPUS_COUNTED))
     except (ValueError, ArithmeticError):
         return unreadable
 
