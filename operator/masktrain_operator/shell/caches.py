@@ -7,7 +7,10 @@ are told about our own writes at once.
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
+from masktrain_operator.api import labels
+from masktrain_operator.core.manifests.job import CONTAINER
 from masktrain_operator.core.manifests.metadata import controller_uid, labelled_uid, own_jobs, own_pods
 from masktrain_operator.core.types import Manifest
 
@@ -26,6 +29,7 @@ from .client import (
     ResourceKind,
 )
 
+Kept = Callable[[Manifest], Manifest]
 # Only lists and events of the last minutes can bring a dead object back; a bound, because operators live for months.
 REMEMBERED_DELETIONS = 20_000
 CLAIMED = (JOBS, PODS, SERVICES, NETWORK_POLICIES)
@@ -38,9 +42,10 @@ class ObjectCache:
     Resource versions are compared as numbers, which Kubernetes guarantees for its own kinds and for custom resources.
     """
 
-    def __init__(self, owner_of: Callable[[Manifest], str | None]) -> None:
-        """`owner_of` names the MaskTrainingJob's uid of a body."""
+    def __init__(self, owner_of: Callable[[Manifest], str | None], kept: Kept = lambda body: body) -> None:
+        """`owner_of` names the MaskTrainingJob's uid of a body, `kept` the part of it that is ever read."""
         self._owner_of = owner_of
+        self._kept = kept
         self._bodies: dict[str, Manifest] = {}
         self._by_owner: defaultdict[str, dict[str, Manifest]] = defaultdict(dict)
         self._deleted: OrderedDict[str, None] = OrderedDict()
@@ -55,7 +60,7 @@ class ObjectCache:
         # Equal is what a watch tells of our own write, which is here already.
         if uid in self._deleted or (known is not None and version_of(known) >= version_of(body)):
             return False
-        slim = _without_managed_fields(body)
+        slim = self._kept(_without_managed_fields(body))
         owner = self._owner_of(slim) or ""
         # Labels can be edited: the old owner must not keep the object.
         if known is not None and (self._owner_of(known) or "") != owner:
@@ -135,6 +140,95 @@ def _without_managed_fields(body: Manifest) -> Manifest:
     return {**body, "metadata": metadata}
 
 
+# What is read of a body. Whoever may write an object decides how large it is; the API server takes megabytes.
+
+OUR_LABELS = (labels.JOB_LABEL, labels.JOB_UID_LABEL, labels.ATTEMPT_LABEL, labels.NODE_POOL_LABEL)
+IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+NODE_ANNOTATIONS = (
+    labels.ADDED_ANNOTATION,
+    labels.IDLE_SINCE_ANNOTATION,
+    labels.REMOVAL_ANNOTATION,
+    labels.KEEP_ANNOTATION,
+    labels.AUTOSCALER_KEEP_ANNOTATION,
+    labels.OKE_POOL_ANNOTATION,
+)
+CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
+MOST_ITEMS = 64
+"""Conditions, containers and finalizers; Kubernetes itself writes a handful."""
+LONGEST_TEXT = 4096
+
+
+def _some(section: Manifest | None, *keys: str) -> Manifest:
+    """Those fields, with texts cut that nobody reads to their end."""
+    found = {key: section[key] for key in keys if key in section} if section else {}
+    return {key: value[:LONGEST_TEXT] if isinstance(value, str) else value for key, value in found.items()}
+
+
+def _each(items: Iterable[Manifest] | None, *keys: str) -> list[Manifest]:
+    return [_some(item, *keys) for item in islice(items or (), MOST_ITEMS)]
+
+
+def _metadata(body: Manifest, label_keys: Iterable[str], annotation_keys: Iterable[str] = ()) -> Manifest:
+    metadata: Manifest = body["metadata"]
+    controllers = [owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    parts = {
+        "labels": _some(metadata.get("labels"), *label_keys),
+        "annotations": _some(metadata.get("annotations"), *annotation_keys),
+        "ownerReferences": _each(controllers, "apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"),
+        "finalizers": list(islice(metadata.get("finalizers") or (), MOST_ITEMS)),
+    }
+    return _some(metadata, *IDENTITY) | {key: part for key, part in parts.items() if part}
+
+
+def _read_of_job(body: Manifest) -> Manifest:
+    status = {"conditions": _each((body.get("status") or {}).get("conditions"), *CONDITION)}
+    return _some(body, "apiVersion", "kind") | {"metadata": _metadata(body, OUR_LABELS), "status": status}
+
+
+def _read_of_pod(body: Manifest) -> Manifest:
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    trainers = [container for container in status.get("containerStatuses") or () if container.get("name") == CONTAINER]
+    said = {
+        "conditions": _each(status.get("conditions"), *CONDITION),
+        "containerStatuses": _each(trainers, "name", "state"),
+    }
+    asked = {key: _each(spec.get(key), "resources") for key in ("containers", "initContainers") if key in spec}
+    claims: Manifest = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
+    index = (labels.COMPLETION_INDEX,)
+    return _some(body, "apiVersion", "kind") | {
+        "metadata": _metadata(body, (*OUR_LABELS, *index), index),
+        "spec": _some(spec, "nodeName") | asked | claims,
+        "status": _some(status, "phase", "reason", "message", "podIP") | said,
+    }
+
+
+def _read_of_service(body: Manifest) -> Manifest:
+    spec = _some(body.get("spec"), "clusterIP", "publishNotReadyAddresses", "selector", "ports")
+    return _some(body, "apiVersion", "kind") | {"metadata": _metadata(body, OUR_LABELS), "spec": spec}
+
+
+def _read_of_network_policy(body: Manifest) -> Manifest:
+    spec = _some(body.get("spec"), "podSelector", "policyTypes", "ingress", "egress")
+    return _some(body, "apiVersion", "kind") | {"metadata": _metadata(body, OUR_LABELS), "spec": spec}
+
+
+def _read_of_node(body: Manifest) -> Manifest:
+    """Labels whole: which of them count is said in specs."""
+    metadata, status = body["metadata"], body.get("status") or {}
+    said = _some(status, "allocatable", "capacity") | {"conditions": _each(status.get("conditions"), *CONDITION)}
+    return _some(body, "apiVersion", "kind") | {
+        "metadata": _metadata(body, metadata.get("labels") or (), NODE_ANNOTATIONS),
+        "spec": _some(body.get("spec"), "providerID", "unschedulable", "taints"),
+        "status": said,
+    }
+
+
+def _read_of_resource(body: Manifest) -> Manifest:
+    """Of our own two kinds, whose spec and status have bounds."""
+    wishes = (labels.MAINTENANCE_ANNOTATION, labels.ABANDON_ANNOTATION)
+    return _some(body, "apiVersion", "kind", "spec", "status") | {"metadata": _metadata(body, (), wishes)}
+
+
 class KnownObjects:
     """The caches, and what in them is whose.
 
@@ -144,13 +238,13 @@ class KnownObjects:
 
     def __init__(self, *, with_pools: bool = True, with_network_policies: bool = False) -> None:
         """Without pools nothing that is not namespaced is ever listed."""
-        self.training_jobs = ObjectCache(uid_of)
-        self.jobs = ObjectCache(labelled_uid)
-        self.pods = ObjectCache(labelled_uid)
-        self.services = ObjectCache(labelled_uid)
-        self.network_policies = ObjectCache(labelled_uid)
-        self.node_pools = ObjectCache(uid_of)
-        self.nodes = ObjectCache(uid_of)
+        self.training_jobs = ObjectCache(uid_of, _read_of_resource)
+        self.jobs = ObjectCache(labelled_uid, _read_of_job)
+        self.pods = ObjectCache(labelled_uid, _read_of_pod)
+        self.services = ObjectCache(labelled_uid, _read_of_service)
+        self.network_policies = ObjectCache(labelled_uid, _read_of_network_policy)
+        self.node_pools = ObjectCache(uid_of, _read_of_resource)
+        self.nodes = ObjectCache(uid_of, _read_of_node)
         self.priority_classes = ObjectCache(uid_of)
         self._caches = {
             TRAINING_JOBS: self.training_jobs,

@@ -52,6 +52,8 @@ from .work_queue import WorkQueue
 logger = logging.getLogger(__name__)
 
 POOL_WORKERS = 4
+MOST_PODS_ASKED = 1024
+"""At the same time: slow ones must not keep the others from being asked."""
 FAILED_LOOKS = 8
 """In a row, at one node pool, for a reason that waiting does not cure: about a minute of tries."""
 STUCK_SECONDS = 180
@@ -108,7 +110,8 @@ class Controller:
         api_client = await connect()
         self._open.push_async_callback(api_client.close)
         self._client = KubernetesClient(api_client)
-        session = await self._open.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(limit=MOST_PODS_ASKED)
+        session = await self._open.enter_async_context(aiohttp.ClientSession(connector=connector))
         self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
         looks = self._metrics.measured_look(self._pool_reconciler())
         self._pool_queue = WorkQueue(looks, workers=POOL_WORKERS)
@@ -170,7 +173,8 @@ class Controller:
         )
 
     def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
-        progress = ProgressReader(session, self._settings.progress_interval_seconds)
+        progress = ProgressReader(session, self._settings.progress_interval_seconds, wake=self._wake_job)
+        self._open.callback(progress.close)
         observer = Observer(self._known, self._client, progress, self._pools)
         rate = WriteRate(self._settings.progress_writes_per_second)
         return Reconciler(
@@ -232,6 +236,9 @@ class Controller:
         for uid in missed:
             self._queue.wake(uid)
         self._wake_all()
+
+    def _wake_job(self, uid: str) -> None:
+        self._queue.wake(uid)
 
     def _wake_all(self) -> None:
         for job in self._known.training_jobs:

@@ -1,6 +1,12 @@
-"""Asks the rank-0 pod of a running attempt how far it is."""
+"""Asks the rank-0 pod of a running attempt how far it is.
 
+Whoever runs the pod decides what it answers, and when: a question is a task of its own that no reconcile waits for any
+longer than a pod of good will needs, and whatever the answer is, it is one about progress and nothing else.
+"""
+
+import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,9 +23,19 @@ TIMEOUT = aiohttp.ClientTimeout(total=2)
 LONGEST_ANSWER = 1 << 18
 PATIENCE_SECONDS = 10
 """A pod that has been silent for less is not reported: it may be ending, which its Ready condition shows late."""
+UNDERSTOOD = (TimeoutError, aiohttp.ClientError, ValueError, RecursionError)
 NOT_A_REPORT = "its answer is not a progress report of this version"
 REUSE = 0.8
 """Share of the interval within which an answer is used again: wake-ups by other events don't ask the pod anew."""
+
+
+WAIT_SECONDS = 0.25
+"""A pod that is well answers in a few milliseconds; the answer of another one wakes its job when it comes."""
+MOST_WAITING = 4
+"""Reconciles that wait for an answer at the same time, far fewer than there are workers."""
+Wake = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,32 +58,72 @@ class ProgressReader:
     """Keeps the last answer for each job, so that no pod is asked more often than once in an interval."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, interval_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        session: aiohttp.ClientSession,
+        interval_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        wake: Wake,
     ) -> None:
+        """`wake(job_uid)` is called when an answer has come for which its `read` did not wait."""
+        self._wake = wake
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._waiting = 0
         self._session = session
         self._reuse_seconds = interval_seconds * REUSE
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
 
     async def read(self, job_uid: str, pod: Manifest | None) -> ProgressAnswer:
-        """The answer of that pod, at most one interval old."""
+        """The last answer of that pod: at most one interval old, unless the pod takes its time."""
         if pod is None or not _is_running(pod):
             return ProgressAnswer()
         now = self._clock()
         kept = self._kept.get(job_uid)
         if kept is None or kept.pod_uid != pod["metadata"]["uid"]:
-            kept = _Kept(pod["metadata"]["uid"], asked_at=-math.inf, heard_at=now, answer=ProgressAnswer())
-        if now - kept.asked_at >= self._reuse_seconds:
-            kept = self._kept[job_uid] = await self._ask(pod, kept, now)
-        return kept.answer
+            self.forget(job_uid)
+            kept = self._kept[job_uid] = _Kept(
+                pod["metadata"]["uid"], asked_at=-math.inf, heard_at=now, answer=ProgressAnswer()
+            )
+        if now - kept.asked_at >= self._reuse_seconds and job_uid not in self._asking:
+            await self._wait_for(job_uid, asyncio.create_task(self._keep(job_uid, pod, kept, now)))
+        return self._kept[job_uid].answer if job_uid in self._kept else kept.answer
 
     def forget(self, job_uid: str) -> None:
         self._kept.pop(job_uid, None)
+        asking = self._asking.pop(job_uid, None)
+        if asking is not None:
+            asking.cancel()
+
+    def close(self) -> None:
+        """Give up every question."""
+        for job_uid in list(self._kept):
+            self.forget(job_uid)
+
+    async def _wait_for(self, job_uid: str, task: asyncio.Task[None]) -> None:
+        """For a moment, unless too many wait already."""
+        self._asking[job_uid] = task
+        if self._waiting < MOST_WAITING:
+            self._waiting += 1
+            try:
+                await asyncio.wait({task}, timeout=WAIT_SECONDS)
+            finally:
+                self._waiting -= 1
+        if not task.done():
+            task.add_done_callback(lambda ended: None if ended.cancelled() else self._wake(job_uid))
+
+    async def _keep(self, job_uid: str, pod: Manifest, kept: _Kept, now: float) -> None:
+        answered = await self._ask(pod, kept, now)
+        self._kept[job_uid] = answered
+        del self._asking[job_uid]
 
     async def _ask(self, pod: Manifest, kept: _Kept, now: float) -> _Kept:
         try:
             progress = await self._get(_url(pod))
-        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+        # Whatever it is that a pod makes of its answer, limits and the end of the job must not hang on it.
+        except Exception as error:
+            if not isinstance(error, UNDERSTOOD):
+                logger.exception("The answer of pod %s could not be read.", pod["metadata"]["name"])
             # A pod that is not ready has told the kubelet so; that shows in the status already.
             silent = _is_ready(pod) and now - kept.heard_at >= PATIENCE_SECONDS
             answer = replace(kept.answer, error=_sentence(pod, error) if silent else None)
@@ -121,6 +177,8 @@ def _sentence(pod: Manifest, error: Exception) -> str:
             cause = f"it answered with HTTP status {status}"
         case json.JSONDecodeError():
             cause = NOT_A_REPORT
-        case _:
+        case aiohttp.ClientError() | ValueError():
             cause = str(error)
+        case _:
+            cause = NOT_A_REPORT
     return f"Pod {pod['metadata']['name']} could not be asked at {_url(pod)}: {cause}."

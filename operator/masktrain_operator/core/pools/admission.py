@@ -121,12 +121,14 @@ def _too_small(gang: Gang, pools: Sequence[PoolSlots]) -> Refusal:
 
 def _wait(gang: Gang, pools: Sequence[PoolSlots], held_up: Mapping[str, Gang]) -> Refusal:
     names = tuple(pool.name for pool in pools)
-    why = "; ".join(_why(pool, held_up.get(pool.name)) for pool in pools)
+    why = "; ".join(_why(gang, pool, held_up.get(pool.name)) for pool in pools)
     message = f"Waiting for {gang.nodes} nodes with {gang.gpus_per_node} GPUs: {why}."
     return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names)
 
 
-def _why(pool: PoolSlots, ahead: Gang | None) -> str:
+def _why(gang: Gang, pool: PoolSlots, ahead: Gang | None) -> str:
     if ahead is not None:
-        return f"{pool.name} serves {ahead.title} first"
+        # Who reads this may have no right to see what others run.
+        who = ahead.title if ahead.namespace == gang.namespace else "a job of another namespace"
+        return f"{pool.name} serves {who} first"
     return f"{pool.name}: {pool.obstacle}" if pool.obstacle else f"{pool.name} is full"

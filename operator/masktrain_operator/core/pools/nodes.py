@@ -73,8 +73,8 @@ def count_of(quantity: object, *, unreadable: int) -> int:
     `unreadable`: what counts for something that is no quantity.
     """
     try:
-        count: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
-        return math.ceil(min(max(count, Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
+        amount: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
+        return math.ceil(min(max(amount, Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
     except (ValueError, ArithmeticError):
         return unreadable
 

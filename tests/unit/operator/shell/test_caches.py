@@ -1,5 +1,7 @@
 """The cache must never show less than was seen, nor bring back what is gone."""
 
+import copy
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from masktrain_operator.core.manifests.metadata import labelled_uid
 from masktrain_operator.shell.caches import KnownObjects, ObjectCache
-from masktrain_operator.shell.client import JOBS, PODS, SERVICES, TRAINING_JOBS
+from masktrain_operator.shell.client import JOBS, NODE_POOLS, NODES, PODS, SERVICES, TRAINING_JOBS, ResourceKind
+from tests.unit.operator import manifests as batch
 
 
 def body(uid: str, version: int, owner: str = "job", namespace: str = "default") -> dict[str, Any]:
@@ -186,3 +189,41 @@ def test_a_service_of_another_namespace_does_not_stand_in_the_way() -> None:
     known.put(SERVICES, owned("here", None))
 
     assert uids(known.claimed_by(training_job(), SERVICES)) == ["here"]
+
+
+@pytest.mark.parametrize("kind", [JOBS, PODS, SERVICES, NODES, TRAINING_JOBS, NODE_POOLS], ids=lambda kind: kind.kind)
+def test_what_nobody_reads_is_not_kept(kind: ResourceKind) -> None:
+    """200 Jobs with 250 kB of annotations each took the operator from 79 to 182 MB."""
+    known = cluster()
+    large = owned("large", "job")
+    large["metadata"] |= {"annotations": {"theirs": "x" * 250_000}, "finalizers": ["theirs/hold"] * 1000}
+    large["metadata"]["ownerReferences"] += [{"uid": "y" * 100, "name": "z" * 1000}] * 1000
+    large["metadata"]["labels"] |= {} if kind is NODES else {"theirs": "x" * 5000}
+    large["spec"] = (
+        {} if kind in (TRAINING_JOBS, NODE_POOLS) else {"template": "x" * 250_000, "volumes": ["x" * 999] * 99}
+    )
+    condition = {"type": "Ready", "status": "True", "message": "x" * 100_000}
+    large["status"] = {"conditions": [condition], "images": ["x" * 100_000]} if kind in (JOBS, PODS, NODES) else {}
+    known.put(kind, large)
+    caches = (known.jobs, known.pods, known.services, known.nodes, known.training_jobs, known.node_pools)
+    (kept,) = (found for cache in caches if (found := cache.get("large")) is not None)
+
+    assert len(json.dumps(kept)) < 8_000
+    assert "ownerReferences" in kept["metadata"]
+
+
+def test_the_parts_of_a_pod_that_are_read_are_kept() -> None:
+    gpus = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    made = batch.pod(0, attempt=3, containerStatuses=[{"name": "trainer", "state": {"running": {}}, "image": "i"}])
+    made["metadata"] |= {"resourceVersion": "2", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    made["spec"] |= {"containers": [{"name": "trainer", "image": "i", **gpus}]}
+    known = KnownObjects()
+    known.put(TRAINING_JOBS, training_job(batch.UID, batch.NAMESPACE))
+    known.put(PODS, made)
+    (kept,) = known.pods
+
+    expected = copy.deepcopy(made)
+    expected["spec"]["containers"] = [gpus]
+    del expected["status"]["containerStatuses"][0]["image"]
+    expected["status"]["conditions"] = []
+    assert kept == expected

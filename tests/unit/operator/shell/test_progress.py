@@ -1,5 +1,6 @@
 """Reading the progress of a pod: from a real server at a loopback address of its own, on the trainer's real port."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -23,9 +24,12 @@ class Trainer:
         self.address = next(_addresses)
         self.answer: web.Response | None = None
         self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def report(self, _: web.Request) -> web.Response:
         self.asked += 1
+        await self.may_answer.wait()
         return self.answer or web.json_response(ANSWER)
 
 
@@ -54,9 +58,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def reader(clock: Clock) -> AsyncIterator[ProgressReader]:
+def woken() -> asyncio.Queue[str]:
+    """Jobs whose answer came late."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def reader(clock: Clock, woken: asyncio.Queue[str]) -> AsyncIterator[ProgressReader]:
     async with aiohttp.ClientSession() as session:
-        yield ProgressReader(session, interval_seconds=10, clock=clock)
+        yield ProgressReader(session, interval_seconds=10, clock=clock, wake=woken.put_nowait)
 
 
 def pod(address: str = NOBODY, *, uid: str = "pod", phase: str = "Running", ready: str = "True") -> dict[str, Any]:
@@ -98,6 +108,8 @@ async def test_only_a_running_pod_is_asked(reader: ProgressReader, absent: dict[
     [
         (lambda: web.Response(status=500), "it answered with HTTP status 500"),
         (lambda: web.json_response({"some": "thing"}), "not a progress report of this version"),
+        (lambda: web.Response(body=b"[" * 100_000), "not a progress report of this version"),
+        (lambda: web.json_response({**ANSWER, "updatedAt": "9999-12-31T23:59:59-14:00"}), "not a progress report"),
         (lambda: web.Response(body=b"x" * (LONGEST_ANSWER + 1)), f"longer than {LONGEST_ANSWER} bytes"),
     ],
 )
@@ -127,3 +139,36 @@ async def test_a_refused_connection_is_named_and_a_pod_that_is_not_ready_is_not_
         clock.now += PATIENCE_SECONDS
         error = (await reader.read(ready, pod(ready=ready))).error
         assert (error is not None and "Connect call failed" in error) is expected
+
+
+async def test_slow_pods_hold_up_nobody_and_their_answers_wake_their_jobs(
+    reader: ProgressReader, trainer: Trainer, woken: asyncio.Queue[str], clock: Clock
+) -> None:
+    """Sixteen of them held all workers for two seconds each, again and again."""
+    trainer.may_answer.clear()
+    slow = [reader.read(f"slow-{number}", pod(trainer.address, uid=str(number))) for number in range(16)]
+    async with asyncio.timeout(1):
+        answers = await asyncio.gather(*slow)
+        again = await reader.read("slow-0", pod(trainer.address, uid="0"))
+
+    assert [answer.progress for answer in (*answers, again)] == [None] * 17
+    assert woken.empty()
+    trainer.may_answer.set()
+    names = [await woken.get() for _ in range(16)]
+    answer = await reader.read("slow-0", pod(trainer.address, uid="0"))
+    assert answer.progress is not None
+    assert sorted(names) == sorted(f"slow-{number}" for number in range(16))
+    assert trainer.asked == 16
+
+
+async def test_a_question_is_given_up_with_its_job(
+    reader: ProgressReader, trainer: Trainer, woken: asyncio.Queue[str]
+) -> None:
+    trainer.may_answer.clear()
+    await reader.read("job", pod(trainer.address))
+    reader.close()
+    trainer.may_answer.set()
+    answer = await reader.read("other", pod(trainer.address, uid="other"))
+
+    assert answer.progress is not None
+    assert woken.empty()

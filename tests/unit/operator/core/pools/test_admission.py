@@ -59,6 +59,15 @@ def test_a_younger_gang_takes_nothing_from_one_that_waits() -> None:
     assert "gpu serves vision/pair first" in admissions.refusals["uid-of-single"].message
 
 
+def test_a_sentence_names_no_job_of_another_namespace() -> None:
+    ahead, waiting = gang("pair", nodes=2, age=9), replace(gang("single", age=1), namespace="elsewhere")
+    admissions = admit([ahead, waiting], [slots(free=(2,), limit=2)])
+
+    message = admissions.refusals["uid-of-single"].message
+    assert "gpu serves a job of another namespace first" in message
+    assert "pair" not in message
+
+
 def test_a_gang_that_waits_for_one_pool_holds_nobody_up_in_another() -> None:
     pools = [slots("a", free=(2,), limit=2), slots("b", free=(2,))]
     gangs = [gang("pair", nodes=2, age=9, pool_ref="a"), gang("single", age=1)]

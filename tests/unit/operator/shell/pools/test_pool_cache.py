@@ -39,7 +39,7 @@ class Cluster:
         self.now = NOW
         self.known = KnownObjects()
         self.pools = PoolCache(self.known, lambda: self.now)
-        self.observer = Observer(self.known, Mock(), ProgressReader(Mock(), 10), self.pools)
+        self.observer = Observer(self.known, Mock(), ProgressReader(Mock(), 10, wake=Mock()), self.pools)
         self._versions = 0
         self.put_pool()
         self.observe_pool()
