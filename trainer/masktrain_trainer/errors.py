@@ -15,10 +15,22 @@ MaskTrainError
 ├── Fenced                      a later run of the job writes now: exit code 77
 └── NothingToPublish            the job's end finds no model: a crash
 
+Sentences name files, classes and what servers said; none of it may write more to a terminal or a log than a name.
+
 Whoever catches chooses by what can be done: a UserError ends the attempt, another StoreError may pass.
 """
 
+import re
+
 from .config import ExitCode, FailureReason
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, ends a log's line, turns the direction of text, or cannot be written at all."""
+
+
+def printable(text: str) -> str:
+    """Names of others on one line, steering characters as Python escapes them."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class MaskTrainError(Exception):
@@ -34,7 +46,7 @@ class MaskTrainError(Exception):
     """What may work next time, like a crash."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
 
 
 class UserError(MaskTrainError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from masktrain_trainer.errors import printable
 from masktrain_trainer.weights.sources import PUBLISHED, RELEASE, PublishedCheckpoint
 
 from .exit_on_error import exit_on_error
@@ -78,7 +79,7 @@ def val(
     from masktrain_trainer.local.evaluate import EvaluationOptions, evaluate  # noqa: PLC0415
 
     def say(line: str) -> None:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
     with exit_on_error("val"):
         scores = evaluate(EvaluationOptions(weights, data, split, image_size, batch_size, endpoint), say)
@@ -136,7 +137,7 @@ def detect(
     options = DetectionOptions(confidence=confidence, iou=iou, image_size=image_size)
     with exit_on_error("detect"):
         for line in run_detection(weights, source, output, options, endpoint):
-            click.echo(line)
+            click.echo(printable(line))
 
 
 @click.command()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from masktrain_trainer.errors import printable
+
 from .exit_on_error import exit_on_error
 
 
@@ -27,7 +29,7 @@ def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None
     from masktrain_trainer.local.datasets import as_block, push_dataset  # noqa: PLC0415
 
     def say(line: str) -> None:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
     with exit_on_error("data push"):
         click.echo(as_block(push_dataset(source, uri, endpoint, replace=replace, say=say)), nl=False)

@@ -31,7 +31,7 @@ from masktrain_trainer.config import (
     TrainingSpec,
 )
 from masktrain_trainer.config.explain import first_problem
-from masktrain_trainer.errors import InvalidDataset, StoreError, UserError
+from masktrain_trainer.errors import InvalidDataset, StoreError, UserError, printable
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
@@ -138,7 +138,7 @@ def require_boxes(train: VerifiedSplit) -> None:
 
 
 def say(line: str) -> None:
-    print(f"prepare: {line}", flush=True)  # noqa: T201 - a stage's log is its standard output
+    print(f"prepare: {printable(line)}", flush=True)  # noqa: T201 - a stage's log is its standard output
 
 
 def _refuse(result: Path, reason: FailureReason, message: str) -> int:

@@ -7,11 +7,13 @@ since "premature end of data" is the only sign of a damaged JPEG that still deco
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,8 +24,9 @@ from typing import IO
 
 import cv2
 import numpy as np
+import PIL.Image
 
-from masktrain_trainer.errors import InvalidDataset
+from masktrain_trainer.errors import InvalidDataset, printable
 
 from .augmentation import Outline
 from .geometry import Image, Size, Targets, fit_long_side
@@ -35,6 +38,10 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 SIGNS_OF_DAMAGE = ("premature end", "bad huffman code", "unsupported marker")
 SMALLEST_SIDE = 10
 """Pixels; smaller images are taken for mistakes, as in YOLOv5."""
+MOST_PIXELS = 128_000_000
+"""384 MB once decoded, in each of several processes; aerial pictures of 10,000 x 10,000 pixels still fit."""
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of them; an MPO is a JPEG, a DNG a TIFF, a PFM is read by PPM."""
 
 
 class UnreadableImage(ValueError):
@@ -45,6 +52,7 @@ def decode_image(data: bytes) -> Image:
     """Pixels (H, W, 3) with the EXIF orientation applied; raises UnreadableImage."""
     if not data:
         raise UnreadableImage("it is an empty file")
+    _check_header(data)
     with _decoder_messages() as messages:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -62,6 +70,26 @@ def decode_image(data: bytes) -> Image:
     if min(height, width) < SMALLEST_SIDE:
         raise UnreadableImage(f"it measures {width} x {height} pixels, less than {SMALLEST_SIDE} a side")
     return np.asarray(image, np.uint8)
+
+
+def _check_header(data: bytes) -> None:
+    """Refuse, before a pixel is decoded, an image that would fill the memory: a small file can be a huge picture.
+
+    By Pillow, as in YOLOv5, and for the formats that YOLOv5 takes: OpenCV itself would decode more of them.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as header:
+                width, height = header.size
+    except PIL.Image.DecompressionBombError:
+        raise UnreadableImage(f"it has more than {MOST_PIXELS:,} pixels") from None
+    except Exception:  # Pillow's readers raise whatever a damaged header leads them to
+        if data.startswith(JPEG_START) and JPEG_END not in data[-64:]:
+            raise UnreadableImage("it is a truncated JPEG: its end is missing") from None
+        raise UnreadableImage("it cannot be decoded as an image") from None
+    if width * height > MOST_PIXELS:
+        raise UnreadableImage(f"it measures {width} x {height} pixels, more than {MOST_PIXELS:,}")
 
 
 @contextmanager
@@ -148,7 +176,7 @@ def verify_split(
     )
     # Also for images that will be left out: slots are needed before that is known, and a hole costs nothing.
     create_cache(rules.cache, len(images), image_size)
-    names = [image.relative_to(root.resolve()).as_posix() for image in images]
+    names = [printable(image.relative_to(root.resolve()).as_posix()) for image in images]
     results = list(_reported(_inspect_all(images, rules, processes), len(images), split, say))
     good = [(slot, result) for slot, result in enumerate(results) if isinstance(result, Inspected)]
     skipped = [

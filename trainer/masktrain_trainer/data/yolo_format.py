@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from masktrain_trainer.errors import InvalidDataset
+from masktrain_trainer.errors import InvalidDataset, printable
 
 from .augmentation import Outline
 from .geometry import Targets
@@ -28,6 +28,25 @@ SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "t
 LARGEST_BYTES = 1 << 20
 REQUIRED = ("train", "val")
 SPLITS = ("train", "val", "test")
+
+
+MOST_ENTRIES = 100_000
+
+
+class BoundedLoader(yaml.SafeLoader):
+    """Unfolds no more than `MOST_ENTRIES` entries of mappings: merge keys of merge keys multiply in a few lines."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._entries = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Called for each mapping before its entries are copied into another.
+        super().flatten_mapping(node)
+        self._entries += len(node.value)
+        if self._entries > MOST_ENTRIES:
+            problem = f"its merge keys (<<) unfold to more than {MOST_ENTRIES:,} entries"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 @dataclass(frozen=True)
@@ -77,11 +96,13 @@ def _load(path: Path, root: Path) -> dict[str, Any]:
     try:
         # Windows' editors put a byte order mark before UTF-8. Safely, since v7.0 even runs what `download` says: here
         # a data.yaml is values and nothing else.
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        document = yaml.load(path.read_text(encoding="utf-8-sig"), BoundedLoader)  # noqa: S506 - a SafeLoader
     except UnicodeDecodeError:
         raise InvalidDataset(f"{shown} is not text in UTF-8; save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise InvalidDataset(f"{shown} is not valid YAML ({_where(error)}); repair that line.") from None
+    except ValueError as error:  # a number of thousands of digits, a date that does not exist
+        raise InvalidDataset(f"{shown} has a value that cannot be read ({error}); quote it.") from None
     except RecursionError:
         raise InvalidDataset(f"{shown} is nested too deeply to be a data.yaml.") from None
     if not isinstance(document, dict):
@@ -115,7 +136,7 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
     # YAML reads names such as 3 and 1.5 as numbers.
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise InvalidDataset(f"{shown}: 'names' must be a list of class names, but is {_kind(names)}.")
-    return [str(name) for name in names]
+    return [printable(str(name)) for name in names]
 
 
 def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[Path], str] | None:
@@ -142,7 +163,8 @@ def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[
     if not images and required:
         raise InvalidDataset(f"The folder {str(values[0])!r} that data.yaml names for '{split}' holds no images.")
     shown = ", ".join(_shown(place, search.root) for place in places if place is not None)
-    return (images, f"{split}: {value} -> {shown} ({len(images)} images)") if images else None
+    choice = printable(f"{split}: {value} -> {shown} ({len(images)} images)")
+    return (images, choice) if images else None
 
 
 def _images(place: Path, search: _Search) -> Iterator[Path]:

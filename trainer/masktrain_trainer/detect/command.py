@@ -40,7 +40,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as file:
             return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise InvalidConfiguration(f"{path} is not a readable image: {error}.") from error
 
 

@@ -122,14 +122,28 @@ _TEXTS = frozenset({".txt", ".yaml", ".yml", ".md"})
 def zip_folder(folder: Path, archive: Path) -> None:
     """Pack the images, labels and texts of `folder`, sorted by name and without times. Images are compressed already.
 
-    Raises InvalidDataset if there is nothing to pack.
+    Raises InvalidDataset if there is nothing to pack, or a link leads to something else.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and _belongs(path.relative_to(folder)))
+    for path in files:
+        _refuse_link_outside(path, folder)
     if not files:
         raise InvalidDataset(f"{folder} holds neither images nor labels; give the folder that holds data.yaml.")
     with zipfile.ZipFile(archive, "w", strict_timestamps=False) as sink:
         for path in files:
             _add(sink, path, path.relative_to(folder).as_posix())
+
+
+def _refuse_link_outside(path: Path, folder: Path) -> None:
+    """A link may name a data set's file twice; whatever else it leads to is not the user's to publish by mistake."""
+    if not path.is_symlink() and not any(parent.is_symlink() for parent in path.relative_to(folder).parents):
+        return
+    target, root = path.resolve(), folder.resolve()
+    if not target.is_relative_to(root) or not _belongs(target.relative_to(root)):
+        raise InvalidDataset(
+            f"{path} is a link to {target}, which is no file of the data set: put a copy of it in its place, or remove "
+            "the link."
+        )
 
 
 def as_archive(source: Path, scratch: Path) -> Path:

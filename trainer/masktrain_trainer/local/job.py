@@ -29,6 +29,7 @@ from masktrain_trainer.config import (
     holds_secret,
 )
 from masktrain_trainer.config.explain import explain
+from masktrain_trainer.data.yolo_format import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 from masktrain_trainer.files import sha256_of
 
@@ -146,11 +147,13 @@ def _the_job(path: Path) -> dict[str, Any]:
 
 def _documents(path: Path) -> list[dict[str, Any]]:
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8-sig")))
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8-sig"), BoundedLoader))
     except FileNotFoundError:
         raise _invalid(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _invalid(f"{path} cannot be read as text: {error}.") from None
+    except ValueError as error:
+        raise _invalid(f"{path} has a value that cannot be read ({error}); quote it.") from None
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         where = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""

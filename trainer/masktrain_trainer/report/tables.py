@@ -79,7 +79,12 @@ def _rows(split: str, scores: SplitScores) -> Iterator[tuple[str | int, ...]]:
         yield split, index, *_cells(row)
 
 
+def _as_text(name: str) -> str:
+    """Not a formula for the spreadsheet that opens the table."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
 def _cells(row: ClassScores) -> tuple[str | int, ...]:
     numbers = (row.precision, row.recall, row.map50, row.map50_95)
     shown = [f"{number:.5g}" if row.labels else "" for number in numbers]
-    return row.name, row.images, row.labels, *shown
+    return _as_text(row.name), row.images, row.labels, *shown

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec, shown_url
-from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
+from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights, printable
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
 
@@ -134,7 +134,8 @@ def load_model_file(path: Path) -> ModelFile:
     if document["architecture"] not in list(Architecture):
         raise ValueError(f"{path} holds the model {document['architecture']!r}, which this version does not know.")
     values = {field.name: document[field.name] for field in fields(ModelFile)}
-    return ModelFile(**values | {"architecture": Architecture(document["architecture"])})
+    names = [printable(str(name)) for name in document["names"]]
+    return ModelFile(**values | {"architecture": Architecture(document["architecture"]), "names": names})
 
 
 def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture
-from masktrain_trainer.errors import UnusableWeights
+from masktrain_trainer.errors import UnusableWeights, printable
 from masktrain_trainer.model.graph import SIZES, Size
 from masktrain_trainer.model.yolo import build_yolo
 
@@ -187,7 +187,7 @@ def _class_names(root: StandIn) -> list[str]:
         found = [found[number] for number in range(len(found))]
     if not isinstance(found, list) or not found or not all(isinstance(name, (str, int)) for name in found):
         raise UnusableWeights("is damaged: the model does not say the names of its classes.")
-    return [str(name) for name in found]
+    return [printable(str(name)) for name in found]
 
 
 def _strides(root: StandIn) -> list[float]:

@@ -1,0 +1,192 @@
+"""Files of strangers: data sets, pictures, names and links that want more than to be read."""
+
+import csv
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from masktrain_trainer.data.verify import MOST_PIXELS, UnreadableImage, decode_image, verify_split
+from masktrain_trainer.data.yolo_format import read_data_yaml
+from masktrain_trainer.errors import InvalidDataset, MaskTrainError, printable
+from masktrain_trainer.local.datasets import zip_folder
+from masktrain_trainer.report.tables import write_per_class
+from tests.unit.trainer.report.synthetic import evaluation
+
+CLEAR_SCREEN, WINDOW_TITLE, FORGED_LINE = (
+    "\x1b[2J",
+    "\x1b]0;root@host\x07",
+    "mask\n12:00:00 stored checkpoint e9 in 0.1 s",
+)
+REVERSED = "exe.\u202egpj"
+
+
+def data_set(folder: Path, data_yaml: str) -> Path:
+    """One picture for each split, without labels."""
+    for split in ("train", "valid"):
+        (folder / split / "images").mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(folder / split / "images" / "a.png")
+    (folder / "data.yaml").write_text(f"train: train/images\nval: valid/images\n{data_yaml}", encoding="utf-8")
+    return folder
+
+
+def merge_bomb(levels: int = 9, width: int = 9) -> str:
+    """Each mapping merges the one before several times: `width ** levels` entries in some hundred bytes."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, levels):
+        merged = ",".join([f"*a{level - 1}"] * width)
+        lines.append(f"a{level}: &a{level} {{<<: [{merged}]}}")
+    return "\n".join(lines)
+
+
+def test_merge_keys_that_multiply_are_refused(tmp_path: Path) -> None:
+    assert len(merge_bomb()) < 600
+    with pytest.raises(InvalidDataset, match=r"merge keys \(<<\) unfold to more than 100,000 entries"):
+        read_data_yaml(data_set(tmp_path, merge_bomb()))
+
+
+def test_a_merge_key_as_people_write_it_is_read(tmp_path: Path) -> None:
+    names = "base: &base {0: with mask, 1: without}\nnames:\n  <<: *base\n  2: worn wrongly\n"
+    assert read_data_yaml(data_set(tmp_path, names)).names == ["with mask", "without", "worn wrongly"]
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-13-45"], ids=["a number of 5000 digits", "a date that is none"])
+def test_a_value_that_yaml_cannot_make_is_one_sentence(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"data\.yaml has a value that cannot be read"):
+        read_data_yaml(data_set(tmp_path, f"names: [{value}]\n"))
+
+
+def png(width: int, height: int) -> bytes:
+    """One colour, so that the rows pack a thousandfold."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + width // 8)) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def bitmap(width: int, height: int) -> bytes:
+    header = b"BM" + struct.pack("<IHHI", 1 << 20, 0, 0, 54)
+    return header + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def tiff(width: int, height: int) -> bytes:
+    """Of one bit a pixel, its size written over."""
+    small = BytesIO()
+    Image.new("1", (64, 48)).save(small, "TIFF", compression="group4")
+    content = small.getvalue()
+    for tag, before, after in ((256, 64, width), (257, 48, height)):
+        for kind, number in ((3, "H2x"), (4, "I")):
+            entry = struct.pack(f"<HHI{number}", tag, kind, 1, before)
+            content = content.replace(entry, struct.pack("<HHII", tag, 4, 1, after))
+    return content
+
+
+@pytest.mark.parametrize("make", [png, bitmap, tiff])
+def test_a_small_file_that_is_a_huge_picture_is_refused_before_it_is_decoded(
+    make: Callable[[int, int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = make(16_000, 16_000)
+    assert len(content) < 40_000
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(UnreadableImage, match="pixels"):
+        decode_image(content)
+
+
+def test_the_largest_picture_is_said_with_its_size() -> None:
+    with pytest.raises(UnreadableImage, match=r"16000 x 8001 pixels, more than 128,000,000"):
+        decode_image(png(16_000, 8_001))
+    assert MOST_PIXELS >= 16_000 * 8_000
+
+
+def test_a_format_of_opencv_whose_header_is_not_checked_is_no_picture() -> None:
+    """Nor is it one to YOLOv5."""
+    float_map = b"PF\n16 16\n-1.0\n" + bytes(16 * 16 * 12)
+    assert cv2.imdecode(np.frombuffer(float_map, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    with pytest.raises(UnreadableImage, match="cannot be decoded"):
+        decode_image(float_map)
+
+
+@pytest.mark.parametrize("name", [CLEAR_SCREEN, WINDOW_TITLE, FORGED_LINE, REVERSED])
+def test_a_class_is_called_what_a_terminal_may_show(tmp_path: Path, name: str) -> None:
+    (shown,) = read_data_yaml(data_set(tmp_path, f"names: {json.dumps([name])}\n")).names
+    assert shown == printable(name) != name
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize("name", ["à bientôt", "口罩", "with mask", "👩\u200d🔬", "\\x1b"])
+def test_names_of_all_languages_stay_as_they_are(name: str) -> None:
+    assert printable(name) == name
+
+
+def test_a_file_is_called_what_a_log_may_show(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    evil = root / "train" / "images" / f"{FORGED_LINE.replace('/', '')}{CLEAR_SCREEN}.png"
+    evil.write_bytes(b"no picture")
+    output = tmp_path / "output"
+    output.mkdir()
+    lines: list[str] = []
+    images = sorted((root / "train" / "images").iterdir())
+    checked = verify_split(
+        "train", images, root=root, output=output, classes=1, image_size=32, processes=1, say=lines.append
+    )
+    (sentence,) = checked.skipped
+    assert sentence.isprintable()
+    assert all(map(str.isprintable, lines))
+
+
+def test_an_error_is_one_line_whatever_it_names() -> None:
+    assert str(MaskTrainError(f"The file {FORGED_LINE} is missing.")).isprintable()
+    assert str(InvalidDataset(f"The zip has {WINDOW_TITLE}.")).isprintable()
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1+1", "-2+3", "@SUM(A1)"])
+def test_a_table_holds_no_formula(name: str, tmp_path: Path) -> None:
+    found = evaluation(["mask"])
+    named = found.model_copy(update={"overall": found.overall.model_copy(update={"name": name})})
+    write_per_class(named, tmp_path / "per_class.csv")
+    rows = list(csv.DictReader(StringIO((tmp_path / "per_class.csv").read_text(encoding="utf-8"))))
+    assert rows[0]["name"] == f"'{name}"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    secret = tmp_path / "credentials.txt"
+    secret.write_text("aws_secret_access_key = AKIA")
+    return secret
+
+
+def test_a_link_out_of_the_folder_is_refused_by_name(tmp_path: Path, secret: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    (root / "train" / "labels.txt").symlink_to(secret)
+    with pytest.raises(InvalidDataset, match=r"train/labels\.txt is a link to .*credentials\.txt") as caught:
+        zip_folder(root, tmp_path / "data.zip")
+    assert not (tmp_path / "data.zip").exists()
+    assert "AKIA" not in str(caught.value)
+
+
+def test_a_link_to_what_is_not_packed_itself_is_refused(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    (root / ".env").write_text("TOKEN=1")
+    (root / "train" / "notes.txt").symlink_to(root / ".env")
+    with pytest.raises(InvalidDataset, match=r"notes\.txt is a link to"):
+        zip_folder(root, tmp_path / "data.zip")
+
+
+def test_a_link_within_the_folder_is_packed(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    (root / "train" / "images" / "b.png").symlink_to("a.png")
+    zip_folder(root, tmp_path / "data.zip")
+    with zipfile.ZipFile(tmp_path / "data.zip") as packed:
+        assert packed.read("train/images/b.png") == packed.read("train/images/a.png")
