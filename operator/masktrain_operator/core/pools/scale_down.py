@@ -160,7 +160,7 @@ def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatc
 def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
-        since = format_time(node.idle_since or context.now)
+        since = format_time(min(node.idle_since or context.now, context.now))
     added = {labels.ADDED_ANNOTATION: entry.instance_id} if entry.added_by_operator else {}
     return {**added, labels.IDLE_SINCE_ANNOTATION: since}
 
