@@ -13,6 +13,7 @@ from masktrain_operator.core.types import Manifest
 
 from .client import (
     JOBS,
+    NAMESPACES,
     NODE_POOLS,
     NODES,
     PODS,
@@ -138,6 +139,7 @@ class KnownObjects:
         self.node_pools = ObjectCache(uid_of)
         self.nodes = ObjectCache(uid_of)
         self.priority_classes = ObjectCache(uid_of)
+        self.namespaces = ObjectCache(uid_of)
         self._caches = {
             TRAINING_JOBS: self.training_jobs,
             JOBS: self.jobs,
@@ -146,6 +148,7 @@ class KnownObjects:
             NODE_POOLS: self.node_pools,
             NODES: self.nodes,
             PRIORITY_CLASSES: self.priority_classes,
+            NAMESPACES: self.namespaces,
         }
         self._listed = (*WATCHED, *WATCHED_FOR_POOLS) if with_pools else WATCHED
 

@@ -180,23 +180,20 @@ def _obstacle(context: PoolContext, inventory: GPUNodePoolStatus) -> str | None:
 
 
 def _capacity(placement: Placement, pool: GPUNodePool, now: datetime) -> Capacity:
-    rate = Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None
     names = placement.node_names
-    booted = sum(_boot_seconds(entry, placement.gang, now) for entry in pool.status.nodes if entry.name in names)
+    kept = [entry for entry in pool.status.nodes if entry.name in names or entry.instance_id in names]
     return Capacity(
         is_ready=placement.is_present,
         reason=Reason.WAITING_FOR_NODES,
         message=f"{placement.gang.nodes} nodes of GPUNodePool {placement.pool} are being made ready.",
         pool=placement.pool,
-        hourly_rate=rate,
-        boot_cost=Decimal(str(booted)) * (rate or Decimal(0)) / 3600,
-        boot_gpu_seconds=round(booted) * (pool.status.gpus_per_node or 0),
+        hourly_rate=Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None,
+        reserved=tuple(_came_for(entry, placement.gang) for entry in kept if entry.created_time <= now),
+        gpus_per_node=pool.status.gpus_per_node or 0,
     )
 
 
-def _boot_seconds(entry: PoolNodeStatus, gang: Gang, now: datetime) -> float:
+def _came_for(entry: PoolNodeStatus, gang: Gang) -> datetime | None:
     """Since its creation, of a node that came after the job and that nobody has used yet."""
     used = entry.busy_seconds > 0 or entry.busy_since is not None
-    if used or entry.created_time < gang.created:
-        return 0.0
-    return (now - entry.created_time).total_seconds()
+    return None if used or entry.created_time < gang.created else entry.created_time
