@@ -13,8 +13,9 @@ SWEEPER = f"{OPERATOR}-sweeper"
 FORBIDDEN_TO_BOTH: list[tuple[str, ...]] = [
     ("get", "secrets"),
     ("list", "secrets"),
-    ("create", "pods"),
     ("create", "pods", "--subresource=exec"),
+    ("update", "resourcequotas"),
+    ("patch", "namespaces"),
     ("patch", "jobs"),
     ("patch", "masktrainingjobs"),
     ("delete", "masktrainingjobs"),
@@ -28,7 +29,10 @@ FORBIDDEN_TO_BOTH: list[tuple[str, ...]] = [
 ]
 FORBIDDEN_TO_THE_SWEEPER: list[tuple[str, ...]] = [
     ("create", "jobs"),
+    ("create", "pods"),
     ("delete", "pods"),
+    ("list", "namespaces"),
+    ("list", "resourcequotas"),
     ("patch", "gpunodepools"),
     ("patch", "masktrainingjobs", "--subresource=status"),
     ("list", "services"),

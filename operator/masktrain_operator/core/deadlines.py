@@ -162,6 +162,8 @@ def held_nodes_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[
     """The default of `limits.startDeadlineSeconds`: only while nodes of a pool are kept for the job."""
     if context.job.spec.limits.start_deadline_seconds is not None or status.nodes_held_since is None:
         return None
+    if context.attempt is not None and context.attempt.all_workers_started(context.job.spec.compute.nodes):
+        return None  # while no operator looked
     waits_for = find_condition(status, ConditionType.RECONCILING)
     said = f" Last: {waits_for.message}" if waits_for else ""
     refused = waits_for is not None and waits_for.reason == Reason.WRITE_REFUSED

@@ -21,7 +21,7 @@ def test_a_job_costs_its_nodes_from_boot_to_end_and_says_what_was_idle() -> None
     cost = world.status["cost"]
     assert Decimal(cost["amount"]) == BOOT_COST + 2 * RATE
     assert Decimal(cost["idleAmount"]) == BOOT_COST + (2 * RATE / 60).quantize(Decimal("0.0001"))
-    assert cost["gpuSeconds"] == 7200
+    assert cost["gpuSeconds"] == 7200 + 360
     assert Decimal(cost["hourlyRate"]) == 2 * RATE
 
 
@@ -31,11 +31,11 @@ def test_attempts_add_up_and_the_end_names_the_sum() -> None:
     bound(world, scheduled=0, started=0)
     world.wait(3600)
     world.run_operator()
+    world.capacity = replace(READY, reserved=(None, None))
     world.pods.clear()  # a lost node takes its pod along
     world.run_job_controller()
     world.run_operator()
     assert Decimal(world.status["cost"]["settledAmount"]) == BOOT_COST + 2 * RATE
-    world.capacity = replace(READY, reserved=(None, None))
     kept = (2 * RATE / 6).quantize(Decimal("0.0001"))
     world.wait(600)
     world.run_operator()
