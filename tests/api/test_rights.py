@@ -83,6 +83,7 @@ def test_the_sweeper_cannot_renew_the_lease_that_it_judges_by(installed: Cluster
 
 def test_the_judgement_is_not_always_no(elsewhere: ApiNamespace) -> None:
     assert may(elsewhere, OPERATOR, "create", "jobs")
+    assert may(elsewhere, OPERATOR, "create", "pods"), "for show: with dryRun=All, before nodes come"
     assert may(elsewhere, OPERATOR, "patch", "masktrainingjobs", "--subresource=status")
     assert may(elsewhere, SWEEPER, "list", "jobs")
     assert may(elsewhere, SWEEPER, "patch", "gpunodepools", "--subresource=status")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from kubernetes.aio.dynamic.exceptions import ConflictError
-from kubernetes.utils.quantity import parse_quantity
+from kubernetes.utils import quantity
 
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
@@ -18,7 +18,7 @@ from masktrain_operator.core.manifests.job import job_manifest
 from masktrain_operator.core.manifests.metadata import attempt_name, controller_uid
 from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.pools.packing import Objection, has_ended
-from masktrain_operator.core.types import Manifest, Observed, PlanSettings, Refusal
+from masktrain_operator.core.types import Manifest, Observed, PlanSettings, Refusal, WriteKey
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 
 from .caches import KnownObjects
@@ -78,7 +78,7 @@ class GangCheck:
             self._keep(uid, _Checked(generation, now + CHECK_AGAIN))
             return None
         before = known.refusal if known is not None else None
-        write = ("create", found[0], attempt_name(job.metadata.name, _next_attempt(job)))
+        write: WriteKey = ("create", found[0], attempt_name(job.metadata.name, _next_attempt(job)))
         refusal = refused(write, reason=found[1], message=found[2], before=before, now=now)
         self._keep(uid, _Checked(generation, refusal.retry_time, refusal))
         return refusal
@@ -146,7 +146,7 @@ def quota_objection(pod: Manifest, nodes: int, quotas: Iterable[Manifest]) -> st
         status = quota.get("status", {})
         for key, hard in sorted(status.get("hard", {}).items()):
             used = status.get("used", {}).get(key, "0")
-            if key in asked and asked[key] and parse_quantity(used) + asked[key] > parse_quantity(hard):
+            if key in asked and asked[key] and _amount(used) + asked[key] > _amount(hard):
                 return (
                     f"exceeded quota: {quota['metadata']['name']}, requested for all {nodes} pods: "
                     f"{key}={asked[key].normalize():f}, used: {key}={used}, limited: {key}={hard}"
@@ -170,11 +170,15 @@ def _pod_amounts(spec: Manifest, section: str) -> Mapping[str, Decimal]:
     together: dict[str, Decimal] = {}
     for container in spec.get("containers", ()):
         for name, amount in container.get("resources", {}).get(section, {}).items():
-            together[name] = together.get(name, Decimal(0)) + parse_quantity(amount)
+            together[name] = together.get(name, Decimal(0)) + _amount(amount)
     for container in spec.get("initContainers", ()):
         for name, amount in container.get("resources", {}).get(section, {}).items():
-            together[name] = max(together.get(name, Decimal(0)), parse_quantity(amount))
+            together[name] = max(together.get(name, Decimal(0)), _amount(amount))
     return together
+
+
+def _amount(text: object) -> Decimal:
+    return Decimal(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
 
 
 def _is_for(quota: Manifest, pod: Manifest) -> bool:

@@ -109,7 +109,8 @@ def _remove(
     context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
-    if node is not None and node.removal_begun is None:
+    # A time ahead, whoever wrote it, would keep the node until then: it is marked anew.
+    if node is not None and (node.removal_begun is None or node.removal_begun > context.now):
         annotations = {labels.REMOVAL_ANNOTATION: format_time(context.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
     if node is not None and not is_due(cordon_effect(node), context.now):
