@@ -175,7 +175,7 @@ def test_the_team_sees_no_pool_and_no_quota(team_b: TeamB) -> None:
     assert not team_b.may_read(f"/api/v1/namespaces/{team_b.namespace}/resourcequotas")
 
 
-QUOTA_GPUS = {"metadata": {"name": "gpus"}, "spec": {"hard": {f"requests.{GPU}": "3"}}}
+QUOTA_GPUS: dict[str, Any] = {"metadata": {"name": "gpus"}, "spec": {"hard": {f"requests.{GPU}": "3"}}}
 LIMITS = {"type": "Container", "max": {"cpu": "1"}}
 TWO_CPUS = {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}
 SMALL = {"metadata": {"name": "small"}, "spec": {"limits": [LIMITS]}}

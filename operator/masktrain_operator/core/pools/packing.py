@@ -207,7 +207,9 @@ class Packing:
         that looks admitted.
         """
         taken = self._take(gang, tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys())))
-        if self._pool.rules.objection(gang, self._pool.name) is not None:
+        # The sweeper knows no namespaces: for it a gang at work is one, and nothing ever grows.
+        is_known = gang.namespace_labels is not None
+        if is_known and self._pool.rules.objection(gang, self._pool.name) is not None:
             return taken
         rest = max(0, gang.nodes - len(taken))
         found = self._take(gang, self._first_fit(gang, rest, besides=taken))
