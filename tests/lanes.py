@@ -10,6 +10,7 @@ SHARED = {
     "tests/e2e/": "cluster",
     "tests/devcluster/": "cluster",
     "tests/api/pools/": "API server for node pools",
+    "tests/security/test_node_money.py": "API server for node pools",
     "tests/api/": "API server",
     "tests/security/test_foreign_objects.py": "API server",
     "tests/security/test_untrusted_progress.py": "API server",

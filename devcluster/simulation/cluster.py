@@ -193,7 +193,7 @@ class Cluster:
             return found
         for name in found:
             rank = f"{job.name}-{job.attempt}-{len(job.pods)}"
-            pod = GpuPod("vision", rank, f"uid-of-{rank}", name, job.gpus_per_node, job.uid)
+            pod = GpuPod(job.namespace, rank, f"uid-of-{rank}", name, job.gpus_per_node, job.uid)
             job.pods.append(pod)
             self._bind(pod)
         if len(job.pods) == job.nodes:

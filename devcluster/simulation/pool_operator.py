@@ -125,6 +125,7 @@ class PoolOperator:
         bare = [self._context(name) for name in self.pools]
         self.admissions = self._admit(bare)
         self._create_jobs()
+        self._stop_overspent()
         return [with_admissions(context, self.admissions) for context in bare]
 
     def contexts_at(self, seconds: float) -> list[PoolContext]:
@@ -177,6 +178,11 @@ class PoolOperator:
             if placement.is_present and job.admitted_to is None:
                 self._act()
                 self._cluster.create_job(job, placement.pool)
+
+    def _stop_overspent(self) -> None:
+        for uid in self.admissions.overspent:
+            self._act()
+            self._cluster.cancel(self._cluster.jobs[uid])
 
     def _serve(self, context: PoolContext) -> float:
         name = context.pool.metadata.name

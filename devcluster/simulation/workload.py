@@ -17,6 +17,7 @@ class TrainingJob:
     """A gang that computes for `seconds` once all its pods run. Times are seconds of the timeline."""
 
     name: str
+    namespace: str = "vision"
     nodes: int = 1
     gpus_per_node: int = 1
     seconds: float = 3600.0
@@ -56,7 +57,7 @@ class TrainingJob:
         assert self.created is not None
         return Gang(
             job_uid=self.uid,
-            namespace="vision",
+            namespace=self.namespace,
             name=self.name,
             nodes=self.nodes,
             gpus_per_node=self.gpus_per_node,

@@ -13,8 +13,9 @@ SWEEPER = f"{OPERATOR}-sweeper"
 FORBIDDEN_TO_BOTH: list[tuple[str, ...]] = [
     ("get", "secrets"),
     ("list", "secrets"),
-    ("create", "pods"),
     ("create", "pods", "--subresource=exec"),
+    ("update", "resourcequotas"),
+    ("patch", "namespaces"),
     ("patch", "jobs"),
     ("patch", "masktrainingjobs"),
     ("delete", "masktrainingjobs"),
@@ -28,7 +29,10 @@ FORBIDDEN_TO_BOTH: list[tuple[str, ...]] = [
 ]
 FORBIDDEN_TO_THE_SWEEPER: list[tuple[str, ...]] = [
     ("create", "jobs"),
+    ("create", "pods"),
     ("delete", "pods"),
+    ("list", "namespaces"),
+    ("list", "resourcequotas"),
     ("patch", "gpunodepools"),
     ("patch", "masktrainingjobs", "--subresource=status"),
     ("list", "services"),
@@ -79,6 +83,7 @@ def test_the_sweeper_cannot_renew_the_lease_that_it_judges_by(installed: Cluster
 
 def test_the_judgement_is_not_always_no(elsewhere: ApiNamespace) -> None:
     assert may(elsewhere, OPERATOR, "create", "jobs")
+    assert may(elsewhere, OPERATOR, "create", "pods"), "for show: with dryRun=All, before nodes come"
     assert may(elsewhere, OPERATOR, "patch", "masktrainingjobs", "--subresource=status")
     assert may(elsewhere, SWEEPER, "list", "jobs")
     assert may(elsewhere, SWEEPER, "patch", "gpunodepools", "--subresource=status")

@@ -45,8 +45,9 @@ def plan_of(stage: Manifest, *, status: Manifest | None = None) -> Plan:
 
 
 def capacity(found: dict[str, Any]) -> Capacity:
-    money = {key: Decimal(found[key]) if found[key] is not None else None for key in ("hourly_rate", "boot_cost")}
-    return Capacity(**{**found, "reason": Reason(found["reason"]), **money})
+    known = {key: found[key] for key in ("is_ready", "message", "pool")}
+    rate = None if found["hourly_rate"] is None else Decimal(found["hourly_rate"])
+    return Capacity(**known, reason=Reason(found["reason"]), hourly_rate=rate)
 
 
 @pytest.mark.parametrize("name", JOBS)

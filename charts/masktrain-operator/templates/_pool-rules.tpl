@@ -13,6 +13,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+# What a GPUNodePool's allowedNamespaces selects by.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
 - apiGroups: [scheduling.k8s.io]
   resources: [priorityclasses]
   verbs: [list, watch]

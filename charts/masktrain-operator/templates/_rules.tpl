@@ -16,6 +16,16 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
+{{- if .Values.nodePools.enabled }}
+# Before nodes come for a gang its first pod is created with dryRun=All, which takes the right to create it, and the
+# quotas are asked about all of it. Who may create Jobs can create the same pods: the right adds no power.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [resourcequotas]
+  verbs: [list]
+{{- end }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]

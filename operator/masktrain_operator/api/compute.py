@@ -102,6 +102,13 @@ class NodePoolRef(Contract):
     name: ObjectName = Field(description="Name of a GPUNodePool.")
 
 
+NO_SYSTEM_CLASS: dict[str, JsonValue] = {
+    "rule": "!self.startsWith('system-')",
+    "message": "compute.priorityClassName must not be a system class: those are for what the cluster itself runs on.",
+}
+"""On the field itself, where the API server does not ask again about what a stored job has had all along."""
+
+
 class ComputeSpec(Contract):
     # Single fields and no PodSpec: with a whole one in it the CRD would not fit the annotation of `kubectl apply`.
     nodes: int = Field(default=1, ge=1, le=64, description="Nodes that train together, one pod on each.")
@@ -138,7 +145,11 @@ class ComputeSpec(Contract):
         default=[], max_length=32, description="Taints to tolerate, besides those of GPU nodes. Mutable."
     )
     priority_class_name: str | None = Field(
-        default=None, min_length=1, max_length=253, description="PriorityClass of the pods."
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="PriorityClass of the pods; a GPUNodePool may allow only some, and system-* never.",
+        json_schema_extra={"x-kubernetes-validations": [NO_SYSTEM_CLASS]},
     )
     service_account_name: str | None = Field(
         default=None, min_length=1, max_length=253, description="ServiceAccount of the pods; its token is not mounted."

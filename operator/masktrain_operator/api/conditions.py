@@ -23,6 +23,7 @@ class Reason(StrEnum):
 
     # Reconciling
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    NAMESPACE_LIMIT_REACHED = "NamespaceLimitReached"
     WAITING_FOR_NODES = "WaitingForNodes"
     STARTING_WORKERS = "StartingWorkers"
     WORKERS_RUNNING = "WorkersRunning"
@@ -47,6 +48,9 @@ class Reason(StrEnum):
     PRICE_UNKNOWN = "PriceUnknown"
     POOL_NOT_FOUND = "NodePoolNotFound"
     POOL_TOO_SMALL = "NodePoolTooSmall"
+    NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
+    NAMESPACE_LIMIT_TOO_SMALL = "NamespaceLimitTooSmall"
+    PRIORITY_CLASS_NOT_ALLOWED = "PriorityClassNotAllowed"
     SERVICE_NOT_OURS = "ServiceNotOurs"
     NETWORK_POLICY_NOT_OURS = "NetworkPolicyNotOurs"
     JOB_NOT_OURS = "JobNotOurs"

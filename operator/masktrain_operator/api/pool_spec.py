@@ -1,5 +1,6 @@
 """The spec of a GPUNodePool: one OKE node pool that the operator may grow and shrink."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -52,6 +53,62 @@ class ScaleDownSpec(Contract):
     )
 
 
+class SelectorOperator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+class SelectorRequirement(Contract):
+    key: LabelKey = Field(description="Label of the namespace.")
+    operator: SelectorOperator = Field(description="How its value is compared.")
+    values: list[LabelValue] = Field(default=[], max_length=64, description="For In and NotIn.")
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.key)
+        match self.operator:
+            case SelectorOperator.IN:
+                return value in self.values
+            case SelectorOperator.NOT_IN:
+                return value not in self.values
+            case SelectorOperator.EXISTS:
+                return value is not None
+            case SelectorOperator.DOES_NOT_EXIST:
+                return value is None
+
+
+class LabelSelector(Contract):
+    """Kubernetes' own LabelSelector: all requirements together; an empty one selects everything."""
+
+    match_labels: dict[LabelKey, LabelValue] = Field(default={}, max_length=32, description="Labels and their values.")
+    match_expressions: list[SelectorRequirement] = Field(default=[], max_length=32, description="More requirements.")
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        same = all(labels.get(key) == value for key, value in self.match_labels.items())
+        return same and all(requirement.holds(labels) for requirement in self.match_expressions)
+
+
+class NamespaceLimits(Contract):
+    """What each namespace may have of the pool; unset fields limit nothing."""
+
+    nodes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_NODES,
+        description="Most nodes of the pool that the jobs of one namespace hold at a time, booting ones included.",
+    )
+    monthly_cost: Price | None = Field(
+        default=None,
+        description="USD that one namespace may spend on the pool in a calendar month (UTC); then its jobs stop with "
+        "a checkpoint and fail as CostLimitReached, and new ones wait for the next month.",
+    )
+
+
 class GPUNodePoolSpec(Contract):
     node_pool_id: str = Field(
         pattern=r"^ocid1\.nodepool\.[a-zA-Z0-9_.\-]+$", max_length=255, description="OCID of the OKE node pool."
@@ -85,4 +142,16 @@ class GPUNodePoolSpec(Contract):
     )
     auth: AuthSpec = Field(default=AuthSpec(), description="Access to Oracle's APIs.")
     scale_down: ScaleDownSpec = Field(default=ScaleDownSpec(), description="How idle nodes are removed.")
+    allowed_namespaces: LabelSelector | None = Field(
+        default=None, description="Namespaces whose jobs may use the pool, by their labels; unset means all."
+    )
+    namespace_limits: NamespaceLimits = Field(
+        default=NamespaceLimits(), description="What each namespace may have of the pool."
+    )
+    allowed_priority_classes: list[Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
+        default=None,
+        max_length=64,
+        description="PriorityClasses that jobs may name in compute.priorityClassName; unset means all but system-*, "
+        "which are never allowed.",
+    )
     paused: bool = Field(default=False, description="Neither grow nor shrink the pool; costs are still counted.")

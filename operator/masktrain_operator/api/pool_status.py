@@ -19,6 +19,7 @@ class PoolConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     WRITE_REFUSED = "WriteRefused"
+    NAMESPACES_RESTRICTED = "NamespacesRestricted"
 
 
 class PoolReason(StrEnum):
@@ -43,6 +44,9 @@ class PoolReason(StrEnum):
     UNKNOWN_SHAPE = "UnknownShape"
     INVALID_SPEC = "InvalidSpec"
     UNSTALLED = "Unstalled"
+    # NamespacesRestricted
+    SELECTED_NAMESPACES = "SelectedNamespaces"
+    ALL_NAMESPACES = "AllNamespaces"
     # WriteRefused
     WRITE_REFUSED = "WriteRefused"
     ACCEPTED = "Accepted"
@@ -77,6 +81,10 @@ class PoolNodeStatus(StatusModel):
     busy_since: Time | None = Field(default=None, description="Since when a pod on it has a GPU.")
     busy_seconds: int = Field(default=0, ge=0, description="Earlier busy time.")
     cost: Decimal | None = Field(default=None, description="USD so far.")
+    namespaces: list[Name] = Field(
+        default=[], max_length=64, description="Those that it is charged to: the last ones that it was held for."
+    )
+    charged_until: MicroTime | None = Field(default=None, description="Up to here its cost is charged to namespaces.")
     removal_requested_time: Time | None = Field(default=None, description="When Oracle was asked to terminate it.")
     work_request_id: Name | None = Field(default=None, description="Oracle's handle on that.")
 
@@ -117,12 +125,21 @@ class PoolCost(StatusModel):
     currency: Name = Field(default="USD", description="Of all amounts.")
 
 
+class NamespaceUsage(StatusModel):
+    """What a namespace has of the pool: memory that outlives its jobs."""
+
+    name: Name = Field(description="Name of the namespace.")
+    nodes: int = Field(default=0, ge=0, description="Nodes charged to it, coming ones included.")
+    month: str = Field(max_length=7, pattern=r"^[0-9]{4}-[0-9]{2}$", description="The calendar month of amount, UTC.")
+    amount: Decimal = Field(default="0.000000", description="USD of that month; a node's minimum counts at its start.")
+
+
 class GPUNodePoolStatus(StatusModel):
     observed_generation: int | None = Field(default=None, ge=0, description="Generation of the spec last acted on.")
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled, WriteRefused.",
+        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled, WriteRefused, NamespacesRestricted.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     shape: Name | None = Field(default=None, description="Shape of the nodes.")
@@ -138,6 +155,15 @@ class GPUNodePoolStatus(StatusModel):
         max_length=1000,
         description="Instances that are paid for.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["instanceId"]},
+    )
+    coming_for: list[Name] = Field(
+        default=[], max_length=200, description="Namespaces for which nodes were asked that have no instance yet."
+    )
+    namespaces: list[NamespaceUsage] = Field(
+        default=[],
+        max_length=1000,
+        description="What each namespace holds and has spent; namespaceLimits go by it.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     scale_up: ScaleUp | None = Field(default=None, description="A growth that is under way.")
     backoff: Backoff | None = Field(default=None, description="Why nothing is asked for at the moment.")

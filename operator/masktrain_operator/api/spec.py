@@ -41,7 +41,8 @@ class LimitsSpec(Contract):
         default=None,
         ge=1,
         le=YEAR_SECONDS,
-        description="Longest wait for all workers of an attempt to start; after it the job fails as CapacityNotFound.",
+        description="Longest wait for all workers of an attempt to start; after it the job fails as CapacityNotFound. "
+        "Unset ends only the wait of a job that nodes of a GPUNodePool are kept for, after an hour.",
     )
     max_cost: Price | None = Field(
         default=None,

@@ -241,6 +241,9 @@ class StatusCost(StatusModel):
     gpu_seconds: int = Field(default=0, ge=0, description="GPU seconds in amount.")
     hourly_rate: Decimal | None = Field(default=None, description="USD per hour with all workers of an attempt.")
     currency: Name = Field(default="USD", description="Of all amounts.")
+    reserved_until: MicroTime | None = Field(
+        default=None, description="Up to here nodes are counted that are kept for an attempt that has not begun."
+    )
     settled_amount: Decimal = Field(default="0.0000", description="Of earlier attempts.")
     settled_idle_amount: Decimal = Field(default="0.0000", description="Of earlier attempts, before they started.")
     settled_gpu_seconds: int = Field(default=0, ge=0, description="Of earlier attempts.")
@@ -275,6 +278,10 @@ class MaskTrainingJobStatus(StatusModel):
     waiting_since: Time | None = Field(
         default=None,
         description="Since when the job waits for the workers of an attempt that could start; limited by the spec.",
+    )
+    nodes_held_since: Time | None = Field(
+        default=None,
+        description="Since when nodes of a GPUNodePool are kept for workers that have not all started.",
     )
     completion_time: Time | None = Field(default=None, description="When the job completed or failed.")
 

@@ -13,13 +13,22 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from masktrain_operator.api.conditions import ConditionType, Reason
+from masktrain_operator.api.labels import NODE_POOL_LABEL
 from masktrain_operator.api.status import MaskTrainingJobStatus
 
 from . import jobs, pods
 from .attempts import Attempt
 from .context import Context
 from .decisions import Failed, Finished, Restarting
-from .lifecycle.causes import Cause, cause_of, cause_of_forced_end, cause_of_half_gang, is_on_lost_node, last_words_time
+from .lifecycle.causes import (
+    Cause,
+    cause_of,
+    cause_of_forced_end,
+    cause_of_half_gang,
+    cause_of_refused_pods,
+    is_on_lost_node,
+    last_words_time,
+)
 from .status.conditions import find_condition, is_finished
 from .status.cost import spending_per_hour
 from .types import Manifest, Refusal, WriteKey
@@ -36,6 +45,10 @@ LONGEST_BACKOFF = timedelta(seconds=300)
 FIRST_WRITE_BACKOFF = timedelta(seconds=2)
 LONGEST_WRITE_BACKOFF = timedelta(seconds=120)
 """No watch tells that a quota has room again or that a policy has changed: this is how long that may go unnoticed."""
+DEFAULT_START_DEADLINE = timedelta(hours=1)
+"""Of jobs without `limits.startDeadlineSeconds` that nodes of a GPUNodePool are kept for: those cost meanwhile."""
+POD_CREATION_PATIENCE = timedelta(minutes=2)
+"""The Job controller creates all pods within seconds; those that it does not are refused."""
 LOOK_AGAIN_SECONDS = 15.0
 """At objects of others, which no watch of ours follows."""
 
@@ -125,7 +138,13 @@ def _looks(context: Context, status: MaskTrainingJobStatus) -> Iterator[float]:
 
 
 def _limits(context: Context, status: MaskTrainingJobStatus) -> list[Due[Failed] | None]:
-    return [active_deadline(context, status), start_deadline(context, status), cost_limit(context, status)]
+    return [
+        active_deadline(context, status),
+        start_deadline(context, status),
+        held_nodes_deadline(context, status),
+        cost_limit(context, status),
+        namespace_cost_limit(context),
+    ]
 
 
 def active_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
@@ -162,6 +181,30 @@ def start_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Faile
     return Due(status.waiting_since + timedelta(seconds=seconds), Failed(Reason.CAPACITY_NOT_FOUND, message))
 
 
+def held_nodes_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
+    """The default of `limits.startDeadlineSeconds`: only while nodes of a pool are kept for the job."""
+    if context.job.spec.limits.start_deadline_seconds is not None or status.nodes_held_since is None:
+        return None
+    if context.attempt is not None and context.attempt.all_workers_started(context.job.spec.compute.nodes):
+        return None  # while no operator looked
+    waits_for = find_condition(status, ConditionType.RECONCILING)
+    said = f" Last: {waits_for.message}" if waits_for else ""
+    refused = waits_for is not None and waits_for.reason == Reason.WRITE_REFUSED
+    seconds = round(DEFAULT_START_DEADLINE.total_seconds())
+    message = (
+        f"Nodes were kept for the job for {seconds} s and not all workers had started; "
+        f"limits.startDeadlineSeconds allows more.{said}"
+    )
+    reason = Reason.WRITE_REFUSED if refused else Reason.CAPACITY_NOT_FOUND
+    return Due(status.nodes_held_since + DEFAULT_START_DEADLINE, Failed(reason, message))
+
+
+def namespace_cost_limit(context: Context) -> Due[Failed] | None:
+    """`namespaceLimits.monthlyCost` of the pool whose nodes the job has: the pool's account is what counts."""
+    sentence = context.observed.overspent
+    return None if sentence is None else Due(context.now, Failed(Reason.COST_LIMIT_REACHED, sentence))
+
+
 def cost_limit(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
     """`limits.maxCost`: at the rate at which the job spends now."""
     limit, cost = context.job.spec.limits.max_cost, status.cost
@@ -195,7 +238,7 @@ def _ends(context: Context, attempt: Attempt) -> list[Due[Cause] | None]:
     # A Job that has failed has a cause of its own; pods that linger then say nothing about it.
     if attempt.has_failed:
         return [last_words(context, attempt)]
-    return [*map(forced_end, attempt.pods), half_gang(context, attempt)]
+    return [*map(forced_end, attempt.pods), half_gang(context, attempt), unborn_gang(context, attempt)]
 
 
 def last_words(context: Context, attempt: Attempt) -> Due[Cause]:
@@ -235,6 +278,17 @@ def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
         return None
     moment = since + HALF_GANG_PATIENCE + _jitter(context.job.metadata.uid, attempt.number)
     return Due(moment, cause_of_half_gang(attempt, nodes))
+
+
+def unborn_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
+    """When a gang that nodes of a pool are kept for gives them up, because not all of its pods could be created."""
+    if attempt.job is None or jobs.is_finished(attempt.job):
+        return None
+    metadata, nodes = attempt.job["metadata"], context.job.spec.compute.nodes
+    created = metadata.get("creationTimestamp")
+    if NODE_POOL_LABEL not in metadata.get("labels", {}) or created is None or len(attempt.pods) >= nodes:
+        return None
+    return Due(pods.parse_time(created) + POD_CREATION_PATIENCE, cause_of_refused_pods(attempt, nodes))
 
 
 def _jitter(uid: str, attempt: int) -> timedelta:

@@ -137,6 +137,9 @@ def _applied(context: Context, decision: Decision) -> tuple[Manifest, ...]:
 def _refusals(context: Context, decision: Decision, wanted: Plan) -> tuple[Refusal, ...]:
     """Why what is wanted is not all done: the API server's refusals, and what is in the way of a gang at work."""
     refusals = tuple(refusal for refusal in context.refusals if refusal.key in wanted.writes)
+    if isinstance(decision, Waiting) and decision.reason == Reason.WRITE_REFUSED:
+        # Of a dry run: what would follow was not even tried.
+        refusals += tuple(refusal for refusal in context.refusals if refusal.key not in wanted.writes)
     if not isinstance(decision, Continue):
         return refusals
     name, again = context.job.metadata.name, context.now + timedelta(seconds=LOOK_AGAIN_SECONDS)

@@ -12,23 +12,27 @@ from masktrain_trainer.config import Progress
 
 @dataclass(frozen=True)
 class Capacity:
-    """An answer of admission. `pool` is None while no pool is chosen.
-
-    `boot_cost`: USD that the nodes cost before anybody could use them, if they came for this job.
-    """
+    """An answer of admission. `pool` is None while no pool is chosen."""
 
     is_ready: bool
     reason: Reason
     message: str
     pool: str | None = None
     hourly_rate: Decimal | None = None
-    boot_cost: Decimal = Decimal(0)
-    boot_gpu_seconds: int = 0
+    reserved: tuple[datetime | None, ...] = ()
+    """For each node that is kept for the job and paid for: since when, if it came for it, else None."""
+    gpus_per_node: int = 0
 
     @property
     def needs_a_person(self) -> bool:
         """Whether waiting alone will not help."""
-        return self.reason in (Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
+        return self.reason in (
+            Reason.POOL_NOT_FOUND,
+            Reason.POOL_TOO_SMALL,
+            Reason.NAMESPACE_NOT_ALLOWED,
+            Reason.NAMESPACE_LIMIT_TOO_SMALL,
+            Reason.PRIORITY_CLASS_NOT_ALLOWED,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Observed:
     """Names of Jobs that stand where an attempt's Job should be created and belong to someone else."""
     capacity: Capacity | None = None
     """What node pools answer to a job whose gang is to start; None if it is not for pools."""
+    overspent: str | None = None
+    """Why the job may have its nodes no longer: the money of its namespace is spent for this month."""
     node_rates: Mapping[str, NodeRate] = field(default_factory=dict)
     """By name of Node, of those that belong to a pool with a price."""
     refusals: tuple["Refusal", ...] = ()

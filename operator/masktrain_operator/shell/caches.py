@@ -16,6 +16,7 @@ from masktrain_operator.core.types import Manifest
 
 from .client import (
     JOBS,
+    NAMESPACES,
     NETWORK_POLICIES,
     NODE_POOLS,
     NODES,
@@ -223,6 +224,11 @@ def _read_of_node(body: Manifest) -> Manifest:
     }
 
 
+def _read_of_namespace(body: Manifest) -> Manifest:
+    """Labels whole: a pool's selector may name any."""
+    return _some(body, "apiVersion", "kind") | {"metadata": _metadata(body, body["metadata"].get("labels") or ())}
+
+
 def _read_of_resource(body: Manifest) -> Manifest:
     """Of our own two kinds, whose spec and status have bounds."""
     wishes = (labels.MAINTENANCE_ANNOTATION, labels.ABANDON_ANNOTATION)
@@ -246,6 +252,7 @@ class KnownObjects:
         self.node_pools = ObjectCache(uid_of, _read_of_resource)
         self.nodes = ObjectCache(uid_of, _read_of_node)
         self.priority_classes = ObjectCache(uid_of)
+        self.namespaces = ObjectCache(uid_of, _read_of_namespace)
         self._caches = {
             TRAINING_JOBS: self.training_jobs,
             JOBS: self.jobs,
@@ -255,6 +262,7 @@ class KnownObjects:
             NODE_POOLS: self.node_pools,
             NODES: self.nodes,
             PRIORITY_CLASSES: self.priority_classes,
+            NAMESPACES: self.namespaces,
         }
         of_jobs = (*WATCHED, NETWORK_POLICIES) if with_network_policies else WATCHED
         self._listed = (*of_jobs, *WATCHED_FOR_POOLS) if with_pools else of_jobs

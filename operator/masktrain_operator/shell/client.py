@@ -55,13 +55,15 @@ NODE_POOLS: Final = ResourceKind(
 )
 NODES: Final = ResourceKind("", "v1", "Node", "nodes", namespaced=False)
 PRIORITY_CLASSES: Final = ResourceKind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False)
+NAMESPACES: Final = ResourceKind("", "v1", "Namespace", "namespaces", namespaced=False)
+RESOURCE_QUOTAS: Final = ResourceKind("", "v1", "ResourceQuota", "resourcequotas")
 
 WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
-WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES)
+WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES, NAMESPACES)
 """Cluster-wide; only an operator that may manage node pools may read them."""
 BY_NAME: Final = {
     (kind.api_version, kind.kind): kind
-    for kind in (*WATCHED, *WATCHED_FOR_POOLS, NETWORK_POLICIES, EVENTS, LEASES, SECRETS)
+    for kind in (*WATCHED, *WATCHED_FOR_POOLS, NETWORK_POLICIES, EVENTS, LEASES, SECRETS, RESOURCE_QUOTAS)
 }
 
 
@@ -117,6 +119,10 @@ class KubernetesClient:
 
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)
+
+    async def create_for_show(self, manifest: Manifest) -> Manifest:
+        """What would be created, after all of the API server's admission; nothing is. Raises ApiError if it refuses."""
+        return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER, dry_run="All")
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply, taking over fields that others set; with `metadata.uid` only on the very object."""

@@ -37,7 +37,7 @@ from .client import (
 from .events import EventRecorder
 from .lease import renew_for_ever
 from .metrics import ClusterCollector, Metrics, serve_metrics
-from .observe import Observer
+from .observe import GangCheck, Observer
 from .oci.client import PoolClients
 from .pools.apply_pool import PoolApplier
 from .pools.observe_pool import PoolObserver
@@ -91,7 +91,7 @@ class Controller:
         self._known = KnownObjects(
             with_pools=settings.node_pools, with_network_policies=bool(settings.progress_clients)
         )
-        self._pools = PoolCache(self._known, lambda: datetime.now(UTC))
+        self._pools = PoolCache(self._known, lambda: datetime.now(UTC), asks_first=True)
         self._metrics = Metrics()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = AsyncExitStack()
@@ -175,7 +175,8 @@ class Controller:
     def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
         progress = ProgressReader(session, self._settings.progress_interval_seconds, wake=self._wake_job)
         self._open.callback(progress.close)
-        observer = Observer(self._known, self._client, progress, self._pools)
+        check = GangCheck(self._client, self._pools, self._settings.for_plan, self._wake_pools)
+        observer = Observer(self._known, self._client, progress, self._pools, check)
         rate = WriteRate(self._settings.progress_writes_per_second)
         return Reconciler(
             known=self._known,

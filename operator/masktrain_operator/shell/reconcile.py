@@ -85,11 +85,15 @@ class Reconciler:
         """The plan whose status is to be written: after a refusal the one that knows of it."""
         uid = job.metadata.uid
         observed = await self._observer.observe(training_job)
-        decided = plan(job, replace(observed, refusals=self._applier.refusals(uid)), self._now(), self._settings)
+        would_be = observed.refusals
+        observed = replace(observed, refusals=(*would_be, *self._applier.refusals(uid)))
+        decided = plan(job, observed, self._now(), self._settings)
         if await self._applier.apply(uid, decided):
             return decided
+        refusals = self._applier.refusals(uid)
+        self._observer.saw_refusals(training_job, refusals)
         # From the same observation: what was created meanwhile is not seen yet, and is planned for again, not applied.
-        return plan(job, replace(observed, refusals=self._applier.refusals(uid)), self._now(), self._settings)
+        return plan(job, replace(observed, refusals=(*would_be, *refusals)), self._now(), self._settings)
 
     def _turn(self, training_job: Manifest) -> AbstractAsyncContextManager[object]:
         """Gangs are admitted one at a time: each has to see which nodes the one before it took."""

@@ -17,11 +17,14 @@ AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 class ApiServer:
     """Remembers whether anything was written, which is when a watch would have told the operator."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, impersonated: str | None = None) -> None:
+        """With all rights, or those of the user `impersonated`."""
         config = yaml.safe_load(kubeconfig.read_text())
         self._url = config["clusters"][0]["cluster"]["server"]
         self._session = requests.Session()
         self._session.trust_env = False
+        if impersonated is not None:
+            self._session.headers["Impersonate-User"] = impersonated
         self._session.verify = _file(config["clusters"][0]["cluster"]["certificate-authority-data"])
         user = config["users"][0]["user"]
         self._session.cert = (_file(user["client-certificate-data"]), _file(user["client-key-data"]))
@@ -41,6 +44,11 @@ class ApiServer:
 
     def merge(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._send("PATCH", path, body, MERGE_PATCH)
+
+    def may_read(self, path: str) -> bool:
+        with self._lock:
+            answer = self._session.get(f"{self._url}{path}", timeout=TIMEOUT_SECONDS)
+        return answer.status_code != requests.codes.forbidden
 
     def would_refuse(self, path: str, body: dict[str, Any]) -> bool:
         """Whether a merge patch is forbidden; nothing is changed."""

@@ -12,6 +12,7 @@ from devcluster.oracle.pools import Node, Pool
 from devcluster.oracle.running import FakeOci
 from devcluster.waiting import wait_until
 from masktrain_operator.api import labels
+from masktrain_operator.shell.pools.pool_cache import PoolCache
 from masktrain_operator.shell.work_queue import ReconcileError, RetryAfter
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.kills import Executioner, Killed, Kills
@@ -65,7 +66,7 @@ class PoolWorld:
         namespace: str,
         kills: Kills = Kills.NONE,
     ) -> None:
-        self.client, self._namespace = client, namespace
+        self.client, self._namespace, self.name = client, namespace, namespace
         self.api, self.fake, self.machines = api, fake, machines
         self.workload = Workload(api, namespace)
         self.executioner = Executioner(kills)
@@ -82,6 +83,11 @@ class PoolWorld:
     @property
     def now(self) -> float:
         return self.fake.clock.now()
+
+    @property
+    def pool_cache(self) -> PoolCache:
+        """As the operator that lives now sees pools and jobs."""
+        return self._operator.pools
 
     @property
     def pool(self) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def test_no_right_on_the_cluster_goes_beyond_nodes_pools_and_the_sight_of_what_h
         ("masktrain.dev", "gpunodepools/status"): ["patch"],
         ("", "nodes"): ["get", "list", "watch", "patch"],
         ("", "pods"): ["list"],
+        ("", "namespaces"): ["list", "watch"],
         ("scheduling.k8s.io", "priorityclasses"): ["list", "watch"],
     }
 
@@ -193,10 +194,39 @@ def test_every_setting_of_the_operator_that_the_chart_sets_exists() -> None:
     assert written <= set(Settings.model_fields)
 
 
+def test_the_metrics_are_closed_to_all_but_whom_the_chart_names() -> None:
+    """Attack: any pod of the cluster read the names, states and costs of all teams' jobs."""
+    objects = render()
+    policy = one(objects, "NetworkPolicy", f"{NAME}-metrics")["spec"]
+    deployment = one(objects, "Deployment")["spec"]["template"]
+    ports = {port["name"] for port in deployment["spec"]["containers"][0]["ports"]}
+
+    assert policy["podSelector"]["matchLabels"].items() <= deployment["metadata"]["labels"].items()
+    assert policy["policyTypes"] == ["Ingress"]
+    assert {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]} == {
+        "health": None,
+        "metrics": [{"namespaceSelector": {"matchLabels": {"metrics": "enabled"}}}],
+    }
+    assert ports == {"health", "metrics"}
+
+
+def test_metrics_for_nobody_are_no_metrics_for_everybody() -> None:
+    policy = one(render("--set-json=metrics.networkPolicy.from=[]"), "NetworkPolicy", f"{NAME}-metrics")["spec"]
+    assert policy["ingress"] == [{"ports": [{"port": "health"}]}]
+
+
+def test_pods_are_created_for_show_only_where_nodes_may_come_for_them() -> None:
+    def verbs(*options: str) -> set[str]:
+        rules = one(render(*options), "ClusterRole")["rules"]
+        return {verb for rule in rules if rule["resources"] == ["pods"] for verb in rule["verbs"]}
+
+    assert verbs() - verbs("--set=nodePools.enabled=false") == {"create"}
+
+
 def test_metrics_can_be_switched_off() -> None:
     objects = render("--set=metrics.enabled=false")
 
-    assert not [found for found in objects if found["kind"] == "Service"]
+    assert not [found for found in objects if found["kind"] in ("Service", "NetworkPolicy")]
     assert environment("--set=metrics.enabled=false")["MASKTRAIN_OPERATOR_METRICS_PORT"] == "0"
 
 

@@ -11,8 +11,16 @@ from tests.unit.operator.world import World
 
 RATE = Decimal("5.90")
 READY = Capacity(
-    is_ready=True, reason=Reason.WAITING_FOR_NODES, message="", pool="v100", hourly_rate=RATE, boot_cost=Decimal("0.5")
+    is_ready=True,
+    reason=Reason.WAITING_FOR_NODES,
+    message="",
+    pool="v100",
+    hourly_rate=RATE,
+    reserved=(NOW - timedelta(minutes=6), None),
+    gpus_per_node=1,
 )
+BOOT_COST = RATE / 10
+"""Of the node that came for the job."""
 FULL = Capacity(is_ready=False, reason=Reason.WAITING_FOR_CAPACITY, message="Waiting for 2 nodes: v100 is full.")
 
 

@@ -43,6 +43,7 @@ class World:
         self.progress_error: str | None = None
         self.foreign_jobs: tuple[str, ...] = ()
         self.capacity: Capacity | None = None
+        self.overspent: str | None = None
         self.node_rates: dict[str, NodeRate] = {}
         self.events: list[Event] = []
         self.now: datetime = NOW
@@ -65,6 +66,7 @@ class World:
             progress_error=self.progress_error,
             foreign_jobs=self.foreign_jobs,
             capacity=self.capacity,
+            overspent=self.overspent,
             node_rates=self.node_rates,
             refusals=tuple(self.refusals.values()),
         )

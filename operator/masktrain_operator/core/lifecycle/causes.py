@@ -210,3 +210,16 @@ def cause_of_half_gang(attempt: Attempt, nodes: int) -> Cause:
         f"Only {bound} of {nodes} workers found a node: they let go of it, so that no two jobs wait for each other's."
     )
     return Cause(FailureKind.PREEMPTED, GANG_INCOMPLETE, sentence)
+
+
+PODS_REFUSED = "PodsRefused"
+
+
+def cause_of_refused_pods(attempt: Attempt, nodes: int) -> Cause:
+    """Charged: whoever's pods are refused again and again would keep nodes for ever."""
+    name = attempt.job["metadata"]["name"] if attempt.job else str(attempt.number)
+    sentence = (
+        f"Only {len(attempt.pods)} of {nodes} pods could be created: the events of Job {name} have the API server's "
+        "reason."
+    )
+    return Cause(FailureKind.CRASHED, PODS_REFUSED, sentence)

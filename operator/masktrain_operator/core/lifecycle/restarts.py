@@ -152,11 +152,12 @@ def _unfit(job: MaskTrainingJob) -> Failed | None:
 
 def _with_capacity(context: Context, number: int) -> Start | Waiting | Blocked | Failed:
     capacity = context.observed.capacity
+    has_price = capacity is not None and capacity.hourly_rate is not None
+    is_chosen = capacity is None or capacity.is_ready or bool(capacity.reserved)
+    if context.job.spec.limits.max_cost is not None and is_chosen and not has_price:
+        return Failed(Reason.PRICE_UNKNOWN, PRICE_UNKNOWN)
     if capacity is not None and not capacity.is_ready:
         if capacity.needs_a_person:
             return Blocked(capacity.reason, capacity.message)
         return Waiting(number, capacity.reason, capacity.message)
-    # Only now: before Oracle has shown the pool, its price is unknown, too, and waiting helps.
-    if context.job.spec.limits.max_cost is not None and (capacity is None or capacity.hourly_rate is None):
-        return Failed(Reason.PRICE_UNKNOWN, PRICE_UNKNOWN)
     return Start(number, capacity)

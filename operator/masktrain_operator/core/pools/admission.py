@@ -4,7 +4,7 @@ A gang that has to wait keeps the younger ones of the same pools waiting too: th
 waits for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -47,6 +47,8 @@ class Admissions:
     placements: Mapping[str, Placement] = field(default_factory=dict)
     """By the uid of the MaskTrainingJob."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    overspent: Mapping[str, str] = field(default_factory=dict)
+    """Why gangs at work have to stop: their namespace may spend no more on their pool this month."""
 
     def of_pool(self, pool: str) -> tuple[Placement, ...]:
         return tuple(placement for placement in self.placements.values() if placement.pool == pool)
@@ -77,7 +79,15 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
             refusals[gang.job_uid] = answer
             # The first one that waits is the one to name: all behind it wait for its turn.
             held_up.update((pool, gang) for pool in answer.pools if pool not in held_up)
-    return Admissions(placements, refusals)
+    return Admissions(placements, refusals, dict(_overspent(placements.values(), pools)))
+
+
+def _overspent(placements: Iterable[Placement], pools: Sequence[PoolSlots]) -> Iterator[tuple[str, str]]:
+    spent = {pool.name: pool.rules.spent for pool in pools}
+    for placement in placements:
+        sentence = spent[placement.pool].get(placement.gang.namespace)
+        if sentence is not None:
+            yield placement.gang.job_uid, sentence
 
 
 def _serve(
@@ -86,16 +96,25 @@ def _serve(
     suitable = sorted((pool for pool in pools if pool.suits(gang)), key=_cheapest_first)
     if not suitable:
         return _no_pool(gang)
-    large_enough = [pool for pool in suitable if pool.could_hold(gang)]
+    objections = {pool.name: pool.rules.objection(gang, pool.name) for pool in suitable}
+    permitted = [pool for pool in suitable if objections[pool.name] is None]
+    objection = next(iter(objections.values()))
+    # Not left to nodes of no pool: without a pool's name it could be put on nodes of the very pool that refuses it.
+    if not permitted and objection is not None:
+        return Refusal(gang, objection.reason, objection.message)
+    large_enough = [pool for pool in permitted if pool.could_hold(gang)]
     if not large_enough:
-        return _too_small(gang, suitable)
+        return _too_small(gang, permitted)
+    if gang.objection is not None:
+        return Refusal(gang, gang.objection.reason, gang.objection.message)
     for growing in (False, True):
         # A pool without capacity has nothing to grow by until its wait is over: the gang falls to the next one.
         for pool in large_enough:
             packing = packings[pool.name]
             if pool.name not in held_up and (slots := packing.admit(gang, growing=growing)) is not None:
                 return Placement(gang, pool.name, slots)
-    return _wait(gang, large_enough, held_up)
+    unlimited = [pool for pool in large_enough if not packings[pool.name].is_limited(gang)]
+    return _wait(gang, unlimited, held_up) if unlimited else _wait_for_own(gang, large_enough[0])
 
 
 def _cheapest_first(pool: PoolSlots) -> tuple[Decimal, str]:
@@ -124,6 +143,15 @@ def _wait(gang: Gang, pools: Sequence[PoolSlots], held_up: Mapping[str, Gang]) -
     why = "; ".join(_why(gang, pool, held_up.get(pool.name)) for pool in pools)
     message = f"Waiting for {gang.nodes} nodes with {gang.gpus_per_node} GPUs: {why}."
     return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names)
+
+
+def _wait_for_own(gang: Gang, pool: PoolSlots) -> Refusal:
+    """For the end of another job of its namespace: nobody else has to wait for that, so it holds nobody up."""
+    message = (
+        f"Waiting for other jobs of namespace {gang.namespace}, which may hold {pool.rules.max_nodes} nodes of "
+        f"GPUNodePool {pool.name} (namespaceLimits.nodes)."
+    )
+    return Refusal(gang, Reason.NAMESPACE_LIMIT_REACHED, message)
 
 
 def _why(gang: Gang, pool: PoolSlots, ahead: Gang | None) -> str:

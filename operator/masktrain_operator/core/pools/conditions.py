@@ -24,6 +24,7 @@ def with_conditions(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodeP
         PoolConditionType.PAUSED: _paused(context),
         PoolConditionType.RECONCILING: _reconciling(context, status),
         PoolConditionType.STALLED: _stalled(context),
+        PoolConditionType.NAMESPACES_RESTRICTED: _restricted(context),
     }
     for kind, (holds, reason, message) in findings.items():
         status = set_condition(status, kind, holds, reason=reason, message=message, now=context.now)
@@ -78,6 +79,17 @@ def _reconciling(context: PoolContext, status: GPUNodePoolStatus) -> Finding:
     if leaving:
         return True, PoolReason.SHRINKING, f"{leaving} nodes are being terminated."
     return False, PoolReason.SETTLED, f"{oke.size} nodes."
+
+
+def _restricted(context: PoolContext) -> Finding:
+    if context.pool.spec.allowed_namespaces is None:
+        message = "Jobs of all namespaces may use the pool: set allowedNamespaces to choose them by labels."
+        return False, PoolReason.ALL_NAMESPACES, message
+    return (
+        True,
+        PoolReason.SELECTED_NAMESPACES,
+        "Jobs of the namespaces that allowedNamespaces selects may use the pool.",
+    )
 
 
 def _stalled(context: PoolContext) -> Finding:

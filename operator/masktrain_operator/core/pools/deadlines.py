@@ -6,13 +6,14 @@ what is due and looks again at the earliest of the rest; admission's answers are
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum, auto
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 
-from .billing import paid_until
+from .billing import paid_until, spent_at
 from .nodes import KubeNode, read_time
 from .types import PoolContext
 
@@ -45,6 +46,7 @@ class Verdict(Enum):
     NODE_MAY_GO = auto()
     CORDON_HAS_TAKEN_EFFECT = auto()
     REMOVAL_HAS_FAILED = auto()
+    MONTHLY_COST_IS_SPENT = auto()
 
 
 def is_due(moment: datetime | None, now: datetime) -> bool:
@@ -67,6 +69,7 @@ def upcoming(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[tuple[
         (request_is_lost(status), Verdict.REQUEST_IS_LOST),
         (release_time(context.pool), Verdict.POOL_IS_RELEASED),
     ]
+    found += ((moment, Verdict.MONTHLY_COST_IS_SPENT) for moment in monthly_costs(context, status))
     for entry in status.nodes:
         found += _of_node(context, entry, context.kube_node_of(entry))
     yield from ((moment, verdict) for moment, verdict in found if moment is not None)
@@ -130,9 +133,20 @@ def removal_time(context: PoolContext, entry: PoolNodeStatus) -> datetime:
     if context.is_deleting:
         return idle_since
     idle_enough = idle_since + timedelta(seconds=context.pool.spec.idle_seconds)
+    if entry.namespaces and context.overspent.issuperset(entry.namespaces):
+        # Nobody who may have it would pay for the wait.
+        idle_enough = idle_since
     # Minimums so short that no node is ever young get no head start beyond their half.
     head_start = min(BEFORE_MINIMUM_ENDS, timedelta(seconds=context.tariff.minimum_seconds / 2))
     return max(idle_enough, paid_until(entry, context.tariff) - head_start)
+
+
+def monthly_costs(context: PoolContext, status: GPUNodePoolStatus) -> list[datetime]:
+    """When namespaces will have spent what they may in this month, or may spend again because the next one begins."""
+    limit = context.pool.spec.namespace_limits.monthly_cost
+    if limit is None:
+        return []
+    return [spent_at(status, usage.name, Decimal(limit), context.now, context.tariff) for usage in status.namespaces]
 
 
 def in_maintenance(context: PoolContext) -> bool:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolConditionType, PoolNodeStatus
+from masktrain_operator.api.status import ConditionStatus
+from masktrain_operator.core.status.conditions import find_condition
 from masktrain_operator.core.types import Event
 
 from . import billing
@@ -18,6 +20,7 @@ def pool_events(context: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
         *_nodes(context, before, after),
         *_gone(context, before),
         *_refusals(before, after),
+        *_opening(before, after),
         *_abandoned(plan),
     )
 
@@ -88,6 +91,14 @@ def _refusals(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[E
     if after.backoff is not None and after.backoff != before.backoff:
         until = f"{after.backoff.until:%H:%M:%SZ}"
         yield Event("Warning", after.backoff.reason, f"{after.backoff.message} Trying again at {until}.")
+
+
+def _opening(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    """Told once, when the condition is first set or turns: whoever may create jobs may spend money here."""
+    kind = PoolConditionType.NAMESPACES_RESTRICTED
+    known, now = find_condition(before, kind), find_condition(after, kind)
+    if now is not None and now.status == ConditionStatus.FALSE and (known is None or known.status != now.status):
+        yield Event("Warning", now.reason, now.message)
 
 
 def _abandoned(plan: PoolPlan) -> Iterator[Event]:

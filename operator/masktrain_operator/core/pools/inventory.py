@@ -3,6 +3,7 @@
 Nothing is decided here: what was observed goes into the status, from which the planner and a restarted operator go on.
 """
 
+from collections import defaultdict
 from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
@@ -30,11 +31,15 @@ def take_inventory(context: PoolContext) -> GPUNodePoolStatus:
             "waiting_jobs": context.observed.waiting_jobs,
         }
     )
+    status = billing.charge(status, context.observed.ended, context.now, context.tariff)
     # Ended ones first: what Oracle puts in the place of a preempted one is the operator's, too.
     status = _close_ended(context, status)
     status = _enter_new(context, status)
+    status = billing.charge(status, {}, context.now, context.tariff)
     entries = [_look_at(context, entry) for entry in status.nodes]
-    status = status.model_copy(update={"nodes": sorted(entries, key=lambda entry: entry.instance_id)})
+    asked = oke.coming + (status.scale_up.adds if status.scale_up else 0)
+    nodes = sorted(entries, key=lambda entry: entry.instance_id)
+    status = status.model_copy(update={"nodes": nodes, "coming_for": status.coming_for[:asked]})
     return _count_money(context, _count_added(context, status))
 
 
@@ -63,7 +68,7 @@ def _enter_new(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolSt
     earlier life of this GPUNodePool. All others were added by people and are left alone.
     """
     known = {entry.instance_id for entry in status.nodes}
-    entries, added_nodes = list(status.nodes), status.added_nodes
+    entries, added_nodes, coming_for = list(status.nodes), status.added_nodes, list(status.coming_for)
     # In a fixed order, because it decides which of several newcomers count as the operator's.
     for instance in sorted(context.observed.instances.values(), key=lambda found: (found.time_created, found.id)):
         if instance.id in known or instance.id in context.observed.ended:
@@ -72,15 +77,33 @@ def _enter_new(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolSt
         marked = node is not None and node.was_added_by_operator
         ours = sum(entry.added_by_operator for entry in entries)
         added_nodes = max(added_nodes, ours + 1) if marked else added_nodes
+        is_ours = marked or ours < added_nodes
+        came_for = coming_for.pop(0) if is_ours and coming_for else ""
         entries.append(
             PoolNodeStatus(
                 instance_id=instance.id,
                 state=NodeState.BOOTING,
-                added_by_operator=marked or ours < added_nodes,
+                added_by_operator=is_ours,
                 created_time=instance.time_created,
+                namespaces=[came_for] if came_for else [],
             )
         )
-    return status.model_copy(update={"nodes": entries, "added_nodes": added_nodes})
+    return status.model_copy(update={"nodes": entries, "added_nodes": added_nodes, "coming_for": coming_for})
+
+
+def with_holders(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
+    """Each node charged to the namespaces of the gangs that it is kept for, and of the pods that have its GPUs."""
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for placement in context.observed.placements:
+        for name in placement.node_names:
+            holders[name].add(placement.gang.namespace)
+    for node in context.observed.nodes:
+        holders[node.instance_id].update(pod.namespace for pod in node.pods or ())
+    entries = [
+        billing.hold(entry, holders[entry.instance_id] | holders.get(entry.name or "", set()), context.now)
+        for entry in status.nodes
+    ]
+    return billing.count_held(status.model_copy(update={"nodes": entries}), context.now)
 
 
 def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
@@ -91,7 +114,8 @@ def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
         joined = entry.joined_time or (context.now if node.is_usable else None)
         entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
     state = _state(entry, node, oke_node, context.now)
-    idle_since = (node.idle_since or context.now) if node and state in IDLE_STATES else None
+    # A time ahead, whoever wrote it, would keep the node until then.
+    idle_since = min(node.idle_since or context.now, context.now) if node and state in IDLE_STATES else None
     entry = billing.enter_state(entry, state, context.now).model_copy(update={"idle_since": idle_since})
     return billing.with_cost(entry, context.now, context.tariff)
 

@@ -10,11 +10,22 @@ from decimal import Decimal
 from itertools import islice
 
 from masktrain_operator.api import labels
-from masktrain_operator.api.conditions import ConditionType
+from masktrain_operator.api.conditions import ConditionType, Reason
+from masktrain_operator.api.pool_spec import LabelSelector
 from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.types import Manifest
 
+SYSTEM_CLASSES = "system-"
+"""How the names of the PriorityClasses begin that are for what the cluster itself runs on."""
 FINAL = (ConditionType.COMPLETE, ConditionType.FAILED)
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a gang may not start: one of the operator's reasons, and a sentence."""
+
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,11 @@ class Gang:
     """The pool that its unfinished batch Job was made for; None while it waits."""
     placed_on: frozenset[str] = frozenset()
     """Nodes that hold an unfinished pod of it."""
+    namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
+    """None while the namespace is not known."""
+    priority_class: str | None = None
+    objection: Objection | None = None
+    """Why the API server would not take its pods, or has not been asked yet."""
 
     @property
     def title(self) -> str:
@@ -44,7 +60,13 @@ class Gang:
 
 
 def gang_of(
-    training_job: Manifest, batch_jobs: Iterable[Manifest], job_pods: Iterable[Manifest], priority: int
+    training_job: Manifest,
+    batch_jobs: Iterable[Manifest],
+    job_pods: Iterable[Manifest],
+    priority: int,
+    *,
+    namespace_labels: Mapping[str, str] | None = None,
+    objection: Objection | None = None,
 ) -> Gang | None:
     """None for a job that needs no node pool any more, or that runs on nodes of none.
 
@@ -70,6 +92,9 @@ def gang_of(
         node_selector=compute.get("nodeSelector", {}),
         admitted_to=next(filter(None, pools), None),
         placed_on=frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod))),
+        namespace_labels=namespace_labels,
+        priority_class=compute.get("priorityClassName"),
+        objection=objection,
     )
 
 
@@ -94,6 +119,47 @@ class NodeSlot:
 
 
 @dataclass(frozen=True)
+class NamespaceRules:
+    """Who may use a pool, and how much of it. `spent`: why a namespace may have nothing more, by its name."""
+
+    allowed: LabelSelector | None = None
+    priority_classes: tuple[str, ...] | None = None
+    max_nodes: int | None = None
+    held: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names of slots, and instances that are none any more, that are charged to a namespace."""
+    spent: Mapping[str, str] = field(default_factory=dict)
+
+    def objection(self, gang: Gang, pool: str) -> Objection | None:
+        """Why the gang may not have nodes of the pool, whatever is free there."""
+        known = gang.namespace_labels
+        if self.allowed is not None and (known is None or not self.allowed.matches(known)):
+            message = (
+                f"GPUNodePool {pool} does not allow namespace {gang.namespace}: its allowedNamespaces select others."
+            )
+            return Objection(Reason.NAMESPACE_NOT_ALLOWED, message)
+        if not self._allows_class(gang.priority_class):
+            message = (
+                f"GPUNodePool {pool} does not allow compute.priorityClassName {gang.priority_class}: "
+                "create the job with one of its allowedPriorityClasses, or with none."
+            )
+            return Objection(Reason.PRIORITY_CLASS_NOT_ALLOWED, message)
+        if self.max_nodes is not None and gang.nodes > self.max_nodes:
+            message = (
+                f"The job needs {gang.nodes} nodes; a namespace may hold {self.max_nodes} of GPUNodePool {pool} "
+                "(namespaceLimits.nodes)."
+            )
+            return Objection(Reason.NAMESPACE_LIMIT_TOO_SMALL, message)
+        spent = self.spent.get(gang.namespace)
+        return None if spent is None else Objection(Reason.NAMESPACE_LIMIT_REACHED, spent)
+
+    def _allows_class(self, name: str | None) -> bool:
+        if name is None:
+            return True
+        listed = self.priority_classes is None or name in self.priority_classes
+        return listed and not name.startswith(SYSTEM_CLASSES)
+
+
+@dataclass(frozen=True)
 class PoolSlots:
     """A pool as admission sees it. `growable`: nodes that it may grow by at this moment."""
 
@@ -107,6 +173,7 @@ class PoolSlots:
     node_labels: Mapping[str, str] = field(default_factory=dict)
     obstacle: str | None = None
     """Why it does not grow at this moment."""
+    rules: NamespaceRules = NamespaceRules()
     changes: datetime | None = field(default=None, compare=False)
     """When some of this may change although nothing happens. That alone makes no other pool of it."""
 
@@ -132,14 +199,22 @@ class Packing:
         self._free = {slot: slot.free_gpus for slot in pool.slots}
         self._by_name = {slot.name: slot for slot in pool.slots}
         self._grown = 0
+        self._held = {namespace: set(names) for namespace, names in pool.rules.held.items()}
 
     def keep(self, gang: Gang) -> tuple[NodeSlot, ...]:
-        """Put a gang that is admitted: where its pods are, the rest as if it came now, even beyond what may grow."""
-        taken = tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys()))
+        """Put a gang that is admitted: where its pods are, the rest as if it came now, even beyond what may grow.
+
+        Beyond its pods it gets only what it might have as a new one: who may create batch Jobs could otherwise make one
+        that looks admitted.
+        """
+        taken = self._take(gang, tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys())))
+        # The sweeper knows no namespaces: for it a gang at work is one, and nothing ever grows.
+        is_known = gang.namespace_labels is not None
+        if is_known and self._pool.rules.objection(gang, self._pool.name) is not None:
+            return taken
         rest = max(0, gang.nodes - len(taken))
-        found = self._first_fit(gang, rest, besides=taken)
-        found += self._grow(rest - len(found), gang)
-        return self._take(gang, (*taken, *found))
+        found = self._take(gang, self._first_fit(gang, rest, besides=taken))
+        return (*taken, *found, *self._take(gang, self._grow(self._within_limit(gang, rest - len(found)), gang)))
 
     def admit(self, gang: Gang, *, growing: bool) -> tuple[NodeSlot, ...] | None:
         """Put a gang that waits, whole or not at all; without `growing` only on nodes that are there or coming."""
@@ -150,6 +225,9 @@ class Packing:
         # What gangs before it in turn will grow by is taken: two gangs must not count on the same nodes.
         if missing > self._pool.growable - self._grown or gang.gpus_per_node > self._pool.gpus_per_node:
             return None
+        new = missing + self._new_to(gang, found)
+        if self._within_limit(gang, new) < new:
+            return None
         return self._take(gang, (*found, *self._grow(missing, gang)))
 
     def _first_fit(self, gang: Gang, count: int, besides: Collection[NodeSlot]) -> tuple[NodeSlot, ...]:
@@ -158,7 +236,30 @@ class Packing:
             for slot, free in self._free.items()
             if slot.open and slot not in besides and free >= gang.gpus_per_node
         )
-        return tuple(islice(fits, count))
+        if self._pool.rules.max_nodes is None:
+            return tuple(islice(fits, count))
+        # What counts for the namespace anyway comes first, so that it never holds more than it uses.
+        found = list(fits)
+        held = self._held.get(gang.namespace, set())
+        others = [slot for slot in found if _held_name(slot) not in held]
+        new = others[: self._within_limit(gang, len(others))]
+        return tuple([slot for slot in found if _held_name(slot) in held] + new)[:count]
+
+    def is_limited(self, gang: Gang) -> bool:
+        """Whether the gang waits for nothing but nodes of its own namespace."""
+        own = self._held.get(gang.namespace, set())
+        usable = sum(s.open and f >= gang.gpus_per_node and _held_name(s) in own for s, f in self._free.items())
+        missing = max(0, gang.nodes - usable)
+        return self._within_limit(gang, missing) < missing
+
+    def _within_limit(self, gang: Gang, count: int) -> int:
+        """So many of `count` nodes that are new to its namespace may it have."""
+        most = self._pool.rules.max_nodes
+        return count if most is None else max(0, min(count, most - len(self._held.get(gang.namespace, ()))))
+
+    def _new_to(self, gang: Gang, slots: Collection[NodeSlot]) -> int:
+        held = self._held.get(gang.namespace, set())
+        return sum(_held_name(slot) not in held for slot in slots)
 
     def _grow(self, count: int, gang: Gang) -> tuple[NodeSlot, ...]:
         if gang.gpus_per_node > self._pool.gpus_per_node:
@@ -173,4 +274,10 @@ class Packing:
     def _take(self, gang: Gang, slots: tuple[NodeSlot, ...]) -> tuple[NodeSlot, ...]:
         for slot in slots:
             self._free[slot] -= gang.gpus_per_node
+        self._held.setdefault(gang.namespace, set()).update(_held_name(slot) for slot in slots)
         return slots
+
+
+def _held_name(slot: NodeSlot) -> str:
+    """Grown slots are numbered like nothing else."""
+    return f"grown-{slot.name}" if slot.grown else slot.name

@@ -17,7 +17,7 @@ from masktrain_operator.core.types import Manifest
 from .conditions import with_conditions
 from .deadlines import is_due, next_change, release_time
 from .events import pool_events
-from .inventory import take_inventory
+from .inventory import take_inventory, with_holders
 from .scale_down import is_removable, learn_from_overdue, needed_nodes, scale_down
 from .scale_up import scale_up
 from .types import PoolContext, PoolPlan
@@ -37,7 +37,7 @@ def plan_pool(context: PoolContext) -> PoolPlan:
     assert up.status is not None
     plan = up.and_also(scale_down(context, up.status))
     assert plan.status is not None
-    status = with_conditions(context, _demand(context, plan.status))
+    status = with_conditions(context, with_holders(context, _demand(context, plan.status)))
     plan = replace(plan, status=status, requeue_after=_requeue_after(context, plan, status))
     plan = release(context, plan)
     return _without_asked(replace(plan, events=pool_events(context, plan)))
@@ -101,6 +101,8 @@ def is_out_of_patience(pool: GPUNodePool, now: datetime) -> bool:
     return abandoned or is_due(release_time(pool), now)
 
 
+FASTEST_CLOCK = timedelta(minutes=5)
+"""As far ahead as clocks of machines differ; a living operator renews its Lease within seconds."""
 LEAVING = (NodeState.DRAINING, NodeState.DELETING)
 
 
@@ -112,10 +114,10 @@ def sweepable(pools: Iterable[Manifest]) -> Iterator[Manifest]:
 def is_stale(age: timedelta | None, limit: timedelta) -> bool:
     """Whether an operator with its last sign of life so long ago counts as gone; None is one that never gave any.
 
-    A sign from the future is that of a faster clock.
+    A sign from the near future is that of a faster clock. One from far ahead is none: it would hold for years.
     """
     # A clock that is wrong must not let both remove nodes; a dead operator's sign grows old by itself.
-    return age is None or age > limit
+    return age is None or age > limit or age < -FASTEST_CLOCK
 
 
 def sweep_plan(context: PoolContext) -> PoolPlan:

@@ -111,7 +111,8 @@ def _remove(
 ) -> PoolPlan:
     assert status is not None
     # First look. The pod that a scheduler was about to bind shows at the second one, some seconds later.
-    if node is not None and node.removal_begun is None:
+    # A time ahead, whoever wrote it, would keep the node until then: it is marked anew.
+    if node is not None and (node.removal_begun is None or node.removal_begun > context.now):
         annotations = {labels.REMOVAL_ANNOTATION: format_time(context.now)}
         return PoolPlan(patches=(_patch(node, annotations, cordon=True),), status=status)
     if node is not None and not is_due(cordon_effect(node), context.now):
@@ -165,7 +166,7 @@ def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeN
     # On the Node and not in memory: the next operator, or the sweeper, counts from the same moment.
     since = None
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):
-        since = format_time(node.idle_since or context.now)
+        since = format_time(min(node.idle_since or context.now, context.now))
     added = {labels.ADDED_ANNOTATION: entry.instance_id} if entry.added_by_operator else {}
     return {**added, labels.IDLE_SINCE_ANNOTATION: since}
 

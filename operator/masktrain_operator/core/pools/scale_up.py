@@ -114,12 +114,29 @@ def _ask(context: PoolContext, status: GPUNodePoolStatus, missing: int) -> PoolP
     if status.scale_up is not None and status.scale_up.size == size:
         return PoolPlan(resize=Resize(size, oke.etag), status=status)
     planned = status.scale_up.adds if status.scale_up else 0
+    coming_for = [*_padded(status.coming_for, oke.coming), *_padded(_asking(context), missing)]
     intention = ScaleUp(size=size, adds=missing, requested_time=context.now)
     # An intention that was never carried out is replaced: its nodes must not be answered for twice.
     added_nodes = status.added_nodes - planned + missing
     return PoolPlan(
-        status=status.model_copy(update={"scale_up": intention, "added_nodes": added_nodes}), requeue_after=0
+        status=status.model_copy(update={"scale_up": intention, "added_nodes": added_nodes, "coming_for": coming_for}),
+        requeue_after=0,
     )
+
+
+def _asking(context: PoolContext) -> list[str]:
+    """Namespaces of the gangs that nodes are asked for, a node each; one that is shared counts for the first."""
+    wanted: dict[int, str] = {}
+    for placement in context.observed.placements:
+        for slot in placement.slots:
+            if slot.grown:
+                wanted.setdefault(int(slot.name), placement.gang.namespace)
+    return [wanted[number] for number in sorted(wanted)]
+
+
+def _padded(names: list[str], count: int) -> list[str]:
+    """Nobody in particular asked for the rest."""
+    return [*names[:count], *[""] * (count - len(names))]
 
 
 def _without_phantoms(oke: OkePool) -> Resize | None:

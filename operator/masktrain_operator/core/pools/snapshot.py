@@ -4,13 +4,15 @@ Every node of a pool is a slot; a pool also says what it may grow by, and why it
 value: two equal ones have the same admissions, so that whoever keeps the last one admits once per change.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.pool_spec import GPUNodePoolSpec
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.types import Capacity, NodeRate
@@ -19,12 +21,13 @@ from .admission import Admissions, Placement, admit
 from .deadlines import is_backing_off, is_due, is_paused, next_change, provisioning_timeout
 from .inventory import take_inventory
 from .nodes import KubeNode
-from .packing import Gang, NodeSlot, PoolSlots
+from .packing import Gang, NamespaceRules, NodeSlot, PoolSlots
 from .types import PoolContext
 
 SHAPE_LABEL = "node.kubernetes.io/instance-type"
 MOST_GPUS = 16
 """Of any shape: a pool of which nothing is known yet is not refused for having too few."""
+PRESENT = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
 NOT_ASKED = "Oracle has not been asked yet"
 
 
@@ -61,6 +64,7 @@ def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | No
         hourly_rate=context.tariff.hourly_rate,
         node_labels={SHAPE_LABEL: oke.shape},
         obstacle=obstacle,
+        rules=_rules(context, inventory),
         changes=next_change(context, inventory),
     )
 
@@ -75,6 +79,7 @@ def unobserved_slots(pool: GPUNodePool, obstacle: str | None) -> PoolSlots:
         hourly_rate=Decimal(status.hourly_rate) if status.hourly_rate else None,
         node_labels={SHAPE_LABEL: status.shape} if status.shape else {},
         obstacle=obstacle or NOT_ASKED,
+        rules=_without_limits(pool.spec),
     )
 
 
@@ -104,7 +109,7 @@ def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gang_uids: Collec
     present = []
     for entry in sorted(inventory.nodes, key=lambda entry: entry.created_time, reverse=True):
         node = context.kube_node_of(entry)
-        if entry.state in (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING) and node is not None:
+        if entry.state in PRESENT and node is not None:
             present.append(_on_node(context, entry, node, gang_uids))
     # The fullest first (the sort is stable): small gangs share nodes, and empty ones may go.
     yield from sorted(present, key=lambda slot: slot.free_gpus)
@@ -128,6 +133,42 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_u
     return NodeSlot(node.name, max(0, gpus - foreign), open=is_open, present=not on_its_way)
 
 
+def _without_limits(spec: GPUNodePoolSpec) -> NamespaceRules:
+    classes = spec.allowed_priority_classes
+    return NamespaceRules(
+        allowed=spec.allowed_namespaces,
+        priority_classes=None if classes is None else tuple(classes),
+        max_nodes=spec.namespace_limits.nodes,
+    )
+
+
+def _rules(context: PoolContext, inventory: GPUNodePoolStatus) -> NamespaceRules:
+    limit = context.pool.spec.namespace_limits.monthly_cost
+    sentence = (
+        f"{{}} has spent the {limit} USD that a namespace may spend on GPUNodePool {context.pool.metadata.name} "
+        f"in {context.now:%Y-%m} (namespaceLimits.monthlyCost)."
+    )
+    spent = {name: sentence.format(f"Namespace {name}") for name in sorted(context.overspent)}
+    rules = _without_limits(context.pool.spec)
+    # Only where it counts: who holds what changes often, and would make another snapshot of the same answers.
+    held = {} if rules.max_nodes is None else _held(context, inventory)
+    return replace(rules, held=held, spent=spent)
+
+
+def _held(context: PoolContext, inventory: GPUNodePoolStatus) -> Mapping[str, frozenset[str]]:
+    """By namespace, names of the slots that are charged to it, and of its instances that are none any more."""
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    for entry in inventory.nodes:
+        node = context.kube_node_of(entry)
+        is_slot = entry.state in PRESENT and node is not None
+        for namespace in entry.namespaces:
+            held[namespace].add(node.name if is_slot and node is not None else entry.instance_id)
+    for number, namespace in enumerate(inventory.coming_for[: context.observed.oke.coming]):
+        if namespace:
+            held[namespace].add(f"coming-{number}")
+    return {namespace: frozenset(names) for namespace, names in held.items()}
+
+
 def _obstacle(context: PoolContext, inventory: GPUNodePoolStatus) -> str | None:
     if context.is_deleting:
         return "it is being deleted"
@@ -141,23 +182,20 @@ def _obstacle(context: PoolContext, inventory: GPUNodePoolStatus) -> str | None:
 
 
 def _capacity(placement: Placement, pool: GPUNodePool, now: datetime) -> Capacity:
-    rate = Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None
     names = placement.node_names
-    booted = sum(_boot_seconds(entry, placement.gang, now) for entry in pool.status.nodes if entry.name in names)
+    kept = [entry for entry in pool.status.nodes if entry.name in names or entry.instance_id in names]
     return Capacity(
         is_ready=placement.is_present,
         reason=Reason.WAITING_FOR_NODES,
         message=f"{placement.gang.nodes} nodes of GPUNodePool {placement.pool} are being made ready.",
         pool=placement.pool,
-        hourly_rate=rate,
-        boot_cost=Decimal(str(booted)) * (rate or Decimal(0)) / 3600,
-        boot_gpu_seconds=round(booted) * (pool.status.gpus_per_node or 0),
+        hourly_rate=Decimal(pool.status.hourly_rate) if pool.status.hourly_rate else None,
+        reserved=tuple(_came_for(entry, placement.gang) for entry in kept if entry.created_time <= now),
+        gpus_per_node=pool.status.gpus_per_node or 0,
     )
 
 
-def _boot_seconds(entry: PoolNodeStatus, gang: Gang, now: datetime) -> float:
+def _came_for(entry: PoolNodeStatus, gang: Gang) -> datetime | None:
     """Since its creation, of a node that came after the job and that nobody has used yet."""
     used = entry.busy_seconds > 0 or entry.busy_since is not None
-    if used or entry.created_time < gang.created:
-        return 0.0
-    return (now - entry.created_time).total_seconds()
+    return None if used or entry.created_time < gang.created else entry.created_time

@@ -12,7 +12,7 @@ from masktrain_operator.core import prices
 from masktrain_operator.core.types import Event, Manifest
 
 from .admission import Placement
-from .billing import Tariff
+from .billing import Tariff, charge, spent
 from .nodes import KubeNode
 from .oke import Instance, OkeNode, OkePool
 
@@ -73,6 +73,15 @@ class PoolContext:
     def _hourly_rate(self) -> Decimal | None:
         oke, override = self.observed.oke, self.pool.spec.hourly_price
         return prices.hourly_price(oke.shape, oke.preemptible, Decimal(override) if override else None)
+
+    @cached_property
+    def overspent(self) -> frozenset[str]:
+        """Namespaces that may spend nothing more on the pool in this month."""
+        limit = self.pool.spec.namespace_limits.monthly_cost
+        if limit is None:
+            return frozenset()
+        status = charge(self.status, self.observed.ended, self.now, self.tariff)
+        return frozenset(u.name for u in status.namespaces if spent(status, u.name, self.now) >= Decimal(limit))
 
     def kube_node_of(self, entry: PoolNodeStatus) -> KubeNode | None:
         return self.kube_nodes.get(entry.instance_id)

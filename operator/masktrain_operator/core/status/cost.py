@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from masktrain_operator.api.status import MaskTrainingJobStatus, StatusCost
@@ -12,6 +12,8 @@ from masktrain_operator.core.types import Capacity, Manifest, NodeRate
 
 CENTS = Decimal("0.0001")
 HOUR = 3600
+COUNT_EVERY = timedelta(seconds=10)
+"""Nodes that are kept are counted on so often: each time is a write of the status, and rounded."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,50 @@ def close_attempt_cost(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
     return status.model_copy(update={"cost": cost.model_copy(update=past)})
 
 
-def with_boot_cost(status: MaskTrainingJobStatus, capacity: Capacity | None) -> MaskTrainingJobStatus:
-    """Nodes that came for the job were paid for while they booted."""
+def with_reserved_cost(context: Context, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """Nodes that are kept for an attempt are paid for before it begins: those that came for it from their creation."""
+    capacity, cost = _kept(context), status.cost or StatusCost()
     if capacity is None or capacity.hourly_rate is None:
+        return _no_longer_reserved(status)
+    counted = cost.reserved_until
+    if counted is not None and context.now - counted < COUNT_EVERY and not capacity.is_ready:
         return status
-    cost = status.cost or StatusCost()
+    begins = [_latest(since, counted) or context.now for since in capacity.reserved]
+    seconds = sum(_seconds_between(begin, context.now) for begin in begins)
+    price = _price(seconds, capacity.hourly_rate)
     grown = {
-        "amount": _written(Decimal(cost.amount) + capacity.boot_cost),
-        "idle_amount": _written(Decimal(cost.idle_amount) + capacity.boot_cost),
-        "gpu_seconds": cost.gpu_seconds + capacity.boot_gpu_seconds,
-        "hourly_rate": _written(capacity.hourly_rate),
+        "amount": _written(Decimal(cost.amount) + price),
+        "idle_amount": _written(Decimal(cost.idle_amount) + price),
+        "gpu_seconds": cost.gpu_seconds + round(seconds * capacity.gpus_per_node),
+        "hourly_rate": _written(capacity.hourly_rate * len(capacity.reserved)),
+        "reserved_until": context.now,
     }
     # Settled at once: the attempt's own share is computed anew at each look, and added to what is settled.
     return close_attempt_cost(status.model_copy(update={"cost": cost.model_copy(update=grown)}))
 
 
+def _kept(context: Context) -> Capacity | None:
+    """What nodes are kept for an attempt that has not begun: with its Job its pods are what counts."""
+    capacity, attempt = context.observed.capacity, context.attempt
+    at_work = attempt is not None and attempt.job is not None and not context.attempt_is_accounted
+    return None if capacity is None or at_work or not capacity.reserved else capacity
+
+
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _no_longer_reserved(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    if status.cost is None or status.cost.reserved_until is None:
+        return status
+    return status.model_copy(update={"cost": status.cost.model_copy(update={"reserved_until": None})})
+
+
 def spending_per_hour(context: Context) -> Decimal:
-    """USD per hour that the pods of the attempt in work cost now."""
+    """USD per hour that the pods of the attempt in work cost now, or the nodes that are kept for the next one."""
+    capacity = _kept(context)
+    if capacity is not None and capacity.hourly_rate is not None:
+        return capacity.hourly_rate * len(capacity.reserved)
     if context.attempt is None:
         return Decimal(0)
     working = [pod for pod in context.attempt.pods if pods.end_time(pod) is None]

@@ -25,7 +25,7 @@ from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Prog
 from masktrain_trainer.config.explain import first_problem
 
 from .conditions import find_condition, is_finished, set_condition
-from .cost import with_cost
+from .cost import with_cost, with_reserved_cost
 
 _CLASSES = 2000
 _OUTPUTS = 256
@@ -36,11 +36,17 @@ LONGEST_LIST = 32 * 1024
 
 
 def observed_status(context: Context) -> MaskTrainingJobStatus:
-    """The status with all that is seen of an attempt whose end is not accounted for yet."""
+    """The status with all that is seen: of an attempt whose end is not accounted for yet, and what nodes cost."""
     auth = default_auth(context.job) or context.status.store_auth
     seen = {"observed_generation": context.job.metadata.generation, "store_auth": auth}
     status = context.status.model_copy(update=seen)
-    if is_finished(status) or context.attempt is None or context.attempt_is_accounted:
+    if is_finished(status):
+        return status
+    return with_reserved_cost(context, _with_attempt(context, status))
+
+
+def _with_attempt(context: Context, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    if context.attempt is None or context.attempt_is_accounted:
         return status
     if context.attempt.number != status.attempt:
         # Its Job was created by an operator that died before it could write so.

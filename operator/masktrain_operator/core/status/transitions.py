@@ -28,7 +28,7 @@ from masktrain_operator.core.types import Manifest, Refusal
 from masktrain_trainer.config import FailureReason, Keep
 
 from .conditions import is_true, set_condition
-from .cost import close_attempt_cost, cost_sentence, with_boot_cost
+from .cost import close_attempt_cost, cost_sentence
 
 _DETAIL = 400
 """Characters of what the scheduler or the kubelet says."""
@@ -68,7 +68,26 @@ def with_decision(
     context: Context, status: MaskTrainingJobStatus, decision: Decision, refusals: Sequence[Refusal] = ()
 ) -> MaskTrainingJobStatus:
     """The status after `decision`, of whose writes the API server does not take those of `refusals`."""
-    return _with_refusals(context, _decided(context, status, decision), refusals)
+    status = _with_held_nodes(context, _decided(context, status, decision), decision)
+    return _with_refusals(context, status, refusals)
+
+
+def _with_held_nodes(context: Context, status: MaskTrainingJobStatus, decision: Decision) -> MaskTrainingJobStatus:
+    """Since when a pool's nodes are kept for workers that have not all started; a restart in between resets nothing."""
+    if isinstance(decision, Restarting):
+        return status
+    capacity = context.observed.capacity
+    match decision:
+        case Start() | Waiting():
+            holds = capacity is not None and bool(capacity.reserved)
+        case Continue():
+            nodes = context.job.spec.compute.nodes
+            started = context.attempt is not None and context.attempt.all_workers_started(nodes)
+            holds = status.node_pool is not None and not started
+        case _:
+            holds = False
+    since = (status.nodes_held_since or context.now) if holds else None
+    return status.model_copy(update={"nodes_held_since": since})
 
 
 def _decided(context: Context, status: MaskTrainingJobStatus, decision: Decision) -> MaskTrainingJobStatus:
@@ -97,9 +116,9 @@ def _decided(context: Context, status: MaskTrainingJobStatus, decision: Decision
 
 
 def _started(context: Context, status: MaskTrainingJobStatus, start: Start) -> MaskTrainingJobStatus:
-    # An attempt whose Job someone deleted is made again, and neither counted nor paid for its boot twice.
+    # An attempt whose Job someone deleted is made again, and not counted twice.
     if start.number != status.attempt:
-        status = with_boot_cost(with_new_attempt(status, start.number, context.now), start.capacity)
+        status = with_new_attempt(status, start.number, context.now)
     made = {"attempt_uid": None, "node_pool": start.capacity.pool if start.capacity else None}
     status = status.model_copy(update=made)
     return _starting_or_running(context, status, Attempt(start.number, None, ()))

@@ -20,7 +20,7 @@ from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions
 from masktrain_operator.core.pools.deadlines import is_due
 from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, gpu_pod, instance_of, kube_node
-from masktrain_operator.core.pools.packing import Gang, PoolSlots, gang_of
+from masktrain_operator.core.pools.packing import Gang, Objection, PoolSlots, gang_of
 from masktrain_operator.core.pools.snapshot import Snapshot, capacity_of, node_rates, slots_of, unobserved_slots
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate
@@ -32,23 +32,36 @@ from .observe_pool import PoolObservation
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "what was observed of it cannot be read"
-WAITS = (Reason.WAITING_FOR_CAPACITY, Reason.WAITING_FOR_NODES, Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL)
+WAITS = (
+    Reason.WAITING_FOR_CAPACITY,
+    Reason.WAITING_FOR_NODES,
+    Reason.NAMESPACE_LIMIT_REACHED,
+    Reason.NAMESPACE_LIMIT_TOO_SMALL,
+    Reason.NAMESPACE_NOT_ALLOWED,
+    Reason.PRIORITY_CLASS_NOT_ALLOWED,
+    Reason.POOL_NOT_FOUND,
+    Reason.POOL_TOO_SMALL,
+)
+NOT_CHECKED = Objection(Reason.WAITING_FOR_CAPACITY, "The API server is asked whether it would take the job's pods.")
 Derived = TypeVar("Derived")
 
 
 class PoolCache:
     """What was observed is put here by the reconcile of each pool."""
 
-    def __init__(self, known: KnownObjects, now: Callable[[], datetime]) -> None:
+    def __init__(self, known: KnownObjects, now: Callable[[], datetime], *, asks_first: bool = False) -> None:
+        """`asks_first`: whether a gang gets nodes only once `put_check` has told that its pods would be taken."""
         self._known = known
         self._now = now
+        self._checks: dict[str, Objection | None] = {}
+        self._unchecked = NOT_CHECKED if asks_first else None
         self._observations: dict[str, PoolObservation] = {}
         self._silences: dict[str, str] = {}
         self._observed = 0
         """How often anything was observed: like the caches' own count of their changes."""
         self._pools = _PerBody(known.node_pools, _readable_pool)
         self._gpu_pods = _PerBody(known.pods, gpu_pod)
-        self._gangs = _Gangs(known)
+        self._gangs = _Gangs(known, lambda uid: self._checks.get(uid, self._unchecked))
         self._snapshot = Snapshot()
         self._holds_at: tuple[int, ...] = ()
         self._holds_until: datetime | None = None
@@ -86,6 +99,20 @@ class PoolCache:
         self._silences.pop(pool_uid, None)
         self._observed += 1
 
+    # What the API server says of a gang's pods
+
+    def put_check(self, job_uid: str, objection: Objection | None) -> bool:
+        """Why they would be refused, None if they would not. Returns whether that is news."""
+        if self._checks.get(job_uid, self._unchecked) == objection and job_uid in self._checks:
+            return False
+        self._checks[job_uid] = objection
+        self._observed += 1
+        return True
+
+    def forget_check(self, job_uid: str) -> None:
+        if self._checks.pop(job_uid, None) is not None:
+            self._observed += 1
+
     # What the planner and the jobs are given
 
     def context(self, pool: GPUNodePool, observation: PoolObservation) -> PoolContext:
@@ -98,7 +125,15 @@ class PoolCache:
     def admissions(self) -> Admissions:
         """Of all gangs to all pools, at this moment."""
         known = self._known
-        caches = (known.training_jobs, known.jobs, known.pods, known.nodes, known.node_pools, known.priority_classes)
+        caches = (
+            known.training_jobs,
+            known.jobs,
+            known.pods,
+            known.nodes,
+            known.node_pools,
+            known.priority_classes,
+            known.namespaces,
+        )
         version = (self._observed, *(cache.changes for cache in caches))
         if version != self._holds_at or is_due(self._holds_until, self._now()):
             self._renew()
@@ -109,12 +144,17 @@ class PoolCache:
         """What the pools answer to the job; None if it is not for pools."""
         return capacity_of(job_uid, self.admissions(), self._pools(), self._now())
 
+    def overspent(self, job_uid: str) -> str | None:
+        """Why a job that has nodes has to stop: what its namespace may spend in this month is spent."""
+        return self.admissions().overspent.get(job_uid)
+
     def node_rates(self, names: Iterable[str]) -> Mapping[str, NodeRate]:
         """Of those Nodes that belong to a pool with a price."""
         return node_rates(names, self._pools())
 
     def waiting_jobs(self) -> Iterator[str]:
-        """Uids of jobs that wait for nodes."""
+        """Uids of jobs that wait for nodes, or may have them no longer."""
+        yield from self.admissions().overspent
         for job in self._known.training_jobs:
             conditions = job.get("status", {}).get("conditions", ())
             if any(condition.get("reason") in WAITS for condition in conditions):
@@ -185,24 +225,44 @@ class _PerBody(Generic[Derived]):
 class _Gangs:
     """The gangs of all jobs, made anew only of jobs that have changed, or whose batch Jobs or pods have."""
 
-    def __init__(self, known: KnownObjects) -> None:
+    def __init__(self, known: KnownObjects, objection_to: Callable[[str], Objection | None]) -> None:
         self._known = known
+        self._objection_to = objection_to
         self._made: dict[str, tuple[tuple[object, ...], Gang | None]] = {}
 
     def __call__(self) -> tuple[Gang, ...]:
-        priority_of = self._priorities()
-        self._made = {uid_of(job): self._gang(job, priority_of(job)) for job in self._known.training_jobs}
+        priority_of, labels_of = self._priorities(), self._namespace_labels()
+        self._made = {
+            uid_of(job): self._gang(job, priority_of(job), labels_of.get(job["metadata"]["namespace"]))
+            for job in self._known.training_jobs
+        }
         return tuple(gang for _, gang in self._made.values() if gang is not None)
 
-    def _gang(self, job: Manifest, priority: int) -> tuple[tuple[object, ...], Gang | None]:
+    def _gang(
+        self, job: Manifest, priority: int, namespace: Mapping[str, str] | None
+    ) -> tuple[tuple[object, ...], Gang | None]:
         uid, jobs, pods = uid_of(job), self._known.jobs, self._known.pods
-        version = (job["metadata"]["resourceVersion"], jobs.changed(uid), pods.changed(uid), priority)
+        objection = self._objection_to(uid)
+        at = (job["metadata"]["resourceVersion"], jobs.changed(uid), pods.changed(uid))
+        version = (*at, priority, namespace, objection)
         known = self._made.get(uid)
         if known is not None and known[0] == version:
             return known
-        return version, isolated(
-            job, lambda: gang_of(job, self._known.jobs_of(job), self._known.pods_of(job), priority)
-        )
+
+        def read() -> Gang | None:
+            return gang_of(
+                job,
+                self._known.jobs_of(job),
+                self._known.pods_of(job),
+                priority,
+                namespace_labels=namespace,
+                objection=objection,
+            )
+
+        return version, isolated(job, read)
+
+    def _namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
+        return {body["metadata"]["name"]: body["metadata"].get("labels", {}) for body in self._known.namespaces}
 
     def _priorities(self) -> Callable[[Manifest], int]:
         """A job's priority, as its PriorityClass, or the default one, says."""

@@ -13,7 +13,8 @@ SHAPE_LABEL = "node.kubernetes.io/instance-type"
 def gang(name: str, nodes: int = 1, gpus: int = 2, *, age: float = 0, **fields: Any) -> Gang:
     """`age`: seconds before this morning."""
     created = MORNING - timedelta(seconds=age)
-    return Gang(f"uid-of-{name}", "vision", name, nodes, gpus, created, **fields)
+    namespace = fields.pop("namespace", "vision")
+    return Gang(f"uid-of-{name}", namespace, name, nodes, gpus, created, **fields)
 
 
 def slots(

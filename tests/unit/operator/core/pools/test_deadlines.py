@@ -57,6 +57,14 @@ RULES: dict[Verdict, PoolContext] = {
     Verdict.CORDON_HAS_TAKEN_EFFECT: standing(
         AGE, 600, annotations={labels.REMOVAL_ANNOTATION: before(SOON, 5)}, node={"cordoned": True}
     ),
+    Verdict.MONTHLY_COST_IS_SPENT: standing(
+        AGE,
+        60,
+        entry={"namespaces": ["vision"], "chargedUntil": format_time(NOW)},
+        remembered={"namespaces": [{"name": "vision", "nodes": 1, "month": "2026-01", "amount": "97"}]},
+        hourlyPrice="3600",
+        namespaceLimits={"monthlyCost": "100"},
+    ),
     Verdict.REMOVAL_HAS_FAILED: standing(
         AGE, None, **BUSY, entry={"state": "Deleting", "removalRequestedTime": before(SOON, 60)}
     ),

@@ -129,3 +129,29 @@ def test_a_node_that_kubernetes_lost_goes_without_waiting() -> None:
     assert plan.status is not None
     assert plan.status.nodes[0].state is NodeState.LOST
     assert cordons(plan) == ["node-1"]
+
+
+FAR = CREATED + timedelta(days=365 * 74)
+
+
+def test_an_idle_time_of_the_future_counts_from_now() -> None:
+    """Else an annotation would keep a node that nobody uses, and that the pool pays for, until then."""
+    context = standing(600, None, annotations={labels.IDLE_SINCE_ANNOTATION: format_time(FAR)}, idleSeconds=120)
+    plan = plan_pool(context)
+    (patch,) = plan.patches
+    assert patch.body["metadata"]["annotations"] == {labels.IDLE_SINCE_ANNOTATION: format_time(context.now)}
+    assert plan.status is not None
+    assert plan.status.nodes[0].idle_since == context.now
+
+
+def test_a_removal_of_the_future_is_begun_anew() -> None:
+    marks = {labels.REMOVAL_ANNOTATION: format_time(FAR)}
+    context = standing(600, 300, annotations=marks, node={"cordoned": True})
+    (patch,) = plan_pool(context).patches
+    assert patch.body["metadata"]["annotations"] == {labels.REMOVAL_ANNOTATION: format_time(context.now)}
+
+
+@pytest.mark.parametrize("value", ["2100-01-01T00:00:00Z", "1e300", "yes", "TRUE", ""])
+def test_only_one_word_keeps_a_node(value: str) -> None:
+    """No time does, however far ahead."""
+    assert cordons(plan_pool(standing(600, 300, annotations={labels.KEEP_ANNOTATION: value}))) == ["node-1"]

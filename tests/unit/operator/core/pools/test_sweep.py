@@ -87,6 +87,8 @@ def cordoned(found: PoolContext) -> list[str]:
         (timedelta(seconds=300), False),
         (timedelta(seconds=1), False),
         (timedelta(seconds=-40), False),
+        (timedelta(seconds=-301), True),
+        (timedelta(days=-365 * 74), True),
     ],
 )
 def test_an_operator_is_gone_when_its_last_sign_of_life_is_too_old(age: timedelta | None, stale: bool) -> None:
