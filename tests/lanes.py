@@ -23,6 +23,7 @@ LONGEST_FIRST = (
     "tests/api/pools/",
     "tests/stores/test_kill.py",
     "tests/ddp/",
+    "tests/security/",
     "tests/api/",
     "tests/local/",
     "tests/stores/",

@@ -231,8 +231,8 @@ def _read_of_namespace(body: Manifest) -> Manifest:
 
 def _read_of_resource(body: Manifest) -> Manifest:
     """Of our own two kinds, whose spec and status have bounds."""
-    wishes = (labels.MAINTENANCE_ANNOTATION, labels.ABANDON_ANNOTATION)
-    return _some(body, "apiVersion", "kind", "spec", "status") | {"metadata": _metadata(body, (), wishes)}
+    asked = (labels.MAINTENANCE_ANNOTATION, labels.ABANDON_ANNOTATION)
+    return _some(body, "apiVersion", "kind", "spec", "status") | {"metadata": _metadata(body, (), asked)}
 
 
 class KnownObjects:
