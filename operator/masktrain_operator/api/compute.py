@@ -41,10 +41,16 @@ class Resources(Contract):
     """CPU and memory of a pod; GPUs are `gpusPerNode`."""
 
     requests: dict[ResourceName, Quantity] = Field(
-        default={}, max_length=16, description="Least resources of a pod, GPUs aside: cpu, memory, ephemeral-storage."
+        default={},
+        max_length=16,
+        description="Least resources of a pod, GPUs aside: cpu, memory, ephemeral-storage. Unless a limit is set, "
+        "unset means 2Gi of memory and 4Gi of ephemeral-storage.",
     )
     limits: dict[ResourceName, Quantity] = Field(
-        default={}, max_length=16, description="Most resources of a pod, GPUs aside: cpu, memory, ephemeral-storage."
+        default={},
+        max_length=16,
+        description="Most resources of a pod, GPUs aside: cpu, memory, ephemeral-storage. The latter also bounds the "
+        "workspace, where the data set is unpacked, which may take 500Gi without it.",
     )
 
 

@@ -33,6 +33,12 @@ CONTAINER = "trainer"
 PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 NODE_LOSS_SECONDS = 60
 """How long a pod stays bound to a node that is not ready or not reachable (Kubernetes' own default is 300)."""
+LEAST_RESOURCES = {"memory": "2Gi", "ephemeral-storage": "4Gi"}
+"""Requested where the user says nothing: a pod without any is the first to go when its node is full, and counts as
+nothing when the scheduler fills the node."""
+WORKSPACE_LIMIT = "500Gi"
+"""The zip, what it unpacks to and the decoded pictures; `limits` of ephemeral-storage replaces it."""
+TMP_LIMIT = "10Gi"
 # `nonroot` of distroless images, and the user that the trainer's image is built for.
 _USER = 65532
 
@@ -210,8 +216,11 @@ def _port(name: str, number: int) -> Manifest:
 def _resources(job: MaskTrainingJob) -> Manifest:
     compute = job.spec.compute
     gpus = {compute.gpu_resource: compute.gpus_per_node}
+    limits = compute.resources.limits
+    # Kubernetes takes a limit for the request where there is none, and a default may be above it.
+    least = {name: quantity for name, quantity in LEAST_RESOURCES.items() if name not in limits}
     # Kubernetes takes extended resources only with requests equal to limits.
-    return {"requests": {**compute.resources.requests, **gpus}, "limits": {**compute.resources.limits, **gpus}}
+    return {"requests": {**least, **compute.resources.requests, **gpus}, "limits": {**limits, **gpus}}
 
 
 def _pod_security() -> Manifest:
@@ -327,11 +336,12 @@ def _variable_from_field(name: str, path: str) -> Manifest:
 
 
 def volumes(job: MaskTrainingJob) -> list[Manifest]:
+    workspace = job.spec.compute.resources.limits.get("ephemeral-storage", WORKSPACE_LIMIT)
     # A container runtime gives /dev/shm 64 MiB, which the batches of a few DataLoader workers exceed.
     shared_memory = {"medium": "Memory", "sizeLimit": job.spec.compute.shared_memory}
     return [
-        {"name": "workspace", "emptyDir": {}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "workspace", "emptyDir": {"sizeLimit": workspace}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": TMP_LIMIT}},
         {"name": "shm", "emptyDir": shared_memory},
         *credential_volumes(job),
         *(

@@ -92,3 +92,11 @@ def test_the_configuration_without_defaults_is_read_as_the_one_with_them(job: Ma
     written = next(variable["value"] for variable in container["env"] if variable["name"] == CONFIG_VARIABLE)
     assert RunConfig.model_validate_json(written) == run_config(job, 0)
     assert "gpuAugmentation" not in written, "an image that does not know it has nothing to refuse"
+
+
+def test_the_users_limits_bound_the_workspace_and_replace_the_least_requests() -> None:
+    limits = {"memory": "1Gi", "ephemeral-storage": "2Ti"}
+    pod = job_manifest(training_job(compute={"resources": {"limits": limits}}), 0, SETTINGS)["spec"]["template"]["spec"]
+    (workspace,) = [volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "workspace"]
+    assert workspace == {"sizeLimit": "2Ti"}
+    assert set(pod["containers"][0]["resources"]["requests"]) == {"nvidia.com/gpu"}
