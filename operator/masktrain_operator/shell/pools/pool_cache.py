@@ -98,14 +98,15 @@ class PoolCache:
 
     def put_check(self, job_uid: str, objection: Objection | None) -> bool:
         """Why they would be refused, None if they would not. Returns whether that is news."""
-        if self._checks.get(job_uid, self._unchecked) == objection and job_uid in self._checks:
+        if job_uid in self._checks and self._checks[job_uid] == objection:
             return False
         self._checks[job_uid] = objection
         self._observed += 1
         return True
 
     def forget_check(self, job_uid: str) -> None:
-        if self._checks.pop(job_uid, None) is not None:
+        if job_uid in self._checks:
+            del self._checks[job_uid]
             self._observed += 1
 
     # What the planner and the jobs are given
