@@ -140,6 +140,11 @@ class PoolCache:
         """What the pools answer to the job; None if it is not for pools."""
         return capacity_of(job_uid, self.admissions(), self._pools(), self._now())
 
+    def gangs_with_nodes(self, namespace: str) -> Iterator[Gang]:
+        """Those of the namespace that are admitted, whether or not their pods are there yet."""
+        gangs = (placement.gang for placement in self.admissions().placements.values())
+        return (gang for gang in gangs if gang.namespace == namespace)
+
     def overspent(self, job_uid: str) -> str | None:
         """Why a job that has nodes has to stop: what its namespace may spend in this month is spent."""
         return self.admissions().overspent.get(job_uid)
