@@ -19,6 +19,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no region": ({"region": "Ashburn"}, "spec.region"),
     "more at least than at most": ({"minNodes": 5}, "minNodes must not be larger than maxNodes"),
     "a price in words": ({"hourlyPrice": "five"}, "spec.hourlyPrice"),
+    "no node for anybody": ({"namespaceLimits": {"nodes": 0}}, "spec.namespaceLimits.nodes"),
+    "a limit in words": ({"namespaceLimits": {"monthlyCost": "little"}}, "spec.namespaceLimits.monthlyCost"),
+    "a selector that nobody knows": (
+        {"allowedNamespaces": {"matchExpressions": [{"key": "team", "operator": "Like", "values": ["a"]}]}},
+        "spec.allowedNamespaces.matchExpressions",
+    ),
     "no key": ({"auth": {"type": "ConfigSecret"}}, "auth.configSecretRef belongs to auth.type ConfigSecret"),
     "a key nobody uses": (
         {"auth": {"type": "InstancePrincipal", "configSecretRef": {"name": "key"}}},
@@ -45,6 +51,18 @@ def test_defaults_are_filled_in(namespace: ApiNamespace, pool_name: str) -> None
     spec = json.loads(namespace.kubectl("get", "gnp", pool_name, "--output=json"))["spec"]
     assert (spec["minNodes"], spec["idleSeconds"], spec["auth"]["type"]) == (0, 120, "WorkloadIdentity")
     assert spec["scaleDown"] == {"drainSeconds": 30, "enabled": True, "maxRemovalsPerMinute": 10}
+
+
+def test_namespaces_and_classes_are_chosen_as_kubernetes_does(namespace: ApiNamespace, pool_name: str) -> None:
+    expression = {"key": "team", "operator": "In", "values": ["a", "b"]}
+    chosen = {
+        "allowedNamespaces": {"matchLabels": {"gpu": "yes"}, "matchExpressions": [expression]},
+        "namespaceLimits": {"nodes": 2, "monthlyCost": "100.50"},
+        "allowedPriorityClasses": [],
+    }
+    namespace.kubectl("apply", "--filename=-", text=pool(pool_name, chosen))
+    spec = json.loads(namespace.kubectl("get", "gnp", pool_name, "--output=json"))["spec"]
+    assert {key: spec[key] for key in chosen} == chosen
 
 
 def test_the_example_is_accepted(namespace: ApiNamespace) -> None:

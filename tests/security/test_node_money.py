@@ -164,13 +164,13 @@ async def test_a_class_that_the_pool_does_not_list_jumps_no_queue(world: PoolWor
     assert refused.reason is Reason.PRIORITY_CLASS_NOT_ALLOWED
 
 
-def test_no_job_takes_a_system_class(team_b: TeamB) -> None:
+async def test_no_job_takes_a_system_class(team_b: TeamB) -> None:
     """Attack: a job that preempts what the cluster itself runs on."""
     with pytest.raises(AssertionError, match="system class"):
         team_b.submit("critical", priorityClassName="system-node-critical")
 
 
-def test_the_team_sees_no_pool_and_no_quota(team_b: TeamB) -> None:
+async def test_the_team_sees_no_pool_and_no_quota(team_b: TeamB) -> None:
     assert not team_b.may_read(f"/apis/{labels.API_VERSION}/{labels.POOL_PLURAL}")
     assert not team_b.may_read(f"/api/v1/namespaces/{team_b.namespace}/resourcequotas")
 

@@ -126,8 +126,19 @@ class GangCheck:
         except ApiError as error:
             return pod["kind"], api_reason(error), api_message(error)
         quotas = await self._client.list(RESOURCE_QUOTAS, job.metadata.namespace)
-        exceeded = quota_objection(shown, job.spec.compute.nodes, quotas["items"])
+        exceeded = quota_objection(shown, job.spec.compute.nodes, quotas["items"], self._promised(job))
         return None if exceeded is None else (pod["kind"], "Forbidden", exceeded)
+
+    def _promised(self, job: MaskTrainingJob) -> Mapping[str, int]:
+        """What the quotas do not count yet: pods to come of the namespace's other gangs that have nodes."""
+        others = [
+            (gang.nodes - len(gang.placed_on), gang.gpus_per_node)
+            for gang in self._pools.gangs_with_nodes(job.metadata.namespace)
+            if gang.job_uid != job.metadata.uid
+        ]
+        pods = sum(missing for missing, _ in others)
+        gpus = sum(missing * each for missing, each in others)
+        return {"pods": pods, "count/pods": pods, f"requests.{job.spec.compute.gpu_resource}": gpus}
 
 
 def first_pod(batch_job: Manifest) -> Manifest:
@@ -144,10 +155,12 @@ def _next_attempt(job: MaskTrainingJob) -> int:
 # A ResourceQuota is asked about one object at a time, and reserves nothing for a dry run: the gang is summed up here.
 
 
-def quota_objection(pod: Manifest, nodes: int, quotas: Iterable[Manifest]) -> str | None:
+def quota_objection(
+    pod: Manifest, nodes: int, quotas: Iterable[Manifest], promised: Mapping[str, int] | None = None
+) -> str | None:
     """Why the quotas of a namespace have no room for a batch Job with `nodes` such pods; None if they have.
 
-    `pod`: as the API server would create it, with its defaults.
+    `pod`: as the API server would create it, with its defaults. `promised`: what others will add to `used`.
     """
     asked = _gang_amounts(pod, nodes)
     for quota in quotas:
@@ -156,10 +169,12 @@ def quota_objection(pod: Manifest, nodes: int, quotas: Iterable[Manifest]) -> st
         status = quota.get("status", {})
         for key, hard in sorted(status.get("hard", {}).items()):
             used = status.get("used", {}).get(key, "0")
-            if key in asked and asked[key] and _amount(used) + asked[key] > _amount(hard):
+            coming = (promised or {}).get(key, 0)
+            if key in asked and asked[key] and _amount(used) + coming + asked[key] > _amount(hard):
+                soon = f" and {coming} by jobs that start" if coming else ""
                 return (
                     f"exceeded quota: {quota['metadata']['name']}, requested for all {nodes} pods: "
-                    f"{key}={asked[key].normalize():f}, used: {key}={used}, limited: {key}={hard}"
+                    f"{key}={asked[key].normalize():f}, used: {key}={used}{soon}, limited: {key}={hard}"
                 )
     return None
 

@@ -103,14 +103,15 @@ class PoolCache:
 
     def put_check(self, job_uid: str, objection: Objection | None) -> bool:
         """Why they would be refused, None if they would not. Returns whether that is news."""
-        if self._checks.get(job_uid, self._unchecked) == objection and job_uid in self._checks:
+        if job_uid in self._checks and self._checks[job_uid] == objection:
             return False
         self._checks[job_uid] = objection
         self._observed += 1
         return True
 
     def forget_check(self, job_uid: str) -> None:
-        if self._checks.pop(job_uid, None) is not None:
+        if job_uid in self._checks:
+            del self._checks[job_uid]
             self._observed += 1
 
     # What the planner and the jobs are given
@@ -143,6 +144,11 @@ class PoolCache:
     def capacity_of(self, job_uid: str) -> Capacity | None:
         """What the pools answer to the job; None if it is not for pools."""
         return capacity_of(job_uid, self.admissions(), self._pools(), self._now())
+
+    def gangs_with_nodes(self, namespace: str) -> Iterator[Gang]:
+        """Those of the namespace that are admitted, whether or not their pods are there yet."""
+        gangs = (placement.gang for placement in self.admissions().placements.values())
+        return (gang for gang in gangs if gang.namespace == namespace)
 
     def overspent(self, job_uid: str) -> str | None:
         """Why a job that has nodes has to stop: what its namespace may spend in this month is spent."""

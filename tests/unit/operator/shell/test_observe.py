@@ -73,3 +73,12 @@ def test_the_first_pod_is_the_jobs_template_under_its_name() -> None:
     made = first_pod({"metadata": {"name": "masks-0", "namespace": "vision"}, "spec": {"template": template}})
     assert made["metadata"] == {"labels": {"a": "b"}, "generateName": "masks-0-0-", "namespace": "vision"}
     assert made["spec"] == {"containers": []}
+
+
+def test_pods_to_come_of_other_gangs_count() -> None:
+    """Each dry run is asked alone: two gangs, each within the quota, would both get nodes."""
+    found = quota({f"requests.{GPU}": "8"})
+    assert quota_objection(pod(), 2, [found], {f"requests.{GPU}": 4}) is None
+    said = quota_objection(pod(), 3, [found], {f"requests.{GPU}": 4})
+    assert said is not None
+    assert f"requests.{GPU}=6, used: requests.{GPU}=0 and 4 by jobs that start" in said

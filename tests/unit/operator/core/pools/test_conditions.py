@@ -62,3 +62,17 @@ def test_a_spec_that_cannot_be_read_leaves_the_rest_of_the_status_alone() -> Non
     after = with_invalid_spec(before, 4, "spec.maxNodes: is missing.", NOW)
     assert conditions(after)["Stalled"] == ("True", "InvalidSpec")
     assert (after.nodes, after.observed_generation) == (before.nodes, 4)
+
+
+def test_a_pool_for_everybody_says_so_in_one_event() -> None:
+    """Also one of the version before, at its first look by this one; and again if the selector is taken away."""
+    opened = plan_pool(standing(3600, 60))
+    assert opened.status is not None
+    assert [event.reason for event in opened.events] == ["AllNamespaces"]
+    assert conditions(opened.status)["NamespacesRestricted"] == ("False", "AllNamespaces")
+    known = {"conditions": [c.model_dump(mode="json", by_alias=True) for c in opened.status.conditions]}
+    assert not plan_pool(standing(3600, 60, remembered=known)).events
+    closed = plan_pool(standing(3600, 60, remembered=known, allowedNamespaces={"matchLabels": {"team": "a"}}))
+    assert closed.status is not None
+    assert not closed.events
+    assert conditions(closed.status)["NamespacesRestricted"] == ("True", "SelectedNamespaces")

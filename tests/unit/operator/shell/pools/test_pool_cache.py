@@ -8,12 +8,15 @@ from unittest.mock import Mock, patch
 import pytest
 
 from masktrain_operator.api import labels
+from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools import admission, snapshot
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
+from masktrain_operator.core.pools.packing import Objection
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import (
     JOBS,
+    NAMESPACES,
     NODE_POOLS,
     NODES,
     PODS,
@@ -35,17 +38,17 @@ MANY = 100
 class Cluster:
     """The operator's caches, written to as the watches would, and one pool that Oracle has shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asks_first: bool = False) -> None:
         self.now = NOW
         self.known = KnownObjects()
-        self.pools = PoolCache(self.known, lambda: self.now)
+        self.pools = PoolCache(self.known, lambda: self.now, asks_first=asks_first)
         self.observer = Observer(self.known, Mock(), ProgressReader(Mock(), 10, wake=Mock()), self.pools)
         self._versions = 0
         self.put_pool()
         self.observe_pool()
 
-    def put_pool(self, **status: Any) -> None:
-        spec = {"nodePoolId": "ocid1.nodepool.x", "region": "us-ashburn-1", "maxNodes": 2}
+    def put_pool(self, limits: dict[str, Any] | None = None, **status: Any) -> None:
+        spec = {"nodePoolId": "ocid1.nodepool.x", "region": "us-ashburn-1", "maxNodes": 2, **(limits or {})}
         self.put(NODE_POOLS, "gpu", spec=spec, status=status)
 
     def observe_pool(self, *nodes: OkeNode) -> None:
@@ -216,3 +219,41 @@ def test_a_foreign_pod_takes_its_gpus_whatever_it_claims(cluster: Cluster) -> No
 
     assert node.pods is not None
     assert [(pod.gpus, pod.job_uid) for pod in node.pods] == [(2, None)]
+
+
+def test_no_gang_gets_nodes_before_the_api_server_was_asked() -> None:
+    cluster = Cluster(asks_first=True)
+    cluster.submit("job")
+    assert cluster.pool_of("job") is None
+    assert cluster.pools.put_check("uid-of-job", Objection(Reason.WRITE_REFUSED, "exceeded quota: gpus"))
+    capacity = cluster.pools.capacity_of("uid-of-job")
+    assert capacity is not None
+    assert (capacity.pool, capacity.message) == (None, "exceeded quota: gpus")
+    assert cluster.pools.put_check("uid-of-job", None)
+    assert not cluster.pools.put_check("uid-of-job", None), "which is no news"
+    assert cluster.pool_of("job") == "gpu"
+    cluster.pools.forget_check("uid-of-job")
+    assert cluster.pool_of("job") is None
+
+
+def test_the_labels_of_a_namespace_let_its_jobs_in_and_out(cluster: Cluster) -> None:
+    cluster.put_pool({"allowedNamespaces": {"matchLabels": {"team": "a"}}})
+    cluster.submit("job")
+    assert cluster.pool_of("job") is None, "a namespace that is not known is not let in"
+    cluster.put(NAMESPACES, "vision", metadata={"labels": {"team": "a"}})
+    assert cluster.pool_of("job") == "gpu"
+    cluster.put(NAMESPACES, "vision", metadata={"labels": {"team": "b"}})
+    assert cluster.pool_of("job") is None
+
+
+def test_jobs_of_a_namespace_that_has_spent_its_month_are_woken_and_told(cluster: Cluster) -> None:
+    usage = {"name": "vision", "nodes": 1, "month": "2026-03", "amount": "100.5"}
+    cluster.put_pool({"namespaceLimits": {"monthlyCost": "100"}, "hourlyPrice": "4"}, namespaces=[usage])
+    cluster.submit("runs", "waits")
+    cluster.start("runs")
+    assert list(cluster.pools.waiting_jobs()) == ["uid-of-runs"]
+    assert "100 USD" in (cluster.pools.overspent("uid-of-runs") or "")
+    assert cluster.pool_of("waits") is None
+    cluster.now = datetime(2026, 4, 1, tzinfo=UTC)
+    assert cluster.pools.overspent("uid-of-runs") is None, "a new month begins"
+    assert cluster.pool_of("waits") == "gpu"
