@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote
 
-from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.config import StoreSpec, shown_url
 
 from .base import Store
 
@@ -30,7 +30,7 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
         from .folder import FolderStore  # noqa: PLC0415
 
         return FolderStore(Path(unquote(rest)))
-    raise ValueError(f"{uri} must start with oci://, s3:// or file:///.")
+    raise ValueError(f"{shown_url(uri)} must start with oci://, s3:// or file:///.")
 
 
 def open_object(uri: str, spec: StoreSpec | None, credentials: Path | None) -> tuple[Store, str]:
