@@ -160,7 +160,7 @@ def test_no_foreign_object_is_written_to_or_decides_anything() -> None:
 
 
 def _observed(known: KnownObjects, body: Manifest) -> Observed:
-    service = next(iter(known.services_of(body)), None)
+    service = next(iter(known.claimed_by(body, SERVICES)), None)
     return Observed(jobs=known.jobs_of(body), pods=known.pods_of(body), service=service)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote
 
-from masktrain_trainer.config import StoreSpec
+from masktrain_trainer.config import StoreSpec, shown_url
 
 from .base import Store
 
@@ -33,7 +33,7 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
 
         # Unquoted, as Path.as_uri quotes; keys of buckets are taken as they are.
         return FolderStore(Path(unquote(rest)))
-    raise ValueError(f"{uri} must start with oci://, s3:// or file:///.")
+    raise ValueError(f"{shown_url(uri)} must start with oci://, s3:// or file:///.")
 
 
 def open_object(uri: str, spec: StoreSpec | None, credentials: Path | None) -> tuple[Store, str]:
