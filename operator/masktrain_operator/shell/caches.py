@@ -178,7 +178,7 @@ def _read_of_pod(body: Manifest) -> Manifest:
         "containerStatuses": _each(trainers, "name", "state"),
     }
     asked = {key: _each(spec.get(key), "resources") for key in ("containers", "initContainers") if key in spec}
-    claims = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
+    claims: Manifest = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
     index = (labels.COMPLETION_INDEX,)
     return _some(body, "apiVersion", "kind") | {
         "metadata": _metadata(body, (*OUR_LABELS, *index), index),
@@ -195,11 +195,11 @@ def _read_of_service(body: Manifest) -> Manifest:
 def _read_of_node(body: Manifest) -> Manifest:
     """Labels whole: which of them count is said in specs."""
     metadata, status = body["metadata"], body.get("status") or {}
-    annotations = (labels.ADDED_ANNOTATION, labels.IDLE_SINCE_ANNOTATION, labels.REMOVAL_ANNOTATION)
-    annotations += (labels.KEEP_ANNOTATION, labels.AUTOSCALER_KEEP_ANNOTATION, labels.OKE_POOL_ANNOTATION)
+    ours = (labels.ADDED_ANNOTATION, labels.IDLE_SINCE_ANNOTATION, labels.REMOVAL_ANNOTATION)
+    peoples = (labels.KEEP_ANNOTATION, labels.AUTOSCALER_KEEP_ANNOTATION, labels.OKE_POOL_ANNOTATION)
     said = _some(status, "allocatable", "capacity") | {"conditions": _each(status.get("conditions"), *CONDITION)}
     return _some(body, "apiVersion", "kind") | {
-        "metadata": _metadata(body, metadata.get("labels") or (), annotations),
+        "metadata": _metadata(body, metadata.get("labels") or (), (*ours, *peoples)),
         "spec": _some(body.get("spec"), "providerID", "unschedulable", "taints"),
         "status": said,
     }

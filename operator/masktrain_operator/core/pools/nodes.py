@@ -73,7 +73,7 @@ def count_of(quantity: object, *, unreadable: int) -> int:
     """
     try:
         amount: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
-        return math.ceil(min(max(amount, Decimal(0)), MOST_GPUS_COUNTED))
+        return math.ceil(min(max(amount, Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
     except (ValueError, ArithmeticError):
         return unreadable
 
