@@ -65,14 +65,3 @@ def test_a_pod_floods_neither_the_api_nor_the_log(
     assert len(json.dumps(status)) < 64 * 1024
     assert len(namespace.events("CheckpointSkipped")) <= 10
     assert not [line for line in operator.log.splitlines() if line.startswith(FORGED.strip())]
-
-
-def test_an_answer_that_is_none_is_said_and_changes_nothing(
-    namespace: ApiNamespace, operator: OperatorProcess, trainer: TrainerAt
-) -> None:
-    trainer.says_each_time(lambda _: {"updatedAt": "9999-12-31T23:59:59-14:00"})
-    start(namespace, trainer)
-    namespace.wait("mtj/masks", "condition=ProgressUnknown")
-
-    assert "not a progress report" in namespace.condition("masks", "ProgressUnknown")["message"]
-    assert namespace.get("mtj/masks")["status"]["state"] == "Running"
