@@ -1,7 +1,7 @@
 """A second team: an account that may only create pods, or what else is said, in a namespace of its own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -61,27 +61,34 @@ class TrainerAt:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.answer: bytes = b""
         self.asked = 0
+        self.says()
 
     def says(self, **fields: Any) -> None:
-        document = {"attempt": 0, "phase": "Training", "epochs": 10, "updatedAt": moment(), **fields}
-        self.answer = json.dumps(document).encode()
+        self.says_each_time(lambda _: fields)
+
+    def says_each_time(self, fields: Callable[[int], dict[str, Any]]) -> None:
+        """`fields` of an answer, by how often it was asked."""
+        self._fields = fields
+
+    def answer(self) -> bytes:
+        self.asked += 1
+        document = {"attempt": 0, "phase": "Training", "epochs": 10, "updatedAt": moment(), **self._fields(self.asked)}
+        return json.dumps(document).encode()
 
 
 @contextmanager
 def trainer_at(address: str) -> Iterator[TrainerAt]:
     """A process that listens where pods of that address would."""
     trainer = TrainerAt(address)
-    trainer.says()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            trainer.asked += 1
+            answer = trainer.answer()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(trainer.answer)))
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(trainer.answer)
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""

@@ -110,7 +110,7 @@ def test_a_foreign_job_decides_nothing(
     container = {"name": "main", "image": "theirs"}
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", **claim(namespace)}}
-    team.create({**job, "spec": {"template": template}})
+    team.create({**job, "spec": {"completionMode": "Indexed", "completions": 1, "template": template}})
     theirs = Gang(team.kubelet, "a")
     theirs.has_completed()
     rank_zero.says(step=20)

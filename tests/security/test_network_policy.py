@@ -46,7 +46,7 @@ def allows(policy: Manifest, source: Pod, target: Pod, port: int) -> bool:
     spec = policy["spec"]
     if target[0] != policy["metadata"]["namespace"] or not selected(spec["podSelector"], target[1]):
         return True  # not its business
-    assert spec["policyTypes"] == ["Ingress"]
+    assert "Ingress" in spec["policyTypes"]
     return any(
         any(is_peer(peer, source, target[0]) for peer in rule["from"])
         and (not rule.get("ports") or port in [entry["port"] for entry in rule["ports"]])

@@ -19,7 +19,7 @@ from masktrain_trainer.config import (
     RunConfig,
 )
 
-from .credentials import credential_mounts, credential_volumes, pod_sections
+from .credentials import credential_mounts, credential_volumes, pod_sections, store_egress_rules
 from .metadata import (
     attempt_labels,
     attempt_name,
@@ -113,7 +113,7 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
 def network_policy_manifest(job: MaskTrainingJob, settings: PlanSettings) -> Manifest:
     """Ranks trust whoever reaches their ports, so only pods of the job reach them: its own, in its own namespace.
 
-    What pods may reach is not restricted: data, stores and weights may be anywhere.
+    Pods reach everything but the keys of the node they are on: data, stores and weights may be anywhere.
     """
     progress = {"from": list(settings.progress_clients), "ports": [{"port": PROGRESS_PORT, "protocol": "TCP"}]}
     return {
@@ -127,9 +127,10 @@ def network_policy_manifest(job: MaskTrainingJob, settings: PlanSettings) -> Man
         },
         "spec": {
             "podSelector": _own_pods(job),
-            "policyTypes": ["Ingress"],
+            "policyTypes": ["Ingress", "Egress"],
             # All ports, because NCCL and gloo choose theirs.
             "ingress": [{"from": [{"podSelector": _own_pods(job)}]}, progress],
+            "egress": store_egress_rules(job),
         },
     }
 
