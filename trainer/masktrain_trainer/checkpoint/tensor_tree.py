@@ -120,6 +120,8 @@ def _decode(value: Any, content: Any) -> Any:
 def _tensor(content: Any, dtype_name: str, shape: list[int], offset: int) -> Tensor:
     dtype = _FORMATS[dtype_name]
     count = math.prod(shape)
+    if any(side < 0 for side in shape):  # torch takes -1 for "as many as there are"
+        raise ValueError("a negative side")
     if count == 0:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(content, dtype=dtype, count=count, offset=offset).view(shape)
