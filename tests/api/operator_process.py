@@ -23,6 +23,7 @@ class OperatorProcess:
             "HOME": str(log.parent),
             "KUBECONFIG": str(kubeconfig),
             "MASKTRAIN_OPERATOR_TRAINER_IMAGE": "masktrain-trainer:dev",
+            "MASKTRAIN_OPERATOR_PROGRESS_CLIENTS": '[{"namespaceSelector": {"matchLabels": {"name": "masktrain"}}}]',
             "MASKTRAIN_OPERATOR_LOG_FORMAT": "text",
             "MASKTRAIN_OPERATOR_LIVENESS_PORT": str(port),
             "MASKTRAIN_OPERATOR_METRICS_PORT": str(port + 1),

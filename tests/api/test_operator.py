@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from devcluster.waiting import wait_until
 from tests.api.gang import Gang, moment
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
@@ -61,6 +62,20 @@ def test_the_pods_of_an_attempt_pass_pod_security_restricted(
     manifest = training_job()
     namespace.create(manifest)
     created_gang(namespace, manifest).start()
+
+
+def test_a_gang_has_a_network_policy_of_the_job_that_is_repaired(
+    namespace: ApiNamespace, operator: OperatorProcess
+) -> None:
+    manifest = training_job()
+    namespace.create(manifest)
+    created_gang(namespace, manifest).start()
+    namespace.wait("networkpolicy/masks", "create")
+    written = namespace.get("networkpolicy/masks")
+    (owner,) = written["metadata"]["ownerReferences"]
+    assert owner["uid"] == namespace.get("mtj/masks")["metadata"]["uid"]
+    namespace.kubectl("patch", "networkpolicy", "masks", "--type=merge", '--patch={"spec": {"ingress": [{}]}}')
+    wait_until(lambda: namespace.get("networkpolicy/masks")["spec"] == written["spec"], "the repair", seconds=30)
 
 
 def test_a_running_gang_is_no_longer_reconciling(namespace: ApiNamespace, operator: OperatorProcess) -> None:

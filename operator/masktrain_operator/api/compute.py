@@ -44,7 +44,7 @@ class Resources(Contract):
         default={},
         max_length=16,
         description="Least resources of a pod, GPUs aside: cpu, memory, ephemeral-storage. Unless a limit is set, "
-        "unset means 2Gi of memory and 4Gi of ephemeral-storage.",
+        "unset means 2Gi of memory.",
     )
     limits: dict[ResourceName, Quantity] = Field(
         default={},

@@ -124,6 +124,8 @@ def _decode(value: Any, content: Any) -> Any:
 def _tensor(content: Any, dtype_name: str, shape: list[int], offset: int) -> Tensor:
     dtype = _FORMATS[dtype_name]
     count = math.prod(shape)
+    if any(side < 0 for side in shape):  # torch takes -1 for "as many as there are"
+        raise ValueError("a negative side")
     # torch refuses to make a tensor of no bytes.
     if count == 0:
         return torch.empty(shape, dtype=dtype)

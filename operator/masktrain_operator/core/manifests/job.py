@@ -33,9 +33,10 @@ CONTAINER = "trainer"
 PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 NODE_LOSS_SECONDS = 60
 """How long a pod stays bound to a node that is not ready or not reachable (Kubernetes' own default is 300)."""
-LEAST_RESOURCES = {"memory": "2Gi", "ephemeral-storage": "4Gi"}
+LEAST_RESOURCES = {"memory": "2Gi"}
 """Requested where the user says nothing: a pod without any is the first to go when its node is full, and counts as
-nothing when the scheduler fills the node."""
+nothing when the scheduler fills the node. Not ephemeral-storage: kubelets may offer none
+(`localStorageCapacityIsolation: false`), and no pod that asks for some would ever start there."""
 WORKSPACE_LIMIT = "500Gi"
 """The zip, what it unpacks to and the decoded pictures; `limits` of ephemeral-storage replaces it."""
 TMP_LIMIT = "10Gi"
