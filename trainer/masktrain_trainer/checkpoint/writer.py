@@ -289,6 +289,8 @@ class CheckpointWriter:
                 metrics = self._proven_metrics(target, _model_of(manifest).sha256, read_metrics)
                 if metrics is not None:
                     return reference(self.store, manifest, MODEL_FILE, target), metrics
+        # What is gone may be gone because another run has completed the job and cleaned up.
+        self.check_fence()
         raise NothingToPublish(
             "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
         )

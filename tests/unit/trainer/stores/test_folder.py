@@ -47,7 +47,7 @@ def test_an_object_that_is_deleted_as_soon_as_it_is_written_is_missing(
 
 
 @pytest.fixture
-def stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def stale(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     """As NFS answers for a file whose server has forgotten it."""
     stat = Path.stat
 
@@ -57,16 +57,15 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> None:
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", answer)
+    return store
 
 
-@pytest.mark.usefixtures("stale")
-def test_a_listing_that_fails_half_way_says_so_as_a_store_does(store: FolderStore) -> None:
+def test_a_listing_that_fails_half_way_says_so_as_a_store_does(stale: FolderStore) -> None:
     with pytest.raises(StoreUnavailable, match="Stale file handle"):
-        list(store.list("jobs/"))
+        list(stale.list("jobs/"))
 
 
-@pytest.mark.usefixtures("stale")
-def test_looking_for_unfinished_uploads_fails_as_a_store_does(store: FolderStore, tmp_path: Path) -> None:
-    (tmp_path / "store/jobs/.masktrain-tmp-b-x").touch()
+def test_looking_for_unfinished_uploads_fails_as_a_store_does(stale: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "store/jobs/.masktrain-tmp-b-x").write_bytes(b"half")
     with pytest.raises(StoreUnavailable, match="Stale file handle"):
-        store.discard_unfinished("jobs/")
+        stale.discard_unfinished("jobs/")
