@@ -32,7 +32,7 @@ def followed_by(work: Callable[..., Any], after: Callable[[], None]) -> Callable
 def test_an_object_that_is_deleted_while_it_is_downloaded_is_missing(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.shutil, "copyfile", followed_by(shutil.copyfile, lambda: store.delete("jobs/a")))
+    monkeypatch.setattr(shutil, "copyfile", followed_by(shutil.copyfile, lambda: store.delete("jobs/a")))
     with pytest.raises(ObjectMissing):
         store.download("jobs/a", tmp_path / "copy")
 
