@@ -5,26 +5,43 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from masktrain_trainer.checkpoint.catalog import read_catalog
+from masktrain_trainer.checkpoint.catalog import read_catalog, read_result
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import Fence
 from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.selection import newest_first
-from masktrain_trainer.errors import Fenced
+from masktrain_trainer.checkpoint.snapshot import write_snapshot
+from masktrain_trainer.checkpoint.spool import SnapshotMeta
+from masktrain_trainer.checkpoint.uploader import Uploader
+from masktrain_trainer.config import Keep
+from masktrain_trainer.errors import Fenced, StoreError
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.folder import FolderStore
-from tests.stores.training_run import BEST_STEP, KEYS, IgnoresConditions, Wrapped, artifacts, run_config, train
+from tests.stores.training_run import (
+    BEST_STEP,
+    KEYS,
+    IgnoresConditions,
+    Wrapped,
+    artifacts,
+    run_config,
+    state,
+    store_all,
+    train,
+    uploader,
+)
 from tests.stores.turns import OPERATIONS, Turns
 
 SEEDS = range(40)
-MANY_SEEDS = range(2000)
+MANY_SEEDS = range(1500)
+END_SEEDS = range(300)
 TORN_ONCE = (21, 63, 131, 142)
 """Interleavings in which an earlier version tore a checkpoint or jammed the new writer."""
 
@@ -48,6 +65,28 @@ def test_racing_pods_never_share_a_run_number(tmp_path: Path, honoured: bool) ->
         pods = {pod: partial(claim, pod, claims) for pod in ("pod-b", "pod-a", "pod-c")}
         assert Turns(seed).run(server(tmp_path / str(seed), honoured=honoured), pods) == {}
         assert len(set(claims)) == len(pods), f"seed {seed}"
+
+
+def test_two_writers_that_both_complete_leave_one_result(memory: Path) -> None:
+    for seed in END_SEEDS:
+        folder = memory / str(seed)
+        store = server(folder / "store", honoured=True)
+        old = train(store, folder / "old", claim_run(store, KEYS, 0, "old"), [10, 20], Keep.ALL)
+
+        def complete_old(seen: Store, old: Uploader = old, folder: Path = folder) -> None:
+            old.writer = replace(old.writer, store=seen)
+            finish(old, folder / "old")
+
+        def complete_new(seen: Store, folder: Path = folder) -> None:
+            found = restore(seen, run_config(1), "new", folder / "restore")
+            if not found.completed:
+                up = train(seen, folder / "new", Fence(1, found.run), [25], Keep.ALL)
+                finish(up, folder / "new")
+
+        errors = Turns(seed).run(store, {"old": complete_old, "new": complete_new})
+        assert {type(error) for error in errors.values()} <= {Fenced}, f"seed {seed}: {errors}"
+        check_result(store, seed, BEST_STEP)
+        shutil.rmtree(folder)
 
 
 def claim(pod: str, claims: list[Fence], store: Store) -> None:
@@ -85,6 +124,56 @@ def test_a_new_writer_that_comes_at_any_moment_of_a_live_ones_work_tears_nothing
             break
         check(store, folder, moment)
     assert moment > 30
+
+
+@pytest.mark.parametrize("keep", list(Keep))
+def test_a_new_writer_that_comes_at_any_moment_of_an_old_ones_end_leaves_one_result(memory: Path, keep: Keep) -> None:
+    """Whoever completes the job: best.pt is the one that result.json names, and the new writer's if it wrote one."""
+    for moment in itertools.count():
+        folder = memory / str(moment)
+        store = server(folder / "store", honoured=True)
+        old = train(store, folder / "old", claim_run(store, KEYS, 0, "old"), [10, 20], keep)
+        ends: list[int] = []
+
+        def take_over(folder: Path = folder, store: Store = store, ends: list[int] = ends) -> None:
+            found = restore(store, run_config(1), "new", folder / "restore")
+            if found.completed:
+                return
+            up = uploader(store, folder / "new", Fence(1, found.run), keep)
+            write_snapshot(up.spool.folder, state(25), SnapshotMeta(2, 25, 0.9, is_best=True, reason="epoch"))
+            store_all(up)
+            up.finish(artifacts(folder / "new"))
+            ends.append(25)
+
+        interrupted = Interrupted(store, moment, take_over)
+        old.writer = replace(old.writer, store=interrupted)
+        finish(old, folder / "old")
+        if interrupted.left >= 0:
+            break
+        check_result(store, moment, ends[0] if ends else 20)
+        shutil.rmtree(folder)
+    assert moment > 15
+
+
+def finish(up: Uploader, folder: Path) -> bool:
+    """As the uploader's process does it: again after a failure of the store; whether it was not fenced."""
+    for _ in range(5):
+        try:
+            up.finish(artifacts(folder))
+        except Fenced:
+            return False
+        except StoreError:
+            continue
+        return True
+    raise AssertionError("the store fails again and again")
+
+
+def check_result(store: Store, moment: int, step: int) -> None:
+    result = read_result(store, KEYS)
+    assert result is not None, moment
+    assert result.best.step == step, moment
+    assert sha256_of(store.read(KEYS.output("best.pt"))) == result.best.sha256, f"{moment}: torn"
+    assert list(store.list(KEYS.runs)) == [], f"{moment}: the clean-up is not finished"
 
 
 class Interrupted(Wrapped):

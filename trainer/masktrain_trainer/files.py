@@ -1,9 +1,16 @@
 """Files: the one SHA-256 of a content, and the one write that a reader sees whole or not at all."""
 
+import contextlib
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_RESERVED_BYTES = 8 << 10
+"""More than the outcome of a rank, a reason and a sentence, ever has."""
 
 
 def sha256_of(body: bytes | Path) -> str:
@@ -31,3 +38,35 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Replace the file's content, in UTF-8."""
     with finished_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def write_news(path: Path, text: str) -> None:
+    """Replace the content of a file that only tells how things stand: a full disk costs the news and nothing else."""
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        log.warning("%s is out of date: %s", path.name, error)
+
+
+def reserve(path: Path) -> None:
+    """Take the disk space of `write_reserved` now, if there is any left."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _reserved(path).write_bytes(b" " * _RESERVED_BYTES)
+
+
+def write_reserved(path: Path, text: str) -> None:
+    """Replace the JSON file's content, in UTF-8, also on a disk that is full since `reserve`. Raises OSError."""
+    try:
+        # Over the blanks that lie there: opened for writing the file would first give its space back, to whoever fills
+        # the disk.
+        with _reserved(path).open("r+b") as file:
+            # What remains of the blanks behind it JSON permits.
+            file.write(text.encode())
+        _reserved(path).replace(path)
+    except FileNotFoundError:
+        write_text_atomically(path, text)
+
+
+def _reserved(path: Path) -> Path:
+    return path.with_name(f".{path.name}.reserved")

@@ -12,30 +12,42 @@ from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import ObjectInfo, Store
 
 from .keys import MANIFEST_FILE, MODEL_FILE, RESULT_FILE, JobKeys
-from .manifest import Manifest
+from .manifest import Manifest, OtherVersion
+
+_DAMAGED = "manifest is damaged"
 
 
 @dataclass(frozen=True)
 class Catalog:
     """`manifests` are those of whole checkpoints. `broken` tells of the others what is wrong, by their names; of these
-    `modelless` lack only the model, which best.pt may still hold. `orphans` are files without a manifest: of uploads
-    that go on or were cut off.
+    `only_models` have their model, and `modelless` lack it, but best.pt may still hold it. `orphans` are files without
+    a manifest, of uploads that go on or were cut off, and manifests without any file. `newest` is when the latest of
+    all was stored, by the store's clock.
     """
 
     manifests: list[Manifest] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    only_models: list[Manifest] = field(default_factory=list)
     modelless: list[Manifest] = field(default_factory=list)
     orphans: list[ObjectInfo] = field(default_factory=list)
+    newest: datetime | None = None
 
 
 def read_catalog(store: Store, keys: JobKeys, known: Iterable[Manifest] = ()) -> Catalog:
-    """One listing, and one read for each manifest that is not `known`: a manifest never changes."""
+    """One listing, and one read for each manifest that is not `known`: a manifest never changes.
+
+    What is known but not listed is asked for by its key, because a listing may lag behind what was just stored.
+    """
     folders: dict[str, dict[str, ObjectInfo]] = {}
     for info in store.list(keys.checkpoints):
         checkpoint_id = keys.checkpoint_id(info.key)
         folders.setdefault(checkpoint_id, {})[info.key.removeprefix(keys.checkpoint(checkpoint_id))] = info
     remembered = {manifest.id: manifest for manifest in known}
-    catalog = Catalog()
+    for manifest in remembered.values():
+        _look_closer(store, manifest.prefix(keys), manifest, folders.setdefault(manifest.id, {}))
+    catalog = Catalog(
+        newest=max((info.modified for files in folders.values() for info in files.values()), default=None)
+    )
     for checkpoint_id, files in folders.items():
         if MANIFEST_FILE not in files:
             catalog.orphans.extend(files.values())
@@ -46,19 +58,34 @@ def read_catalog(store: Store, keys: JobKeys, known: Iterable[Manifest] = ()) ->
     return catalog
 
 
+def _look_closer(store: Store, prefix: str, manifest: Manifest, files: dict[str, ObjectInfo]) -> None:
+    for name in (MANIFEST_FILE, *(file.name for file in manifest.files)):
+        if name not in files:
+            found = store.head(prefix + name)
+            if found is not None:
+                files[name] = found
+            elif name == MANIFEST_FILE:
+                return  # deleted, so the files go too
+
+
 def read_manifests(store: Store, keys: JobKeys) -> list[Manifest]:
     """Every checkpoint that exists."""
     return read_catalog(store, keys).manifests
 
 
-def _enter(catalog: Catalog, checkpoint_id: str, files: Mapping[str, ObjectInfo], manifest: Manifest | None) -> None:
+def _enter(catalog: Catalog, checkpoint_id: str, files: Mapping[str, ObjectInfo], manifest: Manifest | str) -> None:
+    """`manifest` may be what is wrong with it."""
+    if isinstance(manifest, str):
+        catalog.broken[checkpoint_id] = manifest
     # Ordering goes by the folder's name too: a manifest that names another folder contradicts what it is listed under.
-    if manifest is None or manifest.id != checkpoint_id:
-        catalog.broken[checkpoint_id] = f"{MANIFEST_FILE.removesuffix('.json')} is damaged"
+    elif manifest.id != checkpoint_id:
+        catalog.broken[checkpoint_id] = _DAMAGED
     elif problems := _problems(manifest, files):
         catalog.broken[checkpoint_id] = next(iter(problems.values()))
-        if list(problems) == [MODEL_FILE]:
-            catalog.modelless.append(manifest)
+        if not any(file.name in files for file in manifest.files):
+            catalog.orphans.append(files[MANIFEST_FILE])
+        if manifest.has_model:
+            (catalog.modelless if MODEL_FILE in problems else catalog.only_models).append(manifest)
     else:
         catalog.manifests.append(manifest)
 
@@ -74,15 +101,19 @@ def _problems(manifest: Manifest, files: Mapping[str, ObjectInfo]) -> dict[str, 
     return found
 
 
-def _read_manifest(store: Store, key: str) -> Manifest | None:
+def _read_manifest(store: Store, key: str) -> Manifest | str:
+    """The manifest, or what is wrong with it."""
     try:
         return Manifest.unseal(store.read(key))
+    except OtherVersion as error:
+        return f"manifest is of another version of MaskTrain ({error})"
     # Only what was read and is nonsense: a StoreError passes, since an outage must not look like a damaged checkpoint.
     except ValueError:
-        return None
+        return _DAMAGED
 
 
-class Result(Contract):
+# Unknown keys are a newer version's, as in a manifest.
+class Result(Contract, extra="ignore"):
     """Written when all outputs are in place. `metrics` are those that best.pt says of itself."""
 
     uid: str

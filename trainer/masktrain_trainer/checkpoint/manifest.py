@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, FiniteFloat
+
 from masktrain_trainer.config import Contract
 from masktrain_trainer.files import sha256_of
 
@@ -16,7 +18,12 @@ FORMAT: Literal["masktrain-checkpoint-v2"] = "masktrain-checkpoint-v2"
 """Told apart only by the names of the folders: those of the first format say nothing of the fitness."""
 
 
-class StoredFile(Contract):
+class OtherVersion(ValueError):
+    """A manifest that is whole, but in a format of another version."""
+
+
+# Unknown keys are a newer version's: after a roll-back its checkpoints are still good.
+class StoredFile(Contract, extra="ignore"):
     """A file of a checkpoint; `sha256` is of its whole content."""
 
     name: str
@@ -24,7 +31,7 @@ class StoredFile(Contract):
     sha256: str
 
 
-class Manifest(Contract):
+class Manifest(Contract, extra="ignore"):
     """Written last: a checkpoint exists if and only if this and all files that it names do.
 
     `fitness` is None if this epoch was not validated; a `periodic` one stays whatever comes after it.
@@ -35,10 +42,10 @@ class Manifest(Contract):
     run: int
     epoch: int
     step: int
-    fitness: float | None = None
+    fitness: FiniteFloat | None = None
     periodic: bool = False
     created_at: datetime
-    files: list[StoredFile]
+    files: list[StoredFile] = Field(min_length=1)
 
     @property
     def fence(self) -> Fence:
@@ -79,11 +86,16 @@ class Manifest(Contract):
 
     @classmethod
     def unseal(cls, content: bytes) -> "Manifest":
-        """Raises ValueError if `content` is no manifest or not as it was written."""
+        """Raises ValueError if `content` is no manifest or not as it was written, and OtherVersion if it is one of a
+        format that this version does not know.
+        """
         sealed = json.loads(content)
         if not isinstance(sealed, dict) or sealed.get("sha256") != _manifest_digest(sealed.get("manifest")):
             raise ValueError("the manifest's checksum does not match")
-        return cls.model_validate(sealed["manifest"])
+        found = sealed["manifest"]
+        if isinstance(found, dict) and found.get("format", FORMAT) not in (FIRST_FORMAT, FORMAT):
+            raise OtherVersion(f"its format is {found['format']!r}")
+        return cls.model_validate(found)
 
 
 def _manifest_digest(document: Any) -> str:

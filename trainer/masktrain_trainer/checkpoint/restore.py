@@ -66,7 +66,7 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     (folder / BEST_FILE).unlink(missing_ok=True)
     if problem is None:
         # The container that completed the job may have been killed in the middle of its clean-up.
-        writer.clean_up(catalog.manifests, config.checkpoint.keep)
+        writer.clean_up(result, catalog.manifests, config.checkpoint.keep)
         return found.model_copy(update={"completed": True, "outputs": result.outputs, "best": result.best})
     sentence = f"This job was complete once, but {store.uri(target)} is {problem}: training goes on to make it again."
     log.warning("%s", sentence)

@@ -65,13 +65,16 @@ def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep, now: dat
 
 
 def abandoned(orphans: Iterable[ObjectInfo], keys: JobKeys, fence: Fence, now: datetime) -> list[str]:
-    """Files of uploads that were cut off, by this writer or, long ago, by one before it. Pure."""
+    """Files of uploads that were cut off, by this writer or, long ago, by one before it; manifests that lost all their
+    files only when they are old, too, whoever's they are. Pure.
+    """
     return [
         info.key
         for info in orphans
         # Files of other people have other names, and are not ours to delete.
         if (writer := _fence_of(keys.checkpoint_id(info.key))) is not None
         and _may_delete(writer, info.modified, fence, now)
+        and (not info.key.endswith(MANIFEST_FILE) or now - info.modified > SWEEP_AGE)
     ]
 
 

@@ -20,7 +20,7 @@ import torch
 
 from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
 from masktrain_trainer.errors import Fenced, NothingToPublish, StoreDenied, StoreError
-from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.files import write_news
 from masktrain_trainer.weights.load import load_model_file
 
 from .catalog import read_catalog
@@ -124,7 +124,7 @@ class Uploader:
         self.outputs = result.outputs
 
     def report(self, *, finished: bool = False) -> None:
-        """Write the status file."""
+        """Write the status file. Never raises: how this process ends must not depend on room for a report."""
         status = UploaderStatus(
             best=self.best,
             last=self.last,
@@ -134,7 +134,7 @@ class Uploader:
             outputs=self.outputs,
             finished=finished,
         )
-        write_text_atomically(self.status_file, status.to_json())
+        write_news(self.status_file, status.to_json())
 
     def _store(self, snapshot: Path) -> None:
         started = time.monotonic()
@@ -233,7 +233,7 @@ def main() -> int:
     try:
         store = open_checkpoint_store(config)
     except StoreDenied as error:
-        write_text_atomically(options.status, UploaderStatus(store_error=str(error)).to_json())
+        write_news(options.status, UploaderStatus(store_error=str(error)).to_json())
         log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
         # No verdict of its own: a failing store never ends a training, so the supervisor starts the uploader again.
         return 1

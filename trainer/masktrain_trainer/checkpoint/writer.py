@@ -12,11 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, CheckpointRef, Keep, RunConfig
-from masktrain_trainer.errors import NothingToPublish, ObjectMissing, StoreError, StoreUnavailable
+from masktrain_trainer.errors import (
+    ConditionsUnsupported,
+    Fenced,
+    NothingToPublish,
+    ObjectMissing,
+    StoreError,
+    StoreUnavailable,
+)
 from masktrain_trainer.stores import ObjectInfo, Store, open_store
 
 from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
-from .fence import check_fence
+from .fence import check_fence, read_claims
 from .keys import BEST_FILE, MANIFEST_FILE, MODEL_FILE, RESULT_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest, StoredFile
 from .selection import (
@@ -119,33 +126,46 @@ class CheckpointWriter:
 
         May be repeated after a kill. Also raises NothingToPublish.
         """
-        self.check_fence()
+        try:
+            self.check_fence()
+        except Fenced:
+            # Of a try that deleted the last claim, the answer may be lost: nothing is left to do then.
+            if (finished := self._finished_before()) is not None:
+                return finished
+            raise
         # They lie outside the job's uid, where its own clean-up does not reach.
         for name in (BEST_FILE, RESULT_FILE):
             discard_unfinished(self.store, self.keys.output(name))
         catalog = read_catalog(self.store, self.keys)
         finished = read_result(self.store, self.keys)
-        if finished is None or not self._is_proven(finished, read_metrics):
+        if finished is None or not self._is_in_place(finished):
             finished = self._publish_outputs(self.with_models(catalog), artifacts, read_metrics)
-        self.clean_up(catalog.manifests, keep)
+        self.clean_up(finished, catalog.manifests, keep)
         return finished
 
-    def clean_up(self, manifests: Sequence[Manifest], keep: Keep) -> None:
-        """Delete what a complete job needs no more; also where an earlier try was cut off."""
+    def clean_up(self, result: Result, manifests: Sequence[Manifest], keep: Keep) -> None:
+        """Delete what a complete job needs no more; also where an earlier try was cut off.
+
+        Raises StoreUnavailable, with all checkpoints in place, if another writer has meanwhile replaced an output.
+        """
         self.check_fence()
+        # First: every writer copies its output from here, and one that was cut off right before it finds nothing.
+        self.store.delete(self.keys.best)
+        self._require_outputs(result)
         delete_all_but(self.store, self.keys, kept_when_complete(manifests, keep))
 
     def with_models(self, catalog: Catalog) -> list[Manifest]:
-        """Whole checkpoints, and those of whose files best.pt, a second copy of the model, is left: it is not given up
-        for a worse one.
+        """Whole checkpoints, and those whose model is left, as their own file or as its second copy best.pt: a model is
+        not given up for a worse one because a resume cannot use what else there is.
         """
         copy = self.store.head(self.keys.best) if catalog.modelless else None
         saved = [manifest for manifest in catalog.modelless if _is_stored(_model_of(manifest), copy)]
-        return [*catalog.manifests, *saved]
+        return [*catalog.manifests, *catalog.only_models, *saved]
 
     def _delete_superseded(self, catalog: Catalog, keep: Keep) -> None:
         """Never worth an error: what stays now goes after the next checkpoint."""
-        now = self.now()
+        # By the store's clock, which has marked the files: with a fast clock a live writer's would look abandoned.
+        now = min(self.now(), catalog.newest or self.now())
         try:
             for manifest in superseded(catalog.manifests, self.fence, keep, now):
                 delete_checkpoint(self.store, self.keys, manifest)
@@ -156,7 +176,8 @@ class CheckpointWriter:
 
     def _may_take_over(self, expected: StoredFile, found: ObjectInfo | None, now: datetime) -> bool:
         """Whether an earlier try has stored the file, and so lately that no later run may take it for abandoned."""
-        return _is_stored(expected, found) and found is not None and now - found.modified < LONGEST_UPLOAD
+        # One from the future says that the clocks differ by more than the allowance for that: its age is unknown.
+        return _is_stored(expected, found) and found is not None and abs(now - found.modified) < LONGEST_UPLOAD
 
     def _refresh_best(self, manifests: Sequence[Manifest]) -> CheckpointRef | None:
         """Have the fittest model as `best.pt`, so that every ending leaves one; a broken one gives way to the next."""
@@ -191,8 +212,26 @@ class CheckpointWriter:
         key = newest.prefix(self.keys) + STATE_FILE
         return reference(self.store, newest, STATE_FILE, key, verified_at=newest.created_at)
 
-    def _is_proven(self, result: Result, read_metrics: ReadMetrics) -> bool:
-        return self._proven_metrics(self.keys.output(BEST_FILE), result.best.sha256, read_metrics) is not None
+    def _finished_before(self) -> Result | None:
+        """The result of a job that no run has a claim on any more, if all of it is in place."""
+        if read_claims(self.store, self.keys):
+            return None
+        result = read_result(self.store, self.keys)
+        return result if result is not None and self._is_in_place(result) else None
+
+    def _is_in_place(self, result: Result) -> bool:
+        """Whether best.pt is still what the result says. That it loads was proven before the result was written,
+        maybe by a version that reads more than this one.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            target = self.keys.output(BEST_FILE)
+            return fetch_problem(self.store, target, result.best.sha256, Path(folder) / BEST_FILE) is None
+
+    def _require_outputs(self, result: Result) -> None:
+        found = self.store.head(self.keys.output(BEST_FILE))
+        model = StoredFile(name=BEST_FILE, size_bytes=result.best.size_bytes, sha256=result.best.sha256)
+        if _differs(model, found) or read_result(self.store, self.keys) != result:
+            raise StoreUnavailable("Another writer has replaced what this one published; it is published anew.")
 
     def _proven_metrics(self, key: str, sha256: str, read_metrics: ReadMetrics) -> dict[str, float] | None:
         """What the model file at `key` says of itself if it has the expected content: downloaded, hashed, loaded."""
@@ -200,42 +239,69 @@ class CheckpointWriter:
             local = Path(folder) / BEST_FILE
             problem = fetch_problem(self.store, key, sha256, local)
             if problem is None:
-                return read_metrics(local)
+                try:
+                    return read_metrics(local)
+                except ValueError as error:  # of a newer version, say: the next best is better than none
+                    problem = f"no model that this version reads ({error})"
         log.warning("%s is %s", self.store.uri(key), problem)
         return None
 
     def _publish_outputs(self, manifests: Sequence[Manifest], artifacts: Path, read_metrics: ReadMetrics) -> Result:
+        # Before the fence is read for the last time: a later writer either changes the result after this, and the write
+        # below is refused, or has claimed its run by then.
+        earlier = self._etag_of_result()
         best, metrics = self._publish_best(models_best_first(manifests), read_metrics)
         result_key = self.keys.output(RESULT_FILE)
         outputs = [best.uri, *self._publish_artifacts(artifacts), self.store.uri(result_key)]
+        # What is no number has no place in JSON, and the result would never be read again.
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         result = Result(uid=self.keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=self.now())
         # Again: the result makes the job complete, and to prove best.pt has taken its time.
         self.check_fence()
-        self.store.put(result_key, result.to_json().encode())
+        content = result.to_json().encode()
+        try:
+            self.store.put(result_key, content, if_absent=earlier is None, if_match=earlier)
+        except ConditionsUnsupported:
+            self.store.put(result_key, content)
         return result
+
+    def _etag_of_result(self) -> str | None:
+        try:
+            return self.store.read_with_etag(self.keys.output(RESULT_FILE))[1]
+        except ObjectMissing:
+            return None
 
     def _publish_best(
         self, candidates: Sequence[Manifest], read_metrics: ReadMetrics
     ) -> tuple[CheckpointRef, dict[str, float]]:
-        """The first model that reads back from among the outputs, and its metrics."""
+        """The first model that reads back from among the outputs, and its metrics.
+
+        Always by way of `<uid>/best.pt`, which `clean_up` of the writer that completes the job takes away first.
+        """
         target = self.keys.output(BEST_FILE)
         for manifest in candidates:
             for source in self._model_copies(manifest):
                 self.check_fence()
-                self.store.copy(source, target)
+                if source != self.keys.best:
+                    self.store.copy(source, self.keys.best)
+                    self.check_fence()
+                self.store.copy(self.keys.best, target)
                 metrics = self._proven_metrics(target, _model_of(manifest).sha256, read_metrics)
                 if metrics is not None:
                     return reference(self.store, manifest, MODEL_FILE, target), metrics
+        # What is gone may be gone because another run has completed the job and cleaned up.
+        self.check_fence()
         raise NothingToPublish(
             "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
         )
 
     def _model_copies(self, manifest: Manifest) -> Iterator[str]:
-        """Where the checkpoint's model is stored, the bucket's second copy last."""
-        for key in (manifest.prefix(self.keys) + MODEL_FILE, self.keys.best):
-            found = self.store.head(key)
-            # By size only: reading back will tell whether the content is right.
-            if found is not None and found.size == _model_of(manifest).size_bytes:
+        """Where the checkpoint's model is stored, the bucket's second copy, which is where it is needed, first."""
+        own = manifest.prefix(self.keys) + MODEL_FILE
+        # Its own twice, since the last act of a writer that is cut off may be to replace the copy between two steps.
+        for key in (self.keys.best, own, own):
+            # Reading back will tell whether the content is right.
+            if not _differs(_model_of(manifest), self.store.head(key)):
                 yield key
 
     def _publish_artifacts(self, folder: Path) -> list[str]:
@@ -244,6 +310,7 @@ class CheckpointWriter:
             path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE)
         )
         for path in files:
+            self.check_fence()
             discard_unfinished(self.store, self.keys.output(path.name))
             self.store.put(self.keys.output(path.name), path)
         return [self.store.uri(self.keys.output(path.name)) for path in files]

@@ -99,7 +99,8 @@ class Losses(Contract):
     classification: Rate
 
 
-class CheckpointRef(Contract):
+# Unknown keys are a newer version's: it stands in result.json, which is read after a roll-back, too.
+class CheckpointRef(Contract, extra="ignore"):
     """A file in the store whose checksum was verified."""
 
     uri: Uri

@@ -75,7 +75,8 @@ def _fits(text: str) -> bool:
 def _unexplained(said: Sequence[Outcome], *, silent: int, torchrun_code: int) -> Outcome:
     lost = next((outcome for outcome in said if outcome.reason == PEER_LOST), None)
     if silent:
-        message = f"{silent} training process(es) of this pod ended without a word, often for want of memory."
+        why = "often for want of memory or of disk space"
+        message = f"{silent} training process(es) of this pod ended without a word, {why}."
         return Outcome.crashed("ProcessLost", message)
     return lost or Outcome.crashed("TorchrunFailed", f"torchrun ended with {explain_exit(torchrun_code)}.")
 

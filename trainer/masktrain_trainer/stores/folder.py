@@ -57,7 +57,7 @@ class FolderStore:
             else:
                 staged.replace(self._path(key))
             _sync_folder(self._path(key).parent)
-        return self._info(key, sha256 or sha256_of(self._path(key)))
+            return self._info(key, sha256 or sha256_of(self._path(key)))
 
     def read(self, key: str) -> bytes:
         with self._failures(key):
@@ -70,7 +70,7 @@ class FolderStore:
     def download(self, key: str, path: Path) -> ObjectInfo:
         with self._failures(key):
             shutil.copyfile(self._path(key), path)
-        return self._info(key, None)
+            return self._info(key, None)
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -83,8 +83,9 @@ class FolderStore:
         # In a bucket's order, which os.walk does not keep.
         for key in sorted(self._keys_below(prefix)):
             if key.startswith(prefix) and not key.rpartition("/")[2].startswith(_OWN):
-                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                    yield self._info(key, None)
+                info = self._found(key)
+                if info is not None:
+                    yield info
 
     def delete(self, key: str) -> None:
         with self._failures(key):
@@ -100,9 +101,9 @@ class FolderStore:
         for key in self._keys_below(prefix):
             folder, slash, name = key.rpartition("/")
             if name.startswith(_TEMPORARY) and f"{folder}{slash}{name.removeprefix(_TEMPORARY)}".startswith(prefix):
-                with contextlib.suppress(FileNotFoundError):  # just renamed to its key
-                    if before is None or self._info(key, None).modified < before:
-                        self.delete(key)
+                found = self._found(key)
+                if found is not None and (before is None or found.modified < before):
+                    self.delete(key)
 
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
@@ -116,6 +117,12 @@ class FolderStore:
     def _info(self, key: str, sha256: str | None) -> ObjectInfo:
         found = self._path(key).stat()
         return ObjectInfo(key, found.st_size, sha256 or "", sha256, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def _found(self, key: str) -> ObjectInfo | None:
+        """Of a file that was just listed; None if it was deleted or renamed since."""
+        with contextlib.suppress(ObjectMissing), self._failures(key):
+            return self._info(key, None)
+        return None
 
     def _keys_below(self, prefix: str) -> Iterator[str]:
         """Every file in the folder that `prefix` leads to: the claim may hold a thousand other jobs."""

@@ -15,7 +15,7 @@ from masktrain_trainer.config import Losses, Outcome, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights
 from masktrain_trainer.errors import Diverged, UserError
-from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.files import write_news
 from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import Yolo
@@ -80,7 +80,7 @@ class ProgressWriter:
 
     def write(self, progress: TrainingProgress) -> None:
         self._written = self._clock()
-        write_text_atomically(self._run.progress, progress.to_json())
+        write_news(self._run.progress, progress.to_json())
 
 
 def as_losses(items: Sequence[float]) -> Losses:

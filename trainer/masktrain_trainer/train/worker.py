@@ -29,7 +29,7 @@ from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.prepared import load_prepared
 from masktrain_trainer.errors import UserError
-from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.files import reserve, write_reserved
 from masktrain_trainer.heartbeat import Activity, HangLimits, Heartbeat, register_stack_dump
 from masktrain_trainer.model.precision import choose_format
 from masktrain_trainer.run_directory import RunDirectory
@@ -59,6 +59,8 @@ def main() -> None:
     _set_up_logging(rank=int(os.environ["RANK"]))
     # Before anything else, so that a rank that is stuck while starting can be asked where, too.
     register_stack_dump(run, local_rank)
+    # While there is some: how a training ended has to be said even if the disk is full by then.
+    reserve(run.outcome(local_rank))
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
     with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
         heartbeat.beat(Activity.STARTING)  # before anything slow: until then the rendezvous' longer limit holds
@@ -68,10 +70,10 @@ def main() -> None:
         except UserError as error:
             outcome = Outcome.user_error(error.reason, str(error))
         except Exception as error:
-            write_text_atomically(run.outcome(local_rank), _crash(error).to_json())
+            write_reserved(run.outcome(local_rank), _crash(error).to_json())
             # torchrun ends the other ranks only if this one fails.
             raise
-    write_text_atomically(run.outcome(local_rank), outcome.to_json())
+    write_reserved(run.outcome(local_rank), outcome.to_json())
 
 
 def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heartbeat: Heartbeat) -> Outcome:
@@ -105,7 +107,7 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
     them when it sees this one fail.
     """
     outcome = Outcome.user_error(FailureReason.INVALID_CONFIGURATION, message)
-    write_text_atomically(context.run.outcome(context.ranks.local_rank), outcome.to_json())
+    write_reserved(context.run.outcome(context.ranks.local_rank), outcome.to_json())
     os._exit(1)  # no clean-up handlers: destroying the process group would wait for the others
 
 

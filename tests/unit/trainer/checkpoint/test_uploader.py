@@ -1,9 +1,8 @@
 """What the uploader does with orders, with a failing store and with what it cannot use."""
 
 import queue
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
 from masktrain_trainer.errors import StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
 from masktrain_trainer.stores.folder import FolderStore
+from tests.conftest import fill
 from tests.stores.training_run import (
     KEYS,
     OUTPUTS,
@@ -157,20 +157,11 @@ def test_a_newer_snapshot_replaces_one_that_could_not_be_stored(up: Uploader, st
     assert (found.last.step, found.uploaded) == (40, 1)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A real file system of 2 MiB where the uploader serialises: torch answers its ENOSPC with a RuntimeError."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
-    if mount.returncode:
-        pytest.skip("mounting a file system needs root")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_told_and_tried_again(
+    up: Uploader, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the uploader serialises: torch answers its ENOSPC with a RuntimeError."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     (small_disk / "other").write_bytes(bytes(1900 << 10))
     # More than a file's buffer holds, so that the write fails inside torch.save and not when the file is closed.
     large = {**state(10), "model": {"weight": torch.zeros(100_000)}}
@@ -179,6 +170,34 @@ def test_a_full_disk_is_told_and_tried_again(up: Uploader, tmp_path: Path, small
     assert run(up, script, tmp_path) == 0
     assert script.errors == ["[Errno 28] No space left on device", None]
     assert status(up).uploaded == 1
+
+
+@pytest.fixture
+def up_on_full_disk(up: Uploader, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Uploader:
+    """As in a pod: the status lies on the disk that the uploader serialises on, and nothing is left of it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    up.status_file = small_disk / "run" / "uploader.json"
+    up.report()
+    fill(small_disk)
+    return up
+
+
+def test_a_full_disk_that_holds_the_status_too_ends_no_uploader(
+    up_on_full_disk: Uploader, tmp_path: Path, small_disk: Path
+) -> None:
+    offer(up_on_full_disk, 10)
+    script = Script(up_on_full_disk, (small_disk / "other").unlink, DRAIN)
+    assert run(up_on_full_disk, script, tmp_path) == 0
+    assert (status(up_on_full_disk).uploaded, status(up_on_full_disk).finished) == (1, True)
+
+
+@pytest.mark.parametrize("verdict", [UploaderExit.NOTHING_TO_PUBLISH, UploaderExit.FENCED])
+def test_the_verdict_of_an_uploader_needs_no_room_on_the_disk(
+    up_on_full_disk: Uploader, store: Store, tmp_path: Path, verdict: UploaderExit
+) -> None:
+    if verdict is UploaderExit.FENCED:
+        claim_run(store, KEYS, 1, "pod-2")
+    assert run(up_on_full_disk, Script(up_on_full_disk, COMPLETE), tmp_path) == verdict
 
 
 def test_an_unusable_snapshot_is_dropped_not_tried_for_ever(up: Uploader, tmp_path: Path) -> None:

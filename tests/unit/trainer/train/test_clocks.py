@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.run_directory import RunDirectory
+from masktrain_trainer.config import Phase
+from masktrain_trainer.run_directory import RunDirectory, TrainingProgress, read_document
 from masktrain_trainer.train.checkpoints import CheckpointClock, is_periodic
 from masktrain_trainer.train.loop import Pace, ProgressWriter, as_losses
+from tests.conftest import fill
 
 
 class Clock:
@@ -56,6 +58,17 @@ def test_progress_is_due_once_a_second(tmp_path: Path) -> None:
     assert not writer.due()
     clock.now = 6.0
     assert writer.due()
+
+
+def test_progress_that_finds_no_room_on_the_disk_ends_no_training(small_disk: Path) -> None:
+    run = RunDirectory(small_disk / "run")
+    run.create()
+    writer = ProgressWriter(run, Clock())
+    before, after = (TrainingProgress(phase=Phase.TRAINING, epoch=1, epochs=2, step=step) for step in (3, 4))
+    writer.write(before)
+    fill(small_disk)
+    writer.write(after)
+    assert read_document(run.progress, TrainingProgress) == before
 
 
 def test_losses_come_in_yolov5s_order() -> None:
