@@ -247,11 +247,13 @@ def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta 
     return min(first * (1 << doublings), longest)
 
 
-def refused(write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime) -> Refusal:
+def refused(
+    write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime, is_overload: bool = False
+) -> Refusal:
     """A write that was just refused, `before` when it was last tried, and when it may be tried again."""
     failures = before.failures + 1 if before else 1
     # In whole seconds, like `Context.now`, which it is compared with.
     again = now.replace(microsecond=0) + backoff(failures, FIRST_WRITE_BACKOFF, LONGEST_WRITE_BACKOFF)
     verb, kind, name = write
     # A condition must have a reason, and an answer that a proxy or webhook broke has none.
-    return Refusal(verb, kind, name, reason or "Refused", message, again, failures)
+    return Refusal(verb, kind, name, reason or "Refused", message, again, failures, is_overload)

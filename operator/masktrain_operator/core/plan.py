@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from masktrain_operator.api.conditions import ConditionType, Reason
-from masktrain_operator.api.status import MaskTrainingJobStatus
+from masktrain_operator.api.status import MaskTrainingJobStatus, Restarts
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core import jobs
 
@@ -49,7 +49,8 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     decision = _decide(context, seen)
     wanted = _writes(context, decision)
     refusals = _refusals(context, decision, wanted)
-    status = with_decision(context, seen, _unless_refused(decision, refusals), refusals)
+    lasting = [refusal for refusal in refusals if refusal.is_lasting]
+    status = with_decision(context, seen, _unless_refused(decision, refusals), lasting)
     # A write that was refused a moment ago is tried again at its time, not at every event.
     possible = wanted.without({refusal.key for refusal in refusals})
     timed = replace(possible, requeue_after=requeue_after(context, status))
@@ -109,9 +110,9 @@ def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
             return _everything(context)
         case Finished() | Failed():
             # Pods are asked to stop, so that they leave a checkpoint.
-            return _unfinished_jobs(context)
-        case Restarting(restarts=restarts) if restarts is not None:
-            return _unfinished_jobs(context)
+            return tuple(map(_delete_job, _unfinished(context)))
+        case Restarting(restarts=restarts):
+            return _outlived_jobs(context, restarts or context.status.restarts)
         case Start(number):
             return _old_jobs(context, number)
         case Continue() if context.attempt is not None:
@@ -168,14 +169,18 @@ def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
     return (*map(_delete_job, waiting), *map(_delete_pod_by_force, stuck))
 
 
-def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
-    """Jobs that would go on although their MaskTrainingJob has ended."""
-    return tuple(
-        _delete_job(job)
-        for job in context.observed.jobs
-        # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
-        if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))
-    )
+def _outlived_jobs(context: Context, account: Restarts) -> tuple[Deletion, ...]:
+    """Jobs that would go on although the account says that their attempt has ended.
+
+    However long ago that was written: a deletion that the API server did not take is still to be done.
+    """
+    ended = account.last_failure.attempt if account.last_failure else -1
+    return tuple(_delete_job(job) for job in _unfinished(context) if 0 <= jobs.attempt_number(job) <= ended)
+
+
+def _unfinished(context: Context) -> list[Manifest]:
+    # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
+    return [job for job in context.observed.jobs if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))]
 
 
 def _everything(context: Context) -> tuple[Deletion, ...]:

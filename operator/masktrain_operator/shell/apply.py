@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
@@ -78,6 +79,8 @@ class Applier:
                 message=api_message(error),
                 before=self._refusals[job_uid].get(key),
                 now=self._now(),
+                is_overload=error.status == HTTPStatus.TOO_MANY_REQUESTS
+                or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
             )
             self._refusals[job_uid][key] = refusal
             logger.warning("Job %s: %s Again at %s.", job_uid, refusal.sentence, refusal.retry_time)

@@ -255,3 +255,19 @@ class World:
 def _set_true(job: Manifest, kind: str) -> None:
     conditions = job.setdefault("status", {}).setdefault("conditions", [])
     conditions.append({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": ""})
+
+
+SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+
+def half_started(**sections: dict[str, Any]) -> World:
+    """Rank 0 has found a node, rank 1 has not."""
+    world = World(**sections)
+    world.run_operator()
+    world.create_pods()
+    for manifest, condition in zip(world.pods.values(), (SCHEDULED, UNSCHEDULABLE), strict=True):
+        manifest["status"] = {"phase": "Pending", "conditions": [condition]}
+        manifest["spec"].pop("nodeName", None)
+    next(iter(world.pods.values()))["spec"]["nodeName"] = "gpu-0"
+    return world

@@ -10,7 +10,7 @@ from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIEN
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, at, ended_pod, pod, ready, terminating, with_condition
 from tests.unit.operator.pool_world import FULL, bound, on_pool
-from tests.unit.operator.world import World
+from tests.unit.operator.world import SCHEDULED, World, half_started
 
 
 def evicted(manifest: Manifest, *, silent: float, reason: str = "DeletionByTaintManager") -> Manifest:
@@ -113,21 +113,6 @@ def test_a_pod_that_ignores_its_grace_is_waited_for_exactly_that_long() -> None:
     world.run_operator()
     assert list(world.jobs) == ["masks-1"]
     assert world.status["restarts"]["lastFailure"]["reason"] == "Crashed", "what started it stays the cause"
-
-
-SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
-UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
-
-
-def half_started() -> World:
-    world = World()
-    world.run_operator()
-    world.create_pods()
-    for manifest, condition in zip(world.pods.values(), (SCHEDULED, UNSCHEDULABLE), strict=True):
-        manifest["status"] = {"phase": "Pending", "conditions": [condition]}
-        manifest["spec"].pop("nodeName", None)
-    next(iter(world.pods.values()))["spec"]["nodeName"] = "gpu-0"
-    return world
 
 
 def test_half_a_gang_waits_as_long_as_a_node_takes_to_come() -> None:
