@@ -9,7 +9,7 @@ from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 
 from .attempts import Attempt, current_attempt
 from .manifests.metadata import is_controlled_by
-from .types import Observed, PlanSettings, Refusal
+from .types import Observed, PlanSettings
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,3 @@ class Context:
         """Whether the Service of the job's name is the job's own, or may become it because there is none."""
         service = self.observed.service
         return service is None or is_controlled_by(service, self.job.metadata.uid)
-
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """Writes that the API server has refused and that are not tried again yet."""
-        return tuple(refusal for refusal in self.observed.refusals if refusal.retry_time > self.now)

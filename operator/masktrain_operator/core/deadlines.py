@@ -62,6 +62,11 @@ def verdict_of(rules: Iterable[Due[Verdict] | None], now: datetime) -> Verdict |
     return next((rule.verdict for rule in rules if rule is not None and rule.moment <= now), None)
 
 
+def held(rule: Hold[Verdict] | None, now: datetime, longest: timedelta) -> Hold[Verdict] | None:
+    """The rule while it holds. One that would hold for longer than any does is from before the clock was set back."""
+    return rule if rule is not None and now < rule.moment <= now + longest else None
+
+
 def broken_limit(context: Context, status: MaskTrainingJobStatus) -> Failed | None:
     """The first limit of the spec that the job has come to, None while it may go on."""
     return verdict_of(_limits(context, status), context.now)
@@ -90,12 +95,12 @@ def _rules(context: Context, status: MaskTrainingJobStatus) -> Iterator[Due[Any]
     rules: list[Due[Any] | Hold[Any] | None] = [
         # Of all pods, also of older attempts: one that does not end keeps the next gang waiting.
         *map(forced_end, context.observed.pods),
-        *(Hold(refusal.retry_time, refusal) for refusal in context.refusals),
+        *(Hold(refusal.retry_time, refusal) for refusal in held_refusals(context)),
     ]
     if is_finished(status):
         rules.append(expiry(context, status))
     else:
-        rules += [*_limits(context, status), back_off(status)]
+        rules += [*_limits(context, status), held(back_off(status), context.now, LONGEST_BACKOFF)]
         if context.attempt is not None and not context.attempt_is_accounted:
             rules += _ends(context, context.attempt)
     yield from (rule for rule in rules if rule is not None)
@@ -245,6 +250,16 @@ def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta 
     # Bounded, because a job may fail ten thousand times and 2 to that power is no timedelta.
     doublings: int = min(failures - 1, 10)
     return min(first * (1 << doublings), longest)
+
+
+def held_refusals(context: Context) -> tuple[Refusal, ...]:
+    """Writes that the API server has refused and that are not tried again yet."""
+    return tuple(refusal for refusal in context.observed.refusals if is_held(refusal, context.now))
+
+
+def is_held(refusal: Refusal, now: datetime) -> bool:
+    """Whether the write is not to be tried again yet."""
+    return held(Hold(refusal.retry_time, refusal), now, LONGEST_WRITE_BACKOFF) is not None
 
 
 def refused(

@@ -23,6 +23,7 @@ from .deadlines import (
     cause_of_end,
     expiry,
     forced_end,
+    held_refusals,
     requeue_after,
     verdict_of,
 )
@@ -131,7 +132,7 @@ def _service(context: Context, decision: Decision) -> tuple[Manifest, ...]:
 
 def _refusals(context: Context, decision: Decision, wanted: Plan) -> tuple[Refusal, ...]:
     """Why what is wanted is not all done: the API server's refusals, and a Service in the way of a gang at work."""
-    refusals = tuple(refusal for refusal in context.refusals if refusal.key in wanted.writes)
+    refusals = tuple(refusal for refusal in held_refusals(context) if refusal.key in wanted.writes)
     if not isinstance(decision, Continue) or context.is_service_ours:
         return refusals
     name, again = context.job.metadata.name, context.now + timedelta(seconds=LOOK_AGAIN_SECONDS)
