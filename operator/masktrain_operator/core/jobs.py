@@ -4,11 +4,19 @@ from masktrain_operator.api import labels
 
 from .types import Manifest
 
+MOST_DIGITS = 10
+"""Of an int32."""
+
 
 def attempt_number(manifest: Manifest) -> int:
     """Of a Job or pod of ours; -1, which is no attempt, if someone removed or changed the label."""
-    written = manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, "")
-    return int(written) if written.isdecimal() else -1
+    number = whole_number(manifest["metadata"].get("labels", {}).get(labels.ATTEMPT_LABEL, ""))
+    return -1 if number is None else number
+
+
+def whole_number(written: str) -> int | None:
+    """A number in a label, which anybody may edit; None for anything else, and for one that no field holds."""
+    return int(written) if written.isdecimal() and len(written) < MOST_DIGITS else None
 
 
 def condition(job: Manifest, kind: str) -> Manifest:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from masktrain_operator.api import labels
 
+from .jobs import whole_number
 from .manifests.job import CONTAINER
 from .types import Manifest
 
@@ -33,10 +34,8 @@ def name(pod: Manifest) -> str:
 def node_rank(pod: Manifest) -> int | None:
     metadata = pod["metadata"]
     # The label came with Kubernetes 1.28; the annotation is what older controllers set.
-    written = metadata.get("labels", {}).get(labels.COMPLETION_INDEX) or metadata.get("annotations", {}).get(
-        labels.COMPLETION_INDEX
-    )
-    return int(written) if written is not None else None
+    written = [metadata.get(where, {}).get(labels.COMPLETION_INDEX) for where in ("labels", "annotations")]
+    return whole_number(next(filter(None, written), ""))
 
 
 def phase(pod: Manifest) -> str:

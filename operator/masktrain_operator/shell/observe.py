@@ -71,6 +71,9 @@ class Observer:
         for service in self._known.services.owned_by(metadata["uid"]):
             if service["metadata"]["name"] == metadata["name"]:
                 return service
+        # Nothing is created for it any more: only its own Service matters, and the cache shows that.
+        if has_ended(training_job):
+            return None
         return await self._client.get(SERVICES, metadata["namespace"], metadata["name"])
 
     async def _standing_foreign_jobs(self, training_job: Manifest) -> tuple[str, ...]:
