@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from .status import Condition, Decimal, MicroTime, Name, Sentence, StatusModel, Time
+from .status import Condition, MicroTime, Money, Name, Sentence, StatusModel, Time
 
 
 class PoolConditionType(StrEnum):
@@ -80,7 +80,7 @@ class PoolNodeStatus(StatusModel):
     paid_until: Time | None = Field(default=None, description="End of the minimum that is billed anyway.")
     busy_since: Time | None = Field(default=None, description="Since when a pod on it has a GPU.")
     busy_seconds: int = Field(default=0, ge=0, description="Earlier busy time.")
-    cost: Decimal | None = Field(default=None, description="USD so far.")
+    cost: Money | None = Field(default=None, description="USD so far.")
     namespaces: list[Name] = Field(
         default=[], max_length=64, description="Those that it is charged to: the last ones that it was held for."
     )
@@ -116,11 +116,11 @@ class LastError(StatusModel):
 class PoolCost(StatusModel):
     """USD since the pool is managed; `amount` and `idleAmount` contain the nodes that are still there."""
 
-    amount: Decimal = Field(default="0.0000", description="All of it.")
-    idle_amount: Decimal = Field(default="0.0000", description="The part in which no pod had a GPU.")
+    amount: Money = Field(default="0.0000", description="All of it.")
+    idle_amount: Money = Field(default="0.0000", description="The part in which no pod had a GPU.")
     gpu_seconds: int = Field(default=0, ge=0, description="GPU seconds paid for.")
-    settled_amount: Decimal = Field(default="0.0000", description="Of nodes that are gone.")
-    settled_idle_amount: Decimal = Field(default="0.0000", description="Of nodes that are gone, idle.")
+    settled_amount: Money = Field(default="0.0000", description="Of nodes that are gone.")
+    settled_idle_amount: Money = Field(default="0.0000", description="Of nodes that are gone, idle.")
     settled_gpu_seconds: int = Field(default=0, ge=0, description="Of nodes that are gone.")
     currency: Name = Field(default="USD", description="Of all amounts.")
 
@@ -131,7 +131,7 @@ class NamespaceUsage(StatusModel):
     name: Name = Field(description="Name of the namespace.")
     nodes: int = Field(default=0, ge=0, description="Nodes charged to it, coming ones included.")
     month: str = Field(max_length=7, pattern=r"^[0-9]{4}-[0-9]{2}$", description="The calendar month of amount, UTC.")
-    amount: Decimal = Field(default="0.000000", description="USD of that month; a node's minimum counts at its start.")
+    amount: Money = Field(default="0.000000", description="USD of that month; a node's minimum counts at its start.")
 
 
 class GPUNodePoolStatus(StatusModel):
@@ -145,7 +145,7 @@ class GPUNodePoolStatus(StatusModel):
     shape: Name | None = Field(default=None, description="Shape of the nodes.")
     preemptible: bool = Field(default=False, description="Whether Oracle may reclaim the nodes, at half the price.")
     gpus_per_node: int | None = Field(default=None, ge=1, description="GPUs of one node.")
-    hourly_rate: Decimal | None = Field(default=None, description="USD per node and hour.")
+    hourly_rate: Money | None = Field(default=None, description="USD per node and hour.")
     size: int | None = Field(default=None, ge=0, description="Size of the OKE node pool, as last seen.")
     demand: int = Field(default=0, ge=0, description="Nodes that admitted jobs need.")
     waiting_jobs: int = Field(default=0, ge=0, description="Jobs that wait for this pool.")

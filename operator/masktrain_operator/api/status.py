@@ -13,15 +13,24 @@ from pydantic_core import ErrorDetails
 
 from masktrain_trainer.config import Phase, StoreAuth, plain_text
 
+_YEARS = range(1970, 9000)
+"""At the ends of what a datetime holds, neither time zones nor limits could be added."""
+
+
+def _to_utc(moment: datetime) -> datetime:
+    if moment.year not in _YEARS:
+        raise ValueError("is no time of a cluster")
+    return moment.astimezone(UTC)
+
 
 def _to_whole_seconds(moment: datetime) -> datetime:
     """As metav1.Time: UTC, without fractions, so that a value read back equals the one written."""
     # The API server cuts fractions off: a value with them would differ from what is read back, and be written for ever.
-    return moment.astimezone(UTC).replace(microsecond=0)
+    return _to_utc(moment).replace(microsecond=0)
 
 
 Time = Annotated[datetime, AfterValidator(_to_whole_seconds)]
-MicroTime = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+MicroTime = Annotated[datetime, AfterValidator(_to_utc)]
 """As metav1.MicroTime: what is billed by the second is not rounded on the way."""
 
 
@@ -38,7 +47,19 @@ def _number(written: str) -> str:
     return written
 
 
+_LARGEST_AMOUNT = decimal.Decimal("1e15")
+
+
+def _amount(written: str) -> str:
+    number = decimal.Decimal(written)
+    # Not a number compares with nothing, and a sum of more digits than a context holds cannot be rounded to cents.
+    if not number.is_finite() or abs(number) > _LARGEST_AMOUNT:
+        raise ValueError("is not an amount of money")
+    return written
+
+
 Decimal = Annotated[str, Field(max_length=32), AfterValidator(_number)]
+Money = Annotated[Decimal, AfterValidator(_amount)]
 Name = Annotated[str, _cut(256), Field(max_length=256)]
 Sentence = Annotated[str, _cut(4096), Field(max_length=4096)]
 StoredUri = Annotated[str, Field(max_length=2048)]
@@ -234,18 +255,16 @@ class StatusDataset(StatusModel):
 class StatusCost(StatusModel):
     """USD on nodes of a GPUNodePool, from list prices: the job's share of each node's GPUs while it held them."""
 
-    amount: Decimal = Field(
-        default="0.0000", description="All of it, the boot of nodes that came for the job included."
-    )
-    idle_amount: Decimal = Field(default="0.0000", description="The part before the containers started.")
+    amount: Money = Field(default="0.0000", description="All of it, the boot of nodes that came for the job included.")
+    idle_amount: Money = Field(default="0.0000", description="The part before the containers started.")
     gpu_seconds: int = Field(default=0, ge=0, description="GPU seconds in amount.")
-    hourly_rate: Decimal | None = Field(default=None, description="USD per hour with all workers of an attempt.")
+    hourly_rate: Money | None = Field(default=None, description="USD per hour with all workers of an attempt.")
     currency: Name = Field(default="USD", description="Of all amounts.")
     reserved_until: MicroTime | None = Field(
         default=None, description="Up to here nodes are counted that are kept for an attempt that has not begun."
     )
-    settled_amount: Decimal = Field(default="0.0000", description="Of earlier attempts.")
-    settled_idle_amount: Decimal = Field(default="0.0000", description="Of earlier attempts, before they started.")
+    settled_amount: Money = Field(default="0.0000", description="Of earlier attempts.")
+    settled_idle_amount: Money = Field(default="0.0000", description="Of earlier attempts, before they started.")
     settled_gpu_seconds: int = Field(default=0, ge=0, description="Of earlier attempts.")
 
 

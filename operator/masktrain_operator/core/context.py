@@ -9,7 +9,7 @@ from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 
 from .attempts import Attempt, current_attempt
 from .manifests.metadata import is_controlled_by
-from .types import Manifest, Observed, PlanSettings, Refusal
+from .types import Manifest, Observed, PlanSettings
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,3 @@ class Context:
 
     def _may_write(self, existing: Manifest | None) -> bool:
         return existing is None or is_controlled_by(existing, self.job.metadata.uid)
-
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """Writes that the API server has refused and that are not tried again yet."""
-        return tuple(refusal for refusal in self.observed.refusals if refusal.retry_time > self.now)

@@ -76,6 +76,11 @@ def verdict_of(rules: Iterable[Due[Verdict] | None], now: datetime) -> Verdict |
     return next((rule.verdict for rule in rules if rule is not None and rule.moment <= now), None)
 
 
+def held(rule: Hold[Verdict] | None, now: datetime, longest: timedelta) -> Hold[Verdict] | None:
+    """The rule while it holds. One that would hold for longer than any does is from before the clock was set back."""
+    return rule if rule is not None and now < rule.moment <= now + longest else None
+
+
 def broken_limit(context: Context, status: MaskTrainingJobStatus) -> Failed | None:
     """The first limit of the spec that the job has come to, None while it may go on."""
     return verdict_of(_limits(context, status), context.now)
@@ -104,12 +109,12 @@ def _rules(context: Context, status: MaskTrainingJobStatus) -> Iterator[Due[Any]
     rules: list[Due[Any] | Hold[Any] | None] = [
         # Of all pods, also of older attempts: one that does not end keeps the next gang waiting.
         *map(forced_end, context.observed.pods),
-        *(Hold(refusal.retry_time, refusal) for refusal in context.refusals),
+        *(Hold(refusal.retry_time, refusal) for refusal in held_refusals(context)),
     ]
     if is_finished(status):
         rules.append(expiry(context, status))
     else:
-        rules += [*_limits(context, status), back_off(status)]
+        rules += [*_limits(context, status), held(back_off(status), context.now, LONGEST_BACKOFF)]
         if context.attempt is not None and not context.attempt_is_accounted:
             rules += _ends(context, context.attempt)
     yield from (rule for rule in rules if rule is not None)
@@ -321,11 +326,23 @@ def backoff(failures: int, first: timedelta = FIRST_BACKOFF, longest: timedelta 
     return min(first * (1 << doublings), longest)
 
 
-def refused(write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime) -> Refusal:
+def held_refusals(context: Context) -> tuple[Refusal, ...]:
+    """Writes that the API server has refused and that are not tried again yet."""
+    return tuple(refusal for refusal in context.observed.refusals if is_held(refusal, context.now))
+
+
+def is_held(refusal: Refusal, now: datetime) -> bool:
+    """Whether the write is not to be tried again yet."""
+    return held(Hold(refusal.retry_time, refusal), now, LONGEST_WRITE_BACKOFF) is not None
+
+
+def refused(
+    write: WriteKey, *, reason: str, message: str, before: Refusal | None, now: datetime, is_overload: bool = False
+) -> Refusal:
     """A write that was just refused, `before` when it was last tried, and when it may be tried again."""
     failures = before.failures + 1 if before else 1
     # In whole seconds, like `Context.now`, which it is compared with.
     again = now.replace(microsecond=0) + backoff(failures, FIRST_WRITE_BACKOFF, LONGEST_WRITE_BACKOFF)
     verb, kind, name = write
     # A condition must have a reason, and an answer that a proxy or webhook broke has none.
-    return Refusal(verb, kind, name, reason or "Refused", message, again, failures)
+    return Refusal(verb, kind, name, reason or "Refused", message, again, failures, is_overload)

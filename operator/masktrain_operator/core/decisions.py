@@ -38,11 +38,13 @@ class Restarting:
     """Between two attempts: the back-off, or the end of the old pods.
 
     `restarts` is the account of the attempt whose end was just seen; None if that stands in the status already.
+    `is_overdue`: what it waits for should be over, and is not in the operator's hands.
     """
 
     reason: Reason
     message: str
     restarts: Restarts | None = None
+    is_overdue: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from masktrain_operator.api.conditions import ConditionType, Reason
-from masktrain_operator.api.status import MaskTrainingJobStatus
+from masktrain_operator.api.status import MaskTrainingJobStatus, Restarts
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core import jobs
 
@@ -24,6 +24,7 @@ from .deadlines import (
     expiry,
     fence_seconds,
     forced_end,
+    held_refusals,
     requeue_after,
     verdict_of,
 )
@@ -50,7 +51,8 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     decision = _decide(context, seen)
     wanted = _writes(context, decision)
     refusals = _refusals(context, decision, wanted)
-    status = with_decision(context, seen, _unless_refused(decision, refusals), refusals)
+    lasting = [refusal for refusal in refusals if refusal.is_lasting]
+    status = with_decision(context, seen, _unless_refused(decision, refusals), lasting)
     # A write that was refused a moment ago is tried again at its time, not at every event.
     possible = wanted.without({refusal.key for refusal in refusals})
     timed = replace(possible, requeue_after=requeue_after(context, status))
@@ -110,9 +112,9 @@ def _deletions(context: Context, decision: Decision) -> tuple[Deletion, ...]:
             return _everything(context)
         case Finished() | Failed():
             # Pods are asked to stop, so that they leave a checkpoint.
-            return _unfinished_jobs(context)
-        case Restarting(restarts=restarts) if restarts is not None:
-            return _unfinished_jobs(context)
+            return tuple(map(_delete_job, _unfinished(context)))
+        case Restarting(restarts=restarts):
+            return _outlived_jobs(context, restarts or context.status.restarts)
         case Start(number):
             return _old_jobs(context, number)
         case Continue() if context.attempt is not None:
@@ -136,10 +138,11 @@ def _applied(context: Context, decision: Decision) -> tuple[Manifest, ...]:
 
 def _refusals(context: Context, decision: Decision, wanted: Plan) -> tuple[Refusal, ...]:
     """Why what is wanted is not all done: the API server's refusals, and what is in the way of a gang at work."""
-    refusals = tuple(refusal for refusal in context.refusals if refusal.key in wanted.writes)
+    held = held_refusals(context)
+    refusals = tuple(refusal for refusal in held if refusal.key in wanted.writes)
     if isinstance(decision, Waiting) and decision.reason == Reason.WRITE_REFUSED:
         # Of a dry run: what would follow was not even tried.
-        refusals += tuple(refusal for refusal in context.refusals if refusal.key not in wanted.writes)
+        refusals += tuple(refusal for refusal in held if refusal.key not in wanted.writes)
     if not isinstance(decision, Continue):
         return refusals
     name, again = context.job.metadata.name, context.now + timedelta(seconds=LOOK_AGAIN_SECONDS)
@@ -177,14 +180,18 @@ def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
     return (*map(_delete_job, waiting), *map(_delete_pod_by_force, stuck))
 
 
-def _unfinished_jobs(context: Context) -> tuple[Deletion, ...]:
-    """Jobs that would go on although their MaskTrainingJob has ended."""
-    return tuple(
-        _delete_job(job)
-        for job in context.observed.jobs
-        # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
-        if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))
-    )
+def _outlived_jobs(context: Context, account: Restarts) -> tuple[Deletion, ...]:
+    """Jobs that would go on although the account says that their attempt has ended.
+
+    However long ago that was written: a deletion that the API server did not take is still to be done.
+    """
+    ended = account.last_failure.attempt if account.last_failure else -1
+    return tuple(_delete_job(job) for job in _unfinished(context) if 0 <= jobs.attempt_number(job) <= ended)
+
+
+def _unfinished(context: Context) -> list[Manifest]:
+    # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
+    return [job for job in context.observed.jobs if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))]
 
 
 def _everything(context: Context) -> tuple[Deletion, ...]:

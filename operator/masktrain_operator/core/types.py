@@ -97,6 +97,10 @@ def write_key(verb: Verb, manifest: Manifest) -> WriteKey:
     return verb, manifest["kind"], manifest["metadata"]["name"]
 
 
+PASSING_FAILURES = 4
+"""Half a minute, by the back-off of writes: as long as a control plane takes to fail over."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A write that the API server did not take: over a quota, against an admission policy, invalid, not allowed."""
@@ -111,11 +115,18 @@ class Refusal:
     retry_time: datetime
     failures: int = 1
     """How often in a row."""
+    is_overload: bool = False
+    """Whether the API server had no answer (429, 5xx), which is no judgement of the write."""
 
     @property
     def key(self) -> WriteKey:
         """The write that it is about."""
         return self.verb, self.kind, self.name
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether to tell a person: a moment of overload passes by itself, a webhook that is broken does not."""
+        return not self.is_overload or self.failures > PASSING_FAILURES
 
     @property
     def sentence(self) -> str:

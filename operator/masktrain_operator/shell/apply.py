@@ -8,10 +8,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 
-from masktrain_operator.core.deadlines import refused
+from masktrain_operator.core.deadlines import is_held, refused
 from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.types import Deletion, Manifest, Plan, Refusal, WriteKey, write_key
 
@@ -78,6 +79,8 @@ class Applier:
                 message=api_message(error),
                 before=self._refusals[job_uid].get(key),
                 now=self._now(),
+                is_overload=error.status == HTTPStatus.TOO_MANY_REQUESTS
+                or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
             )
             self._refusals[job_uid][key] = refusal
             logger.warning("Job %s: %s Again at %s.", job_uid, refusal.sentence, refusal.retry_time)
@@ -89,7 +92,7 @@ class Applier:
         """A write whose time has come and that the plan does without."""
         now, wanted = self._now(), plan.writes
         for key, refusal in list(self._refusals[job_uid].items()):
-            if refusal.retry_time <= now and key not in wanted:
+            if not is_held(refusal, now) and key not in wanted:
                 del self._refusals[job_uid][key]
 
     async def _create(self, manifest: Manifest) -> None:

@@ -313,6 +313,9 @@ class Observer:
         for body in self._known.claimed_by(training_job, kind):
             if body["metadata"]["name"] == metadata["name"]:
                 return body
+        # Nothing is created for it any more: only what is its own matters, and the cache shows that.
+        if has_ended(training_job):
+            return None
         return await self._client.get(kind, metadata["namespace"], metadata["name"])
 
     async def _standing_foreign_jobs(self, training_job: Manifest) -> tuple[str, ...]:

@@ -117,12 +117,13 @@ class Workload:
             if job.is_whole:
                 return
             name = f"{job.batch_job['metadata']['name']}-{len(job.bound)}"
-            self._bind(name, template["metadata"]["labels"], template["spec"], node)
+            metadata = {"labels": template["metadata"]["labels"], "ownerReferences": [_controller(job.batch_job)]}
+            self._bind(name, metadata, template["spec"], node)
             job.bound[name] = node
 
-    def _bind(self, name: str, pod_labels: dict[str, str], spec: dict[str, Any], node: str) -> None:
-        metadata = {"name": name, "labels": pod_labels}
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, "nodeName": node}}
+    def _bind(self, name: str, metadata: dict[str, Any], spec: dict[str, Any], node: str) -> None:
+        pod = {"metadata": metadata | {"name": name}, "spec": {**spec, "nodeName": node}}
+        manifest = {"apiVersion": "v1", "kind": "Pod", **pod}
         self._api.create(f"{self._core}/pods", manifest)
 
     def _open_nodes(self, selector: dict[str, str]) -> list[str]:
@@ -136,3 +137,10 @@ class Workload:
             and node["status"]["conditions"][0]["status"] == "True"
             and node["metadata"]["name"] not in taken
         ]
+
+
+def _controller(batch_job: dict[str, Any]) -> dict[str, Any]:
+    """As the Job controller refers to the Job in its pods."""
+    metadata = batch_job["metadata"]
+    known = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    return known | {"controller": True, "blockOwnerDeletion": True}

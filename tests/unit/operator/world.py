@@ -51,6 +51,8 @@ class World:
         self.refused_writes: set[tuple[str, str]] = set()
         """Verbs and kinds that the API server does not take."""
         self.refusals: dict[WriteKey, Refusal] = {}
+        self.removes_by_force = True
+        """Unless a finalizer keeps each pod."""
         self.is_woken = True
         self.requeue_time: datetime | None = None
 
@@ -153,6 +155,8 @@ class World:
 
     def _delete(self, deletion: Deletion) -> None:
         """A watch tells that the object is gone, or going."""
+        if deletion.grace_seconds == 0 and not self.removes_by_force:
+            return
         self.is_woken = True
         if deletion.kind == "Service":
             self.service = None
@@ -265,3 +269,30 @@ class World:
 def _set_true(job: Manifest, kind: str) -> None:
     conditions = job.setdefault("status", {}).setdefault("conditions", [])
     conditions.append({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": ""})
+
+
+SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+
+def half_started(**sections: dict[str, Any]) -> World:
+    """Rank 0 has found a node, rank 1 has not."""
+    world = World(**sections)
+    world.run_operator()
+    leave_half_pending(world)
+    return world
+
+
+def leave_half_pending(world: World) -> None:
+    """Of a gang that was just created, rank 0 finds a node and rank 1 does not."""
+    world.create_pods()
+    for manifest in world.pods.values():
+        if manifest["status"] != {"phase": "Pending"}:
+            continue
+        if manifest["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "0":
+            moment = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            manifest["status"]["conditions"] = [{**SCHEDULED, "lastTransitionTime": moment}]
+            manifest["spec"]["nodeName"] = "gpu-0"
+        else:
+            manifest["status"]["conditions"] = [UNSCHEDULABLE]
+            manifest["spec"].pop("nodeName", None)

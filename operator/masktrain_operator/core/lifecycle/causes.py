@@ -80,7 +80,8 @@ def last_words_time(attempt: Attempt) -> datetime | None:
     condition = jobs.failure(attempt.job or {})
     if not _EXIT_CODE_IN_CONDITION.search(str(condition.get("message", ""))) or ends:
         return None
-    return pods.parse_time(condition["lastTransitionTime"]) + _LAST_WORDS_WAIT
+    failed = condition.get("lastTransitionTime")
+    return pods.parse_time(failed) + _LAST_WORDS_WAIT if failed else None
 
 
 def _failed_terminations(attempt: Attempt) -> list[Termination]:

@@ -16,7 +16,15 @@ from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core import pods
 from masktrain_operator.core.attempts import gang_is_gone
 from masktrain_operator.core.context import Context
-from masktrain_operator.core.deadlines import back_off, backoff
+from masktrain_operator.core.deadlines import (
+    LONGEST_BACKOFF,
+    back_off,
+    backoff,
+    forced_end,
+    held,
+    held_refusals,
+    verdict_of,
+)
 from masktrain_operator.core.decisions import Blocked, Failed, Restarting, Start, Waiting
 from masktrain_operator.core.manifests.credentials import missing_region, outdated_image
 from masktrain_operator.core.manifests.metadata import attempt_name
@@ -100,8 +108,7 @@ def launch(
     context: Context, status: MaskTrainingJobStatus, number: int
 ) -> Start | Waiting | Restarting | Blocked | Failed:
     """Whether the Job of attempt `number` may be created, or what it waits for."""
-    hold = back_off(status)
-    if hold is not None and hold.moment > context.now:
+    if (hold := held(back_off(status), context.now, LONGEST_BACKOFF)) is not None:
         return hold.verdict
     if not gang_is_gone(context.observed):
         return _waiting_for_old_pods(context, status, number)
@@ -114,7 +121,10 @@ def _waiting_for_old_pods(context: Context, status: MaskTrainingJobStatus, numbe
     what = f"pods {', '.join(left)}" if left else "the Job controller"
     failure = status.restarts.last_failure
     why = f"attempt {failure.attempt} ended: {failure.message}" if failure else "its Job was deleted."
-    return Restarting(Reason.WAITING_FOR_OLD_PODS, f"Attempt {number} waits for {what} of the last one to end; {why}")
+    message = f"Attempt {number} waits for {what} of the last one to end; {why}"
+    # A finalizer keeps a pod that was deleted by force, and a deletion may be refused: both for as long as they like.
+    overdue = verdict_of(map(forced_end, context.observed.pods), context.now) is not None
+    return Restarting(Reason.WAITING_FOR_OLD_PODS, message, is_overdue=overdue or bool(held_refusals(context)))
 
 
 def _in_the_way(context: Context, number: int) -> Blocked | None:

@@ -100,8 +100,11 @@ def gang_of(
 
 def has_ended(training_job: Manifest) -> bool:
     """Whether a MaskTrainingJob is Complete or Failed, for good: it asks for no node any more."""
-    conditions = training_job.get("status", {}).get("conditions", ())
-    return any(condition.get("type") in FINAL and condition.get("status") == "True" for condition in conditions)
+    status = training_job.get("status", {})
+    conditions = status.get("conditions", ())
+    return bool(status.get("completionTime")) or any(
+        condition.get("type") in FINAL and condition.get("status") == "True" for condition in conditions
+    )
 
 
 @dataclass(frozen=True)

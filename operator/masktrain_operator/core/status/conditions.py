@@ -21,7 +21,9 @@ def is_true(status: MaskTrainingJobStatus | GPUNodePoolStatus, kind: StrEnum) ->
 
 
 def is_finished(status: MaskTrainingJobStatus) -> bool:
-    return is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)
+    # The time is a second witness: for one condition that cannot be read, nobody pays for a training twice.
+    ended = status.completion_time is not None
+    return ended or is_true(status, ConditionType.COMPLETE) or is_true(status, ConditionType.FAILED)
 
 
 def set_condition(

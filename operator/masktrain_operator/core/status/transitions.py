@@ -99,8 +99,9 @@ def _decided(context: Context, status: MaskTrainingJobStatus, decision: Decision
         case Waiting(number, reason, message):
             state = State.PENDING if number == 0 else State.RESTARTING
             status = _reconciling(context, _waiting_on(context, status), state, reason, message)
-        case Restarting(reason, message, restarts):
-            status = _waiting_no_more(_accounted(status, restarts))
+        case Restarting(reason, message, restarts, is_overdue):
+            status = _waiting_without(_accounted(status, restarts), restarts)
+            status = _waiting_on(context, status) if is_overdue else status
             status = _reconciling(context, status, State.RESTARTING, reason, message)
         case Blocked(reason, message):
             status = _blocked(context, status, reason, message)
@@ -178,6 +179,14 @@ def _accounted(status: MaskTrainingJobStatus, restarts: Restarts | None) -> Mask
 def _waiting_on(context: Context, status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
     """For something that is not in the operator's hands, which `limits.startDeadlineSeconds` bounds."""
     return status.model_copy(update={"waiting_since": status.waiting_since or context.now})
+
+
+def _waiting_without(status: MaskTrainingJobStatus, account: Restarts | None) -> MaskTrainingJobStatus:
+    """The wait of an attempt whose workers have never all started goes on, less the operator's own back-off."""
+    if status.waiting_since is None or account is None or account.retry_time is None or account.last_failure is None:
+        return status
+    pause = account.retry_time - account.last_failure.time
+    return status.model_copy(update={"waiting_since": status.waiting_since + pause})
 
 
 def _waiting_no_more(status: MaskTrainingJobStatus) -> MaskTrainingJobStatus:

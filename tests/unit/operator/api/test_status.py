@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.status import MaskTrainingJobStatus, read_leniently
 from masktrain_operator.core.attempts import parse_final_progress
+from masktrain_operator.core.pools.packing import has_ended
 from masktrain_operator.core.status.conditions import is_finished
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import OutcomeKind, Progress
@@ -156,3 +157,49 @@ def test_a_phase_of_another_image_is_shown() -> None:
     world.progress = progress(phase="Compiling")
     world.run_operator()
     assert world.status["progress"]["phase"] == "Compiling"
+
+
+EXTREMES = ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"]
+UNPAYABLE = ["NaN", "sNaN", "Infinity", "-Infinity", "1e400", "9" * 31]
+
+
+@pytest.mark.parametrize("moment", EXTREMES)
+@pytest.mark.parametrize("field", ["startTime", "waitingSince", "completionTime"])
+def test_a_time_with_which_nothing_can_be_reckoned_is_left_out(field: str, moment: str) -> None:
+    assert MaskTrainingJobStatus.read({**STORED, field: moment}) == MaskTrainingJobStatus.read(
+        {key: value for key, value in STORED.items() if key != field}
+    )
+
+
+@pytest.mark.parametrize("amount", UNPAYABLE)
+@pytest.mark.parametrize("field", ["amount", "idleAmount", "hourlyRate", "settledAmount", "settledIdleAmount"])
+def test_a_cost_with_which_nothing_can_be_reckoned_is_left_out(field: str, amount: str) -> None:
+    world = World(limits={"maxCost": "3.00"})
+    world.body["status"] = {**copy.deepcopy(STORED), "cost": {"gpuSeconds": 7, field: amount}}
+    assert world.plan().status is not None
+    assert MaskTrainingJobStatus.read(world.status).cost == MaskTrainingJobStatus.read({"cost": {"gpuSeconds": 7}}).cost
+
+
+def test_the_loss_of_a_training_that_went_astray_is_kept_as_it_was_said() -> None:
+    said = MaskTrainingJobStatus.read(STORED).progress
+    assert said is not None
+    losses = {"box": "nan", "objectness": "inf", "classification": "0.01"}
+    read = MaskTrainingJobStatus.read({**STORED, "progress": {**STORED["progress"], "losses": losses}}).progress
+    assert read is not None
+    assert read.losses is not None
+    assert read.losses.box == "nan"
+
+
+@pytest.mark.parametrize("oddity", [{"type": None}, {"status": "Perhaps"}, {"lastTransitionTime": EXTREMES[0]}])
+def test_a_job_whose_last_condition_cannot_be_read_is_finished_by_its_completion_time(oddity: Manifest) -> None:
+    world = World()
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_all(0)
+    world.run_operator()
+    next(condition for condition in world.status["conditions"] if condition["type"] == "Complete").update(oddity)
+    world.jobs.clear()
+    decided = world.plan()
+    assert (decided.create, decided.status) == ((), None)
+    assert has_ended(world.body)

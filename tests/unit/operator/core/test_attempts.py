@@ -1,8 +1,10 @@
-"""Which pod is asked for progress."""
+"""Which pod is asked for progress, and whose it is."""
 
 import pytest
 
 from masktrain_operator.core.attempts import rank_zero_pod
+from masktrain_operator.core.jobs import attempt_number
+from masktrain_operator.core.pods import node_rank
 from masktrain_operator.core.types import Manifest, Observed
 from tests.unit.operator.manifests import batch_job, ended_pod, pod
 
@@ -35,3 +37,20 @@ def renamed(manifest: Manifest, name: str) -> Manifest:
 def test_rank_zero(jobs: tuple[Manifest, ...], pods: tuple[Manifest, ...], name: str | None) -> None:
     found = rank_zero_pod(Observed(jobs=jobs, pods=pods))
     assert (found["metadata"]["name"] if found else None) == name
+
+
+@pytest.mark.parametrize("written", ["x", "", "-1", "²", "9" * 60])
+def test_a_label_that_somebody_wrote_over_is_no_rank_and_no_attempt(written: str) -> None:
+    odd = pod()
+    odd["metadata"]["labels"] |= {"batch.kubernetes.io/job-completion-index": written, "masktrain.dev/attempt": written}
+    assert (node_rank(odd), attempt_number(odd)) == (None, -1)
+
+
+def test_the_annotation_of_an_older_controller_names_the_rank() -> None:
+    older = pod()
+    older["metadata"]["annotations"] = {
+        "batch.kubernetes.io/job-completion-index": older["metadata"]["labels"].pop(
+            "batch.kubernetes.io/job-completion-index"
+        )
+    }
+    assert node_rank(older) == 0

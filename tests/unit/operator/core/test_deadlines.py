@@ -10,7 +10,7 @@ from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIEN
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, at, ended_pod, pod, ready, terminating, with_condition
 from tests.unit.operator.pool_world import FULL, bound, on_pool
-from tests.unit.operator.world import World
+from tests.unit.operator.world import SCHEDULED, World, half_started, leave_half_pending
 
 
 def evicted(manifest: Manifest, *, silent: float, reason: str = "DeletionByTaintManager") -> Manifest:
@@ -115,21 +115,6 @@ def test_a_pod_that_ignores_its_grace_is_waited_for_exactly_that_long() -> None:
     assert world.status["restarts"]["lastFailure"]["reason"] == "Crashed", "what started it stays the cause"
 
 
-SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
-UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
-
-
-def half_started() -> World:
-    world = World()
-    world.run_operator()
-    world.create_pods()
-    for manifest, condition in zip(world.pods.values(), (SCHEDULED, UNSCHEDULABLE), strict=True):
-        manifest["status"] = {"phase": "Pending", "conditions": [condition]}
-        manifest["spec"].pop("nodeName", None)
-    next(iter(world.pods.values()))["spec"]["nodeName"] = "gpu-0"
-    return world
-
-
 def test_half_a_gang_waits_as_long_as_a_node_takes_to_come() -> None:
     world = half_started()
     world.wait(HALF_GANG_PATIENCE.total_seconds() - 1)
@@ -230,6 +215,62 @@ def test_the_operators_own_back_off_and_the_end_of_old_pods_do_not_count_as_wait
     world.wait(1)
     world.run_operator()
     assert world.condition("Failed")["reason"] == "CapacityNotFound", "each attempt has the whole time"
+
+
+def test_a_gang_of_which_there_is_only_ever_half_waits_no_longer_than_the_start_deadline() -> None:
+    """However many attempts that takes; the pauses between them are the operator's own."""
+    world = half_started(limits={"startDeadlineSeconds": 1800})
+    world.is_woken = True
+    begin = world.now
+    while not world.is_true("Failed"):
+        assert world.now - begin < timedelta(seconds=3600)
+        world.pass_time(10)
+        world.remove_terminating()
+        leave_half_pending(world)
+        world.is_woken = True
+    assert world.condition("Failed")["reason"] == "CapacityNotFound"
+    assert world.status["attempt"] >= 2
+    pauses = timedelta(seconds=sum(10 * 2**number for number in range(world.status["attempt"])))
+    late = world.now - begin - timedelta(seconds=1800) - pauses
+    assert timedelta(0) <= late <= timedelta(seconds=10)
+
+
+def test_an_old_pod_that_a_finalizer_keeps_is_waited_for_no_longer_than_the_start_deadline() -> None:
+    world = World(limits={"startDeadlineSeconds": 600})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_pod(1, 1)
+    world.run_job_controller()
+    world.is_woken = True
+    world.removes_by_force = False
+    world.pass_time(749)
+    assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
+    world.pass_time(1)
+    assert world.condition("Failed")["reason"] == "CapacityNotFound", "150 s of grace and patience do not count"
+    assert "masks-0-0-abcde" in world.condition("Failed")["message"]
+
+
+def test_a_clock_that_is_set_back_prolongs_no_back_off() -> None:
+    world = World()
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_all(1)
+    world.run_operator()
+    world.wait(-3600)
+    world.run_operator()
+    assert list(world.jobs) == ["masks-0", "masks-1"]
+
+
+def test_a_clock_that_is_set_back_prolongs_no_refusal() -> None:
+    world = World()
+    world.refused_writes = {("create", "Job")}
+    world.reconcile()
+    world.refused_writes = set()
+    world.wait(-3600)
+    world.run_operator()
+    assert list(world.jobs) == ["masks-0"]
 
 
 def test_a_cost_limit_is_looked_at_when_it_will_be_reached_even_if_nobody_can_be_asked() -> None:

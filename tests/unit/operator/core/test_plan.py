@@ -343,3 +343,25 @@ def test_fractions_of_a_second_do_not_change_a_plan() -> None:
     on_the_second = world.plan()
     world.wait(0.999_999)
     assert world.plan() == on_the_second
+
+
+def test_a_job_goes_before_its_stuck_pods() -> None:
+    """Its controller would wait for a pod whose object is gone, and never say Failed."""
+    world = running_world()
+    world.end_pod(1, 1)
+    world.run_job_controller()
+    world.run_operator()
+    world.wait(150)
+    deleted = [(deletion.kind, deletion.name, deletion.grace_seconds) for deletion in world.plan().delete]
+    assert deleted == [("Job", "masks-0", None), ("Pod", "masks-0-0-abcde", 0)]
+
+
+def test_an_expired_job_takes_pods_with_it_that_have_lost_their_batch_job() -> None:
+    """The garbage collector knows them no more."""
+    world = running_world(limits={"ttlSecondsAfterFinished": 100})
+    world.end_all(0)
+    world.run_operator()
+    world.jobs.clear()
+    world.wait(100)
+    deleted = {(deletion.kind, deletion.name) for deletion in world.plan().delete}
+    assert deleted == {("Pod", "masks-0-0-abcde"), ("Pod", "masks-0-1-abcde"), ("Service", "masks")}

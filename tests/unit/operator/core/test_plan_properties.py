@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.spec import MAX_NAME
-from masktrain_operator.core.jobs import attempt_number, is_finished
+from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_operator.core.pods import is_terminal
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
@@ -182,6 +182,28 @@ class LifeOfAJob(RuleBasedStateMachine):
         status = self.world.body["status"]
         if "attempt" in status:
             assert status["restarts"]["total"] == status["attempt"]
+
+    def teardown(self) -> None:
+        """Whatever has happened: once everything is allowed and the cluster does its part, the job comes on."""
+        if not hasattr(self, "world"):
+            return
+        self.world.refused_writes = set()
+        if self.world.capacity is not None:
+            self.world.capacity = READY
+        for _ in range(12):
+            self.world.remove_terminating()
+            self.world.run_job_controller()
+            self.world.start_pods()
+            self._bind_to_nodes()
+            self.world.is_woken = True
+            self.world.pass_time(200)
+            if self.world.status.get("state") in ("Running", "Complete", "Failed"):
+                break
+        else:
+            raise AssertionError(f"the job does not come on: {self.world.status}")
+        assert not self.world.is_true("WriteRefused")
+        if self.world.status["state"] != "Running":
+            assert all(is_finished(job) or failure(job) for job in self.world.jobs.values()), "a gang goes on"
 
     def live_pods(self) -> list[int]:
         """Ranks of the newest attempt that still run."""

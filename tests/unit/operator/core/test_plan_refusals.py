@@ -1,12 +1,14 @@
 """A write that the API server does not take: said in the status, tried again, and no reason to stop saying the rest."""
 
+from dataclasses import replace
+
 import pytest
 
 from masktrain_operator.core.deadlines import refused
 from masktrain_operator.core.plan import plan_unreadable
 from masktrain_operator.core.types import Refusal
 from tests.unit.operator.manifests import NOW, SETTINGS, checkpoint, progress, training_job
-from tests.unit.operator.world import QUOTA, World
+from tests.unit.operator.world import QUOTA, World, half_started
 
 CREATE_JOB, APPLY_SERVICE, DELETE_JOB = ("create", "Job"), ("apply", "Service"), ("delete", "Job")
 
@@ -118,6 +120,56 @@ def test_a_refused_deletion_is_said_and_tried_again() -> None:
     world.pass_time(10)
     assert world.jobs == {}
     assert not world.is_true("WriteRefused")
+
+
+def test_the_half_gang_of_a_refused_deletion_is_let_go_whenever_that_is_allowed() -> None:
+    """The end of its attempt stands in the status by then."""
+    world = half_started()
+    world.refused_writes = {DELETE_JOB}
+    world.is_woken = True
+    world.pass_time(900)
+    assert world.status["restarts"]["lastFailure"]["reason"] == "GangIncomplete"
+    assert world.condition("WriteRefused")["message"] == f"Job masks-0 could not be deleted: {QUOTA}"
+    world.refused_writes = set()
+    world.pass_time(120)
+    assert world.jobs == {}
+    assert not world.is_true("WriteRefused")
+    world.remove_terminating()
+    world.is_woken = True
+    world.pass_time(0)
+    assert list(world.jobs) == ["masks-1"]
+
+
+def test_a_job_whose_label_somebody_removed_is_not_taken_for_one_that_has_ended() -> None:
+    world = running_world()
+    del world.jobs["masks-0"]["metadata"]["labels"]["masktrain.dev/attempt"]
+    assert not world.reconcile().delete
+
+
+def test_a_moment_of_overload_is_no_refusal_and_a_server_that_stays_broken_is() -> None:
+    def tried(failures: int, *, is_overload: bool) -> bool:
+        world = half_started()
+        world.wait(800)
+        refusal: Refusal | None = None
+        for _ in range(failures):
+            refusal = refused(
+                ("delete", "Job", "masks-0"),
+                reason="",
+                message="No.",
+                before=refusal,
+                now=world.now,
+                is_overload=is_overload,
+            )
+        assert refusal is not None
+        observed = replace(world.observe(), refusals=(refusal,))
+        decided = world.plan(observed)
+        assert decided.delete == (), "tried again at its time"
+        assert decided.status is not None
+        world.apply(decided)
+        return world.is_true("WriteRefused")
+
+    assert [tried(failures, is_overload=True) for failures in (1, 4, 5)] == [False, False, True]
+    assert tried(1, is_overload=False)
 
 
 def test_what_somebody_else_has_put_right_is_refused_no_more() -> None:

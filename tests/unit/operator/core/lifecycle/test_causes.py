@@ -123,3 +123,8 @@ def test_a_peer_that_crashed_in_its_own_words_is_the_cause() -> None:
 def test_the_words_of_a_silent_peer_are_waited_for() -> None:
     attempt = Attempt(0, batch_job(FailureTarget=True), (ended_pod(0, code=1, seconds=9, message=LOST_PEER), pod(1)))
     assert last_words_time(attempt) == NOW + timedelta(seconds=14)
+
+
+def test_a_failed_condition_without_a_time_is_not_waited_for() -> None:
+    job = batch_job(Failed=True, message="container failed with exit code 1")
+    assert last_words_time(Attempt(0, job, (pod(),))) is None

@@ -1,0 +1,129 @@
+"""One look at one job when the API server does not answer as it should."""
+
+import copy
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import cast
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+
+from masktrain_operator.core.types import Event, Manifest
+from masktrain_operator.shell.apply import Applier
+from masktrain_operator.shell.caches import KnownObjects
+from masktrain_operator.shell.client import JOBS, PODS, SERVICES, TRAINING_JOBS, ResourceKind
+from masktrain_operator.shell.events import EventRecorder
+from masktrain_operator.shell.observe import Observer
+from masktrain_operator.shell.pools.pool_cache import PoolCache
+from masktrain_operator.shell.progress import ProgressReader
+from masktrain_operator.shell.reconcile import Reconciler
+from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
+from masktrain_operator.shell.work_queue import ReconcileError
+from tests.unit.operator.manifests import NOW, SETTINGS, UID
+from tests.unit.operator.shell.answers import Answers, refusal
+from tests.unit.operator.shell.test_status_writer import patched
+from tests.unit.operator.world import World, half_started
+
+
+class Operator:
+    """The real parts around one job, on caches that hold what `world` has."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.answers = Answers()
+        self.known = KnownObjects()
+        self.told: list[str] = []
+        self.now: datetime = NOW
+        client = self.answers.client
+        observer = Observer(
+            self.known, client, ProgressReader(session, 2, wake=Mock()), PoolCache(self.known, lambda: self.now)
+        )
+        self.reconcile = Reconciler(
+            known=self.known,
+            observer=observer,
+            applier=Applier(client, self.known, observer.saw_foreign_job, now=lambda: self.now),
+            status=StatusWriter(client, self.known, WriteRate(20), lambda: 0.0),
+            events=cast("EventRecorder", self),
+            settings=SETTINGS,
+            wake_pools=lambda: None,
+            now=lambda: self.now,
+        )
+        self._version = 1000
+        """Newer than what the client answers."""
+
+    async def record(self, _: Manifest, event: Event) -> None:
+        self.told.append(event.reason)
+
+    def shows(self, world: World) -> None:
+        """All that watches would have told."""
+        self._put(TRAINING_JOBS, world.body)
+        for job in world.jobs.values():
+            self._put(JOBS, job)
+        for pod in world.pods.values():
+            self._put(PODS, pod)
+        if world.service is not None:
+            self._put(SERVICES, world.service)
+
+    def _put(self, kind: ResourceKind, body: Manifest) -> None:
+        self._version += 1
+        metadata = {**body["metadata"], "resourceVersion": str(self._version)}
+        self.known.put(kind, {**copy.deepcopy(body), "metadata": metadata})
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Operator]:
+    async with aiohttp.ClientSession() as session:
+        yield Operator(session)
+
+
+async def test_a_moment_without_an_answer_delays_a_deletion_and_tells_nobody_of_a_refusal(operator: Operator) -> None:
+    world = half_started()
+    operator.shows(world)
+    operator.now += timedelta(minutes=20)
+    operator.answers.errors["delete"] = [refusal(503)]
+    await operator.reconcile(UID)
+    # What the status writer keeps is the bare answer of the client: the whole object comes back by the watch.
+    world.body["status"] = patched(world.body["status"], operator.answers.statuses[-1])
+    operator.shows(world)
+    assert operator.told == ["AttemptFailed", "RestartBackoff"]
+    operator.now += timedelta(seconds=60)
+    await operator.reconcile(UID)
+    assert operator.answers.asked.count("delete Job masks-0") == 2
+    assert "WriteRefused" not in str(operator.answers.statuses)
+
+
+async def test_a_status_that_is_not_taken_is_one_sentence_and_tells_no_event(operator: Operator) -> None:
+    operator.shows(World())
+    operator.answers.errors["status"] = [refusal(503, message="etcd has no leader")]
+    with pytest.raises(ReconcileError, match="vision/masks: etcd has no leader"):
+        await operator.reconcile(UID)
+    assert operator.told == []
+
+
+async def test_a_job_that_is_gone_needs_nothing(operator: Operator) -> None:
+    assert await operator.reconcile(UID) is None
+    assert operator.answers.asked == []
+
+
+async def test_a_finished_job_asks_the_api_server_nothing(operator: Operator) -> None:
+    """Thousands of them are looked at with every resync."""
+    world = World(limits={"ttlSecondsAfterFinished": 0})
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    world.end_all(0)
+    world.run_operator()
+    assert (world.jobs, world.service) == ({}, None)
+    operator.shows(world)
+    assert await operator.reconcile(UID) is None
+    assert operator.answers.asked == []
+
+
+async def test_a_resource_that_cannot_be_read_is_said(operator: Operator) -> None:
+    world = World(compute={"nodes": "many"})
+    operator.shows(world)
+    await operator.reconcile(UID)
+    (condition,) = operator.answers.statuses[-1]["conditions"]
+    assert (condition["type"], condition["reason"]) == ("Stalled", "InvalidSpec")
+    assert "compute.nodes" in condition["message"]
+    assert operator.answers.asked == ["status MaskTrainingJob masks"]
