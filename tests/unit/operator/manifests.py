@@ -50,6 +50,8 @@ def pod(rank: int = 0, attempt: int = 0, *, phase: str = "Running", **status: An
     name = f"masks-{attempt}-{rank}-abcde"
     metadata = owned(name, attempt, f"{name}-uid")
     metadata["labels"]["batch.kubernetes.io/job-completion-index"] = str(rank)
+    controller = {"kind": "Job", "name": f"masks-{attempt}", "uid": f"masks-{attempt}-uid", "controller": True}
+    metadata["ownerReferences"] = [{"apiVersion": "batch/v1", **controller}]
     return {"metadata": metadata, "spec": {"nodeName": f"node-{rank}"}, "status": {"phase": phase, **status}}
 
 

@@ -7,7 +7,7 @@ import pytest
 from masktrain_operator.core.types import Deletion, Manifest, Plan
 from masktrain_operator.shell.apply import Applier
 from masktrain_operator.shell.caches import KnownObjects
-from masktrain_operator.shell.client import JOBS
+from masktrain_operator.shell.client import JOBS, TRAINING_JOBS
 from masktrain_operator.shell.work_queue import RetryAfter
 from tests.unit.operator.manifests import NAMESPACE, NOW, UID, owned
 from tests.unit.operator.shell.answers import Answers, refusal
@@ -23,6 +23,8 @@ class Desk:
     def __init__(self) -> None:
         self.answers = Answers()
         self.known = KnownObjects()
+        metadata = {"name": "masks", "uid": UID, "namespace": NAMESPACE, "resourceVersion": "1"}
+        self.known.put(TRAINING_JOBS, {"metadata": metadata})
         self.foreign: list[tuple[str, str]] = []
         self.now: datetime = NOW
         self.applier = Applier(self.answers.client, self.known, self._saw, now=lambda: self.now)
