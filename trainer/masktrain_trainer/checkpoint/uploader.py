@@ -23,7 +23,7 @@ from masktrain_trainer.errors import Fenced, NothingToPublish, StoreDenied, Stor
 from masktrain_trainer.files import write_news
 from masktrain_trainer.weights.load import load_model_file
 
-from .catalog import read_catalog
+from .catalog import Result, read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest
 from .selection import best
@@ -118,7 +118,16 @@ class Uploader:
 
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `CheckpointWriter.complete`."""
-        result = self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics)
+        self._adopt(self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics))
+
+    def adopt_result(self) -> bool:
+        """Whether the job is complete already, with nothing left to do. Raises StoreError."""
+        result = self.writer.finished_before()
+        if result is not None:
+            self._adopt(result)
+        return result is not None
+
+    def _adopt(self, result: Result) -> None:
         # With Best the last state was deleted just now.
         self.refs = CheckpointRefs(best=result.best, last=None if self.keep is Keep.BEST else self.last)
         self.outputs = result.outputs
@@ -195,7 +204,8 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
                 return UploaderExit.DONE
             pause = POLL_SECONDS
         except Fenced as error:
-            return _give_up(uploader, error, UploaderExit.FENCED)
+            # One that is started again after its predecessor deleted the last claim hears of its order only now.
+            return _end_fenced(uploader, error, order or _next_order(orders, POLL_SECONDS))
         except NothingToPublish as error:
             return _give_up(uploader, error, UploaderExit.NOTHING_TO_PUBLISH)
         except (StoreError, OSError) as error:
@@ -207,6 +217,18 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
         heard = _next_order(orders, pause)
         # The first one stands: after `complete` the end of the input must not turn it into a drain.
         order = order or heard
+
+
+def _end_fenced(uploader: Uploader, error: Fenced, order: str | None) -> int:
+    """Its claim is gone, too, where it has completed the job itself and the answer to the last deletion was lost."""
+    try:
+        if order == COMPLETE and uploader.adopt_result():
+            uploader.report(finished=True)
+            return UploaderExit.DONE
+    except (StoreError, OSError) as failure:
+        log.warning("%s", failure)
+        return 1  # as after a crash it is started again, and asks again
+    return _give_up(uploader, error, UploaderExit.FENCED)
 
 
 def _give_up(uploader: Uploader, error: Exception, code: UploaderExit) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, CheckpointRef, Keep, RunConfig
 from masktrain_trainer.errors import (
     ConditionsUnsupported,
-    Fenced,
     NothingToPublish,
     ObjectMissing,
     StoreError,
@@ -126,13 +125,7 @@ class CheckpointWriter:
 
         May be repeated after a kill. Also raises NothingToPublish.
         """
-        try:
-            self.check_fence()
-        except Fenced:
-            # Of a try that deleted the last claim, the answer may be lost: nothing is left to do then.
-            if (finished := self._finished_before()) is not None:
-                return finished
-            raise
+        self.check_fence()
         # They lie outside the job's uid, where its own clean-up does not reach.
         for name in (BEST_FILE, RESULT_FILE):
             discard_unfinished(self.store, self.keys.output(name))
@@ -142,6 +135,13 @@ class CheckpointWriter:
             finished = self._publish_outputs(self.with_models(catalog), artifacts, read_metrics)
         self.clean_up(finished, catalog.manifests, keep)
         return finished
+
+    def finished_before(self) -> Result | None:
+        """The result of a job that no run has a claim on any more, if all of it is in place."""
+        if read_claims(self.store, self.keys):
+            return None
+        result = read_result(self.store, self.keys)
+        return result if result is not None and self._is_in_place(result) else None
 
     def clean_up(self, result: Result, manifests: Sequence[Manifest], keep: Keep) -> None:
         """Delete what a complete job needs no more; also where an earlier try was cut off.
@@ -211,13 +211,6 @@ class CheckpointWriter:
             return None
         key = newest.prefix(self.keys) + STATE_FILE
         return reference(self.store, newest, STATE_FILE, key, verified_at=newest.created_at)
-
-    def _finished_before(self) -> Result | None:
-        """The result of a job that no run has a claim on any more, if all of it is in place."""
-        if read_claims(self.store, self.keys):
-            return None
-        result = read_result(self.store, self.keys)
-        return result if result is not None and self._is_in_place(result) else None
 
     def _is_in_place(self, result: Result) -> bool:
         """Whether best.pt is still what the result says. That it loads was proven before the result was written,

@@ -217,7 +217,7 @@ def test_a_state_that_no_model_can_be_made_of_is_dropped_too(up: Uploader, tmp_p
 
 def test_a_writer_that_was_replaced_gives_up(up: Uploader, store: Store, tmp_path: Path) -> None:
     assert claim_run(store, KEYS, 1, "pod-2").attempt == 1
-    assert run(up, Script(up), tmp_path) == UploaderExit.FENCED
+    assert run(up, Script(up, None), tmp_path) == UploaderExit.FENCED
     assert status(up).store_error == "Run 1.0 of this job writes now; run 0.0 stops writing."
 
 
@@ -227,7 +227,7 @@ def test_a_writer_that_was_replaced_leaves_the_unfinished_uploads_of_the_new_one
     unfinished = tmp_path / "store" / KEYS.checkpoints_of(newer).rpartition("/")[0] / "1.0-1-1-none-abc"
     unfinished.mkdir(parents=True)
     (unfinished / ".masktrain-tmp-state.pt-x").write_bytes(b"half")
-    assert run(up, Script(up), tmp_path) == UploaderExit.FENCED
+    assert run(up, Script(up, None), tmp_path) == UploaderExit.FENCED
     assert [path.name for path in unfinished.iterdir()] == [".masktrain-tmp-state.pt-x"]
 
 
@@ -262,6 +262,29 @@ def test_a_reconciliation_that_fails_keeps_no_new_checkpoint_from_being_stored(
     assert run(up, script, tmp_path) == 0
     assert status(up).uploaded == 2
     assert script.errors[1] == "Copying is not possible."
+
+
+@pytest.mark.parametrize("started_again", [False, True])
+def test_a_lost_answer_to_the_last_deletion_is_no_fence(
+    up: Uploader, store: Failing, tmp_path: Path, started_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(key: str) -> None:
+        store.store.delete(key)
+        if key.startswith(KEYS.runs):
+            monkeypatch.undo()
+            raise StoreUnavailable("The answer is lost.")
+
+    offer(up, 10)
+    monkeypatch.setattr(store, "delete", lose, raising=False)
+    if started_again:
+        up.store_waiting()
+        with pytest.raises(StoreUnavailable):
+            up.finish(artifacts(tmp_path))
+        up = uploader(store, tmp_path, up.writer.fence)
+    assert run(up, Script(up, COMPLETE, None), artifacts(tmp_path)) == UploaderExit.DONE
+    found = status(up)
+    assert found.finished
+    assert sorted(found.outputs) == [store.uri(key) for key in OUTPUTS]
 
 
 def test_completing_without_any_model_gives_up(up: Uploader, tmp_path: Path) -> None:

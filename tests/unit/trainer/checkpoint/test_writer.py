@@ -17,7 +17,7 @@ from masktrain_trainer.checkpoint.selection import LONGEST_UPLOAD, SWEEP_AGE
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.writer import CheckpointWriter
 from masktrain_trainer.config import Keep
-from masktrain_trainer.errors import ConditionsUnsupported, Fenced, PreconditionFailed, StoreUnavailable
+from masktrain_trainer.errors import ConditionsUnsupported, Fenced, ObjectMissing, PreconditionFailed, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store
 from masktrain_trainer.stores.folder import FolderStore
@@ -144,6 +144,10 @@ def complete(writer: CheckpointWriter, folder: Path, keep: Keep = Keep.BEST) -> 
     return writer.complete(artifacts(folder), keep, metrics)
 
 
+def outputs(store: Store) -> list[str]:
+    return [key for key in objects(store) if not key.startswith(KEYS.root)]
+
+
 def test_a_fenced_writer_cleans_nothing_up(writer: CheckpointWriter, store: Store, tmp_path: Path) -> None:
     manifests = publish(writer, tmp_path, 10)
     result = complete(writer, tmp_path, Keep.ALL)
@@ -158,7 +162,6 @@ def test_a_fenced_writer_cleans_nothing_up(writer: CheckpointWriter, store: Stor
 @pytest.mark.parametrize(
     ("operation", "end", "left"),
     [
-        pytest.param("read_with_etag", "result.json", [], id="before best.pt is copied"),
         pytest.param("copy", "model.pt", [], id="before its copy is published"),
         pytest.param("download", "best.pt", ["best.pt"], id="before an artifact is published"),
         pytest.param("put", "results.csv", ["best.pt", "results.csv"], id="before the result is written"),
@@ -170,7 +173,49 @@ def test_a_writer_that_is_fenced_while_it_completes_goes_no_further(
     publish(writer, tmp_path, 10)
     with pytest.raises(Fenced):
         complete(noticed(writer, operation, end, overtake(writer)), tmp_path)
-    assert [key for key in objects(store) if not key.startswith(KEYS.root)] == [KEYS.output(name) for name in left]
+    assert outputs(store) == [KEYS.output(name) for name in left]
+
+
+@pytest.mark.parametrize("second_copy", [True, False])
+def test_a_writer_that_is_fenced_copies_no_model(
+    writer: CheckpointWriter, store: Store, tmp_path: Path, second_copy: bool
+) -> None:
+    publish(writer, tmp_path, 10)
+    if second_copy:
+        writer.reconcile(read_catalog(store, KEYS), Keep.BEST)
+    with pytest.raises(Fenced):
+        complete(noticed(writer, "read_with_etag", "result.json", overtake(writer)), tmp_path)
+    assert outputs(store) == []
+    assert (KEYS.best in objects(store)) == second_copy
+
+
+def test_a_late_copy_to_the_outputs_finds_no_source(writer: CheckpointWriter, store: Store, tmp_path: Path) -> None:
+    """The writer that completes the job has taken it away."""
+    publish(writer, tmp_path, 10)
+    with pytest.raises(ObjectMissing):
+        complete(noticed(writer, "copy", "model.pt", lambda: store.delete(KEYS.best)), tmp_path, Keep.ALL)
+    assert outputs(store) == []
+
+
+def test_a_writer_whose_models_another_one_has_deleted_is_fenced(
+    writer: CheckpointWriter, store: Store, tmp_path: Path
+) -> None:
+    (manifest,) = publish(writer, tmp_path, 10)
+
+    def complete_elsewhere() -> None:
+        claim_run(store, KEYS, 1, "pod-2")
+        store.delete(manifest.prefix(KEYS) + "model.pt")
+
+    with pytest.raises(Fenced):
+        complete(noticed(writer, "read_with_etag", "result.json", complete_elsewhere), tmp_path)
+
+
+def test_a_model_copy_that_is_replaced_between_two_steps_is_made_again(
+    writer: CheckpointWriter, store: Store, tmp_path: Path
+) -> None:
+    publish(writer, tmp_path, 10, 20)
+    late = noticed(writer, "copy", "model.pt", lambda: store.put(KEYS.best, b"10-model.pt"))
+    assert complete(late, tmp_path).best.step == 20
 
 
 def test_a_result_that_another_writer_has_written_meanwhile_stays(
@@ -209,8 +254,11 @@ def test_an_output_that_is_replaced_before_the_clean_up_is_published_anew(
     assert sha256_of(store.read(target)) == result.best.sha256
 
 
-def test_a_lost_answer_to_the_last_deletion_is_no_fence(writer: CheckpointWriter, store: Store, tmp_path: Path) -> None:
+def test_a_job_without_a_claim_is_finished_if_its_outputs_are_in_place(
+    writer: CheckpointWriter, store: Store, tmp_path: Path
+) -> None:
     publish(writer, tmp_path, 10)
+    assert writer.finished_before() is None
 
     def lose() -> None:
         raise StoreUnavailable("The answer is lost.")
@@ -218,10 +266,11 @@ def test_a_lost_answer_to_the_last_deletion_is_no_fence(writer: CheckpointWriter
     with pytest.raises(StoreUnavailable):
         complete(noticed(writer, "delete", f"/{writer.fence}", lose), tmp_path)
     assert list(store.list(KEYS.root)) == []
-    assert complete(writer, tmp_path).best.step == 10
+    found = writer.finished_before()
+    assert found is not None
+    assert found.best.step == 10
     store.delete(KEYS.output("best.pt"))
-    with pytest.raises(Fenced):
-        complete(writer, tmp_path)
+    assert writer.finished_before() is None
 
 
 def test_a_model_that_does_not_load_gives_way_to_the_next_best(writer: CheckpointWriter, tmp_path: Path) -> None:
