@@ -19,7 +19,7 @@ def refusal(status: int, reason: str = "", message: str = "No.") -> ApiError:
     error = ApiException(status=status, reason=reason)
     error.body = json.dumps({"reason": reason, "message": message})
     error.headers = {"Content-Type": "application/json"}
-    return cast("ApiError", api_exception(error))
+    return cast("ApiError", api_exception(error))  # type: ignore[no-untyped-call]
 
 
 class Answers:
