@@ -9,7 +9,7 @@ from devcluster.oracle.clock import SystemClock
 from devcluster.oracle.pools import Node, PoolSettings
 from devcluster.oracle.running import FakeOci
 from masktrain_operator.api import labels
-from masktrain_operator.core.pools.nodes import format_time
+from masktrain_operator.core.times import format_time
 from masktrain_operator.shell.lease import lease_manifest
 from tests.api.namespace import ApiNamespace
 from tests.unit.chart.rendering import OPERATOR_NAMESPACE

@@ -31,6 +31,7 @@ from .lifecycle.causes import (
 )
 from .status.conditions import find_condition, is_finished
 from .status.cost import spending_per_hour
+from .times import format_time, parse_time
 from .types import Manifest, Refusal, WriteKey
 
 FORCED_END_PATIENCE = timedelta(seconds=30)
@@ -262,7 +263,7 @@ def forced_end(pod: Manifest) -> Due[Cause] | None:
         return None
     # On a lost node no kubelet is left to confirm the end: waiting for the grace period would gain nothing.
     evicted = pods.condition_time(pod, pods.DISRUPTION_TARGET) if is_on_lost_node(pod) else None
-    return Due(evicted or pods.parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
+    return Due(evicted or parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
 
 
 def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
@@ -293,7 +294,7 @@ def unborn_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
     created = metadata.get("creationTimestamp")
     if NODE_POOL_LABEL not in metadata.get("labels", {}) or created is None or len(attempt.pods) >= nodes:
         return None
-    return Due(pods.parse_time(created) + POD_CREATION_PATIENCE, cause_of_refused_pods(attempt, nodes))
+    return Due(parse_time(created) + POD_CREATION_PATIENCE, cause_of_refused_pods(attempt, nodes))
 
 
 def _jitter(uid: str, attempt: int) -> timedelta:
@@ -311,7 +312,7 @@ def back_off(status: MaskTrainingJobStatus) -> Hold[Restarting] | None:
     if retry_time is None or failure is None:
         return None
     message = (
-        f"Attempt {failure.attempt + 1} starts at {retry_time:%Y-%m-%dT%H:%M:%SZ}; "
+        f"Attempt {failure.attempt + 1} starts at {format_time(retry_time)}; "
         f"attempt {failure.attempt} ended: {failure.message}"
     )
     return Hold(retry_time, Restarting(Reason.RESTART_BACKOFF, message))

@@ -9,6 +9,7 @@ from masktrain_trainer.config import plain_text
 
 from .jobs import whole_number
 from .manifests.job import CONTAINER
+from .times import parse_time
 from .types import Manifest
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
@@ -120,8 +121,3 @@ def termination(pod: Manifest) -> Termination | None:
         finished_at=parse_time(ended["finishedAt"]),
         disrupted=is_disrupted(pod),
     )
-
-
-def parse_time(written: str) -> datetime:
-    """A metav1.Time."""
-    return datetime.fromisoformat(written)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from kubernetes.aio.dynamic.exceptions import ConflictError
 
 from masktrain_operator.api.labels import FIELD_MANAGER
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Event, Manifest
 
 from .client import EVENTS, ApiError, KubernetesClient, api_message
@@ -67,7 +68,7 @@ def event_manifest(subject: Manifest, event: Event, now: datetime) -> Manifest:
     # Random names, as client-go has them, would make a new object at every repetition.
     identity = "\n".join((metadata["uid"], event.kind, event.reason, event.message))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = format_time(now)
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,

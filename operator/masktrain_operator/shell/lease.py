@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
+from masktrain_operator.core.times import parse_time
 from masktrain_operator.core.types import Manifest
 
 from .client import LEASES, ApiError, KubernetesClient, api_message
@@ -68,4 +69,4 @@ def lease_manifest(namespace: str, holder: str, now: datetime) -> Manifest:
 def renewed_at(lease: Manifest) -> datetime | None:
     """None for a Lease that nobody has held yet."""
     text = lease.get("spec", {}).get("renewTime")
-    return datetime.fromisoformat(text) if text else None
+    return parse_time(text) if text else None

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Manifest, PlanSettings
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Outcome, OutcomeKind, Phase, Progress
 
@@ -15,7 +16,7 @@ SETTINGS = PlanSettings(trainer_image="masktrain-trainer:dev")
 
 def at(seconds: float) -> str:
     """A metav1.Time, that many seconds after NOW."""
-    return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(NOW + timedelta(seconds=seconds))
 
 
 def job_body(name: str = "masks", *, status: Manifest | None = None, **sections: dict[str, Any]) -> Manifest:

@@ -14,6 +14,7 @@ from masktrain_operator.core.deadlines import refused
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pods import is_terminal
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import (
     Capacity,
     Deletion,
@@ -214,7 +215,7 @@ class World:
     def ask_to_end(self, manifest: Manifest) -> None:
         if not is_terminal(manifest) and "deletionTimestamp" not in manifest["metadata"]:
             end = self.now + timedelta(seconds=120)
-            manifest["metadata"]["deletionTimestamp"] = end.strftime("%Y-%m-%dT%H:%M:%SZ")
+            manifest["metadata"]["deletionTimestamp"] = format_time(end)
 
     def pods_lose_their_job(self, job: Manifest) -> None:
         for name, manifest in list(self.pods.items()):
@@ -271,7 +272,7 @@ def _set_true(job: Manifest, kind: str) -> None:
     conditions.append({"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": ""})
 
 
-SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.strftime("%Y-%m-%dT%H:%M:%SZ")}
+SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": format_time(NOW)}
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
 
 
@@ -290,7 +291,7 @@ def leave_half_pending(world: World) -> None:
         if manifest["status"] != {"phase": "Pending"}:
             continue
         if manifest["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "0":
-            moment = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            moment = format_time(world.now)
             manifest["status"]["conditions"] = [{**SCHEDULED, "lastTransitionTime": moment}]
             manifest["spec"]["nodeName"] = "gpu-0"
         else:

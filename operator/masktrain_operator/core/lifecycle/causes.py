@@ -14,6 +14,7 @@ from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.attempts import Attempt, parse_final_progress
 from masktrain_operator.core.manifests.job import NODE_LOSS_SECONDS
 from masktrain_operator.core.pods import Termination
+from masktrain_operator.core.times import parse_time
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import PEER_LOST, ExitCode, Outcome
 
@@ -81,7 +82,7 @@ def last_words_time(attempt: Attempt) -> datetime | None:
     if not _EXIT_CODE_IN_CONDITION.search(str(condition.get("message", ""))) or ends:
         return None
     failed = condition.get("lastTransitionTime")
-    return pods.parse_time(failed) + _LAST_WORDS_WAIT if failed else None
+    return parse_time(failed) + _LAST_WORDS_WAIT if failed else None
 
 
 def _failed_terminations(attempt: Attempt) -> list[Termination]:

@@ -12,9 +12,10 @@ from enum import Enum, auto
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.times import read_time
 
 from .billing import paid_until, spent_at
-from .nodes import KubeNode, read_time
+from .nodes import KubeNode
 from .types import PoolContext
 
 CORDON_TAKES_EFFECT = timedelta(seconds=5)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from kubernetes.utils.quantity import parse_quantity
 
 from masktrain_operator.api import labels
+from masktrain_operator.core.times import parse_time, read_time
 from masktrain_operator.core.types import Manifest
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
@@ -153,20 +154,3 @@ def instance_of(node: Manifest) -> str | None:
     # Never by the Node's name: on some clusters it is an IP address, on others the instance's display name.
     provider_id = node.get("spec", {}).get("providerID", "").removeprefix("oci://")
     return provider_id or None
-
-
-def parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def read_time(text: str | None) -> datetime | None:
-    """What a person may have edited: anything that is no time with a zone counts as absent."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
-
-
-def format_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

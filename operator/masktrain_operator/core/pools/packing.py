@@ -13,6 +13,7 @@ from masktrain_operator.api import labels
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.pool_spec import LabelSelector
 from masktrain_operator.core import jobs, pods
+from masktrain_operator.core.times import parse_time
 from masktrain_operator.core.types import Manifest
 
 SYSTEM_CLASSES = "system-"
@@ -86,7 +87,7 @@ def gang_of(
         name=metadata["name"],
         nodes=compute.get("nodes", 1),
         gpus_per_node=compute.get("gpusPerNode", 1),
-        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        created=parse_time(metadata["creationTimestamp"]),
         priority=priority,
         pool_ref=compute.get("nodePoolRef", {}).get("name"),
         node_selector=compute.get("nodeSelector", {}),

@@ -9,6 +9,7 @@ from typing import Any
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus, PoolReason
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Manifest
 
 from .deadlines import (
@@ -19,7 +20,7 @@ from .deadlines import (
     provisioning_timeout,
     removal_time,
 )
-from .nodes import KubeNode, format_time, gpu_pod, instance_of, kube_node
+from .nodes import KubeNode, gpu_pod, instance_of, kube_node
 from .scale_up import back_off
 from .types import NodePatch, PoolContext, PoolPlan, Removal
 

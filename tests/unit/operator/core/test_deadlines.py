@@ -7,6 +7,7 @@ import pytest
 
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.deadlines import HALF_GANG_JITTER, HALF_GANG_PATIENCE, forced_end, verdict_of
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, at, ended_pod, pod, ready, terminating, with_condition
 from tests.unit.operator.pool_world import FULL, bound, on_pool
@@ -56,10 +57,10 @@ def lose_node(world: World, rank: int) -> None:
     """The node of that rank falls silent; a minute later its taint evicts the pod."""
     name = f"masks-0-{rank}-abcde"
     world.wait(60)
-    silent_since = (world.now - timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    silent_since = format_time(world.now - timedelta(seconds=60))
     lost = pod(rank)
     lost = with_condition(lost, "Ready", "False", lastTransitionTime=silent_since)
-    moment = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = format_time(world.now)
     lost = with_condition(lost, "DisruptionTarget", reason="DeletionByTaintManager", lastTransitionTime=moment)
     world.pods[name] = lost
     world.ask_to_end(lost)

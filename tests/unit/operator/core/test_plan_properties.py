@@ -13,6 +13,7 @@ from masktrain_operator.api.spec import MAX_NAME
 from masktrain_operator.core.jobs import attempt_number, failure, is_finished
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_operator.core.pods import is_terminal
+from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate, Plan
 from tests.unit.operator.manifests import NOW, SETTINGS, checkpoint, progress
 from tests.unit.operator.world import World
@@ -241,7 +242,7 @@ class LifeOfAJob(RuleBasedStateMachine):
             self._bind_to_nodes()
 
     def _moment(self) -> str:
-        return self.world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_time(self.world.now)
 
 
 def _timeless(status: Manifest) -> Manifest:

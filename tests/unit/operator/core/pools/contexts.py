@@ -7,9 +7,10 @@ from typing import Any
 from devcluster.simulation.world import node_pool
 from masktrain_operator.api import labels
 from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, format_time
+from masktrain_operator.core.pools.nodes import GpuPod, KubeNode
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
+from masktrain_operator.core.times import format_time
 
 CREATED = datetime(2026, 1, 5, 8, tzinfo=UTC)
 MINUTE = 60.0

@@ -7,8 +7,8 @@ import pytest
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.core.pools.conditions import with_invalid_spec, with_refused_writes
-from masktrain_operator.core.pools.nodes import format_time
 from masktrain_operator.core.pools.plan_pool import plan_pool
+from masktrain_operator.core.times import format_time
 from tests.unit.operator.core.pools.contexts import CREATED, standing
 
 NOW = CREATED + timedelta(hours=1)

@@ -9,9 +9,9 @@ import pytest
 from masktrain_operator.api import labels
 from masktrain_operator.core.pools.deadlines import Verdict, next_change, upcoming
 from masktrain_operator.core.pools.inventory import take_inventory
-from masktrain_operator.core.pools.nodes import format_time
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
 from masktrain_operator.core.pools.types import PoolContext, PoolPlan
+from masktrain_operator.core.times import format_time
 from tests.unit.operator.core.pools.contexts import CREATED, FOREIGN, standing
 
 AGE = 3600.0

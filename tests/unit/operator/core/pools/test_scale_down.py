@@ -8,9 +8,9 @@ import pytest
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import NodeState
-from masktrain_operator.core.pools.nodes import format_time
 from masktrain_operator.core.pools.plan_pool import plan_pool
 from masktrain_operator.core.pools.types import PoolContext, PoolPlan
+from masktrain_operator.core.times import format_time
 from tests.unit.operator.core.pools.contexts import BARE_METAL, CREATED, FOREIGN, MINUTE, VM, standing
 
 

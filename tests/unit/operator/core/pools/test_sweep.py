@@ -10,11 +10,12 @@ from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Placement
-from masktrain_operator.core.pools.nodes import KubeNode, format_time
+from masktrain_operator.core.pools.nodes import KubeNode
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
 from masktrain_operator.core.pools.packing import Gang, NodeSlot
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, plan_pool, sweep_plan, sweepable
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
+from masktrain_operator.core.times import format_time
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 AN_HOUR_AGO = NOW - timedelta(hours=1)
