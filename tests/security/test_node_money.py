@@ -226,3 +226,18 @@ async def checked(client: Client, job: dict[str, Any]) -> str | None:  # noqa: F
     body = {**job, "apiVersion": labels.API_VERSION, "kind": labels.KIND}
     refusal = await GangCheck(client, pools, SETTINGS, lambda: None).ask(body, "gpu")
     return None if refusal is None else refusal.message
+
+
+async def test_a_pod_that_asks_for_a_thousand_gpus_stops_no_pool(world: PoolWorld, team_b: TeamB) -> None:
+    """Attack: 1000 GPUs, which the API server itself writes as 1k. Before, planning raised for every pool."""
+    world.create_pool()
+    job = team_b.submit("masks", nodes=1)
+    pods = f"/api/v1/namespaces/{team_b.namespace}/pods"
+    containers = [{"name": "many", "image": "many", "resources": {"limits": {GPU: "1000"}}}]
+    claim = {labels.JOB_UID_LABEL: job["metadata"]["uid"], labels.ATTEMPT_LABEL: "x"}
+    for name, node in (("pending", {}), ("bound", {"nodeName": "elsewhere"})):
+        spec = {"containers": containers, "automountServiceAccountToken": False, **node}
+        created = world.api.create(pods, {"metadata": {"name": name, "labels": claim}, "spec": spec})
+        assert created["spec"]["containers"][0]["resources"]["limits"][GPU] == "1k"
+    world.api.has_changed = True
+    await world.run_until(lambda: world.cloud_pool.size == 1)
