@@ -102,6 +102,14 @@ class LifeOfAJob(RuleBasedStateMachine):
                 self._keep_pending(manifest, f"node-{rank}" if is_bound else None)
         self._tell()
 
+    @rule(writes=st.sets(WRITES, min_size=1))
+    def half_a_gang_waits_for_the_rest_while_writes_are_refused(self, writes: set[tuple[str, str]]) -> None:
+        """For longer than a half gang is kept."""
+        self.world.refused_writes = writes
+        self.world.run_operator_if_woken()
+        self.pods_are_created_and_do_not_start("one of two")
+        self.world.pass_time(800)
+
     @precondition(lambda self: self.live_pods())
     @rule(data=st.data(), code=EXIT_CODES)
     def a_pod_fails(self, data: st.DataObject, code: int) -> None:
@@ -184,10 +192,9 @@ class LifeOfAJob(RuleBasedStateMachine):
         if "attempt" in status:
             assert status["restarts"]["total"] == status["attempt"]
 
-    def teardown(self) -> None:
-        """Whatever has happened: once everything is allowed and the cluster does its part, the job comes on."""
-        if not hasattr(self, "world"):
-            return
+    @rule()
+    def everything_is_allowed_again(self) -> None:
+        """Whatever has happened: now that the cluster does its part, the job comes on."""
         self.world.refused_writes = set()
         if self.world.capacity is not None:
             self.world.capacity = READY
