@@ -40,8 +40,8 @@ from tests.stores.training_run import (
 from tests.stores.turns import OPERATIONS, Turns
 
 SEEDS = range(40)
-MANY_SEEDS = range(1500)
-END_SEEDS = range(300)
+MANY_SEEDS = range(2000)
+END_SEEDS = range(150)
 TORN_ONCE = (21, 63, 131, 142)
 """Interleavings in which an earlier version tore a checkpoint or jammed the new writer."""
 
