@@ -66,7 +66,7 @@ class NodeState(StrEnum):
 
 def _known_state(state: object) -> object:
     """A node in a state of another version is taken to be busy, so that it stays until it has been looked at."""
-    return state if state in set(NodeState) or not isinstance(state, str) else NodeState.BUSY
+    return NodeState.BUSY if isinstance(state, str) and state not in set(NodeState) else state
 
 
 class PoolNodeStatus(StatusModel):

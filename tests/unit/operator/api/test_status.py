@@ -137,6 +137,12 @@ def test_a_node_in_a_state_of_another_version_is_not_forgotten_and_not_idle() ->
     assert status.size is None
 
 
+@pytest.mark.parametrize("state", [[], {}, [None], 7, None])
+def test_a_node_whose_state_is_no_word_is_left_out(state: Any) -> None:
+    nodes = [{"instanceId": "i", "createdTime": at(0), "state": state}]
+    assert GPUNodePoolStatus.read({"nodes": nodes}) == GPUNodePoolStatus.read({"nodes": []})
+
+
 def test_the_progress_of_another_image_is_understood_as_far_as_possible() -> None:
     said = {**json.loads(progress().to_json()), "phase": "Compiling", "warmth": 3, "losses": {"box": 1.0, "mask": 2.0}}
     read = read_leniently(Progress, said)
