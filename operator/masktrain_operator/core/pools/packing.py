@@ -47,6 +47,8 @@ class Gang:
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace is not known."""
     priority_class: str | None = None
+    is_deleted: bool = False
+    """Whether it only holds what its pods stand on until they have ended."""
     objection: Objection | None = None
     """Why the API server would not take its pods, or has not been asked yet."""
 
@@ -71,30 +73,41 @@ def gang_of(
 ) -> Gang | None:
     """None for a job that needs no node pool any more, or that runs on nodes of none.
 
+    One that is being deleted holds the nodes that its pods stand on, for as long as they do, and asks for no other.
+
     Read from the plain manifest, whose defaults the API server has filled in: all jobs are looked at for each one.
     """
     metadata = training_job["metadata"]
-    if "deletionTimestamp" in metadata or has_ended(training_job):
+    if has_ended(training_job):
         return None
     unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
     pools = [manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL) for manifest in unfinished]
     if unfinished and not any(pools):
         return None
+    admitted_to = next(filter(None, pools), None)
+    placed_on = frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod)))
+    is_deleted = "deletionTimestamp" in metadata
+    if is_deleted:
+        # Its pods may outlive its Job.
+        admitted_to = admitted_to or training_job.get("status", {}).get("nodePool")
+        if not placed_on or admitted_to is None:
+            return None
     compute = training_job["spec"].get("compute", {})
     return Gang(
         job_uid=metadata["uid"],
         namespace=metadata["namespace"],
         name=metadata["name"],
-        nodes=compute.get("nodes", 1),
+        nodes=len(placed_on) if is_deleted else compute.get("nodes", 1),
         gpus_per_node=compute.get("gpusPerNode", 1),
         created=parse_time(metadata["creationTimestamp"]),
         priority=priority,
         pool_ref=compute.get("nodePoolRef", {}).get("name"),
         node_selector=compute.get("nodeSelector", {}),
-        admitted_to=next(filter(None, pools), None),
-        placed_on=frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod))),
+        admitted_to=admitted_to,
+        placed_on=placed_on,
         namespace_labels=namespace_labels,
         priority_class=compute.get("priorityClassName"),
+        is_deleted=is_deleted,
         objection=objection,
     )
 
@@ -214,6 +227,8 @@ class Packing:
         taken = self._take(gang, tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys())))
         # The sweeper knows no namespaces: for it a gang at work is one, and nothing ever grows.
         is_known = gang.namespace_labels is not None
+        if gang.is_deleted:
+            return taken
         if is_known and self._pool.rules.objection(gang, self._pool.name) is not None:
             return taken
         rest = max(0, gang.nodes - len(taken))

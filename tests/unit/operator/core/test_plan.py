@@ -32,10 +32,41 @@ def test_a_new_job_gets_a_service_and_the_job_of_attempt_0() -> None:
     assert world.reasons() == ["AttemptStarted"]
 
 
-def test_a_job_that_is_being_deleted_needs_nothing() -> None:
-    world = World()
-    world.body["metadata"]["deletionTimestamp"] = world.body["metadata"]["creationTimestamp"]
+def deleted(world: World, *finalizers: str) -> World:
+    metadata = world.body["metadata"]
+    world.body["metadata"] = {**metadata, "deletionTimestamp": metadata["creationTimestamp"], "finalizers": finalizers}
+    return world
+
+
+def test_a_job_that_is_deleted_before_it_started_needs_nothing() -> None:
+    assert deleted(World(), "team.example/hold").plan() == Plan()
+
+
+def test_a_job_that_a_finalizer_keeps_trains_no_longer() -> None:
+    """It went on for ever, past every limit: the garbage collector waits for the resource to be gone."""
+    world = deleted(running_world(), "team.example/hold")
+    (deletion,) = world.plan().delete
+    assert (deletion.kind, deletion.name, deletion.uid) == ("Job", "masks-0", "masks-0-uid")
+    assert world.plan() == Plan(delete=(deletion,)), "no status, no event, and nothing else"
+    world.run_operator()
+    assert world.jobs == {}
     assert world.plan() == Plan()
+
+
+@pytest.mark.parametrize("finalizer", ["foregroundDeletion", "orphan"])
+def test_what_the_garbage_collector_is_about_to_do_is_left_to_it(finalizer: str) -> None:
+    """In the foreground the resource stays until the last pod is gone; orphans are to live on."""
+    assert deleted(running_world(), finalizer).plan() == Plan()
+
+
+def test_a_refused_deletion_of_a_deleted_job_is_tried_again_in_its_time() -> None:
+    world = deleted(running_world(), "team.example/hold")
+    world.refused_writes.add(("delete", "Job"))
+    assert world.reconcile().requeue_after
+    assert world.plan().delete == ()
+    world.refused_writes.clear()
+    world.pass_time(600)
+    assert world.jobs == {}
 
 
 def test_reconciling_ends_when_all_workers_have_started() -> None:

@@ -157,6 +157,29 @@ async def test_whatever_frees_nodes_admits_anew(cluster: Cluster, computed: Mock
     assert computed.call_count == 2
 
 
+def test_a_deleted_job_keeps_the_nodes_of_its_pods_and_asks_for_no_other(cluster: Cluster) -> None:
+    """A finalizer keeps the resource and the garbage collector does not come: it was in no account any more."""
+    cluster.submit("first", nodes=2, nodePool="gpu", attempt=0, attemptUid="uid-of-first-0")
+    cluster.start("first")
+    owner = {"uid": "uid-of-first-0", "controller": True}
+    claims = {"labels": {labels.JOB_UID_LABEL: "uid-of-first"}, "ownerReferences": [owner]}
+    cluster.put(PODS, "pod", metadata=claims, spec={"nodeName": "a", "containers": []}, status={"phase": "Running"})
+    body = cluster.known.training_jobs.get("uid-of-first")
+    assert body is not None
+    gone = {**body["metadata"], "deletionTimestamp": CREATED, "finalizers": ["team.example/hold"]}
+    cluster.put(TRAINING_JOBS, "first", spec=body["spec"], status=body["status"], metadata=without_version(gone))
+    (gang,) = cluster.pools.gangs_with_nodes("vision")
+    assert (gang.admitted_to, gang.nodes, gang.placed_on) == ("gpu", 1, {"a"})
+    cluster.known.remove(JOBS, {"metadata": {"uid": "uid-of-first-0"}})
+    assert list(cluster.pools.gangs_with_nodes("vision")) == [gang], "its pods outlive its Job"
+    cluster.known.remove(PODS, {"metadata": {"uid": "uid-of-pod"}})
+    assert list(cluster.pools.gangs_with_nodes("vision")) == []
+
+
+def without_version(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != "resourceVersion"}
+
+
 def test_a_priority_that_changes_admits_anew(cluster: Cluster) -> None:
     cluster.submit("first", nodes=2)
     cluster.put(
