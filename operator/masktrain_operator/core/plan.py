@@ -52,7 +52,7 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     if job.metadata.deletion_timestamp is not None:
         return plan_deleted(job.metadata.finalizers, observed, now)
     context = Context(job, observed, now.replace(microsecond=0), settings)
-    seen = observed_status(context)
+    seen = _without_pool_of_another(context, observed_status(context))
     decision = _decide(context, seen)
     wanted = _writes(context, decision)
     refusals = _refusals(context, decision, wanted)
@@ -92,6 +92,11 @@ def plan_unreadable(status: MaskTrainingJobStatus, generation: int, message: str
         new, ConditionType.STALLED, True, reason=Reason.INVALID_SPEC, message=message, now=now.replace(microsecond=0)
     )
     return Plan() if new == status else Plan(status=new.to_manifest(), events=events_between(status, new))
+
+
+def _without_pool_of_another(context: Context, seen: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """An attempt that was found, and that no plan has started, was given no pool: its Job may be anybody's."""
+    return seen if seen.attempt == context.status.attempt else seen.model_copy(update={"node_pool": None})
 
 
 def _decide(context: Context, status: MaskTrainingJobStatus) -> Decision:

@@ -145,3 +145,14 @@ def test_a_deleted_gang_holds_its_nodes_and_gets_none_instead_of_one_that_is_los
     ends = gang("ends", nodes=2, admitted_to="gpu", placed_on=frozenset({"gpu-1", "lost"}), is_deleted=True)
     (placement,) = admit([ends], [slots(free=(2, 2), growable=2)]).placements.values()
     assert placement.node_names == {"gpu-1"}
+
+
+@pytest.mark.parametrize(("free", "is_admitted"), [((2, 2), True), ((2, 0), False)])
+def test_the_pods_of_an_unproven_batch_job_count_and_bring_it_no_nodes_early(
+    free: tuple[int, ...], is_admitted: bool
+) -> None:
+    forged = gang("forged", nodes=2, placed_on=frozenset({"gpu-1"}), is_unproven=True)
+    nodes = replace(slots(free=free), limit=2)
+    assert ("forged" in admitted(admit([forged], [nodes]))) is is_admitted
+    older = gang("older", nodes=2, age=9)
+    assert admitted(admit([older, forged], [nodes])) == {}
