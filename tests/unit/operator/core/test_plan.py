@@ -6,7 +6,7 @@ import pytest
 
 from masktrain_operator.core.types import Plan
 from masktrain_trainer.config import OutcomeKind
-from tests.unit.operator.manifests import SETTINGS, checkpoint, outcome_message, progress
+from tests.unit.operator.manifests import SETTINGS, batch_job, checkpoint, outcome_message, progress
 from tests.unit.operator.world import World
 
 REFUSED = outcome_message(OutcomeKind.USER_ERROR, "InvalidDataset", "data.yaml names no classes.")
@@ -396,3 +396,13 @@ def test_an_expired_job_takes_pods_with_it_that_have_lost_their_batch_job() -> N
     world.wait(100)
     deleted = {(deletion.kind, deletion.name) for deletion in world.plan().delete}
     assert deleted == {("Pod", "masks-0-0-abcde"), ("Pod", "masks-0-1-abcde"), ("Service", "masks")}
+
+
+def test_a_batch_job_that_no_plan_made_inherits_no_node_pool() -> None:
+    """The next attempt's, made by anybody: what the status keeps of the one before would prove it admitted."""
+    world = running_world()
+    world.status["nodePool"] = "gpu"
+    world.jobs["masks-1"] = batch_job(1)
+    world.run_operator()
+    assert (world.status["attempt"], world.status["attemptUid"]) == (1, "masks-1-uid")
+    assert "nodePool" not in world.status
