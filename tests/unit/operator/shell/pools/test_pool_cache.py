@@ -193,7 +193,7 @@ def test_a_deleted_job_keeps_the_nodes_of_its_pods_and_asks_for_no_other(cluster
     gone = {**body["metadata"], "deletionTimestamp": CREATED, "finalizers": ["team.example/hold"]}
     cluster.put(TRAINING_JOBS, "first", spec=body["spec"], status=body["status"], metadata=without_version(gone))
     (gang,) = cluster.pools.gangs_with_nodes("vision")
-    assert (gang.admitted_to, gang.nodes, gang.placed_on) == ("gpu", 1, {"a"})
+    assert (gang.admitted_to, gang.nodes, gang.placed_on) == ("gpu", 1, frozenset("a"))
     cluster.known.remove(JOBS, {"metadata": {"uid": "uid-of-first-0"}})
     assert list(cluster.pools.gangs_with_nodes("vision")) == [gang], "its pods outlive its Job"
     cluster.known.remove(PODS, {"metadata": {"uid": "uid-of-pod"}})
