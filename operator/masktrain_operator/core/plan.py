@@ -8,6 +8,7 @@ What no longer serves a person or a later attempt is deleted. Each deletion is b
 an object of the same name made since then is never hit.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,6 +26,7 @@ from .deadlines import (
     fence_seconds,
     forced_end,
     held_refusals,
+    is_held,
     requeue_after,
     verdict_of,
 )
@@ -41,13 +43,16 @@ from .types import Deletion, Manifest, Observed, Plan, PlanSettings, Refusal
 KEPT_ATTEMPTS = 2
 """The newest attempts whose Jobs stay, because the logs of their pods explain what happened."""
 
+GARBAGE_COLLECTORS = frozenset({"foregroundDeletion", "orphan"})
+"""Finalizers by which it deletes what a resource owns in order, or lets it live on, because a person has said so."""
+
 
 def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: PlanSettings) -> Plan:
-    """What to do for `job` now. A job that is being deleted needs nothing: the garbage collector takes what it owns."""
+    """What to do for `job` now."""
     if job.metadata.deletion_timestamp is not None:
-        return Plan()
+        return plan_deleted(job.metadata.finalizers, observed, now)
     context = Context(job, observed, now.replace(microsecond=0), settings)
-    seen = observed_status(context)
+    seen = _without_pool_of_another(context, observed_status(context))
     decision = _decide(context, seen)
     wanted = _writes(context, decision)
     refusals = _refusals(context, decision, wanted)
@@ -63,6 +68,21 @@ def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: Plan
     return replace(timed, status=status.to_manifest(), events=events)
 
 
+def plan_deleted(finalizers: Iterable[str], observed: Observed, now: datetime) -> Plan:
+    """For a resource that is being deleted, readable or not: whatever keeps it, nothing of it goes on training.
+
+    The garbage collector takes what a resource owns once that is gone. A finalizer of anybody's puts that off for ever,
+    so its batch Jobs do not wait for it.
+    """
+    if not GARBAGE_COLLECTORS.isdisjoint(finalizers):
+        return Plan()
+    going_on = (job for job in observed.jobs if not (jobs.is_finished(job) or _is_going(job)))
+    wanted = Plan(delete=tuple(map(_delete_job, going_on)))
+    held = [refusal for refusal in observed.refusals if refusal.key in wanted.writes and is_held(refusal, now)]
+    wait = min(((refusal.retry_time - now).total_seconds() for refusal in held), default=None)
+    return replace(wanted.without({refusal.key for refusal in held}), requeue_after=wait)
+
+
 def plan_unreadable(status: MaskTrainingJobStatus, generation: int, message: str, now: datetime) -> Plan:
     """For a resource whose spec this version of the operator cannot read: say so, and leave alone what is at work."""
     if is_finished(status):
@@ -72,6 +92,11 @@ def plan_unreadable(status: MaskTrainingJobStatus, generation: int, message: str
         new, ConditionType.STALLED, True, reason=Reason.INVALID_SPEC, message=message, now=now.replace(microsecond=0)
     )
     return Plan() if new == status else Plan(status=new.to_manifest(), events=events_between(status, new))
+
+
+def _without_pool_of_another(context: Context, seen: MaskTrainingJobStatus) -> MaskTrainingJobStatus:
+    """An attempt that was found, and that no plan has started, was given no pool: its Job may be anybody's."""
+    return seen if seen.attempt == context.status.attempt else seen.model_copy(update={"node_pool": None})
 
 
 def _decide(context: Context, status: MaskTrainingJobStatus) -> Decision:

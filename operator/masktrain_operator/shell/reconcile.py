@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.plan import plan, plan_unreadable
-from masktrain_operator.core.types import Manifest, Plan, PlanSettings
+from masktrain_operator.core.plan import plan, plan_deleted, plan_unreadable
+from masktrain_operator.core.types import Manifest, Observed, Plan, PlanSettings
 from masktrain_trainer.config.explain import first_problem
 
 from .apply import Applier
@@ -53,10 +53,12 @@ class Reconciler:
     async def __call__(self, uid: str) -> float | None:
         """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
         training_job = self._known.training_jobs.get(uid)
-        if training_job is None or "deletionTimestamp" in training_job["metadata"]:
+        if training_job is None:
             self._forget(uid)  # Kubernetes' garbage collector deletes what the job owned
             return None
         try:
+            if "deletionTimestamp" in training_job["metadata"]:
+                return await self._end(training_job)
             return await self._reconcile(training_job)
         except ApiError as error:
             raise ReconcileError(f"{_display_name(training_job)}: {api_message(error)}") from error
@@ -79,6 +81,18 @@ class Reconciler:
         # After the status, whose refusal ends this look: the next plan then tells them, and nobody reads them twice.
         for event in decided.events:
             await self._events.record(training_job, event)
+        return decided.requeue_after
+
+    async def _end(self, training_job: Manifest) -> float | None:
+        """A finalizer keeps the resource; nothing is asked about it and nothing told of it any more."""
+        uid, finalizers = training_job["metadata"]["uid"], training_job["metadata"].get("finalizers", ())
+        self._observer.forget(uid)
+        self._status.forget(uid)
+        seen = Observed(jobs=self._known.jobs_of(training_job), refusals=self._applier.refusals(uid))
+        decided = plan_deleted(finalizers, seen, self._now())
+        if not await self._applier.apply(uid, decided):
+            again = replace(seen, refusals=self._applier.refusals(uid))
+            decided = plan_deleted(finalizers, again, self._now())
         return decided.requeue_after
 
     async def _plan_and_apply(self, job: MaskTrainingJob, training_job: Manifest) -> Plan:

@@ -67,6 +67,10 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
         for gang in queue
         if gang.admitted_to in packings
     }
+    for gang in queue:
+        if gang.is_unproven:
+            for packing in packings.values():
+                packing.hold(gang)
     refusals: dict[str, Refusal] = {}
     held_up: dict[str, Gang] = {}
     for gang in queue:

@@ -41,12 +41,16 @@ class Gang:
     pool_ref: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     admitted_to: str | None = None
-    """The pool that its unfinished batch Job was made for; None while it waits."""
+    """The pool that admission gave its unfinished batch Job to; None while it waits."""
+    is_unproven: bool = False
+    """Whether it waits although a batch Job of its own is at work: one that admission knows nothing of."""
     placed_on: frozenset[str] = frozenset()
     """Nodes that hold an unfinished pod of it."""
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace is not known."""
     priority_class: str | None = None
+    is_deleted: bool = False
+    """Whether it only holds what its pods stand on until they have ended."""
     objection: Objection | None = None
     """Why the API server would not take its pods, or has not been asked yet."""
 
@@ -68,35 +72,72 @@ def gang_of(
     *,
     namespace_labels: Mapping[str, str] | None = None,
     objection: Objection | None = None,
+    placed_in: str | None = None,
 ) -> Gang | None:
     """None for a job that needs no node pool any more, or that runs on nodes of none.
+
+    `placed_in`: the pool that admission gave it last, which the status does not say yet when its Job was just created.
+
+    One that is being deleted holds the nodes that its pods stand on, for as long as they do, and asks for no other.
 
     Read from the plain manifest, whose defaults the API server has filled in: all jobs are looked at for each one.
     """
     metadata = training_job["metadata"]
-    if "deletionTimestamp" in metadata or has_ended(training_job):
+    if has_ended(training_job):
         return None
     unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
-    pools = [manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL) for manifest in unfinished]
-    if unfinished and not any(pools):
+    status = training_job.get("status", {})
+    said = [(pool, manifest) for manifest in unfinished if (pool := _pool_of(manifest))]
+    if unfinished and not said:
         return None
+    proven = (pool for pool, manifest in said if pool == placed_in or _is_admitted(manifest, pool, status))
+    admitted_to = next(proven, None)
+    placed_on = frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod)))
+    is_deleted = "deletionTimestamp" in metadata
+    if is_deleted:
+        # Its pods may outlive its Job.
+        admitted_to = admitted_to or status.get("nodePool")
+        if not placed_on or admitted_to is None:
+            return None
     compute = training_job["spec"].get("compute", {})
     return Gang(
         job_uid=metadata["uid"],
         namespace=metadata["namespace"],
         name=metadata["name"],
-        nodes=compute.get("nodes", 1),
+        nodes=len(placed_on) if is_deleted else compute.get("nodes", 1),
         gpus_per_node=compute.get("gpusPerNode", 1),
         created=parse_time(metadata["creationTimestamp"]),
         priority=priority,
         pool_ref=compute.get("nodePoolRef", {}).get("name"),
         node_selector=compute.get("nodeSelector", {}),
-        admitted_to=next(filter(None, pools), None),
-        placed_on=frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod))),
+        admitted_to=admitted_to,
+        is_unproven=bool(said) and admitted_to is None,
+        placed_on=placed_on,
         namespace_labels=namespace_labels,
         priority_class=compute.get("priorityClassName"),
+        is_deleted=is_deleted,
         objection=objection,
     )
+
+
+def _pool_of(manifest: Manifest) -> str | None:
+    """Which a batch Job says it was made for."""
+    pool: str | None = manifest["metadata"].get("labels", {}).get(labels.NODE_POOL_LABEL)
+    return pool
+
+
+def _is_admitted(batch_job: Manifest, pool: str, status: Manifest) -> bool:
+    """Whether the status, which only the operator writes, names that Job and its pool.
+
+    Labels and owner references prove nothing: whoever may create Jobs writes them. The uid is in the status one look
+    after the number of the attempt.
+    """
+    if status.get("nodePool") != pool:
+        return False
+    uid = status.get("attemptUid")
+    if uid is None:
+        return jobs.attempt_number(batch_job) == status.get("attempt")
+    return bool(batch_job["metadata"]["uid"] == uid)
 
 
 def has_ended(training_job: Manifest) -> bool:
@@ -211,19 +252,27 @@ class Packing:
         Beyond its pods it gets only what it might have as a new one: who may create batch Jobs could otherwise make one
         that looks admitted.
         """
-        taken = self._take(gang, tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys())))
+        taken = self._take(gang, self._placed(gang))
         # The sweeper knows no namespaces: for it a gang at work is one, and nothing ever grows.
         is_known = gang.namespace_labels is not None
+        if gang.is_deleted:
+            return taken
         if is_known and self._pool.rules.objection(gang, self._pool.name) is not None:
             return taken
         rest = max(0, gang.nodes - len(taken))
         found = self._take(gang, self._first_fit(gang, rest, besides=taken))
         return (*taken, *found, *self._take(gang, self._grow(self._within_limit(gang, rest - len(found)), gang)))
 
+    def hold(self, gang: Gang) -> None:
+        """Charge what the pods of a gang that waits stand on: nobody else can have that, whosever turn it is."""
+        self._take(gang, self._placed(gang))
+
     def admit(self, gang: Gang, *, growing: bool) -> tuple[NodeSlot, ...] | None:
         """Put a gang that waits, whole or not at all; without `growing` only on nodes that are there or coming."""
-        found = self._first_fit(gang, gang.nodes, besides=())
-        missing = gang.nodes - len(found)
+        own = self._placed(gang) if gang.is_unproven else ()
+        needed = max(0, gang.nodes - len(own))
+        found = self._first_fit(gang, needed, besides=own)
+        missing = needed - len(found)
         if missing and not growing:
             return None
         # What gangs before it in turn will grow by is taken: two gangs must not count on the same nodes.
@@ -232,7 +281,10 @@ class Packing:
         new = missing + self._new_to(gang, found)
         if self._within_limit(gang, new) < new:
             return None
-        return self._take(gang, (*found, *self._grow(missing, gang)))
+        return (*own, *self._take(gang, (*found, *self._grow(missing, gang))))
+
+    def _placed(self, gang: Gang) -> tuple[NodeSlot, ...]:
+        return tuple(self._by_name[name] for name in sorted(gang.placed_on & self._by_name.keys()))
 
     def _first_fit(self, gang: Gang, count: int, besides: Collection[NodeSlot]) -> tuple[NodeSlot, ...]:
         fits = (

@@ -61,7 +61,7 @@ class PoolCache:
         """How often anything was observed: like the caches' own count of their changes."""
         self._pools = _PerBody(known.node_pools, _readable_pool)
         self._gpu_pods = _PerBody(known.pods, gpu_pod)
-        self._gangs = _Gangs(known, lambda uid: self._checks.get(uid, self._unchecked))
+        self._gangs = _Gangs(known, lambda uid: self._checks.get(uid, self._unchecked), self._placed_in)
         self._snapshot = Snapshot()
         self._holds_at: tuple[int, ...] = ()
         self._holds_until: datetime | None = None
@@ -166,6 +166,13 @@ class PoolCache:
             if any(condition.get("reason") in WAITS for condition in conditions):
                 yield uid_of(job)
 
+    def _placed_in(self, job_uid: str) -> str | None:
+        """The pool that the last admission gave it."""
+        if not self._holds_at:
+            return None
+        placement = self._snapshot.admissions.placements.get(job_uid)
+        return None if placement is None else placement.pool
+
     def _renew(self) -> None:
         """Most changes, like the progress of a job, make no other snapshot: then the admissions stay, too."""
         gangs = self._gangs()
@@ -231,8 +238,14 @@ class _PerBody(Generic[Derived]):
 class _Gangs:
     """The gangs of all jobs, made anew only of jobs that have changed, or whose batch Jobs or pods have."""
 
-    def __init__(self, known: KnownObjects, objection_to: Callable[[str], Objection | None]) -> None:
+    def __init__(
+        self,
+        known: KnownObjects,
+        objection_to: Callable[[str], Objection | None],
+        placed_in: Callable[[str], str | None],
+    ) -> None:
         self._known = known
+        self._placed_in = placed_in
         self._objection_to = objection_to
         self._made: dict[str, tuple[tuple[object, ...], Gang | None]] = {}
 
@@ -248,9 +261,9 @@ class _Gangs:
         self, job: Manifest, priority: int, namespace: Mapping[str, str] | None
     ) -> tuple[tuple[object, ...], Gang | None]:
         uid, jobs, pods = uid_of(job), self._known.jobs, self._known.pods
-        objection = self._objection_to(uid)
+        objection, placed_in = self._objection_to(uid), self._placed_in(uid)
         at = (job["metadata"]["resourceVersion"], jobs.changed(uid), pods.changed(uid))
-        version = (*at, priority, namespace, objection)
+        version = (*at, priority, namespace, objection, placed_in)
         known = self._made.get(uid)
         if known is not None and known[0] == version:
             return known
@@ -263,6 +276,7 @@ class _Gangs:
                 priority,
                 namespace_labels=namespace,
                 objection=objection,
+                placed_in=placed_in,
             )
 
         return version, isolated(job, read)

@@ -6,7 +6,7 @@ import pytest
 
 from masktrain_operator.core.types import Plan
 from masktrain_trainer.config import OutcomeKind
-from tests.unit.operator.manifests import SETTINGS, checkpoint, outcome_message, progress
+from tests.unit.operator.manifests import SETTINGS, batch_job, checkpoint, outcome_message, progress
 from tests.unit.operator.world import World
 
 REFUSED = outcome_message(OutcomeKind.USER_ERROR, "InvalidDataset", "data.yaml names no classes.")
@@ -32,10 +32,41 @@ def test_a_new_job_gets_a_service_and_the_job_of_attempt_0() -> None:
     assert world.reasons() == ["AttemptStarted"]
 
 
-def test_a_job_that_is_being_deleted_needs_nothing() -> None:
-    world = World()
-    world.body["metadata"]["deletionTimestamp"] = world.body["metadata"]["creationTimestamp"]
+def deleted(world: World, *finalizers: str) -> World:
+    metadata = world.body["metadata"]
+    world.body["metadata"] = {**metadata, "deletionTimestamp": metadata["creationTimestamp"], "finalizers": finalizers}
+    return world
+
+
+def test_a_job_that_is_deleted_before_it_started_needs_nothing() -> None:
+    assert deleted(World(), "team.example/hold").plan() == Plan()
+
+
+def test_a_job_that_a_finalizer_keeps_trains_no_longer() -> None:
+    """It went on for ever, past every limit: the garbage collector waits for the resource to be gone."""
+    world = deleted(running_world(), "team.example/hold")
+    (deletion,) = world.plan().delete
+    assert (deletion.kind, deletion.name, deletion.uid) == ("Job", "masks-0", "masks-0-uid")
+    assert world.plan() == Plan(delete=(deletion,)), "no status, no event, and nothing else"
+    world.run_operator()
+    assert world.jobs == {}
     assert world.plan() == Plan()
+
+
+@pytest.mark.parametrize("finalizer", ["foregroundDeletion", "orphan"])
+def test_what_the_garbage_collector_is_about_to_do_is_left_to_it(finalizer: str) -> None:
+    """In the foreground the resource stays until the last pod is gone; orphans are to live on."""
+    assert deleted(running_world(), finalizer).plan() == Plan()
+
+
+def test_a_refused_deletion_of_a_deleted_job_is_tried_again_in_its_time() -> None:
+    world = deleted(running_world(), "team.example/hold")
+    world.refused_writes.add(("delete", "Job"))
+    assert world.reconcile().requeue_after
+    assert world.plan().delete == ()
+    world.refused_writes.clear()
+    world.pass_time(600)
+    assert world.jobs == {}
 
 
 def test_reconciling_ends_when_all_workers_have_started() -> None:
@@ -365,3 +396,13 @@ def test_an_expired_job_takes_pods_with_it_that_have_lost_their_batch_job() -> N
     world.wait(100)
     deleted = {(deletion.kind, deletion.name) for deletion in world.plan().delete}
     assert deleted == {("Pod", "masks-0-0-abcde"), ("Pod", "masks-0-1-abcde"), ("Service", "masks")}
+
+
+def test_a_batch_job_that_no_plan_made_inherits_no_node_pool() -> None:
+    """The next attempt's, made by anybody: what the status keeps of the one before would prove it admitted."""
+    world = running_world()
+    world.status["nodePool"] = "gpu"
+    world.jobs["masks-1"] = batch_job(1)
+    world.run_operator()
+    assert (world.status["attempt"], world.status["attemptUid"]) == (1, "masks-1-uid")
+    assert "nodePool" not in world.status

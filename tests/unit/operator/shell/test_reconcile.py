@@ -105,6 +105,26 @@ async def test_a_job_that_is_gone_needs_nothing(operator: Operator) -> None:
     assert operator.answers.asked == []
 
 
+@pytest.mark.parametrize("nodes", [2, "many"])
+async def test_a_deleted_job_that_a_finalizer_keeps_loses_its_batch_job_and_no_more(
+    operator: Operator, nodes: int | str
+) -> None:
+    """Also one whose spec cannot be read. The end of its pods is the garbage collector's."""
+    world = half_started()
+    world.body["spec"]["compute"]["nodes"] = nodes
+    world.body["metadata"] |= {"deletionTimestamp": "2026-01-02T03:05:00Z", "finalizers": ["team.example/hold"]}
+    operator.shows(world)
+    operator.answers.errors["delete"] = [refusal(503)]
+    assert await operator.reconcile(UID), "refused, it is tried again"
+    operator.now += timedelta(seconds=60)
+    assert await operator.reconcile(UID) is None
+    world.jobs["masks-0"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:05:00Z"
+    operator.shows(world)
+    assert await operator.reconcile(UID) is None
+    assert operator.answers.asked == ["delete Job masks-0"] * 2
+    assert (operator.told, operator.answers.statuses) == ([], [])
+
+
 async def test_a_finished_job_asks_the_api_server_nothing(operator: Operator) -> None:
     """Thousands of them are looked at with every resync."""
     world = World(limits={"ttlSecondsAfterFinished": 0})

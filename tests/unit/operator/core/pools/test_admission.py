@@ -139,3 +139,20 @@ def test_a_gang_that_lost_a_node_gets_another_one_before_all_that_wait() -> None
     admissions = admit([gang("waits", age=99, priority=9), runs], [slots(free=(2, 2), limit=2)])
     assert admissions.placements["uid-of-runs"].node_names == {"gpu-1", "gpu-2"}
     assert "waits" not in admitted(admissions)
+
+
+def test_a_deleted_gang_holds_its_nodes_and_gets_none_instead_of_one_that_is_lost() -> None:
+    ends = gang("ends", nodes=2, admitted_to="gpu", placed_on=frozenset({"gpu-1", "lost"}), is_deleted=True)
+    (placement,) = admit([ends], [slots(free=(2, 2), growable=2)]).placements.values()
+    assert placement.node_names == {"gpu-1"}
+
+
+@pytest.mark.parametrize(("free", "is_admitted"), [((2, 2), True), ((2, 0), False)])
+def test_the_pods_of_an_unproven_batch_job_count_and_bring_it_no_nodes_early(
+    free: tuple[int, ...], is_admitted: bool
+) -> None:
+    forged = gang("forged", nodes=2, placed_on=frozenset({"gpu-1"}), is_unproven=True)
+    nodes = replace(slots(free=free), limit=2)
+    assert ("forged" in admitted(admit([forged], [nodes]))) is is_admitted
+    older = gang("older", nodes=2, age=9)
+    assert admitted(admit([older, forged], [nodes])) == {}

@@ -71,7 +71,9 @@ class Cluster:
             self.put(SERVICES, name, metadata={"uid": f"uid-of-service-{name}", "labels": of_job})
 
     def start(self, name: str) -> None:
-        owned = {labels.JOB_UID_LABEL: f"uid-of-{name}", labels.NODE_POOL_LABEL: "gpu"}
+        """Its batch Job is there: what the status says of that comes a moment later."""
+        of_job = {labels.JOB_UID_LABEL: f"uid-of-{name}", labels.ATTEMPT_LABEL: "0"}
+        owned = {**of_job, labels.NODE_POOL_LABEL: "gpu"}
         owner = {"uid": f"uid-of-{name}", "controller": True}
         self.put(JOBS, f"{name}-0", metadata={"labels": owned, "ownerReferences": [owner]}, spec={}, status={})
 
@@ -155,6 +157,51 @@ async def test_whatever_frees_nodes_admits_anew(cluster: Cluster, computed: Mock
             cluster.known.remove(TRAINING_JOBS, {"metadata": {"uid": "uid-of-first"}})
     assert cluster.pool_of("second") == "gpu"
     assert computed.call_count == 2
+
+
+@pytest.mark.parametrize("status", [{}, {"attempt": 0, "attemptUid": "uid-of-younger-0"}])
+def test_a_batch_job_that_no_admission_made_does_not_go_first(cluster: Cluster, status: dict[str, Any]) -> None:
+    """Whoever may create Jobs made one that named the pool, and was served before the older ones."""
+    cluster.submit("older", nodes=2)
+    cluster.submit("younger", nodes=2, **status)
+    cluster.start("younger")
+    cluster.now += timedelta(seconds=1)
+    assert cluster.pool_of("older") == "gpu"
+    assert cluster.pool_of("younger") is None
+    cluster.known.remove(TRAINING_JOBS, {"metadata": {"uid": "uid-of-older"}})
+    assert cluster.pool_of("younger") == "gpu", "it has its turn"
+
+
+@pytest.mark.parametrize("uid", [{}, {"attemptUid": "uid-of-runs-0"}], ids=["just written", "a look later"])
+def test_an_operator_that_starts_anew_knows_who_was_admitted(cluster: Cluster, uid: dict[str, str]) -> None:
+    cluster.submit("older", nodes=2)
+    cluster.submit("runs", nodes=2, nodePool="gpu", attempt=0, **uid)
+    cluster.start("runs")
+    assert cluster.pool_of("runs") == "gpu"
+    assert cluster.pool_of("older") is None
+
+
+def test_a_deleted_job_keeps_the_nodes_of_its_pods_and_asks_for_no_other(cluster: Cluster) -> None:
+    """A finalizer keeps the resource and the garbage collector does not come: it was in no account any more."""
+    cluster.submit("first", nodes=2, nodePool="gpu", attempt=0, attemptUid="uid-of-first-0")
+    cluster.start("first")
+    owner = {"uid": "uid-of-first-0", "controller": True}
+    claims = {"labels": {labels.JOB_UID_LABEL: "uid-of-first"}, "ownerReferences": [owner]}
+    cluster.put(PODS, "pod", metadata=claims, spec={"nodeName": "a", "containers": []}, status={"phase": "Running"})
+    body = cluster.known.training_jobs.get("uid-of-first")
+    assert body is not None
+    gone = {**body["metadata"], "deletionTimestamp": CREATED, "finalizers": ["team.example/hold"]}
+    cluster.put(TRAINING_JOBS, "first", spec=body["spec"], status=body["status"], metadata=without_version(gone))
+    (gang,) = cluster.pools.gangs_with_nodes("vision")
+    assert (gang.admitted_to, gang.nodes, gang.placed_on) == ("gpu", 1, frozenset("a"))
+    cluster.known.remove(JOBS, {"metadata": {"uid": "uid-of-first-0"}})
+    assert list(cluster.pools.gangs_with_nodes("vision")) == [gang], "its pods outlive its Job"
+    cluster.known.remove(PODS, {"metadata": {"uid": "uid-of-pod"}})
+    assert list(cluster.pools.gangs_with_nodes("vision")) == []
+
+
+def without_version(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != "resourceVersion"}
 
 
 def test_a_priority_that_changes_admits_anew(cluster: Cluster) -> None:
@@ -249,7 +296,8 @@ def test_the_labels_of_a_namespace_let_its_jobs_in_and_out(cluster: Cluster) -> 
 def test_jobs_of_a_namespace_that_has_spent_its_month_are_woken_and_told(cluster: Cluster) -> None:
     usage = {"name": "vision", "nodes": 1, "month": "2026-03", "amount": "100.5"}
     cluster.put_pool({"namespaceLimits": {"monthlyCost": "100"}, "hourlyPrice": "4"}, namespaces=[usage])
-    cluster.submit("runs", "waits")
+    cluster.submit("runs", nodePool="gpu", attempt=0, attemptUid="uid-of-runs-0")
+    cluster.submit("waits")
     cluster.start("runs")
     assert list(cluster.pools.waiting_jobs()) == ["uid-of-runs"]
     assert "100 USD" in (cluster.pools.overspent("uid-of-runs") or "")
