@@ -45,6 +45,7 @@ from .spec import (
     StoreSpec,
     TrainingSpec,
     holds_secret,
+    is_signed,
     shown_url,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "StoreSpec",
     "TrainingSpec",
     "holds_secret",
+    "is_signed",
     "plain_text",
     "shown_url",
 ]
