@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
 
 from .augmentation import Outline
@@ -28,8 +29,6 @@ SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "t
 LARGEST_BYTES = 1 << 20
 LARGEST_LABELS = 4 << 20
 """Bytes of one picture's label file: 10,000 polygons of 20 corners fit."""
-MOST_CLASSES = 10_000
-LONGEST_NAME = 256
 LONGEST_PATH, MOST_FOLDERS = 4096, 64
 """Characters, of which Linux takes no more, and folders: every ending of a path is looked for."""
 LONGEST_KEY = 18
@@ -168,10 +167,10 @@ def _name(name: str | float, number: int, shown: str) -> str:
     try:
         text = str(name)
     except ValueError:  # Python writes no whole number of thousands of digits, though it reads it in hexadecimals
-        text = "?" * (LONGEST_NAME + 1)
-    if len(text) > LONGEST_NAME:
+        text = "?" * (LONGEST_CLASS_NAME + 1)
+    if len(text) > LONGEST_CLASS_NAME:
         raise InvalidDataset(
-            f"{shown}: the name of class {number} is longer than {LONGEST_NAME} characters; shorten it."
+            f"{shown}: the name of class {number} is longer than {LONGEST_CLASS_NAME} characters; shorten it."
         )
     return printable(text)
 
