@@ -17,6 +17,8 @@ from torch import Tensor
 # A cache line, and a multiple of the size of any element.
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
+_LARGEST_KEY = 1 << 60
+"""Python's hashes of larger whole numbers can be made equal, and a dictionary of such keys slow."""
 _FORMATS = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -126,9 +128,15 @@ def _decode(value: Any, content: Any) -> Any:
     if kind == "tensor":
         return _tensor(content, *items)
     if kind == "dict":
-        return {_decode(key, content): _decode(item, content) for key, item in items}
+        return {_key(_decode(key, content)): _decode(item, content) for key, item in items}
     decoded = [_decode(item, content) for item in items]
     return tuple(decoded) if kind == "tuple" else decoded
+
+
+def _key(found: Any) -> Any:
+    if isinstance(found, int) and abs(found) > _LARGEST_KEY:
+        raise ValueError("a key of more than 60 bits")
+    return found
 
 
 def _tensor(content: Any, dtype_name: str, shape: list[int], offset: int) -> Tensor:

@@ -50,7 +50,7 @@ class StorageType:
 MOST_OPCODES: Final = 4_000_000
 """An unstripped yolov5x6.pt, optimizer included, has some hundred thousand."""
 MOST_OBJECTS: Final = 250_000
-"""Containers, names and calls, of about 250 bytes each: one opcode makes one. The same file has some ten thousand."""
+"""Containers, names and calls, of about 250 bytes each: one opcode makes one. The same file has 50,000."""
 DEEPEST_MARKS: Final = 10_000
 LARGEST_KEY: Final = 1 << 60
 """Python's hashes of larger whole numbers can be made equal, and a dictionary of such keys slow."""

@@ -63,10 +63,11 @@ def test_a_changed_tree_is_a_tree_or_refused(place: int, value: int, cut: int) -
         {"tensor": ["load", [1], 0]},
         {"tensor": ["__class__", [1], 0]},
         {"dict": [[{"list": []}, 1]]},
+        {"dict": [[2**61 - 1, 1]]},
         {"tensor": ["float32", [4], 0], "dict": []},
     ],
     ids=["longer than the bytes", "behind them", "before them", "a negative side", "sides that overflow", "a function",
-         "an attribute", "a key that is a list", "two kinds at once"],
+         "an attribute", "a key that is a list", "a key whose hash is 0", "two kinds at once"],
 )  # fmt: skip
 def test_what_the_bytes_do_not_hold_is_refused(tree: Any) -> None:
     with pytest.raises(UnreadableTree):
