@@ -95,6 +95,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"model__weights": "https://example.com/yolov5s.pt?signature=a%2Fb"},
         "model.weights must not be an https:// URL with a query",
     ),
+    "weights with a pre-authenticated request": (
+        {"model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/p/key/n/axvision/b/weights/o/best.pt"},
+        "model.weights must not be an https:// URL with a query or with a pre-authenticated request",
+    ),
     "weights twice": (
         {"model__weights": "official", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
         "model.weights and model.weightsSecretRef exclude each other",
@@ -105,6 +109,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a token in the endpoint": (
         {"checkpoint__store": {"endpoint": "https://s3.example.com/?token=x"}},
+        "store.endpoint must not hold a login",
+    ),
+    "a pre-authenticated request in the endpoint": (
+        {"dataset__store": {"endpoint": "https://objectstorage.us-ashburn-1.oraclecloud.com/p/key/"}},
         "store.endpoint must not hold a login",
     ),
     "a Secret that is not meant": (

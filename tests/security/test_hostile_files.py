@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from masktrain_trainer.data.verify import MOST_PIXELS, UnreadableImage, decode_image, verify_split
-from masktrain_trainer.data.yolo_format import read_data_yaml
+from masktrain_trainer.data.yolo_format import LARGEST_LABELS, LabelViolation, read_data_yaml, read_labels
 from masktrain_trainer.errors import InvalidDataset, MaskTrainError, printable
 from masktrain_trainer.local.datasets import zip_folder
 from masktrain_trainer.report.tables import write_per_class
@@ -62,6 +62,52 @@ def test_a_merge_key_as_people_write_it_is_read(tmp_path: Path) -> None:
 def test_a_value_that_yaml_cannot_make_is_one_sentence(tmp_path: Path, value: str) -> None:
     with pytest.raises(InvalidDataset, match=r"data\.yaml has a value that cannot be read"):
         read_data_yaml(data_set(tmp_path, f"names: [{value}]\n"))
+
+
+@pytest.mark.parametrize("value", ["!!bool abc", "!!int ''", "!!float ''", "!!timestamp abc", "!!int [1]"])
+def test_a_value_that_is_not_what_its_tag_says_is_one_sentence(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"data\.yaml (has a value that cannot be read|is not valid YAML)"):
+        read_data_yaml(data_set(tmp_path, f"names: [{value}]\n"))
+
+
+@pytest.mark.parametrize("name", ["0x" + "f" * 5000, "a" * 257], ids=["a number", "a text"])
+def test_a_class_name_without_end_is_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidDataset, match=r"the name of class 1 is longer than 256 characters"):
+        read_data_yaml(data_set(tmp_path, f"names: [mask, {name}]\n"))
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{{{}}}"], ids=["a list", "a dictionary"])
+def test_classes_without_number_are_refused(tmp_path: Path, form: str) -> None:
+    separator = ": " if form[0] == "{" else " "
+    names = ",".join(f"{number}{separator}a" for number in range(10_001))
+    with pytest.raises(InvalidDataset, match=r"names 10,001 classes; more than 10,000 are not taken"):
+        read_data_yaml(data_set(tmp_path, f"names: {form.format(names)}\n"))
+
+
+def test_keys_whose_hashes_are_equal_are_refused(tmp_path: Path) -> None:
+    keys = ",".join(f"{number * (2**61 - 1)}: a" for number in range(1, 10))
+    with pytest.raises(InvalidDataset, match="a number of more than 18 digits as a key"):
+        read_data_yaml(data_set(tmp_path, f"names: {{{keys}}}\n"))
+
+
+def test_numbers_in_quotes_are_no_numbers_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="must number its classes 0 to 1 without a gap"):
+        read_data_yaml(data_set(tmp_path, "names: {'0': mask, '1': none}\n"))
+
+
+@pytest.mark.parametrize("path", ["a/" * 65 + "a.png", "a" * 5000], ids=["folders", "characters"])
+@pytest.mark.parametrize("entry", ["test: {}", "path: {}", "test: test.txt"])
+def test_a_path_whose_every_ending_would_be_looked_for_is_refused(tmp_path: Path, entry: str, path: str) -> None:
+    (tmp_path / "test.txt").write_text(path, encoding="utf-8")
+    with pytest.raises(InvalidDataset, match=r"has a path of more than 4,096 characters or 64 folders"):
+        read_data_yaml(data_set(tmp_path, f"names: [mask]\n{entry.format(path)}\n"))
+
+
+def test_a_label_file_that_would_fill_the_memory_costs_its_picture_the_place(tmp_path: Path) -> None:
+    labels = tmp_path / "a.txt"
+    labels.write_bytes(b"0 .5 .5 .1 .1\n" * (LARGEST_LABELS // 14 + 1))
+    with pytest.raises(LabelViolation, match="its label file is larger than 4 MiB"):
+        read_labels(labels, 1)
 
 
 def png(width: int, height: int) -> bytes:

@@ -13,7 +13,7 @@ from devcluster.layout import REPOSITORY
 from masktrain_operator.core.manifests.credentials import store_egress_rules
 from masktrain_operator.core.manifests.job import job_manifest, run_config
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec
+from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec, holds_secret, is_signed, shown_url
 from masktrain_trainer.errors import InvalidWeights
 from masktrain_trainer.stores import open_store
 from masktrain_trainer.weights import sources
@@ -21,6 +21,7 @@ from masktrain_trainer.weights.load import fetch_weights
 from tests.unit.operator.manifests import SETTINGS, training_job
 
 LOGIN = "https://me:hunter2@store.example/x?token=hunter2"
+ORACLES = "https://objectstorage.us-ashburn-1.oraclecloud.com"
 SIGNED = "https://files.example/w.pt?signature=hunter2"
 
 
@@ -104,8 +105,36 @@ def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
     """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
     endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
     (rule,) = endpoint["x-kubernetes-validations"]
-    assert rule["rule"] == "!self.matches('[@?#]')"
+    assert rule["rule"] == "!self.matches('[@?#]|/p/[^/]+/n/|/p/[^/.]+/?$')"
     assert "store.endpoint must not hold a login" in rule["message"]
+
+
+def test_a_key_in_the_path_of_weights_is_refused() -> None:
+    """As Oracle's pre-authenticated requests have it."""
+    weights = schema("masktrainingjobs")["properties"]["model"]["properties"]["weights"]
+    (rule,) = weights["x-kubernetes-validations"]
+    assert rule["rule"] == "!(self.startsWith('https://') && self.matches('[?#]|/p/[^/]+/n/'))"
+    assert "pre-authenticated request (/p/token/n/)" in rule["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"{ORACLES}/p/hunter2/n/axvision/b/weights/o/best.pt", f"{ORACLES}/p/…/n/axvision/b/weights/o/best.pt"),
+        (f"{ORACLES}/p/hunter2.x/n/axvision/b/weights/o/a", f"{ORACLES}/p/…/n/axvision/b/weights/o/a"),
+        (f"{ORACLES}/p/hunter2", f"{ORACLES}/p/…"),
+        (f"{ORACLES}/p/hunter2/", f"{ORACLES}/p/…/"),
+    ],
+)
+def test_the_key_of_a_pre_authenticated_request_is_not_shown(url: str, shown: str) -> None:
+    assert holds_secret(url)
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize("url", [f"{ORACLES}/n/axvision/b/weights/o/p/a.pt", f"{ORACLES}/p/best.pt", ORACLES])
+def test_an_address_without_a_key_is_shown_whole(url: str) -> None:
+    assert not is_signed(url)
+    assert shown_url(url) == url
 
 
 def test_a_signed_url_of_weights_stays_out_of_the_pod_and_of_the_report() -> None:

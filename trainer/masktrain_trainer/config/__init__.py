@@ -19,6 +19,8 @@ from masktrain_trainer.config.run import (
 from .base import Contract, plain_text
 from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
+    LONGEST_CLASS_NAME,
+    MOST_CLASSES,
     TERMINATION_MESSAGE_LIMIT,
     CheckpointRef,
     DatasetSummary,
@@ -45,6 +47,7 @@ from .spec import (
     StoreSpec,
     TrainingSpec,
     holds_secret,
+    is_signed,
     shown_url,
 )
 
@@ -54,6 +57,8 @@ __all__ = [
     "DATASET_CREDENTIALS",
     "DEVICE_VARIABLE",
     "ENDPOINT_WITH_LOGIN",
+    "LONGEST_CLASS_NAME",
+    "MOST_CLASSES",
     "PEER_LOST",
     "POD_UID_VARIABLE",
     "PRESETS",
@@ -93,6 +98,7 @@ __all__ = [
     "StoreSpec",
     "TrainingSpec",
     "holds_secret",
+    "is_signed",
     "plain_text",
     "shown_url",
 ]

@@ -17,7 +17,7 @@ from .exit_codes import FailureReason
 
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes of a termination message that the kubelet keeps."""
-MOST_CLASSES = 10_000
+MOST_CLASSES, LONGEST_CLASS_NAME = 10_000, 256
 MOST_OUTPUTS = 256
 LONGEST_URI = 2048
 _MOST_SENTENCES = 10

@@ -4,6 +4,7 @@ The `MaskTrainingJob` resource embeds these models, so every field, bound, defau
 cluster's API. Nothing in this module may import more than pydantic: the operator loads it without torch.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -89,27 +90,39 @@ def _refused(rule: str, message: str) -> dict[str, Any]:
 
 
 ENDPOINT_WITH_LOGIN = (
-    "store.endpoint must not hold a login (user:password@) or a query (?token=): everybody who reads the job would see "
-    "it; put the keys into the Secret of store.credentialsSecretRef."
+    "store.endpoint must not hold a login (user:password@), a query (?token=) or a pre-authenticated request "
+    "(/p/token/): everybody who reads the job would see it; put the keys into the Secret of store.credentialsSecretRef."
 )
 WEIGHTS_WITH_QUERY = (
-    "model.weights must not be an https:// URL with a query, in which signed URLs carry their key: put the URL into a "
-    "Secret and name that in model.weightsSecretRef."
+    "model.weights must not be an https:// URL with a query or with a pre-authenticated request (/p/token/n/), in "
+    "which signed URLs carry their key: put the URL into a Secret and name that in model.weightsSecretRef."
 )
+# Oracle's pre-authenticated requests are /p/<token>/n/<namespace>/b/<bucket>/o/<object>; a client adds what follows the
+# token to an endpoint itself. Tokens have no dots, files have.
+_PREAUTHENTICATED = "/p/[^/]+/n/"
+_PREAUTHENTICATED_END = "/p/[^/.]+/?$"
+_SECRET_SIGNS = f"[@?#]|{_PREAUTHENTICATED}|{_PREAUTHENTICATED_END}"
+_TOKEN_IN_PATH = re.compile("/p/([^/]+(?=/n/)|[^/.]+(?=/?$))")
 
 
 def holds_secret(endpoint: str) -> bool:
     """Whether a store's address may carry a login or a token."""
-    return any(sign in endpoint for sign in "@?#")
+    return re.search(_SECRET_SIGNS, endpoint) is not None
+
+
+def is_signed(weights: str) -> bool:
+    """Whether the URL of weights may carry a key."""
+    return weights.startswith("https://") and re.search(f"[?#]|{_PREAUTHENTICATED}", weights) is not None
 
 
 def shown_url(url: str) -> str:
-    """For people: of an address on the web not the login, the query and the fragment."""
+    """For people: of an address on the web not the login, the token, the query and the fragment."""
     scheme, separator, rest = url.partition("://")
     if scheme not in ("http", "https"):
         return url
     host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    shown = _TOKEN_IN_PATH.sub("/p/…", f"{slash}{path}")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{shown}"
 
 
 class StoreAuth(StrEnum):
@@ -129,7 +142,7 @@ class StoreSpec(Contract):
         max_length=512,
         description="URL of the store, without a login or a query; unset means AWS for s3:// and the region's Object "
         "Storage for oci://.",
-        json_schema_extra=_refused("!self.matches('[@?#]')", ENDPOINT_WITH_LOGIN),
+        json_schema_extra=_refused(f"!self.matches('{_SECRET_SIGNS}')", ENDPOINT_WITH_LOGIN),
     )
     region: str | None = Field(
         default=None,
@@ -161,7 +174,9 @@ class ModelSpec(Contract):
         description="Where training starts: 'scratch'; 'official', the file of YOLOv5's v7.0 release for the "
         "architecture; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a "
         ".pt that YOLOv5 or MaskTrain wrote.",
-        json_schema_extra=_refused("!(self.startsWith('https://') && self.matches('[?#]'))", WEIGHTS_WITH_QUERY),
+        json_schema_extra=_refused(
+            f"!(self.startsWith('https://') && self.matches('[?#]|{_PREAUTHENTICATED}'))", WEIGHTS_WITH_QUERY
+        ),
     )
     weights_secret_ref: SecretKeyRef | None = Field(
         default=None,

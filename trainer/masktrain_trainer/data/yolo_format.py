@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
 
 from .augmentation import Outline
@@ -26,11 +27,18 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".t
 SYNONYMS = {"valid": "val", "val": "valid"}
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 LARGEST_BYTES = 1 << 20
+LARGEST_LABELS = 4 << 20
+"""Bytes of one picture's label file: 10,000 polygons of 20 corners fit."""
+LONGEST_PATH, MOST_FOLDERS = 4096, 64
+"""Characters, of which Linux takes no more, and folders: every ending of a path is looked for."""
+LONGEST_KEY = 18
+"""Digits of a whole number: Python's hashes of longer ones can be made equal, and a mapping of such keys slow."""
 REQUIRED = ("train", "val")
 SPLITS = ("train", "val", "test")
 
 
 MOST_ENTRIES = 100_000
+_YAML_INT = "tag:yaml.org,2002:int"
 
 
 class BoundedLoader(yaml.SafeLoader):
@@ -41,8 +49,11 @@ class BoundedLoader(yaml.SafeLoader):
         self._entries = 0
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        # Called for each mapping before its entries are copied into another.
+        # Called for each mapping before it is made, and before its entries are copied into another.
         super().flatten_mapping(node)
+        if any(key.tag == _YAML_INT and len(key.value) > LONGEST_KEY for key, _ in node.value):
+            problem = f"it has a number of more than {LONGEST_KEY} digits as a key"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         self._entries += len(node.value)
         if self._entries > MOST_ENTRIES:
             problem = f"its merge keys (<<) unfold to more than {MOST_ENTRIES:,} entries"
@@ -64,7 +75,9 @@ def read_data_yaml(root: Path) -> DataYaml:
     path = _find(root)
     document = _load(path, root)
     names = _names(document, _shown(path, root))
-    search = _Search(root, path.parent, document.get("path"))
+    prefix = document.get("path")
+    _refuse_long(prefix if isinstance(prefix, str) else "", "The entry 'path' of data.yaml")
+    search = _Search(root, path.parent, prefix)
     images: dict[str, list[Path]] = {}
     choices = []
     for split in SPLITS:
@@ -101,8 +114,10 @@ def _load(path: Path, root: Path) -> dict[str, Any]:
         raise InvalidDataset(f"{shown} is not text in UTF-8; save it as UTF-8.") from None
     except yaml.YAMLError as error:
         raise InvalidDataset(f"{shown} is not valid YAML ({_where(error)}); repair that line.") from None
-    except ValueError as error:  # a number of thousands of digits, a date that does not exist
-        raise InvalidDataset(f"{shown} has a value that cannot be read ({error}); quote it.") from None
+    # A number of thousands of digits, a date that does not exist; the others by a value that is not of its tag's type
+    # (!!bool abc), which PyYAML takes for granted.
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise InvalidDataset(f"{shown} has a value that cannot be read ({_brief(error)}); quote it.") from None
     except RecursionError:
         raise InvalidDataset(f"{shown} is nested too deeply to be a data.yaml.") from None
     if not isinstance(document, dict):
@@ -116,6 +131,10 @@ def _where(error: yaml.YAMLError) -> str:
     return str(error).splitlines()[0]
 
 
+def _brief(error: Exception) -> str:
+    return str(error)[:200] if isinstance(error, ValueError) else "it is not of the type that its tag says"
+
+
 def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
@@ -124,9 +143,10 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
     names = document.get("names")
     if not names:
         raise InvalidDataset(f"{shown} has no class names; add 'names', a list with one name for each class.")
+    if isinstance(names, list | dict) and len(names) > MOST_CLASSES:
+        raise InvalidDataset(f"{shown} names {len(names):,} classes; more than {MOST_CLASSES:,} are not taken.")
     if isinstance(names, dict):
-        # By their text, because keys of several types cannot be compared.
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if not _are_numbers_from_zero(names):
             raise InvalidDataset(f"{shown}: 'names' must number its classes 0 to {len(names) - 1} without a gap.")
         names = [names[index] for index in range(len(names))]
     if isinstance(names, list) and any(isinstance(name, bool) for name in names):
@@ -136,7 +156,23 @@ def _names(document: dict[str, Any], shown: str) -> list[str]:
     # YAML reads names such as 3 and 1.5 as numbers.
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise InvalidDataset(f"{shown}: 'names' must be a list of class names, but is {_kind(names)}.")
-    return [printable(str(name)) for name in names]
+    return [_name(name, number, shown) for number, name in enumerate(names)]
+
+
+def _are_numbers_from_zero(keys: dict[Any, Any]) -> bool:
+    return all(type(key) is int for key in keys) and keys.keys() == set(range(len(keys)))
+
+
+def _name(name: str | float, number: int, shown: str) -> str:
+    try:
+        text = str(name)
+    except ValueError:  # Python writes no whole number of thousands of digits, though it reads it in hexadecimals
+        text = "?" * (LONGEST_CLASS_NAME + 1)
+    if len(text) > LONGEST_CLASS_NAME:
+        raise InvalidDataset(
+            f"{shown}: the name of class {number} is longer than {LONGEST_CLASS_NAME} characters; shorten it."
+        )
+    return printable(text)
 
 
 def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[Path], str] | None:
@@ -151,6 +187,8 @@ def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(entry, str) for entry in values):
         raise InvalidDataset(f"The entry '{split}' of data.yaml must be a folder or a list of folders.")
+    for entry in values:
+        _refuse_long(entry, f"The entry '{split}' of data.yaml")
     places = [search.find(entry) for entry in values]
     missing = [entry for entry, place in zip(values, places, strict=True) if place is None]
     if missing and required:
@@ -175,6 +213,7 @@ def _images(place: Path, search: _Search) -> Iterator[Path]:
     beside = _Search(search.root, place.parent, None)
     for line in place.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         listed = line.strip()
+        _refuse_long(listed, _shown(place, search.root))
         found = (beside.find(listed) or search.find(listed)) if listed else None
         if listed and found is None:
             raise InvalidDataset(f"{_shown(place, search.root)} lists {listed!r}, which is not in the zip.")
@@ -235,6 +274,13 @@ def _endings(value: PurePosixPath) -> Iterator[PurePosixPath]:
             yield PurePosixPath(*ending)
 
 
+def _refuse_long(path: str, where: str) -> None:
+    if len(path) > LONGEST_PATH or path.count("/") + path.count("\\") > MOST_FOLDERS:
+        raise InvalidDataset(
+            f"{where} has a path of more than {LONGEST_PATH:,} characters or {MOST_FOLDERS} folders; shorten it."
+        )
+
+
 def _shown(path: Path, root: Path) -> str:
     resolved = path.resolve()
     return str(resolved.relative_to(root.resolve())) if resolved != root.resolve() else "."
@@ -270,6 +316,8 @@ def label_path(image: Path) -> Path:
 def read_labels(path: Path, classes: int) -> Labels:
     """Labels of one image; a missing or empty file means background. Raises LabelViolation."""
     try:
+        if path.stat().st_size > LARGEST_LABELS:
+            raise LabelViolation(f"its label file is larger than {LARGEST_LABELS >> 20} MiB")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         text = ""

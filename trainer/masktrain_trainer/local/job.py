@@ -27,6 +27,7 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
     holds_secret,
+    is_signed,
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.yolo_format import BoundedLoader
@@ -243,7 +244,7 @@ def _contradictions(spec: LocalJobSpec) -> Iterator[str]:
 
 
 def _secrets_in_clear(spec: LocalJobSpec) -> Iterator[str]:
-    if spec.model.weights.startswith("https://") and "?" in spec.model.weights:
+    if is_signed(spec.model.weights):
         yield WEIGHTS_WITH_QUERY
     if spec.model.weights_secret_ref is not None:
         yield (

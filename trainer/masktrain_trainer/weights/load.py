@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec, shown_url
-from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights, printable
+from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
 
 from .sources import download_weights, weights_uri
 from .torch_file import read_torch_file
-from .yolov5 import DetectorWeights, read_yolov5
+from .yolov5 import DetectorWeights, class_names, read_yolov5
 
 
 def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:
@@ -134,7 +134,10 @@ def load_model_file(path: Path) -> ModelFile:
     if document["architecture"] not in list(Architecture):
         raise ValueError(f"{path} holds the model {document['architecture']!r}, which this version does not know.")
     values = {field.name: document[field.name] for field in fields(ModelFile)}
-    names = [printable(str(name)) for name in document["names"]]
+    try:
+        names = class_names(document["names"])
+    except UnusableWeights as error:
+        raise ValueError(f"{path} {error}") from None
     return ModelFile(**values | {"architecture": Architecture(document["architecture"]), "names": names})
 
 

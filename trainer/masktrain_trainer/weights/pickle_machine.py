@@ -49,6 +49,11 @@ class StorageType:
 
 MOST_OPCODES: Final = 4_000_000
 """An unstripped yolov5x6.pt, optimizer included, has some hundred thousand."""
+MOST_OBJECTS: Final = 250_000
+"""Containers, names and calls, of about 250 bytes each: one opcode makes one. The same file has 50,000."""
+DEEPEST_MARKS: Final = 10_000
+LARGEST_KEY: Final = 1 << 60
+"""Python's hashes of larger whole numbers can be made equal, and a dictionary of such keys slow."""
 HIGHEST_PROTOCOL: Final = 5
 _KEYS = (str, int, float, bytes, type(None))
 """What may be a key or a member of a set. Hashing a tuple nested a million times deep would overflow the C stack."""
@@ -85,6 +90,7 @@ class PickleMachine:
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._objects = 0
         self._by_opcode = self._steps()
 
     def run(self, pickle: bytes) -> Any:
@@ -123,11 +129,11 @@ class PickleMachine:
         return {
             "PROTO": self._protocol,
             "FRAME": self._frame,
-            "NONE": self._pushing(lambda: None),
-            "NEWTRUE": self._pushing(lambda: True),
-            "NEWFALSE": self._pushing(lambda: False),
+            "NONE": lambda _: self._stack.append(None),
+            "NEWTRUE": lambda _: self._stack.append(True),
+            "NEWFALSE": lambda _: self._stack.append(False),
             "EMPTY_LIST": self._pushing(list),
-            "EMPTY_TUPLE": self._pushing(tuple),
+            "EMPTY_TUPLE": lambda _: self._stack.append(()),
             "EMPTY_DICT": self._pushing(dict),
             "EMPTY_SET": self._pushing(set),
             "LIST": self._collecting(list),
@@ -157,11 +163,21 @@ class PickleMachine:
             "BINPERSID": self._persistent,
         }
 
+    def _count_object(self) -> None:
+        self._objects += 1
+        if self._objects > MOST_OBJECTS:
+            raise UnusableWeights(f"has a pickle that makes more than {MOST_OBJECTS:,} objects, which no model needs.")
+
     def _pushing(self, make: Callable[[], Any]) -> Callable[[Any], None]:
-        return lambda _: self._stack.append(make())
+        def push(_: Any) -> None:
+            self._count_object()
+            self._stack.append(make())
+
+        return push
 
     def _collecting(self, make: Callable[[list[Any]], Any]) -> Callable[[Any], None]:
         def collect(_: Any) -> None:
+            self._count_object()
             items = self._since_mark()
             self._stack.append(make(items))
 
@@ -169,6 +185,7 @@ class PickleMachine:
 
     def _tuple_of(self, length: int) -> Callable[[Any], None]:
         def collect(_: Any) -> None:
+            self._count_object()
             start = len(self._stack) - length
             # A negative start would count from the stack's end.
             if start < 0:
@@ -185,6 +202,8 @@ class PickleMachine:
         """Frames only help to read ahead."""
 
     def _mark(self, _: Any) -> None:
+        if len(self._marks) >= DEEPEST_MARKS:
+            raise UnusableWeights("has a pickle nested deeper than any model.")
         self._marks.append(self._stack)
         self._stack = []
 
@@ -253,14 +272,17 @@ class PickleMachine:
         self._stack[-1].update(members(items))
 
     def _global(self, names: str) -> None:
+        self._count_object()
         module, _, name = names.partition(" ")
         self._stack.append(self._builder.resolve(_name(module, name)))
 
     def _stack_global(self, _: Any) -> None:
+        self._count_object()
         name, module = self._stack.pop(), self._stack.pop()
         self._stack.append(self._builder.resolve(_name(module, name)))
 
     def _call(self, _: Any) -> None:
+        self._count_object()
         arguments, function = self._stack.pop(), self._stack.pop()
         if type(arguments) is not tuple:
             raise UnusableWeights("has a pickle that calls something with arguments that are no tuple.")
@@ -289,6 +311,8 @@ def members(items: list[Any]) -> list[Any]:
     for item in items:
         if not isinstance(item, _KEYS):
             raise UnusableWeights(f"has a pickle with a {type(item).__name__} as a key; torch writes none.")
+        if isinstance(item, int) and abs(item) > LARGEST_KEY:
+            raise UnusableWeights("has a pickle with a number of more than 60 bits as a key; torch writes none.")
     return items
 
 

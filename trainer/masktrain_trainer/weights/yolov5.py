@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from masktrain_trainer.config import Architecture
+from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES, Architecture
 from masktrain_trainer.errors import UnusableWeights, printable
 from masktrain_trainer.model.graph import SIZES, Size
 from masktrain_trainer.model.yolo import build_yolo
@@ -183,11 +183,25 @@ def _floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _class_names(root: StandIn) -> list[str]:
     """A list before v7.0, then a dictionary by number."""
     found = root.attribute("names")
-    if isinstance(found, dict) and sorted(found, key=str) == sorted(range(len(found)), key=str):
+    if isinstance(found, dict) and found.keys() == set(range(len(found))):
         found = [found[number] for number in range(len(found))]
+    return class_names(found)
+
+
+def class_names(found: Any) -> list[str]:
+    """What a file gives as the names of its classes, if they are some. Raises UnusableWeights."""
     if not isinstance(found, list) or not found or not all(isinstance(name, (str, int)) for name in found):
         raise UnusableWeights("is damaged: the model does not say the names of its classes.")
-    return [printable(str(name)) for name in found]
+    if len(found) > MOST_CLASSES:
+        raise UnusableWeights(f"has {len(found):,} classes; more than {MOST_CLASSES:,} are not taken.")
+    return [_class_name(name) for name in found]
+
+
+def _class_name(name: str | int) -> str:
+    # Python writes no whole number of thousands of digits.
+    if (len(name) > LONGEST_CLASS_NAME) if isinstance(name, str) else (abs(name) >= 10**LONGEST_CLASS_NAME):
+        raise UnusableWeights(f"has a class whose name is longer than {LONGEST_CLASS_NAME} characters.")
+    return printable(str(name))
 
 
 def _strides(root: StandIn) -> list[float]:

@@ -15,6 +15,13 @@ from masktrain_trainer.checkpoint.tensor_tree import UnreadableTree, lay_out, le
 TREE = {"loss": 0.25, "weights": torch.arange(12.0).view(3, 4), "names": ("a", None, [True, {"b": torch.zeros(0)}])}
 
 
+PLAIN = {
+    *(torch.float16, torch.float32, torch.float64, torch.bfloat16),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool),
+}
+OTHERS = {value for value in vars(torch).values() if isinstance(value, torch.dtype)} - PLAIN
+
+
 def written(tree: Any) -> bytearray:
     parts = lay_out(tree)
     content = bytearray(length_of(parts))
@@ -56,14 +63,34 @@ def test_a_changed_tree_is_a_tree_or_refused(place: int, value: int, cut: int) -
         {"tensor": ["load", [1], 0]},
         {"tensor": ["__class__", [1], 0]},
         {"dict": [[{"list": []}, 1]]},
+        {"dict": [[2**61 - 1, 1]]},
         {"tensor": ["float32", [4], 0], "dict": []},
     ],
     ids=["longer than the bytes", "behind them", "before them", "a negative side", "sides that overflow", "a function",
-         "an attribute", "a key that is a list", "two kinds at once"],
+         "an attribute", "a key that is a list", "a key whose hash is 0", "two kinds at once"],
 )  # fmt: skip
 def test_what_the_bytes_do_not_hold_is_refused(tree: Any) -> None:
     with pytest.raises(UnreadableTree):
         read_tree(claiming(tree))
+
+
+@pytest.mark.parametrize("dtype", sorted(OTHERS, key=str), ids=str)
+def test_numbers_that_no_training_has_are_refused(dtype: torch.dtype) -> None:
+    """As quantised numbers torch reads a buffer with a segmentation fault."""
+    with pytest.raises(UnreadableTree):
+        read_tree(claiming({"tensor": [str(dtype).removeprefix("torch."), [4], 0]}))
+
+
+@pytest.mark.parametrize("dtype", sorted(PLAIN, key=str), ids=str)
+def test_plain_numbers_survive(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([0, 1, 1]).to(dtype)
+    found = read_tree(written({"tensor": tensor}))["tensor"]
+    assert (found.dtype, found.tolist()) == (dtype, tensor.tolist())
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    with pytest.raises(TypeError, match="cannot hold tensors of complex64"):
+        lay_out({"a": torch.zeros(2, dtype=torch.complex64)})
 
 
 def test_a_tree_nested_without_end_is_refused() -> None:

@@ -102,8 +102,10 @@ def test_other_documents_of_the_file_are_passed_over(tmp_path: Path) -> None:
         (JOB + "  compute: {env: [{name: RANK, value: '1'}]}\n", "compute.env must not name RANK"),
         (JOB + "  training: {compile: true, multiScale: true}\n", "exclude each other"),
         (JOB + "  model: {weights: 'https://a.example/w.pt?key=x'}\n", "put the URL into a Secret"),
+        (JOB + "  model: {weights: 'https://a.example/p/key/n/ns/b/w/o/w.pt'}\n", "put the URL into a Secret"),
         (JOB + "  model: {weightsSecretRef: {name: a, key: b}}\n", "which only a cluster has: download the file"),
         (JOB.replace("https://s3", "https://me:word@s3"), "store.endpoint must not hold a login"),
+        (JOB.replace("https://s3", "https://a.example/p/key/n/s3"), "store.endpoint must not hold a login"),
     ],
 )
 def test_a_wrong_manifest_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

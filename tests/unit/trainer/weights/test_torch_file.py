@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from masktrain_trainer.errors import UnusableWeights
 from masktrain_trainer.weights import pickle_machine
 from masktrain_trainer.weights.load import read_weights
+from masktrain_trainer.weights.pickle_machine import DEEPEST_MARKS, MOST_OBJECTS
 from masktrain_trainer.weights.torch_file import read_torch_file
 
 from .traps import Trap, traps
@@ -119,6 +120,27 @@ def test_endless_pickles_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         read_torch_file(path)
 
 
+def _keys_of_one_hash(count: int) -> bytes:
+    keys = [(number * (2**61 - 1)).to_bytes(11, "little") for number in range(1, count + 1)]
+    return b"}(" + b"".join(b"\x8a\x0b" + key + b"N" for key in keys) + b"u."
+
+
+TOO_MUCH = {
+    "empty sets": (b"(" + b"\x8f" * (MOST_OBJECTS + 1) + b"l.", "makes more than 250,000 objects"),
+    "tuples": (b"(" + b"N\x85" * (MOST_OBJECTS + 1) + b"l.", "makes more than 250,000 objects"),
+    "names": (b"(" + b"ctorch\nint\n" * (MOST_OBJECTS + 1) + b"l.", "makes more than 250,000 objects"),
+    "calls": (b"(" + b"ctorch\nint\n)R" * MOST_OBJECTS + b"l.", "makes more than 250,000 objects"),
+    "marks": (b"(" * (DEEPEST_MARKS + 1) + b".", "nested deeper than any model"),
+    "keys of one hash": (_keys_of_one_hash(20_000), "a number of more than 60 bits as a key"),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_small_file_that_takes_much_memory_or_time_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UnusableWeights, match=sentence):
+        read_torch_file(write(tmp_path / "a.pt", b"\x80\x02" + content))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.bool])
 def test_tensors_of_every_type_and_layout_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
     grid = torch.arange(24).view(2, 3, 4).to(dtype)
@@ -136,7 +158,9 @@ def test_tensors_of_every_type_and_layout_are_read(dtype: torch.dtype, tmp_path:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    lambda inner: (
+        st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(-(2**60), 2**60), inner)
+    ),
     max_leaves=20,
 )
 

@@ -138,6 +138,22 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "own layers": (lambda: stripped(_with_a_layer_of_its_own()), "none of the ten sizes"),
     "another activation": (lambda: stripped(_with_another_activation()), "computes with LeakyReLU where"),
     "not a number": (lambda: stripped(_diverged()), r"holds NaN or infinity in model\.0\.conv\.weight.*diverged"),
+    "names without number": (
+        lambda: stripped(model(source(), names=["a"] * 10_001)),
+        r"^has 10,001 classes; more than 10,000 are not taken",
+    ),
+    "a name without end": (
+        lambda: stripped(model(source(), names={0: "a" * 257})),
+        "has a class whose name is longer than 256 characters",
+    ),
+    "a name that is a number without end": (
+        lambda: stripped(model(source(), names=[1 << 20_000])),
+        "has a class whose name is longer than 256 characters",
+    ),
+    "names by numbers in quotes": (
+        lambda: stripped(model(source(), names={"0": "a"})),
+        "does not say the names of its classes",
+    ),
     "no names": (lambda: stripped(model(source(), names=[])), "does not say the names of its classes"),
     "MaskTrain's checkpoint": (lambda: {"format": "masktrain-state-v1"}, "is a checkpoint of MaskTrain, not a best"),
 }
