@@ -173,6 +173,12 @@ def _each(items: Iterable[Manifest] | None, *keys: str) -> list[Manifest]:
     return [_some(item, *keys) for item in islice(items or (), MOST_ITEMS)]
 
 
+def _asking(containers: Iterable[Manifest] | None) -> list[Manifest]:
+    """Every container that asks for a resource, however many: a GPU of the last one counts like one of the first."""
+    asking = (container for container in containers or () if container.get("resources"))
+    return [_some(container, "resources", "restartPolicy") for container in asking]
+
+
 def _metadata(body: Manifest, label_keys: Iterable[str], annotation_keys: Iterable[str] = ()) -> Manifest:
     metadata: Manifest = body["metadata"]
     controllers = [owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
@@ -197,7 +203,7 @@ def _read_of_pod(body: Manifest) -> Manifest:
         "conditions": _each(status.get("conditions"), *CONDITION),
         "containerStatuses": _each(trainers, "name", "state"),
     }
-    asked = {key: _each(spec.get(key), "resources") for key in ("containers", "initContainers") if key in spec}
+    asked = {key: _asking(spec.get(key)) for key in ("containers", "initContainers") if key in spec}
     claims: Manifest = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
     index = (labels.COMPLETION_INDEX,)
     return _some(body, "apiVersion", "kind") | {
