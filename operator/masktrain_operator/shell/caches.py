@@ -54,6 +54,10 @@ class ObjectCache:
         """How often a body came, went or was replaced: what was derived from the cache holds as long as this stays."""
         self._changed: dict[str, int] = {}
 
+    def slim(self, body: Manifest) -> Manifest:
+        """What is ever read of it; of a slim body, the same again."""
+        return self._kept(_without_managed_fields(body))
+
     def put(self, body: Manifest) -> bool:
         """Keep the body unless a newer one is known or the object is gone. Returns whether it was news."""
         uid = uid_of(body)
@@ -61,7 +65,7 @@ class ObjectCache:
         # Equal is what a watch tells of our own write, which is here already.
         if uid in self._deleted or (known is not None and version_of(known) >= version_of(body)):
             return False
-        slim = self._kept(_without_managed_fields(body))
+        slim = self.slim(body)
         owner = self._owner_of(slim) or ""
         # Labels can be edited: the old owner must not keep the object.
         if known is not None and (self._owner_of(known) or "") != owner:
@@ -169,6 +173,12 @@ def _each(items: Iterable[Manifest] | None, *keys: str) -> list[Manifest]:
     return [_some(item, *keys) for item in islice(items or (), MOST_ITEMS)]
 
 
+def _asking(containers: Iterable[Manifest] | None) -> list[Manifest]:
+    """Every container that asks for a resource, however many: a GPU of the last one counts like one of the first."""
+    asking = (container for container in containers or () if container.get("resources"))
+    return [_some(container, "resources", "restartPolicy") for container in asking]
+
+
 def _metadata(body: Manifest, label_keys: Iterable[str], annotation_keys: Iterable[str] = ()) -> Manifest:
     metadata: Manifest = body["metadata"]
     controllers = [owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
@@ -193,7 +203,7 @@ def _read_of_pod(body: Manifest) -> Manifest:
         "conditions": _each(status.get("conditions"), *CONDITION),
         "containerStatuses": _each(trainers, "name", "state"),
     }
-    asked = {key: _each(spec.get(key), "resources") for key in ("containers", "initContainers") if key in spec}
+    asked = {key: _asking(spec.get(key)) for key in ("containers", "initContainers") if key in spec}
     claims: Manifest = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
     index = (labels.COMPLETION_INDEX,)
     return _some(body, "apiVersion", "kind") | {
@@ -333,11 +343,13 @@ class KnownObjects:
         return self._listed
 
     async def _refresh(self, client: KubernetesClient, kind: ResourceKind, namespace: str | None) -> set[str]:
-        listed = await client.list(kind, namespace)
-        # The items of a list come without both.
-        bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in listed["items"])
-        ours = (self._with_controller(kind, body) for body in bodies if self._concerns_us(kind, body))
-        return self._caches[kind].replace(ours, int(listed["metadata"]["resourceVersion"]), namespace)
+        cache, ours, version = self._caches[kind], list[Manifest](), 0
+        async for page in client.pages(kind, namespace):
+            # The items of a list come without both.
+            bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in page["items"])
+            ours += [cache.slim(self._with_controller(kind, b)) for b in bodies if self._concerns_us(kind, b)]
+            version = int(page["metadata"]["resourceVersion"])
+        return cache.replace(ours, version, namespace)
 
 
 def owner_uid(kind: ResourceKind, body: Manifest) -> str | None:

@@ -6,7 +6,7 @@ requests and keeps no cache file.
 
 import json
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -68,6 +68,7 @@ BY_NAME: Final = {
 
 
 REQUEST_TIMEOUT_SECONDS = 30
+PAGE_ITEMS = 100
 # Above the 16 workers of jobs and 4 of pools, so that the Lease and the resync never wait for one of them.
 CONNECTIONS = 32
 MERGE_PATCH = "application/merge-patch+json"
@@ -109,13 +110,31 @@ class KubernetesClient:
 
     async def list(self, kind: ResourceKind, namespace: str | None) -> Manifest:
         """The list object, items and `metadata.resourceVersion`; of all namespaces for None."""
-        selector = kind.selector or None
-        return await self._call(self._resources[kind].get, namespace=namespace, label_selector=selector)
+        pages = [page async for page in self.pages(kind, namespace)]
+        return {**pages[-1], "items": [item for page in pages for item in page["items"]]}
+
+    def pages(self, kind: ResourceKind, namespace: str | None) -> AsyncIterator[Manifest]:
+        """The same list in parts, all of one resource version. Raises ApiError 410 if that expires in between."""
+        return self._pages(kind, namespace=namespace, label_selector=kind.selector or None)
 
     async def list_pods_on(self, node: str) -> Sequence[Manifest]:
-        """Everybody's pods that are bound to the node, as the API server knows them at this moment."""
-        answer = await self._call(self._resources[PODS].get, field_selector=f"spec.nodeName={node}")
-        return list(answer["items"])
+        """Everybody's unfinished pods that are bound to the node, as the API server knows them at this moment."""
+        return [pod async for page in self.pages_of_pods_on(node) for pod in page["items"]]
+
+    def pages_of_pods_on(self, node: str) -> AsyncIterator[Manifest]:
+        """The same in parts."""
+        unfinished = f"spec.nodeName={node},status.phase!=Failed,status.phase!=Succeeded"
+        return self._pages(PODS, field_selector=unfinished)
+
+    async def _pages(self, kind: ResourceKind, **options: Any) -> AsyncIterator[Manifest]:
+        # Whoever may write objects decides how large they are: a whole list may not fit into memory.
+        token = None
+        while True:
+            page = await self._call(self._resources[kind].get, limit=PAGE_ITEMS, _continue=token, **options)
+            token = page["metadata"].get("continue")
+            yield page
+            if not token:
+                return
 
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)

@@ -191,15 +191,23 @@ def _gang_amounts(pod: Manifest, nodes: int) -> Mapping[str, Decimal]:
 
 
 def _pod_amounts(spec: Manifest, section: str) -> Mapping[str, Decimal]:
-    """Init containers run before the others, so the larger of both counts."""
+    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up."""
     together: dict[str, Decimal] = {}
+    sidecars: dict[str, Decimal] = {}
+    first: dict[str, Decimal] = {}
     for container in spec.get("containers", ()):
         for name, amount in container.get("resources", {}).get(section, {}).items():
             together[name] = together.get(name, Decimal(0)) + _amount(amount)
     for container in spec.get("initContainers", ()):
-        for name, amount in container.get("resources", {}).get(section, {}).items():
-            together[name] = max(together.get(name, Decimal(0)), _amount(amount))
-    return together
+        asked = {name: _amount(a) for name, a in container.get("resources", {}).get(section, {}).items()}
+        for name, amount in asked.items():
+            before = sidecars.get(name, Decimal(0))
+            first[name] = max(first.get(name, Decimal(0)), before + amount)
+            if container.get("restartPolicy") == "Always":
+                sidecars[name] = before + amount
+    names = together.keys() | first.keys()
+    zero = Decimal(0)
+    return {n: max(together.get(n, zero) + sidecars.get(n, zero), first.get(n, zero)) for n in names}
 
 
 def _amount(text: object) -> Decimal:

@@ -46,13 +46,17 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
 
 
 def gpus_requested(spec: Manifest) -> int:
-    """Init containers run before the others, sidecars aside, so the larger of both counts.
+    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up.
 
     A slice or a resource claim may be part of any GPU: it counts as one.
     """
     together = sum(map(_of_container, spec.get("containers", ())))
-    first = max(map(_of_container, spec.get("initContainers", ())), default=0)
-    return max(together, first, 1 if spec.get("resourceClaims") else 0)
+    sidecars, first = 0, 0
+    for container in spec.get("initContainers", ()):
+        asked = _of_container(container)
+        first = max(first, sidecars + asked)
+        sidecars += asked if container.get("restartPolicy") == "Always" else 0
+    return max(together + sidecars, first, 1 if spec.get("resourceClaims") else 0)
 
 
 def _of_container(container: Manifest) -> int:

@@ -90,12 +90,13 @@ class PoolObserver:
     async def _foreign_pods(self, instances: frozenset[str]) -> dict[str, tuple[GpuPod, ...]]:
         """Asked of the API server, because no watch of the operator follows pods of others."""
         names = self._names(instances)
-        listed = await asyncio.gather(*map(self._client.list_pods_on, names))
-        found = {}
-        for name, pods in zip(names, listed, strict=True):
-            holders = (gpu_pod(pod) for pod in pods)
-            found[name] = tuple(pod for pod in holders if pod is not None and not self._is_watched(pod))
-        return found
+        listed = await asyncio.gather(*map(self._holders, names))
+        return dict(zip(names, listed, strict=True))
+
+    async def _holders(self, node: str) -> tuple[GpuPod, ...]:
+        pages = self._client.pages_of_pods_on(node)
+        holders = [gpu_pod(pod) async for page in pages for pod in page["items"]]
+        return tuple(pod for pod in holders if pod is not None and not self._is_watched(pod))
 
     def _names(self, instances: frozenset[str]) -> list[str]:
         return [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]

@@ -227,3 +227,11 @@ def test_the_parts_of_a_pod_that_are_read_are_kept() -> None:
     del expected["status"]["containerStatuses"][0]["image"]
     expected["status"]["conditions"] = []
     assert kept == expected
+
+
+def test_a_gpu_of_the_last_of_many_containers_is_kept() -> None:
+    known = KnownObjects()
+    gpu = {"resources": {"limits": {"nvidia.com/gpu": "1"}}, "restartPolicy": "Always"}
+    pod = {**body("p", 1), "spec": {"containers": [{"name": "c"}] * 70 + [gpu], "initContainers": [gpu]}}
+
+    assert known.pods.slim(pod)["spec"] == {"containers": [gpu], "initContainers": [gpu]}

@@ -46,3 +46,12 @@ def test_a_node_that_offers_nonsense_offers_nothing() -> None:
     allocatable: dict[str, Any] = {"nvidia.com/gpu": "some", "amd.com/gpu": "2"}
 
     assert kube_node({"metadata": metadata, "status": {"allocatable": allocatable}}, ()).gpus == 2
+
+
+def test_sidecars_add_up_and_other_init_containers_do_not() -> None:
+    one: dict[str, Any] = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    sidecar = {**one, "restartPolicy": "Always"}
+
+    assert gpus_requested({"containers": [one], "initContainers": [one, one]}) == 1
+    assert gpus_requested({"containers": [one], "initContainers": [sidecar, sidecar]}) == 3
+    assert gpus_requested({"containers": [], "initContainers": [sidecar, one]}) == 2
