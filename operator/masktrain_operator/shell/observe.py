@@ -39,16 +39,6 @@ CHECK_AGAIN = timedelta(minutes=5)
 """Quotas fill while a gang waits for its nodes."""
 
 
-NOT_ASKED_ABOUT = (
-    Reason.POOL_NOT_FOUND,
-    Reason.POOL_TOO_SMALL,
-    Reason.NAMESPACE_NOT_ALLOWED,
-    Reason.NAMESPACE_LIMIT_TOO_SMALL,
-    Reason.PRIORITY_CLASS_NOT_ALLOWED,
-)
-"""Whose jobs no pool would take costs the API server nothing."""
-
-
 @dataclass(frozen=True)
 class _Checked:
     """An answer, for that generation of the job and until that moment."""
@@ -300,7 +290,8 @@ class Observer:
         if not self.needs_capacity(training_job):
             return replace(seen, overspent=self._pools.overspent(uid))
         capacity = self._pools.capacity_of(uid)
-        if self._check is None or capacity is None or capacity.reason in NOT_ASKED_ABOUT:
+        # Whose jobs no pool would take costs the API server nothing.
+        if self._check is None or capacity is None or capacity.needs_a_person:
             return replace(seen, capacity=capacity)
         refusal = await self._check.ask(training_job, capacity.pool)
         refusals = () if refusal is None else (refusal,)
