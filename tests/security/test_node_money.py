@@ -220,6 +220,39 @@ async def test_the_quota_is_asked_about_the_whole_gang(
     assert (pods, jobs) == ([], []), "nothing is left of the questions"
 
 
+async def test_a_pod_that_never_ends_and_a_job_for_all_nodes_hold_no_queue(world: PoolWorld, team_b: TeamB) -> None:
+    """Attack: keep one GPU by a plain pod and ask for all nodes: everybody else waited behind that job for ever."""
+    victim = f"{world.name}-victim"
+    world.api.create("/api/v1/namespaces", {"metadata": {"name": victim}})
+    world.also_watched.append(victim)
+    await world.restart_operator()
+    world.create_pool(maxNodes=2, minNodes=1)
+    world.api.has_changed = True
+    await world.run_until(lambda: len(world.status.get("nodes", ())) == 1 and "name" in world.status["nodes"][0])
+    containers = [{"name": "idle", "image": "idle", "resources": {"limits": {GPU: "1"}}}]
+    on_node = {"nodeName": world.node_names()[0], "automountServiceAccountToken": False, "containers": containers}
+    pod = {"metadata": {"name": "keeper"}, "spec": on_node}
+    world.api.create(f"/api/v1/namespaces/{team_b.namespace}/pods", pod)
+    greedy = team_b.submit("greedy", nodes=2)
+    world.api.has_changed = True
+    await world.run(60)
+
+    other = training_job("masks", compute__gpusPerNode=2)
+    job = world.api.create(f"/apis/{labels.API_VERSION}/namespaces/{victim}/{labels.PLURAL}", other)
+    world.api.has_changed = True
+    await world.run_until(lambda: world.cloud_pool.size == 2)
+    assert job["metadata"]["uid"] in world.pool_cache.admissions().placements
+    refused = refusal_of(world, greedy)
+    assert refused is not None
+    assert f"namespace {team_b.namespace} itself fill 1 of its 2 nodes" in refused.message
+    assert victim not in refused.message
+
+    world.api.delete(f"/api/v1/namespaces/{team_b.namespace}/pods/keeper")
+    world.api.delete(f"/apis/{labels.API_VERSION}/namespaces/{victim}/{labels.PLURAL}/masks")
+    world.api.has_changed = True
+    await world.run_until(lambda: refusal_of(world, greedy) is None)
+
+
 async def checked(client: Client, job: dict[str, Any]) -> str | None:  # noqa: F811
     """Why the API server would not take the gang, in its own words."""
     pools = PoolCache(KnownObjects(), lambda: datetime.now(UTC), asks_first=True)

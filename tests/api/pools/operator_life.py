@@ -1,6 +1,6 @@
 """All that the operator holds in memory, from its start to its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from masktrain_operator.core.types import Manifest
@@ -37,11 +37,14 @@ class OperatorLife:
         endpoint: str,
         clock: Callable[[], float],
         executioner: Executioner,
+        watched: Sequence[str] = (),
     ) -> None:
+        """`watched`: namespaces besides its own whose jobs it serves."""
+
         def now() -> datetime:
             return datetime.fromtimestamp(clock(), UTC)
 
-        self._client, self._namespace = client, namespace
+        self._client, self._namespaces = client, (namespace, *watched)
         self.known = KnownObjects()
         self.pools = PoolCache(self.known, now)
         self._clients = MortalClients(client, namespace, endpoint, executioner)
@@ -60,7 +63,7 @@ class OperatorLife:
 
     async def refresh(self) -> None:
         """What the watches tell."""
-        await self.known.refresh(self._client, [self._namespace])
+        await self.known.refresh(self._client, self._namespaces)
 
     async def end(self) -> None:
         await self._clients.close()

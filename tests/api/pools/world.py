@@ -73,6 +73,8 @@ class PoolWorld:
         self.executioner.before_change = self._note_change
         self.watchman = Watchman()
         self.lives = 0
+        self.also_watched: list[str] = []
+        """Namespaces of other teams. Who changes it restarts the operator."""
         self._path = f"{POOLS}/{namespace}"
         self._operator = self._start()
         self._due = self.now
@@ -280,7 +282,14 @@ class PoolWorld:
 
     def _start(self) -> OperatorLife:
         self.lives += 1
-        return OperatorLife(self.client, self._namespace, self.fake.endpoint, self.fake.clock.now, self.executioner)
+        return OperatorLife(
+            self.client,
+            self._namespace,
+            self.fake.endpoint,
+            self.fake.clock.now,
+            self.executioner,
+            self.also_watched,
+        )
 
     def _note_change(self, operation: str, target: str) -> None:
         if operation == "delete_node" and self.machines.names.get(target) in self.workload.busy_nodes():

@@ -1,7 +1,8 @@
 """Which gangs may start: admitted whole, by priority and then by age; none ever holds half of what it needs.
 
 A gang that has to wait keeps the younger ones of the same pools waiting too: they would take, node by node, what it
-waits for.
+waits for. One that its own namespace keeps out, whatever the others did, keeps only its namespace's waiting: a team
+could else hold a pool's queue for ever, by a pod that never ends.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,30 @@ class Refusal:
     reason: Reason
     message: str
     pools: tuple[str, ...] = ()
+    own_only: frozenset[str] = frozenset()
+    """Those of them in which it keeps only its own namespace waiting."""
+
+
+class _Queue:
+    """Who is served before whom: by pool, the first gang that waits there and that all behind it wait for."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Gang] = {}
+        self._first_of_own: dict[tuple[str, str], Gang] = {}
+
+    def add(self, refusal: Refusal) -> None:
+        for pool in refusal.pools:
+            if pool in refusal.own_only:
+                self._first_of_own.setdefault((pool, refusal.gang.namespace), refusal.gang)
+            else:
+                self._first.setdefault(pool, refusal.gang)
+
+    def before(self, gang: Gang, pool: str) -> Gang | None:
+        return self._first.get(pool) or self.of_own_before(gang, pool)
+
+    def of_own_before(self, gang: Gang, pool: str) -> Gang | None:
+        """A gang of its namespace that only that namespace waits for."""
+        return self._first_of_own.get((pool, gang.namespace))
 
 
 @dataclass(frozen=True)
@@ -72,17 +97,16 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
             for packing in packings.values():
                 packing.hold(gang)
     refusals: dict[str, Refusal] = {}
-    held_up: dict[str, Gang] = {}
+    waiting = _Queue()
     for gang in queue:
         if gang.admitted_to is not None:
             continue
-        answer = _serve(gang, pools, packings, held_up)
+        answer = _serve(gang, pools, packings, waiting)
         if isinstance(answer, Placement):
             placements[gang.job_uid] = answer
         elif answer is not None:
             refusals[gang.job_uid] = answer
-            # The first one that waits is the one to name: all behind it wait for its turn.
-            held_up.update((pool, gang) for pool in answer.pools if pool not in held_up)
+            waiting.add(answer)
     return Admissions(placements, refusals, dict(_overspent(placements.values(), pools)))
 
 
@@ -95,7 +119,7 @@ def _overspent(placements: Iterable[Placement], pools: Sequence[PoolSlots]) -> I
 
 
 def _serve(
-    gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing], held_up: Mapping[str, Gang]
+    gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing], waiting: _Queue
 ) -> Placement | Refusal | None:
     suitable = sorted((pool for pool in pools if pool.suits(gang)), key=_cheapest_first)
     if not suitable:
@@ -115,10 +139,11 @@ def _serve(
         # A pool without capacity has nothing to grow by until its wait is over: the gang falls to the next one.
         for pool in large_enough:
             packing = packings[pool.name]
-            if pool.name not in held_up and (slots := packing.admit(gang, growing=growing)) is not None:
+            is_next = waiting.before(gang, pool.name) is None
+            if is_next and (slots := packing.admit(gang, growing=growing)) is not None:
                 return Placement(gang, pool.name, slots)
     unlimited = [pool for pool in large_enough if not packings[pool.name].is_limited(gang)]
-    return _wait(gang, unlimited, held_up) if unlimited else _wait_for_own(gang, large_enough[0])
+    return _wait(gang, unlimited, packings, waiting) if unlimited else _wait_for_own(gang, large_enough[0])
 
 
 def _cheapest_first(pool: PoolSlots) -> tuple[Decimal, str]:
@@ -142,11 +167,17 @@ def _too_small(gang: Gang, pools: Sequence[PoolSlots]) -> Refusal:
     return Refusal(gang, Reason.POOL_TOO_SMALL, message)
 
 
-def _wait(gang: Gang, pools: Sequence[PoolSlots], held_up: Mapping[str, Gang]) -> Refusal:
+def _wait(gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing], waiting: _Queue) -> Refusal:
     names = tuple(pool.name for pool in pools)
-    why = "; ".join(_why(gang, pool, held_up.get(pool.name)) for pool in pools)
+    why = "; ".join(_why(gang, pool, packings[pool.name], waiting.before(gang, pool.name)) for pool in pools)
     message = f"Waiting for {gang.nodes} nodes with {gang.gpus_per_node} GPUs: {why}."
-    return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names)
+    own_only = frozenset(
+        name
+        for name in names
+        # Who waits for one that keeps itself out would otherwise hold the queue in its place.
+        if packings[name].is_kept_out_by_own(gang) or waiting.of_own_before(gang, name) is not None
+    )
+    return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names, own_only)
 
 
 def _wait_for_own(gang: Gang, pool: PoolSlots) -> Refusal:
@@ -158,7 +189,13 @@ def _wait_for_own(gang: Gang, pool: PoolSlots) -> Refusal:
     return Refusal(gang, Reason.NAMESPACE_LIMIT_REACHED, message)
 
 
-def _why(gang: Gang, pool: PoolSlots, ahead: Gang | None) -> str:
+def _why(gang: Gang, pool: PoolSlots, packing: Packing, ahead: Gang | None) -> str:
+    if packing.is_kept_out_by_own(gang):
+        kept = packing.kept_by_own(gang)
+        return (
+            f"{pool.name}: pods and jobs of namespace {gang.namespace} itself fill {kept} of its {pool.limit} nodes, "
+            "and jobs of other namespaces go first until they end"
+        )
     if ahead is not None:
         # Who reads this may have no right to see what others run.
         who = ahead.title if ahead.namespace == gang.namespace else "a job of another namespace"

@@ -3,6 +3,7 @@
 Nodes that are being created, and those that the pool could still grow by, count as slots too.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -161,6 +162,10 @@ class NodeSlot:
     """Whether the node has joined, with its GPUs."""
     grown: bool = False
     """Whether it stands for a node that the pool would have to grow by; its name is then a number."""
+    gpus: int | None = None
+    """All that it has, taken or not; None where nothing is taken."""
+    taken: tuple[tuple[str, int], ...] = ()
+    """Its GPUs that pods have which belong to no gang, by namespace."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,10 @@ class Packing:
         self._by_name = {slot.name: slot for slot in pool.slots}
         self._grown = 0
         self._held = {namespace: set(names) for namespace, names in pool.rules.held.items()}
+        self._used: defaultdict[str, Counter[NodeSlot]] = defaultdict(Counter)
+        for slot in pool.slots:
+            for namespace, gpus in slot.taken:
+                self._used[namespace][slot] += gpus
 
     def keep(self, gang: Gang) -> tuple[NodeSlot, ...]:
         """Put a gang that is admitted: where its pods are, the rest as if it came now, even beyond what may grow.
@@ -308,6 +317,16 @@ class Packing:
         missing = max(0, gang.nodes - usable)
         return self._within_limit(gang, missing) < missing
 
+    def kept_by_own(self, gang: Gang) -> int:
+        """On so many nodes the gang would find no room although all other namespaces had left: its own keeps them."""
+        used = self._used.get(gang.namespace, {})
+        own = self._placed(gang) if gang.is_unproven else ()
+        return sum(_all_gpus(slot) - gpus < gang.gpus_per_node for slot, gpus in used.items() if slot not in own)
+
+    def is_kept_out_by_own(self, gang: Gang) -> bool:
+        """Whether it could not be placed if all other namespaces had left and its own kept what it has."""
+        return gang.nodes > self._pool.limit - self.kept_by_own(gang)
+
     def _within_limit(self, gang: Gang, count: int) -> int:
         """So many of `count` nodes that are new to its namespace may it have."""
         most = self._pool.rules.max_nodes
@@ -330,8 +349,13 @@ class Packing:
     def _take(self, gang: Gang, slots: tuple[NodeSlot, ...]) -> tuple[NodeSlot, ...]:
         for slot in slots:
             self._free[slot] -= gang.gpus_per_node
+            self._used[gang.namespace][slot] += gang.gpus_per_node
         self._held.setdefault(gang.namespace, set()).update(_held_name(slot) for slot in slots)
         return slots
+
+
+def _all_gpus(slot: NodeSlot) -> int:
+    return slot.free_gpus if slot.gpus is None else slot.gpus
 
 
 def _held_name(slot: NodeSlot) -> str:

@@ -4,7 +4,7 @@ Every node of a pool is a slot; a pool also says what it may grow by, and why it
 value: two equal ones have the same admissions, so that whoever keeps the last one admits once per change.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -125,12 +125,22 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_u
     """A node that is not ready for a moment, was just cordoned by the operator, or whose pods nobody has looked at yet
     is on its way, like one that boots: what will fit there needs no other node. One that a person cordoned is closed.
     """
-    foreign = sum(pod.gpus for pod in node.pods or () if pod.job_uid not in gang_uids)
+    taken: Counter[str] = Counter()
+    for pod in node.pods or ():
+        if pod.job_uid not in gang_uids:
+            taken[pod.namespace] += pod.gpus
     gpus = node.gpus or context.gpus_per_node or 0
     cordoned_by_person = node.cordoned and node.removal_begun is None
     on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
     is_open = not cordoned_by_person and not context.is_deleting
-    return NodeSlot(node.name, max(0, gpus - foreign), open=is_open, present=not on_its_way)
+    return NodeSlot(
+        node.name,
+        max(0, gpus - taken.total()),
+        open=is_open,
+        present=not on_its_way,
+        gpus=gpus,
+        taken=tuple(sorted(taken.items())),
+    )
 
 
 def _without_limits(spec: GPUNodePoolSpec) -> NamespaceRules:
