@@ -19,6 +19,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no region": ({"region": "Ashburn"}, "spec.region"),
     "more at least than at most": ({"minNodes": 5}, "minNodes must not be larger than maxNodes"),
     "a price in words": ({"hourlyPrice": "five"}, "spec.hourlyPrice"),
+    "no time to start": ({"startTimeoutSeconds": 30}, "spec.startTimeoutSeconds"),
+    "a year to start": ({"startTimeoutSeconds": 31_536_000}, "spec.startTimeoutSeconds"),
     "no node for anybody": ({"namespaceLimits": {"nodes": 0}}, "spec.namespaceLimits.nodes"),
     "a limit in words": ({"namespaceLimits": {"monthlyCost": "little"}}, "spec.namespaceLimits.monthlyCost"),
     "a selector that nobody knows": (
@@ -50,6 +52,7 @@ def test_defaults_are_filled_in(namespace: ApiNamespace, pool_name: str) -> None
     namespace.kubectl("apply", "--filename=-", text=pool(pool_name, {}))
     spec = json.loads(namespace.kubectl("get", "gnp", pool_name, "--output=json"))["spec"]
     assert (spec["minNodes"], spec["idleSeconds"], spec["auth"]["type"]) == (0, 120, "WorkloadIdentity")
+    assert spec["startTimeoutSeconds"] == 3600
     assert spec["scaleDown"] == {"drainSeconds": 30, "enabled": True, "maxRemovalsPerMinute": 10}
 
 

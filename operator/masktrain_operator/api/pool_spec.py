@@ -18,6 +18,7 @@ class PoolAuth(StrEnum):
 
 
 MAX_NODES = 200
+START_TIMEOUT_SECONDS = 3600
 # Money is text: a number of a CRD becomes a float somewhere on its way, and limits are compared exactly.
 DECIMAL_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 Price = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=13)]
@@ -127,6 +128,14 @@ class GPUNodePoolSpec(Contract):
         ge=30,
         le=86_400,
         description="A node that is not ready with its GPUs after this long is given up.",
+    )
+    start_timeout_seconds: int = Field(
+        default=START_TIMEOUT_SECONDS,
+        ge=60,
+        le=604_800,
+        description="Longest time that nodes are kept for a job whose workers have not all started; after it the job "
+        "fails and its nodes go. A job's limits.startDeadlineSeconds can only shorten it; waiting without nodes does "
+        "not count.",
     )
     gpus_per_node: int | None = Field(
         default=None, ge=1, le=16, description="GPUs of one node; unset takes the shape's from the price table."

@@ -42,7 +42,7 @@ class LimitsSpec(Contract):
         ge=1,
         le=YEAR_SECONDS,
         description="Longest wait for all workers of an attempt to start; after it the job fails as CapacityNotFound. "
-        "Unset ends only the wait of a job that nodes of a GPUNodePool are kept for, after an hour.",
+        "Nodes of a GPUNodePool are kept no longer than its startTimeoutSeconds, whatever is set here.",
     )
     max_cost: Price | None = Field(
         default=None,

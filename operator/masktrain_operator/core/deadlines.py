@@ -46,8 +46,6 @@ LONGEST_BACKOFF = timedelta(seconds=300)
 FIRST_WRITE_BACKOFF = timedelta(seconds=2)
 LONGEST_WRITE_BACKOFF = timedelta(seconds=120)
 """No watch tells that a quota has room again or that a policy has changed: this is how long that may go unnoticed."""
-DEFAULT_START_DEADLINE = timedelta(hours=1)
-"""Of jobs without `limits.startDeadlineSeconds` that nodes of a GPUNodePool are kept for: those cost meanwhile."""
 POD_CREATION_PATIENCE = timedelta(minutes=2)
 """The Job controller creates all pods within seconds; those that it does not are refused."""
 LOOK_AGAIN_SECONDS = 15.0
@@ -188,21 +186,22 @@ def start_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Faile
 
 
 def held_nodes_deadline(context: Context, status: MaskTrainingJobStatus) -> Due[Failed] | None:
-    """The default of `limits.startDeadlineSeconds`: only while nodes of a pool are kept for the job."""
-    if context.job.spec.limits.start_deadline_seconds is not None or status.nodes_held_since is None:
+    """`startTimeoutSeconds` of the pool whose nodes are kept for the job: whoever pays for them says for how long."""
+    if status.nodes_held_since is None:
         return None
-    if context.attempt is not None and context.attempt.all_workers_started(context.job.spec.compute.nodes):
+    nodes, attempt = context.job.spec.compute.nodes, context.attempt
+    if attempt is not None and not context.attempt_is_accounted and attempt.all_workers_started(nodes):
         return None  # while no operator looked
     waits_for = find_condition(status, ConditionType.RECONCILING)
     said = f" Last: {waits_for.message}" if waits_for else ""
     refused = waits_for is not None and waits_for.reason == Reason.WRITE_REFUSED
-    seconds = round(DEFAULT_START_DEADLINE.total_seconds())
+    seconds = context.observed.start_timeout_seconds
     message = (
-        f"Nodes were kept for the job for {seconds} s and not all workers had started; "
-        f"limits.startDeadlineSeconds allows more.{said}"
+        f"Nodes were kept for the job for {seconds} s, which is startTimeoutSeconds of their GPUNodePool, and not all "
+        f"workers had started.{said}"
     )
     reason = Reason.WRITE_REFUSED if refused else Reason.CAPACITY_NOT_FOUND
-    return Due(status.nodes_held_since + DEFAULT_START_DEADLINE, Failed(reason, message))
+    return Due(status.nodes_held_since + timedelta(seconds=seconds), Failed(reason, message))
 
 
 def namespace_cost_limit(context: Context) -> Due[Failed] | None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.pool_spec import START_TIMEOUT_SECONDS
 from masktrain_trainer.config import Progress
 
 
@@ -70,6 +71,8 @@ class Observed:
     """What node pools answer to a job whose gang is to start; None if it is not for pools."""
     overspent: str | None = None
     """Why the job may have its nodes no longer: the money of its namespace is spent for this month."""
+    start_timeout_seconds: int = START_TIMEOUT_SECONDS
+    """How long the pool that the job has nodes of keeps them for workers that do not start."""
     node_rates: Mapping[str, NodeRate] = field(default_factory=dict)
     """By name of Node, of those that belong to a pool with a price."""
     refusals: tuple["Refusal", ...] = ()

@@ -288,7 +288,17 @@ class Observer:
         if has_ended(training_job):
             return seen
         if not self.needs_capacity(training_job):
-            return replace(seen, overspent=self._pools.overspent(uid))
+            return self._with_start_timeout(training_job, replace(seen, overspent=self._pools.overspent(uid)))
+        return self._with_start_timeout(training_job, await self._with_capacity(training_job, seen))
+
+    def _with_start_timeout(self, training_job: Manifest, seen: Observed) -> Observed:
+        """Of the pool that keeps nodes for it now, else of the one that its attempt has."""
+        chosen = seen.capacity.pool if seen.capacity is not None else None
+        pool = chosen or training_job.get("status", {}).get("nodePool")
+        return replace(seen, start_timeout_seconds=self._pools.start_timeout_seconds(pool))
+
+    async def _with_capacity(self, training_job: Manifest, seen: Observed) -> Observed:
+        uid = training_job["metadata"]["uid"]
         capacity = self._pools.capacity_of(uid)
         # Whose jobs no pool would take costs the API server nothing.
         if self._check is None or capacity is None or capacity.needs_a_person:

@@ -45,6 +45,7 @@ class World:
         self.foreign_jobs: tuple[str, ...] = ()
         self.capacity: Capacity | None = None
         self.overspent: str | None = None
+        self.start_timeout_seconds = 3600
         self.node_rates: dict[str, NodeRate] = {}
         self.events: list[Event] = []
         self.now: datetime = NOW
@@ -70,6 +71,7 @@ class World:
             foreign_jobs=self.foreign_jobs,
             capacity=self.capacity,
             overspent=self.overspent,
+            start_timeout_seconds=self.start_timeout_seconds,
             node_rates=self.node_rates,
             refusals=tuple(self.refusals.values()),
         )

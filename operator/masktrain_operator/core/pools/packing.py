@@ -319,7 +319,7 @@ class Packing:
 
     def kept_by_own(self, gang: Gang) -> int:
         """On so many nodes the gang would find no room although all other namespaces had left: its own keeps them."""
-        used = self._used.get(gang.namespace, {})
+        used: Counter[NodeSlot] = self._used.get(gang.namespace, Counter())
         own = self._placed(gang) if gang.is_unproven else ()
         return sum(_all_gpus(slot) - gpus < gang.gpus_per_node for slot, gpus in used.items() if slot not in own)
 

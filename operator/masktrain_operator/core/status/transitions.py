@@ -73,13 +73,17 @@ def with_decision(
 
 
 def _with_held_nodes(context: Context, status: MaskTrainingJobStatus, decision: Decision) -> MaskTrainingJobStatus:
-    """Since when a pool's nodes are kept for workers that have not all started; a restart in between resets nothing."""
-    if isinstance(decision, Restarting):
-        return status
+    """Since when a pool's nodes are kept for workers that have not all started; a restart in between resets nothing.
+
+    Kept they are also for a job that something stands in the way of, and for one whose old pods do not end.
+    """
     capacity = context.observed.capacity
+    is_kept = capacity is not None and bool(capacity.reserved)
     match decision:
-        case Start() | Waiting():
-            holds = capacity is not None and bool(capacity.reserved)
+        case Start() | Waiting() | Blocked():
+            holds = is_kept
+        case Restarting():
+            holds = is_kept or status.node_pool is not None or status.nodes_held_since is not None
         case Continue():
             nodes = context.job.spec.compute.nodes
             started = context.attempt is not None and context.attempt.all_workers_started(nodes)

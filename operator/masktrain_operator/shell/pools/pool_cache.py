@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.api.pool_spec import START_TIMEOUT_SECONDS
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions
 from masktrain_operator.core.pools.deadlines import is_due
@@ -153,6 +154,11 @@ class PoolCache:
     def overspent(self, job_uid: str) -> str | None:
         """Why a job that has nodes has to stop: what its namespace may spend in this month is spent."""
         return self.admissions().overspent.get(job_uid)
+
+    def start_timeout_seconds(self, pool_name: str | None) -> int:
+        """How long the pool keeps nodes for workers that do not start; the default where none of that name is known."""
+        found = (pool.spec.start_timeout_seconds for pool in self._pools() if pool.metadata.name == pool_name)
+        return next(found, START_TIMEOUT_SECONDS)
 
     def node_rates(self, names: Iterable[str]) -> Mapping[str, NodeRate]:
         """Of those Nodes that belong to a pool with a price."""

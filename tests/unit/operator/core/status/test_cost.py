@@ -10,6 +10,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.types import Refusal
 from tests.unit.operator.manifests import NOW
 from tests.unit.operator.pool_world import BOOT_COST, FULL, RATE, READY, bound, on_pool
+from tests.unit.operator.world import World
 
 
 def test_a_job_costs_its_nodes_from_boot_to_end_and_says_what_was_idle() -> None:
@@ -71,30 +72,71 @@ def test_a_limit_of_cost_ends_a_job_that_only_keeps_nodes() -> None:
     assert world.now - NOW <= timedelta(minutes=31)
 
 
-def test_without_a_limit_nodes_are_kept_for_an_hour() -> None:
-    """By default, and only while there are nodes: waiting for them costs nothing."""
-    world = on_pool(FULL)
+def ends_after(world: World, seconds: int) -> None:
+    """It fails in that second and not in the one before."""
     world.run_operator()
-    world.wait(7200)
-    world.run_operator()
-    assert not world.is_true("Failed")
-    world.capacity = BOOTING
-    world.run_operator()
-    world.wait(3599)
+    world.wait(seconds - 1)
     world.run_operator()
     assert not world.is_true("Failed")
     world.wait(1)
     world.run_operator()
     assert world.condition("Failed")["reason"] == "CapacityNotFound"
-    assert "limits.startDeadlineSeconds" in world.condition("Failed")["message"]
 
 
-def test_a_start_deadline_of_the_job_is_the_one_that_counts() -> None:
-    world = on_pool(BOOTING, limits={"startDeadlineSeconds": 90_000})
+def test_without_nodes_a_job_waits_for_as_long_as_it_likes() -> None:
+    world = on_pool(FULL)
     world.run_operator()
-    world.wait(80_000)
+    world.wait(7200)
     world.run_operator()
     assert not world.is_true("Failed")
+    world.capacity = replace(BOOTING, reserved=(None,))
+    ends_after(world, 3600)
+    assert "3600 s, which is startTimeoutSeconds of their GPUNodePool" in world.condition("Failed")["message"]
+
+
+def test_the_pool_says_how_long_nodes_are_kept() -> None:
+    world = on_pool(BOOTING)
+    world.start_timeout_seconds = 600
+    ends_after(world, 600)
+
+
+def test_a_start_deadline_of_the_job_only_shortens_what_the_pool_allows() -> None:
+    """A year in the job switched the hour off."""
+    ends_after(on_pool(BOOTING, limits={"startDeadlineSeconds": 31_536_000}), 3600)
+    ends_after(on_pool(BOOTING, limits={"startDeadlineSeconds": 900}), 900)
+
+
+def test_the_limit_of_the_pool_is_that_of_a_gang_that_has_its_job_too() -> None:
+    world = on_pool(limits={"startDeadlineSeconds": 31_536_000})
+    world.run_operator()
+    world.create_pods()
+    ends_after(world, 3600)
+
+
+def test_nodes_that_something_of_others_keeps_from_use_are_not_kept_for_ever() -> None:
+    """A batch Job of the next attempt's name is enough: the gang has its nodes and cannot start."""
+    world = on_pool(BOOTING)
+    world.foreign_jobs = ("masks-0",)
+    world.capacity = replace(READY, reserved=(NOW,))
+    ends_after(world, 3600)
+
+
+def test_nodes_are_not_kept_for_ever_for_a_job_whose_old_pods_do_not_end() -> None:
+    """A finalizer on a pod is enough."""
+    world = on_pool()
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    assert "nodesHeldSince" not in world.status
+    world.capacity = None
+    world.end_pod(1, 1)
+    world.run_job_controller()
+    world.is_woken = True
+    world.removes_by_force = False
+    world.pass_time(3599)
+    assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
+    world.pass_time(1)
+    assert world.condition("Failed")["reason"] == "CapacityNotFound"
 
 
 def test_a_gang_whose_pods_are_never_created_lets_go_of_its_nodes_and_is_charged() -> None:
