@@ -145,13 +145,6 @@ def test_a_pool_keeps_who_signs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_a_pool_keeps_nodes_for_an_hour_as_before(name: str) -> None:
-    """That rule had no field."""
-    assert "startTimeoutSeconds" not in POOLS[name]["pool"]["spec"]
-    assert GPUNodePool.parse(POOLS[name]["pool"]).spec.start_timeout_seconds == 3600
-
-
-@pytest.mark.parametrize("name", POOLS)
 def test_a_pool_keeps_its_memory(name: str) -> None:
     stage = POOLS[name]
     before = GPUNodePool.parse(stage["pool"]).status

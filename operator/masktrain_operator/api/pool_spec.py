@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class PoolAuth(StrEnum):
 
 MAX_NODES = 200
 START_TIMEOUT_SECONDS = 3600
+"""Where a pool does not say, as before it could."""
 # Money is text: a number of a CRD becomes a float somewhere on its way, and limits are compared exactly.
 DECIMAL_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 Price = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=13)]
@@ -110,6 +111,13 @@ class NamespaceLimits(Contract):
     )
 
 
+def _not_filled_in(schema: dict[str, Any]) -> None:
+    """The API server would write the default into pools of an earlier version, whose operator, after a roll-back,
+    refuses fields that it does not know. So fields that came later have none in the schema.
+    """
+    del schema["default"]
+
+
 class GPUNodePoolSpec(Contract):
     node_pool_id: str = Field(
         pattern=r"^ocid1\.nodepool\.[a-zA-Z0-9_.\-]+$", max_length=255, description="OCID of the OKE node pool."
@@ -129,13 +137,13 @@ class GPUNodePoolSpec(Contract):
         le=86_400,
         description="A node that is not ready with its GPUs after this long is given up.",
     )
-    start_timeout_seconds: int = Field(
-        default=START_TIMEOUT_SECONDS,
+    start_timeout_seconds: int | None = Field(
+        default=None,
         ge=60,
         le=604_800,
         description="Longest time that nodes are kept for a job whose workers have not all started; after it the job "
-        "fails and its nodes go. A job's limits.startDeadlineSeconds can only shorten it; waiting without nodes does "
-        "not count.",
+        "fails and its nodes go. Unset is an hour. A job's limits.startDeadlineSeconds can only shorten it; waiting "
+        "without nodes does not count.",
     )
     gpus_per_node: int | None = Field(
         default=None, ge=1, le=16, description="GPUs of one node; unset takes the shape's from the price table."
@@ -155,7 +163,9 @@ class GPUNodePoolSpec(Contract):
         default=None, description="Namespaces whose jobs may use the pool, by their labels; unset means all."
     )
     namespace_limits: NamespaceLimits = Field(
-        default=NamespaceLimits(), description="What each namespace may have of the pool."
+        default=NamespaceLimits(),
+        description="What each namespace may have of the pool.",
+        json_schema_extra=_not_filled_in,
     )
     allowed_priority_classes: list[Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         default=None,

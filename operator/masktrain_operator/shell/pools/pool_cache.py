@@ -156,9 +156,9 @@ class PoolCache:
         return self.admissions().overspent.get(job_uid)
 
     def start_timeout_seconds(self, pool_name: str | None) -> int:
-        """How long the pool keeps nodes for workers that do not start; the default where none of that name is known."""
+        """How long the pool keeps nodes for workers that do not start; as unset where none of that name is known."""
         found = (pool.spec.start_timeout_seconds for pool in self._pools() if pool.metadata.name == pool_name)
-        return next(found, START_TIMEOUT_SECONDS)
+        return next(found, None) or START_TIMEOUT_SECONDS
 
     def node_rates(self, names: Iterable[str]) -> Mapping[str, NodeRate]:
         """Of those Nodes that belong to a pool with a price."""
