@@ -17,7 +17,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.pools.admission import Refusal
 from masktrain_operator.core.types import PlanSettings
 from masktrain_operator.shell.caches import KnownObjects
-from masktrain_operator.shell.observe import GangCheck
+from masktrain_operator.shell.pools.gang_check import GangCheck
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.conftest import (  # noqa: F401 (fixtures)
@@ -257,7 +257,9 @@ async def checked(client: Client, job: dict[str, Any]) -> str | None:  # noqa: F
     """Why the API server would not take the gang, in its own words."""
     pools = PoolCache(KnownObjects(), lambda: datetime.now(UTC), asks_first=True)
     body = {**job, "apiVersion": labels.API_VERSION, "kind": labels.KIND}
-    refusal = await GangCheck(client, pools, SETTINGS, lambda: None).ask(body, "gpu")
+    check = GangCheck(client, pools, SETTINGS, lambda: None)
+    assert await check.ask(body, "gpu") is None
+    refusal = check.answer(job["metadata"]["uid"])
     return None if refusal is None else refusal.message
 
 

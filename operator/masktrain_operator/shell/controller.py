@@ -37,9 +37,10 @@ from .client import (
 from .events import EventRecorder
 from .lease import renew_for_ever
 from .metrics import ClusterCollector, Metrics, serve_metrics
-from .observe import GangCheck, Observer
+from .observe import Observer
 from .oci.client import PoolClients
 from .pools.apply_pool import PoolApplier
+from .pools.gang_check import GangCheck
 from .pools.observe_pool import PoolObserver
 from .pools.pool_cache import PoolCache
 from .pools.reconcile_pool import PoolReconciler

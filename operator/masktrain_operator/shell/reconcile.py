@@ -74,8 +74,12 @@ class Reconciler:
             )
             decided = plan_unreadable(status, generation, sentence, self._now())
         else:
+            again = await self._observer.ask_first(training_job)
             async with self._turn(training_job):
                 decided = await self._plan_and_apply(job, training_job)
+            if again is None and self._observer.is_unasked(training_job):
+                again = 0.0  # a pool came in between
+            decided = replace(decided, requeue_after=_earliest(decided.requeue_after, again))
         if decided.status is not None:
             await self._write_status(training_job, decided.status, decided.requeue_after)
         # After the status, whose refusal ends this look: the next plan then tells them, and nobody reads them twice.
@@ -127,6 +131,10 @@ class Reconciler:
         self._observer.forget(uid)
         self._applier.forget(uid)
         self._status.forget(uid)
+
+
+def _earliest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
 
 
 def _condition_states(status: Manifest) -> set[tuple[str | None, str | None]]:

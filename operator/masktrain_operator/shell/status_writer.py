@@ -5,6 +5,7 @@ job by their number and size: whoever runs a pod decides how often its progress 
 """
 
 import json
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -31,18 +32,22 @@ def _change(old: Any, new: Any) -> Any:
 
 
 class WriteRate:
-    """Hands out evenly spaced slots. A key that was told to wait keeps its slot, so that none is starved."""
+    """Hands out evenly spaced slots. A key that was told to wait keeps its slot, so that none is starved.
 
-    def __init__(self, per_second: float) -> None:
+    After a rest `burst` slots are free at once.
+    """
+
+    def __init__(self, per_second: float, burst: int = 1) -> None:
         self._spacing = 1.0 / per_second
-        self._next_slot = 0.0
+        self._saved = (burst - 1) * self._spacing
+        self._next_slot = -math.inf
         self._slots: dict[str, float] = {}
 
     def wait_seconds(self, key: str, now: float) -> float:
         """0 if the key may write now; else the seconds after which it should ask again."""
         slot = self._slots.pop(key, None)
         if slot is None:
-            slot = max(now, self._next_slot)
+            slot = max(now - self._saved, self._next_slot)
             self._next_slot = slot + self._spacing
         if slot <= now:
             return 0.0
@@ -51,6 +56,10 @@ class WriteRate:
 
     def forget(self, key: str) -> None:
         self._slots.pop(key, None)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether it is as if it had never been used."""
+        return not self._slots and self._next_slot <= now - self._saved
 
 
 class Allowance:

@@ -3,6 +3,7 @@
 It imitates no API server: it keeps nothing, checks nothing, and knows what it was asked.
 """
 
+import asyncio
 import json
 from collections import defaultdict
 from typing import Any, cast
@@ -29,6 +30,9 @@ class Answers:
         self.asked: list[str] = []
         self.errors: defaultdict[str, list[Exception]] = defaultdict(list)
         self.standing: Manifest | None = None
+        self.listed: list[Manifest] = []
+        self.gate: asyncio.Event | None = None
+        """What a dry run waits for."""
         self.statuses: list[Manifest] = []
         self._version = 100
 
@@ -43,6 +47,17 @@ class Answers:
     async def create(self, manifest: Manifest) -> Manifest:
         self._answer("create", manifest["kind"], manifest["metadata"]["name"])
         return self._stored(manifest)
+
+    async def create_for_show(self, manifest: Manifest) -> Manifest:
+        metadata = manifest["metadata"]
+        self._answer("show", manifest["kind"], metadata.get("name", metadata.get("generateName")))
+        if self.gate is not None:
+            await self.gate.wait()
+        return manifest
+
+    async def list(self, kind: ResourceKind, namespace: str | None) -> Manifest:
+        self._answer("list", kind.kind, str(namespace))
+        return {"items": self.listed}
 
     async def apply(self, manifest: Manifest) -> Manifest:
         self._answer("apply", manifest["kind"], manifest["metadata"]["name"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from masktrain_operator.shell.observe import first_pod, quota_objection
+from masktrain_operator.shell.pools.gang_check import first_pod, quota_objection
 
 GPU = "nvidia.com/gpu"
 
