@@ -17,7 +17,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.core.pools.admission import Refusal
 from masktrain_operator.core.types import PlanSettings
 from masktrain_operator.shell.caches import KnownObjects
-from masktrain_operator.shell.pools.gang_check import GangCheck
+from masktrain_operator.shell.pools.gang_check import QUESTIONS_AT_ONCE, GangCheck
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 from tests.api.pools.api_server import ApiServer
 from tests.api.pools.conftest import (  # noqa: F401 (fixtures)
@@ -253,10 +253,44 @@ async def test_a_pod_that_never_ends_and_a_job_for_all_nodes_hold_no_queue(world
     await world.run_until(lambda: refusal_of(world, greedy) is None)
 
 
+async def test_a_team_has_the_api_server_asked_no_more_than_its_ration(
+    world: PoolWorld,
+    team_b: TeamB,
+    client: Client,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Attack: jobs and jobs, none like the other: three requests for each, and again every few minutes."""
+    asked: list[str] = []
+    show = client.create_for_show
+
+    async def counted(manifest: dict[str, Any]) -> dict[str, Any]:
+        asked.append(manifest["metadata"]["namespace"])
+        return await show(manifest)
+
+    monkeypatch.setattr(client, "create_for_show", counted)
+    check = GangCheck(
+        client, PoolCache(KnownObjects(), lambda: datetime.now(UTC)), SETTINGS, lambda: None, clock=lambda: 0.0
+    )
+    jobs = [team_b.submit(f"flood-{n}", env=[{"name": "N", "value": str(n)}]) for n in range(QUESTIONS_AT_ONCE + 20)]
+    waits = [await check.ask(as_watched(job), "gpu") for job in jobs]
+    assert waits.count(None) == QUESTIONS_AT_ONCE
+    assert asked == [team_b.namespace] * 2 * QUESTIONS_AT_ONCE
+
+    victim = f"{world.name}-victim"
+    world.api.create("/api/v1/namespaces", {"metadata": {"name": victim}})
+    job = world.api.create(f"/apis/{labels.API_VERSION}/namespaces/{victim}/{labels.PLURAL}", training_job("masks"))
+    assert await check.ask(as_watched(job), "gpu") is None
+    assert asked[-2:] == [victim] * 2
+
+
+def as_watched(job: dict[str, Any]) -> dict[str, Any]:
+    return {**job, "apiVersion": labels.API_VERSION, "kind": labels.KIND}
+
+
 async def checked(client: Client, job: dict[str, Any]) -> str | None:  # noqa: F811
     """Why the API server would not take the gang, in its own words."""
     pools = PoolCache(KnownObjects(), lambda: datetime.now(UTC), asks_first=True)
-    body = {**job, "apiVersion": labels.API_VERSION, "kind": labels.KIND}
+    body = as_watched(job)
     check = GangCheck(client, pools, SETTINGS, lambda: None)
     assert await check.ask(body, "gpu") is None
     refusal = check.answer(job["metadata"]["uid"])

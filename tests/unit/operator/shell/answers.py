@@ -33,6 +33,8 @@ class Answers:
         self.listed: list[Manifest] = []
         self.gate: asyncio.Event | None = None
         """What a dry run waits for."""
+        self.is_held = asyncio.Event()
+        """Once one does."""
         self.statuses: list[Manifest] = []
         self._version = 100
 
@@ -52,6 +54,7 @@ class Answers:
         metadata = manifest["metadata"]
         self._answer("show", manifest["kind"], metadata.get("name", metadata.get("generateName")))
         if self.gate is not None:
+            self.is_held.set()
             await self.gate.wait()
         return manifest
 

@@ -1,5 +1,6 @@
 """One look at one job when the API server does not answer as it should."""
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -12,15 +13,16 @@ import pytest
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.apply import Applier
 from masktrain_operator.shell.caches import KnownObjects
-from masktrain_operator.shell.client import JOBS, PODS, SERVICES, TRAINING_JOBS, ResourceKind
+from masktrain_operator.shell.client import JOBS, NODE_POOLS, PODS, SERVICES, TRAINING_JOBS, ResourceKind
 from masktrain_operator.shell.events import EventRecorder
 from masktrain_operator.shell.observe import Observer
+from masktrain_operator.shell.pools.gang_check import QUESTIONS_AT_ONCE, GangCheck
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 from masktrain_operator.shell.progress import ProgressReader
 from masktrain_operator.shell.reconcile import Reconciler
 from masktrain_operator.shell.status_writer import StatusWriter, WriteRate
 from masktrain_operator.shell.work_queue import ReconcileError
-from tests.unit.operator.manifests import NOW, SETTINGS, UID
+from tests.unit.operator.manifests import NOW, SETTINGS, UID, job_body
 from tests.unit.operator.shell.answers import Answers, refusal
 from tests.unit.operator.shell.test_status_writer import patched
 from tests.unit.operator.world import World, half_started
@@ -35,9 +37,9 @@ class Operator:
         self.told: list[str] = []
         self.now: datetime = NOW
         client = self.answers.client
-        observer = Observer(
-            self.known, client, ProgressReader(session, 2, wake=Mock()), PoolCache(self.known, lambda: self.now)
-        )
+        pools = PoolCache(self.known, lambda: self.now, asks_first=True)
+        check = GangCheck(client, pools, SETTINGS, lambda: None, now=lambda: self.now, clock=lambda: 0.0)
+        observer = Observer(self.known, client, ProgressReader(session, 2, wake=Mock()), pools, check)
         self.reconcile = Reconciler(
             known=self.known,
             observer=observer,
@@ -63,6 +65,18 @@ class Operator:
             self._put(PODS, pod)
         if world.service is not None:
             self._put(SERVICES, world.service)
+
+    def has_a_pool(self) -> None:
+        spec = {"nodePoolId": "ocid1.nodepool.x", "region": "us-ashburn-1", "maxNodes": 4}
+        metadata = {"name": "gpu", "uid": "uid-of-gpu", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        self._put(NODE_POOLS, {"metadata": metadata, "spec": spec})
+
+    def submit(self, name: str, namespace: str, seed: int = 0) -> str:
+        """Returns its uid."""
+        body = job_body(name, training={"seed": seed})
+        metadata = {**body["metadata"], "name": name, "namespace": namespace, "uid": f"uid-of-{name}"}
+        self._put(TRAINING_JOBS, {**body, "metadata": metadata})
+        return f"uid-of-{name}"
 
     def _put(self, kind: ResourceKind, body: Manifest) -> None:
         self._version += 1
@@ -147,3 +161,26 @@ async def test_a_resource_that_cannot_be_read_is_said(operator: Operator) -> Non
     assert (condition["type"], condition["reason"]) == ("Stalled", "InvalidSpec")
     assert "compute.nodes" in condition["message"]
     assert operator.answers.asked == ["status MaskTrainingJob masks"]
+
+
+async def test_whoever_waits_for_an_answer_about_a_gang_keeps_nobody_else_waiting(operator: Operator) -> None:
+    """A webhook may take its time over each pod of a namespace: the turn of admission is not held meanwhile."""
+    operator.has_a_pool()
+    gate = operator.answers.gate = asyncio.Event()
+    slow = asyncio.create_task(operator.reconcile(operator.submit("slow", "radar")))
+    await operator.answers.is_held.wait()
+    operator.answers.gate = None
+    await asyncio.wait_for(operator.reconcile(operator.submit("quick", "vision")), timeout=5)
+    assert operator.answers.asked[-1] == "status MaskTrainingJob quick"
+    gate.set()
+    await slow
+    assert operator.answers.asked[-1] == "status MaskTrainingJob slow"
+
+
+async def test_a_job_that_may_not_be_asked_about_yet_is_told_so_and_looked_at_in_its_turn(operator: Operator) -> None:
+    operator.has_a_pool()
+    uids = [operator.submit(f"flood-{number}", "radar", seed=number) for number in range(QUESTIONS_AT_ONCE + 3)]
+    waits = [await operator.reconcile(uid) for uid in uids]
+    assert waits[QUESTIONS_AT_ONCE:] == [1.0, 2.0, 3.0]
+    assert "The API server is asked" in str(operator.answers.statuses[-1])
+    assert operator.answers.asked.count("list ResourceQuota radar") == QUESTIONS_AT_ONCE

@@ -98,7 +98,7 @@ async def test_one_question_of_a_namespace_at_a_time(checks: Checks) -> None:
     """An API server, or a webhook, that does not answer keeps one worker of the operator and no more."""
     checks.answers.gate = asyncio.Event()
     first = asyncio.create_task(checks.ask("a", seed=1))
-    await asyncio.sleep(0)
+    await checks.answers.is_held.wait()
     assert await asyncio.wait_for(checks.ask("b", seed=2), 1) == 1.0
     checks.answers.gate.set()
     assert await first is None
