@@ -6,21 +6,24 @@ requests and keeps no cache file.
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.dynamic import DynamicClient, Resource
-from kubernetes.aio.dynamic.exceptions import DynamicApiError, NotFoundError
+from kubernetes.aio.dynamic.exceptions import DynamicApiError, GoneError, NotFoundError
 from kubernetes.aio.utils import retry
 
 from masktrain_operator.api import labels
 from masktrain_operator.api.labels import CRD_NAME, FIELD_MANAGER, POOL_CRD_NAME
 from masktrain_operator.core.types import Deletion, Manifest
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,20 @@ PAGE_ITEMS = 100
 # Above the 16 workers of jobs and 4 of pools, so that the Lease and the resync never wait for one of them.
 CONNECTIONS = 32
 MERGE_PATCH = "application/merge-patch+json"
+LIST_TRIES = 4
 RETRIES = retry.Backoff(steps=4, duration=0.2, factor=2.0, jitter=0.1)  # type: ignore[attr-defined]
 """For answers 429 and 5xx that name a Retry-After: the server did not act on the request."""
 
 ApiError = DynamicApiError
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (a path)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[Kept]):
+    """What was kept of a list, and the resource version that it shows."""
+
+    items: Sequence[Kept]
+    version: int
 
 
 class _Request(Protocol):
@@ -108,33 +120,52 @@ class KubernetesClient:
         except NotFoundError:
             return None
 
-    async def list(self, kind: ResourceKind, namespace: str | None) -> Manifest:
-        """The list object, items and `metadata.resourceVersion`; of all namespaces for None."""
-        pages = [page async for page in self.pages(kind, namespace)]
-        return {**pages[-1], "items": [item for page in pages for item in page["items"]]}
+    async def list(
+        self, kind: ResourceKind, namespace: str | None, keep: Callable[[Manifest], Kept | None]
+    ) -> Listed[Kept]:
+        """What `keep` makes of each object, without those of which it makes None; of all namespaces for None."""
+        return await self._list(kind, keep, namespace=namespace, label_selector=kind.selector or None)
 
-    def pages(self, kind: ResourceKind, namespace: str | None) -> AsyncIterator[Manifest]:
-        """The same list in parts, all of one resource version. Raises ApiError 410 if that expires in between."""
-        return self._pages(kind, namespace=namespace, label_selector=kind.selector or None)
+    async def first(
+        self, kind: ResourceKind, namespace: str | None, keep: Callable[[Manifest], Kept | None]
+    ) -> Kept | None:
+        """The same of the first object that is kept; what follows it is not asked for."""
+        options = {"namespace": namespace, "label_selector": kind.selector or None}
+        return next(iter((await self._list(kind, keep, most=1, **options)).items), None)
 
-    async def list_pods_on(self, node: str) -> Sequence[Manifest]:
-        """Everybody's unfinished pods that are bound to the node, as the API server knows them at this moment."""
-        return [pod async for page in self.pages_of_pods_on(node) for pod in page["items"]]
+    async def list_pods_on(self, node: str, keep: Callable[[Manifest], Kept | None]) -> Sequence[Kept]:
+        """Of everybody's unfinished pods that are bound to the node, as the API server knows them at this moment."""
+        return (await self._list(PODS, keep, field_selector=_unfinished_on(node))).items
 
-    def pages_of_pods_on(self, node: str) -> AsyncIterator[Manifest]:
-        """The same in parts."""
-        unfinished = f"spec.nodeName={node},status.phase!=Failed,status.phase!=Succeeded"
-        return self._pages(PODS, field_selector=unfinished)
+    async def first_pod_on(self, node: str, keep: Callable[[Manifest], Kept | None]) -> Kept | None:
+        """The same of the first pod that is kept; what follows it is not asked for."""
+        return next(iter((await self._list(PODS, keep, most=1, field_selector=_unfinished_on(node))).items), None)
 
-    async def _pages(self, kind: ResourceKind, **options: Any) -> AsyncIterator[Manifest]:
-        # Whoever may write objects decides how large they are: a whole list may not fit into memory.
-        token = None
+    async def _list(
+        self, kind: ResourceKind, keep: Callable[[Manifest], Kept | None], *, most: int | None = None, **options: Any
+    ) -> Listed[Kept]:
+        """All of one resource version. Raises ApiError 410 if none lives for as long as the list takes to be read."""
+        for _ in range(LIST_TRIES - 1):
+            # The token of the next page dies with its resource version, which the API server compacts every 5 minutes.
+            # Going on with another version would take an object that was deleted and made anew in between for missing.
+            with suppress(GoneError):
+                return await self._list_once(kind, keep, most, options)
+        return await self._list_once(kind, keep, most, options)
+
+    async def _list_once(
+        self, kind: ResourceKind, keep: Callable[[Manifest], Kept | None], most: int | None, options: Mapping[str, Any]
+    ) -> Listed[Kept]:
+        kept, token = list[Kept](), None
         while True:
+            # Whoever may write objects decides how large they are: a whole list may not fit into memory.
             page = await self._call(self._resources[kind].get, limit=PAGE_ITEMS, _continue=token, **options)
-            token = page["metadata"].get("continue")
-            yield page
-            if not token:
-                return
+            kept += [found for item in page["items"] if (found := keep(item)) is not None]
+            metadata = page["metadata"]
+            token = metadata.get("continue")
+            if not token or (most is not None and len(kept) >= most):
+                return Listed(kept, int(metadata["resourceVersion"]))
+            # It must not stand beside the next one.
+            del page
 
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)
@@ -211,6 +242,10 @@ def _resource(client: DynamicClient, kind: ResourceKind) -> Resource:
         client=client,
         subresources=subresources,
     )
+
+
+def _unfinished_on(node: str) -> str:
+    return f"spec.nodeName={node},status.phase!=Failed,status.phase!=Succeeded"
 
 
 def _plain(_: object, answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -115,8 +115,8 @@ class GangCheck:
             shown = await self._client.create_for_show(pod)
         except ApiError as error:
             return pod["kind"], api_reason(error), api_message(error)
-        quotas = await self._client.list(RESOURCE_QUOTAS, job.metadata.namespace)
-        exceeded = quota_objection(shown, job.spec.compute.nodes, quotas["items"], self._promised(job))
+        quotas = await self._client.list(RESOURCE_QUOTAS, job.metadata.namespace, lambda quota: quota)
+        exceeded = quota_objection(shown, job.spec.compute.nodes, quotas.items, self._promised(job))
         return None if exceeded is None else (pod["kind"], "Forbidden", exceeded)
 
     def _promised(self, job: MaskTrainingJob) -> Mapping[str, int]:
