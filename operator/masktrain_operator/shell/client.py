@@ -6,6 +6,7 @@ requests and keeps no cache file.
 
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ BY_NAME: Final = {
 
 
 REQUEST_TIMEOUT_SECONDS = 30
-PAGE_ITEMS = 100
+PAGE_ITEMS = 20
+"""Of 3 MB each at most, as JSON: 60 MB at once, and as text again. With 100 a thousand small ones are read in 0.2 s
+instead of 0.4 s, and large ones take the operator to 264 MB instead of 168 MB."""
 # Above the 16 workers of jobs and 4 of pools, so that the Lease and the resync never wait for one of them.
 CONNECTIONS = 32
 MERGE_PATCH = "application/merge-patch+json"
@@ -158,14 +161,13 @@ class KubernetesClient:
         kept, token = list[Kept](), None
         while True:
             # Whoever may write objects decides how large they are: a whole list may not fit into memory.
-            page = await self._call(self._resources[kind].get, limit=PAGE_ITEMS, _continue=token, **options)
-            kept += [found for item in page["items"] if (found := keep(item)) is not None]
-            metadata = page["metadata"]
+            text = await self._text(self._resources[kind].get, limit=PAGE_ITEMS, _continue=token, **options)
+            metadata = read_page(text, keep, kept)
             token = metadata.get("continue")
             if not token or (most is not None and len(kept) >= most):
                 return Listed(kept, int(metadata["resourceVersion"]))
             # It must not stand beside the next one.
-            del page
+            del text
 
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._call(self._of(manifest).create, body=manifest, field_manager=FIELD_MANAGER)
@@ -206,12 +208,69 @@ class KubernetesClient:
         return await self._call(resource.patch, name=name, namespace=namespace, body=patch, **options)
 
     async def _call(self, request: _Request, **options: Any) -> Manifest:
-        async def once() -> Manifest:
-            answer = await request(serializer=_plain, _request_timeout=REQUEST_TIMEOUT_SECONDS, **options)
-            return dict(answer)
+        return dict(await _retried(request, serializer=_plain, **options))
 
-        retryable = retry.is_retry_after_response  # type: ignore[attr-defined]
-        return await retry.on_retry_after_error(RETRIES, retryable, once)
+    async def _text(self, request: _Request, **options: Any) -> str:
+        """The answer, each of its bytes as one character."""
+
+        async def read(**options: Any) -> bytes:
+            response = await request(serialize=False, **options)
+            body: bytes = await response.read()
+            return body
+
+        # One character of another alphabet in UTF-8 would make each character of the whole text four bytes wide.
+        body: bytes = await _retried(read, **options)
+        return body.decode("latin-1")
+
+
+async def _retried(request: _Request, **options: Any) -> Any:
+    retryable = retry.is_retry_after_response  # type: ignore[attr-defined]
+    return await retry.on_retry_after_error(
+        RETRIES, retryable, lambda: request(_request_timeout=REQUEST_TIMEOUT_SECONDS, **options)
+    )
+
+
+_DECODER: Final = json.JSONDecoder()
+_BETWEEN_VALUES: Final = re.compile(r"[\s,:]*")
+
+
+def read_page(text: str, keep: Callable[[Manifest], Kept | None], kept: list[Kept]) -> Manifest:
+    """The metadata of a part of a list; what `keep` makes of its items is added to `kept`.
+
+    One object after the other: as dictionaries a megabyte of JSON may take twenty.
+    """
+    page: Manifest = {}
+    at = _next(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = _value(text, at)
+        at = _next(text, at)
+        if key == "items" and text[at] == "[":
+            at = _next(text, at + 1)
+            while text[at] != "]":
+                item, at = _value(text, at)
+                at = _next(text, at)
+                if (found := keep(item)) is not None:
+                    kept.append(found)
+                del item
+            at += 1
+        else:
+            page[key], at = _value(text, at)
+        at = _next(text, at)
+    metadata: Manifest = page["metadata"]
+    return metadata
+
+
+def _value(text: str, start: int) -> tuple[Any, int]:
+    value, end = _DECODER.raw_decode(text, start)
+    if text.isascii() or (written := text[start:end]).isascii():
+        return value, end
+    return json.loads(written.encode("latin-1")), end
+
+
+def _next(text: str, start: int) -> int:
+    """Where the next value begins, or the list or object ends."""
+    found = _BETWEEN_VALUES.match(text, start)
+    return start if found is None else found.end()
 
 
 def api_message(error: ApiError) -> str:

@@ -1,17 +1,20 @@
 """Lists are read in parts: whoever may write objects decides how large a whole one is."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.dynamic.exceptions import GoneError
 
 from masktrain_operator.shell.caches import KnownObjects
-from masktrain_operator.shell.client import JOBS, LIST_TRIES, NODES, PAGE_ITEMS, KubernetesClient
+from masktrain_operator.shell.client import JOBS, LIST_TRIES, NODES, PAGE_ITEMS, KubernetesClient, read_page
 
 PAGES = ("a", "b", "c")
 """The names of the objects of a list, one on each page."""
@@ -94,6 +97,30 @@ def test_where_one_is_enough_nothing_more_is_asked_for(wanted: str, pages: int) 
 
     assert found == (True if wanted in PAGES else None)
     assert len(server.asked) == pages
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+LISTS = st.fixed_dictionaries(
+    {"metadata": st.just({"resourceVersion": "5"}), "items": st.lists(JSON, max_size=3)},
+    optional={"kind": st.text(), "other": JSON},
+)
+
+
+@given(LISTS, st.randoms(use_true_random=False), st.sampled_from([None, 1]), st.booleans())
+def test_a_list_is_read_object_by_object_however_it_is_written(
+    written: dict[str, Any], random: Any, indent: int | None, escaped: bool
+) -> None:
+    """Structs of the API server have their items last, custom resources in the middle."""
+    members = list(written.items())
+    random.shuffle(members)
+    text = json.dumps(dict(members), indent=indent, ensure_ascii=escaped)
+    kept: list[Any] = []
+    metadata = read_page(text.encode("utf-8", "surrogatepass").decode("latin-1"), lambda item: (item,), kept)
+    assert (metadata, [item for (item,) in kept]) == (written["metadata"], written["items"])
 
 
 def test_a_list_that_expires_half_read_is_read_anew() -> None:
