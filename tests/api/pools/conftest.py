@@ -48,19 +48,13 @@ def api_server(pools_served: Cluster) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-async def api_client(pools_served: Cluster) -> AsyncIterator[ApiClient]:
-    """A connection with all rights."""
+async def client(pools_served: Cluster) -> AsyncIterator[Client]:
+    """The operator's own."""
     configuration = Configuration()
     await config.load_kube_config(str(pools_served.kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
-    opened = ApiClient(configuration)
-    yield opened
-    await opened.close()  # type: ignore[no-untyped-call]
-
-
-@pytest.fixture
-def client(api_client: ApiClient) -> Client:
-    """The operator's own."""
-    return Client(api_client)
+    api_client = ApiClient(configuration)
+    yield Client(api_client)
+    await api_client.close()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

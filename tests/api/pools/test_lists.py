@@ -3,11 +3,12 @@
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
 
 from devcluster.cluster import Cluster
 from devcluster.control_plane import ETCD_URL
@@ -55,8 +56,16 @@ def aged(token: str) -> str:
     return base64.urlsafe_b64encode(json.dumps({**content, "rv": 1}).encode()).decode().rstrip("=")
 
 
+@pytest.fixture
+async def reader(pools_served: Cluster) -> AsyncIterator[SlowReader]:
+    configuration = Configuration()
+    await config.load_kube_config(str(pools_served.kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
+    async with ApiClient(configuration) as api_client:
+        yield SlowReader(api_client)
+
+
 async def test_a_list_whose_version_is_forgotten_half_read_is_read_anew(
-    pools_served: Cluster, jobs: ApiServer, api_client: ApiClient, monkeypatch: pytest.MonkeyPatch
+    pools_served: Cluster, jobs: ApiServer, reader: SlowReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before, the API server's 410 ended the look, or the start of the operator."""
     monkeypatch.setattr(client_module, "PAGE_ITEMS", 1)
@@ -70,7 +79,7 @@ async def test_a_list_whose_version_is_forgotten_half_read_is_read_anew(
             compact(pools_served, int(created["metadata"]["resourceVersion"]))
         return seen[-1]
 
-    listed = await SlowReader(api_client).list(TRAINING_JOBS, NAME, name_of)
+    listed = await reader.list(TRAINING_JOBS, NAME, name_of)
 
     assert seen == ["a", "b", "c", "d"]
     assert listed.items == ["b", "c", "d"]

@@ -21,8 +21,9 @@ FINISHED_PHASES = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class GpuPod:
-    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any:
-    of its own batch Jobs, whatever its labels say.
+    """An unfinished pod that holds GPUs, or will, bound to a node.
+
+    `job_uid`: of the MaskTrainingJob it works for, if any: of its own batch Jobs, whatever its labels say.
     """
 
     namespace: str
@@ -34,12 +35,18 @@ class GpuPod:
 
 
 def gpu_pod(pod: Manifest) -> GpuPod | None:
-    """As somebody's; None for pods that are finished, bound to no node, or ask for no GPU."""
-    spec, metadata = pod["spec"], pod["metadata"]
-    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
+    """As somebody's; None for pods that are finished, bound to no node, or hold no GPU.
+
+    A resource claim, of which nobody here can tell what it is for, counts as one GPU while the pod runs.
+    """
+    spec, metadata, phase = pod["spec"], pod["metadata"], pod.get("status", {}).get("phase")
+    if phase in FINISHED_PHASES or not spec.get("nodeName"):
         return None
+    # Before, anybody may have written any node and claims that do not exist: no kubelet ever starts such a pod, so it
+    # would keep the node for ever, past every quota. Running, the kubelet has given it what it claims.
+    claimed = 1 if phase == "Running" and spec.get("resourceClaims") else 0
     # What is asked for and not what is used: a GPU does nothing while data loads or a checkpoint is stored.
-    gpus = gpus_requested(spec)
+    gpus = max(gpus_requested(spec), claimed)
     if gpus == 0:
         return None
     return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus)
@@ -48,7 +55,7 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
 def gpus_requested(spec: Manifest) -> int:
     """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up.
 
-    A slice or a resource claim may be part of any GPU: it counts as one.
+    A slice may be part of any GPU: it counts as one.
     """
     together = sum(map(_of_container, spec.get("containers", ())))
     sidecars, first = 0, 0
@@ -56,7 +63,7 @@ def gpus_requested(spec: Manifest) -> int:
         asked = _of_container(container)
         first = max(first, sidecars + asked)
         sidecars += asked if container.get("restartPolicy") == "Always" else 0
-    return max(together + sidecars, first, 1 if spec.get("resourceClaims") else 0)
+    return max(together + sidecars, first)
 
 
 def _of_container(container: Manifest) -> int:
