@@ -4,20 +4,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 from kubernetes.aio.dynamic.exceptions import ConflictError
-from kubernetes.utils import quantity
 
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.attempts import rank_zero_pod
 from masktrain_operator.core.deadlines import refused
 from masktrain_operator.core.jobs import is_finished
-from masktrain_operator.core.manifests.job import job_manifest
+from masktrain_operator.core.manifests.job import first_pod, job_manifest
 from masktrain_operator.core.manifests.metadata import attempt_name, controller_uid
 from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.pools.packing import Objection, has_ended
+from masktrain_operator.core.resources import quota_objection
 from masktrain_operator.core.types import Manifest, Observed, PlanSettings, Refusal, WriteKey
 from masktrain_operator.shell.pools.pool_cache import PoolCache
 
@@ -131,100 +130,8 @@ class GangCheck:
         return {"pods": pods, "count/pods": pods, f"requests.{job.spec.compute.gpu_resource}": gpus}
 
 
-def first_pod(batch_job: Manifest) -> Manifest:
-    """As the Job controller would create it, but for the owner, which does not exist yet."""
-    metadata, template = batch_job["metadata"], batch_job["spec"]["template"]
-    named = {"generateName": f"{metadata['name']}-0-", "namespace": metadata["namespace"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], **named}, "spec": template["spec"]}
-
-
 def _next_attempt(job: MaskTrainingJob) -> int:
     return 0 if job.status.attempt is None else job.status.attempt + 1
-
-
-# A ResourceQuota is asked about one object at a time, and reserves nothing for a dry run: the gang is summed up here.
-
-
-def quota_objection(
-    pod: Manifest, nodes: int, quotas: Iterable[Manifest], promised: Mapping[str, int] | None = None
-) -> str | None:
-    """Why the quotas of a namespace have no room for a batch Job with `nodes` such pods; None if they have.
-
-    `pod`: as the API server would create it, with its defaults. `promised`: what others will add to `used`.
-    """
-    asked = _gang_amounts(pod, nodes)
-    for quota in quotas:
-        if not _is_for(quota, pod):
-            continue
-        status = quota.get("status", {})
-        for key, hard in sorted(status.get("hard", {}).items()):
-            used = status.get("used", {}).get(key, "0")
-            coming = (promised or {}).get(key, 0)
-            if key in asked and asked[key] and _amount(used) + coming + asked[key] > _amount(hard):
-                soon = f" and {coming} by jobs that start" if coming else ""
-                return (
-                    f"exceeded quota: {quota['metadata']['name']}, requested for all {nodes} pods: "
-                    f"{key}={asked[key].normalize():f}, used: {key}={used}{soon}, limited: {key}={hard}"
-                )
-    return None
-
-
-def _gang_amounts(pod: Manifest, nodes: int) -> Mapping[str, Decimal]:
-    """What the gang adds to each count of a quota."""
-    amounts = {"pods": Decimal(nodes), "count/pods": Decimal(nodes), "count/jobs.batch": Decimal(1)}
-    for section in ("requests", "limits"):
-        for name, amount in _pod_amounts(pod["spec"], section).items():
-            amounts[f"{section}.{name}"] = amount * nodes
-            if section == "requests":
-                amounts[name] = amount * nodes
-    return amounts
-
-
-def _pod_amounts(spec: Manifest, section: str) -> Mapping[str, Decimal]:
-    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up."""
-    together: dict[str, Decimal] = {}
-    sidecars: dict[str, Decimal] = {}
-    first: dict[str, Decimal] = {}
-    for container in spec.get("containers", ()):
-        for name, amount in container.get("resources", {}).get(section, {}).items():
-            together[name] = together.get(name, Decimal(0)) + _amount(amount)
-    for container in spec.get("initContainers", ()):
-        asked = {name: _amount(a) for name, a in container.get("resources", {}).get(section, {}).items()}
-        for name, amount in asked.items():
-            before = sidecars.get(name, Decimal(0))
-            first[name] = max(first.get(name, Decimal(0)), before + amount)
-            if container.get("restartPolicy") == "Always":
-                sidecars[name] = before + amount
-    names = together.keys() | first.keys()
-    zero = Decimal(0)
-    return {n: max(together.get(n, zero) + sidecars.get(n, zero), first.get(n, zero)) for n in names}
-
-
-def _amount(text: object) -> Decimal:
-    return Decimal(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
-
-
-def _is_for(quota: Manifest, pod: Manifest) -> bool:
-    """Whether the quota counts such pods. Of scopes that are not known here nothing is said."""
-    spec = quota.get("spec", {})
-    expressions = [
-        *({"scopeName": scope, "operator": "Exists"} for scope in spec.get("scopes", ())),
-        *spec.get("scopeSelector", {}).get("matchExpressions", ()),
-    ]
-    return all(_in_scope(expression, pod) for expression in expressions)
-
-
-def _in_scope(expression: Manifest, pod: Manifest) -> bool:
-    match expression["scopeName"]:
-        case "NotTerminating" | "NotBestEffort":
-            return True
-        case "PriorityClass":
-            name, values = pod["spec"].get("priorityClassName"), expression.get("values", ())
-            operator = expression["operator"]
-            is_in = name in values if operator in ("In", "NotIn") else bool(name)
-            return is_in == (operator in ("In", "Exists"))
-        case _:
-            return False
 
 
 class Observer:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from kubernetes.utils.quantity import parse_quantity
-
 from masktrain_operator.api import labels
+from masktrain_operator.core.resources import amount, asked_by_pod
 from masktrain_operator.core.times import parse_time, read_time
 from masktrain_operator.core.types import Manifest
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 SLICED_GPU_PREFIX = "nvidia.com/mig-"
+GPUS = "gpus"
 MOST_GPUS_COUNTED = 1_000_000
-"""Far beyond any machine; a quantity may have a billion digits."""
+"""Far beyond any machine."""
 FINISHED_PHASES = ("Succeeded", "Failed")
 
 
@@ -53,41 +53,31 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
 
 
 def gpus_requested(spec: Manifest) -> int:
-    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up.
-
-    A slice may be part of any GPU: it counts as one.
-    """
-    together = sum(map(_of_container, spec.get("containers", ())))
-    sidecars, first = 0, 0
-    for container in spec.get("initContainers", ()):
-        asked = _of_container(container)
-        first = max(first, sidecars + asked)
-        sidecars += asked if container.get("restartPolicy") == "Always" else 0
-    return max(together + sidecars, first)
+    """A slice may be part of any GPU: it counts as one."""
+    return int(asked_by_pod(spec, _gpus_of).get(GPUS, 0))
 
 
-def _of_container(container: Manifest) -> int:
-    return sum(_amounts(container.get("resources", {})))
+def _gpus_of(container: Manifest) -> Mapping[str, Decimal]:
+    return {GPUS: Decimal(sum(_amounts(container.get("resources", {}))))}
 
 
 def _amounts(resources: Manifest) -> Iterator[int]:
     """Extended resources are whole numbers, and their requests equal their limits."""
-    for name, amount in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
+    for name, quantity in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
         if name in GPU_RESOURCES:
-            yield count_of(amount, unreadable=1)
-        elif name.startswith(SLICED_GPU_PREFIX) and count_of(amount, unreadable=1):
+            yield count_of(quantity, unreadable=1)
+        elif name.startswith(SLICED_GPU_PREFIX) and count_of(quantity, unreadable=1):
             yield 1
 
 
 def count_of(quantity: object, *, unreadable: int) -> int:
-    """A whole resource.Quantity, which the API server itself may write as `1k`; at most `MOST_GPUS_COUNTED`.
+    """A whole resource.Quantity, however it is written; at most `MOST_GPUS_COUNTED`.
 
     `unreadable`: what counts for something that is no quantity.
     """
     try:
-        amount: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
-        return math.ceil(min(max(amount, Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
-    except (ValueError, ArithmeticError):
+        return math.ceil(min(max(amount(quantity), Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
+    except ValueError:
         return unreadable
 
 
