@@ -13,6 +13,7 @@ SHARED = {
     "tests/security/test_node_money.py": "API server for node pools",
     "tests/api/": "API server",
     "tests/security/test_foreign_objects.py": "API server",
+    "tests/security/test_memory.py": "API server",
     "tests/security/test_untrusted_progress.py": "API server",
 }
 """Beginning of a path to lane; the first that fits."""

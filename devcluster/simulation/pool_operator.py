@@ -15,7 +15,7 @@ from masktrain_operator.core.pools.admission import Admissions, admit
 from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.deadlines import next_change
 from masktrain_operator.core.pools.inventory import record_removal
-from masktrain_operator.core.pools.nodes import KubeNode
+from masktrain_operator.core.pools.nodes import KubeNode, gpu_pod
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
 from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.scale_up import growth_refused
@@ -240,8 +240,9 @@ class PoolOperator:
     def _remove(self, cloud: CloudPool, removal: Removal, status: GPUNodePoolStatus | None) -> GPUNodePoolStatus | None:
         self.before_last_look(removal)
         node = self._cluster.node_of_instance(removal.instance_id)
-        pods = [pod_manifest(pod) for pod in self._cluster.pods[node["metadata"]["name"]]] if node else []
-        reason = objection(removal, node, pods)
+        pods = self._cluster.pods[node["metadata"]["name"]] if node else ()
+        holders = (gpu_pod(pod_manifest(pod)) for pod in pods)
+        reason = objection(removal, node, next(filter(None, holders), None))
         if reason is not None:
             self.deeds.append(Avoided(self._timeline.seconds, cloud.name, removal.instance_id, reason))
             if removal.node is not None:

@@ -310,3 +310,21 @@ async def test_a_pod_that_asks_for_a_thousand_gpus_stops_no_pool(world: PoolWorl
         assert created["spec"]["containers"][0]["resources"]["limits"][GPU] == "1k"
     world.api.has_changed = True
     await world.run_until(lambda: world.cloud_pool.size == 1)
+
+
+async def test_a_pod_whose_claim_nobody_can_meet_keeps_no_node(world: PoolWorld) -> None:
+    """Attack: a pod that names a pool's node and a claim that does not exist. It never starts, and kept the node."""
+    world.create_pool()
+    job = world.workload.submit("masks", nodes=2)
+    await world.run_until(lambda: job.is_whole)
+    pods, (idle, busy) = f"/api/v1/namespaces/{world.name}/pods", world.node_names()
+    for name, node in (("never-starts", idle), ("runs", busy)):
+        claim = {"name": "gpu", "resourceClaimName": "none"}
+        spec = {"nodeName": node, "containers": [{"name": "c", "image": "theirs"}], "resourceClaims": [claim]}
+        world.api.create(pods, {"metadata": {"name": name}, "spec": spec | {"automountServiceAccountToken": False}})
+    world.api.merge(f"{pods}/runs/status", {"status": {"phase": "Running"}})
+    world.workload.finish("masks")
+    await world.run_until(lambda: world.node_names() == [busy])
+    await world.run(A_WHILE)
+
+    assert world.node_names() == [busy]

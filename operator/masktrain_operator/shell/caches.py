@@ -343,13 +343,15 @@ class KnownObjects:
         return self._listed
 
     async def _refresh(self, client: KubernetesClient, kind: ResourceKind, namespace: str | None) -> set[str]:
-        cache, ours, version = self._caches[kind], list[Manifest](), 0
-        async for page in client.pages(kind, namespace):
+        cache = self._caches[kind]
+
+        def kept(item: Manifest) -> Manifest | None:
             # The items of a list come without both.
-            bodies = ({**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in page["items"])
-            ours += [cache.slim(self._with_controller(kind, b)) for b in bodies if self._concerns_us(kind, b)]
-            version = int(page["metadata"]["resourceVersion"])
-        return cache.replace(ours, version, namespace)
+            body = {**item, "apiVersion": kind.api_version, "kind": kind.kind}
+            return cache.slim(self._with_controller(kind, body)) if self._concerns_us(kind, body) else None
+
+        listed = await client.list(kind, namespace, kept)
+        return cache.replace(listed.items, listed.version, namespace)
 
 
 def owner_uid(kind: ResourceKind, body: Manifest) -> str | None:

@@ -27,6 +27,7 @@ from .caches import KnownObjects, owner_uid
 from .client import (
     CONNECTION_ERRORS,
     NODE_POOLS,
+    PAGE_ITEMS,
     WATCHED_FOR_POOLS,
     ApiError,
     KubernetesClient,
@@ -67,8 +68,6 @@ WATCH_SECONDS = 300
 INACTIVITY_SECONDS = 90
 CONNECT_SECONDS = 10
 REQUEST_SECONDS = 60
-# kubectl's own; without it kopf lists everything at once, a spike of memory on both sides.
-LIST_CHUNK = 500
 START_AGAIN_SECONDS = 3
 LONGEST_LOG_LINE = 8192
 CHATTY_LOGGERS = ("kopf.objects", "kopf.activities", "aiohttp.access")
@@ -288,7 +287,8 @@ def configure_watching(settings: kopf.OperatorSettings, watched: Iterable[Resour
     settings.watching.client_timeout = WATCH_SECONDS + REQUEST_SECONDS
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.connect_timeout = CONNECT_SECONDS
-    settings.watching.chunk_size = LIST_CHUNK
+    # It lists before it watches, with bodies that somebody else has written.
+    settings.watching.chunk_size = PAGE_ITEMS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.connect_timeout = CONNECT_SECONDS
     for kind in watched:

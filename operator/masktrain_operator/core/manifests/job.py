@@ -77,6 +77,13 @@ def job_manifest(
     }
 
 
+def first_pod(batch_job: Manifest) -> Manifest:
+    """As the Job controller would create it, but for the owner, which does not exist yet."""
+    metadata, template = batch_job["metadata"], batch_job["spec"]["template"]
+    named = {"generateName": f"{metadata['name']}-0-", "namespace": metadata["namespace"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], **named}, "spec": template["spec"]}
+
+
 def _failure_rules() -> list[Manifest]:
     """`backoffLimit: 0` would fail the Job anyway; a rule that matches leaves the cause in the Job's condition."""
     codes = [int(ExitCode.USER_ERROR), int(ExitCode.STOPPED), int(ExitCode.FENCED)]

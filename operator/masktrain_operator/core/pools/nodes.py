@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from kubernetes.utils.quantity import parse_quantity
-
 from masktrain_operator.api import labels
+from masktrain_operator.core.resources import amount, asked_by_pod
 from masktrain_operator.core.times import parse_time, read_time
 from masktrain_operator.core.types import Manifest
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 SLICED_GPU_PREFIX = "nvidia.com/mig-"
+GPUS = "gpus"
 MOST_GPUS_COUNTED = 1_000_000
-"""Far beyond any machine; a quantity may have a billion digits."""
+"""Far beyond any machine."""
 FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
 class GpuPod:
-    """An unfinished pod that asks for GPUs, bound to a node. `job_uid`: of the MaskTrainingJob it works for, if any:
-    of its own batch Jobs, whatever its labels say.
+    """An unfinished pod that holds GPUs, or will, bound to a node.
+
+    `job_uid`: of the MaskTrainingJob it works for, if any: of its own batch Jobs, whatever its labels say.
     """
 
     namespace: str
@@ -34,53 +35,49 @@ class GpuPod:
 
 
 def gpu_pod(pod: Manifest) -> GpuPod | None:
-    """As somebody's; None for pods that are finished, bound to no node, or ask for no GPU."""
-    spec, metadata = pod["spec"], pod["metadata"]
-    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
+    """As somebody's; None for pods that are finished, bound to no node, or hold no GPU.
+
+    A resource claim, of which nobody here can tell what it is for, counts as one GPU while the pod runs.
+    """
+    spec, metadata, phase = pod["spec"], pod["metadata"], pod.get("status", {}).get("phase")
+    if phase in FINISHED_PHASES or not spec.get("nodeName"):
         return None
+    # Before, anybody may have written any node and claims that do not exist: no kubelet ever starts such a pod, so it
+    # would keep the node for ever, past every quota. Running, the kubelet has given it what it claims.
+    claimed = 1 if phase == "Running" and spec.get("resourceClaims") else 0
     # What is asked for and not what is used: a GPU does nothing while data loads or a checkpoint is stored.
-    gpus = gpus_requested(spec)
+    gpus = max(gpus_requested(spec), claimed)
     if gpus == 0:
         return None
     return GpuPod(metadata["namespace"], metadata["name"], metadata["uid"], spec["nodeName"], gpus)
 
 
 def gpus_requested(spec: Manifest) -> int:
-    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up.
-
-    A slice or a resource claim may be part of any GPU: it counts as one.
-    """
-    together = sum(map(_of_container, spec.get("containers", ())))
-    sidecars, first = 0, 0
-    for container in spec.get("initContainers", ()):
-        asked = _of_container(container)
-        first = max(first, sidecars + asked)
-        sidecars += asked if container.get("restartPolicy") == "Always" else 0
-    return max(together + sidecars, first, 1 if spec.get("resourceClaims") else 0)
+    """A slice may be part of any GPU: it counts as one."""
+    return int(asked_by_pod(spec, _gpus_of).get(GPUS, 0))
 
 
-def _of_container(container: Manifest) -> int:
-    return sum(_amounts(container.get("resources", {})))
+def _gpus_of(container: Manifest) -> Mapping[str, Decimal]:
+    return {GPUS: Decimal(sum(_amounts(container.get("resources", {}))))}
 
 
 def _amounts(resources: Manifest) -> Iterator[int]:
     """Extended resources are whole numbers, and their requests equal their limits."""
-    for name, amount in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
+    for name, quantity in {**resources.get("requests", {}), **resources.get("limits", {})}.items():
         if name in GPU_RESOURCES:
-            yield count_of(amount, unreadable=1)
-        elif name.startswith(SLICED_GPU_PREFIX) and count_of(amount, unreadable=1):
+            yield count_of(quantity, unreadable=1)
+        elif name.startswith(SLICED_GPU_PREFIX) and count_of(quantity, unreadable=1):
             yield 1
 
 
 def count_of(quantity: object, *, unreadable: int) -> int:
-    """A whole resource.Quantity, which the API server itself may write as `1k`; at most `MOST_GPUS_COUNTED`.
+    """A whole resource.Quantity, however it is written; at most `MOST_GPUS_COUNTED`.
 
     `unreadable`: what counts for something that is no quantity.
     """
     try:
-        amount: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
-        return math.ceil(min(max(amount, Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
-    except (ValueError, ArithmeticError):
+        return math.ceil(min(max(amount(quantity), Decimal(0)), Decimal(MOST_GPUS_COUNTED)))
+    except ValueError:
         return unreadable
 
 

@@ -3,7 +3,7 @@
 Busy nodes, nodes that people added or asked to keep, and nodes that waiting gangs will run on are never taken.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from .deadlines import (
     provisioning_timeout,
     removal_time,
 )
-from .nodes import KubeNode, gpu_pod, instance_of, kube_node
+from .nodes import GpuPod, KubeNode, instance_of, kube_node
 from .scale_up import back_off
 from .types import NodePatch, PoolContext, PoolPlan, Removal
 
@@ -177,8 +177,8 @@ def _forget_old_removals(status: GPUNodePoolStatus, now: datetime) -> GPUNodePoo
     return status.model_copy(update={"recent_removals": recent})
 
 
-def objection(removal: Removal, node: Manifest | None, pods: Iterable[Manifest]) -> str | None:
-    """Why the node must stay after all; None if it may go. `pods`: everybody's that are bound to it."""
+def objection(removal: Removal, node: Manifest | None, holder: GpuPod | None) -> str | None:
+    """Why the node must stay after all; None if it may go. `holder`: a pod on it that holds GPUs, whosever it is."""
     # It goes as one that has not joined: if it has since then, pods may be on their way to it.
     if removal.node is None:
         return None if node is None else f"instance {removal.instance_id} has joined as {node['metadata']['name']}"
@@ -189,7 +189,6 @@ def objection(removal: Removal, node: Manifest | None, pods: Iterable[Manifest])
         return f"{name} is another machine by now"
     if kube_node(node, ()).removal_begun is None or not node.get("spec", {}).get("unschedulable"):
         return f"{name} was made schedulable again"
-    holders = [found for found in map(gpu_pod, pods) if found is not None]
-    if holders:
-        return f"pod {holders[0].namespace}/{holders[0].name} has come to {name} and asks for a GPU"
+    if holder is not None:
+        return f"pod {holder.namespace}/{holder.name} has come to {name} and asks for a GPU"
     return None

@@ -13,7 +13,7 @@ from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError
 from masktrain_operator.api.pool_status import GPUNodePoolStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.inventory import record_removal
-from masktrain_operator.core.pools.nodes import instance_of
+from masktrain_operator.core.pools.nodes import gpu_pod, instance_of
 from masktrain_operator.core.pools.scale_down import objection, uncordon
 from masktrain_operator.core.pools.types import NodePatch, PoolPlan, Removal, Resize
 from masktrain_operator.core.types import Manifest
@@ -103,8 +103,8 @@ class PoolApplier:
     ) -> GPUNodePoolStatus | None:
         """The last look is at the API server itself, never at a cache."""
         node = await self._live_node(removal)
-        pods = () if node is None else await self._client.list_pods_on(node["metadata"]["name"])
-        reason = objection(removal, node, pods)
+        holder = None if node is None else await self._client.first_pod_on(node["metadata"]["name"], gpu_pod)
+        reason = objection(removal, node, holder)
         if reason is not None:
             logger.info("Instance %s of node pool %s stays: %s.", removal.instance_id, pool.metadata.name, reason)
             await self._give_back(removal, node)
@@ -116,9 +116,12 @@ class PoolApplier:
     async def _live_node(self, removal: Removal) -> Manifest | None:
         if removal.node is not None:
             return await self._client.get(NODES, None, removal.node.name)
+
         # All of them, because no selector of the API finds a Node by its provider id.
-        nodes = (await self._client.list(NODES, None))["items"]
-        return next((node for node in nodes if instance_of(node) == removal.instance_id), None)
+        def joined(node: Manifest) -> Manifest | None:
+            return node if instance_of(node) == removal.instance_id else None
+
+        return await self._client.first(NODES, None, joined)
 
     async def _give_back(self, removal: Removal, node: Manifest | None) -> None:
         if removal.node is not None and node is not None and node["metadata"]["uid"] == removal.node.uid:

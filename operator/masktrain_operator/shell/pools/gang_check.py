@@ -13,17 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 from kubernetes.aio.dynamic.exceptions import ConflictError
-from kubernetes.utils import quantity
 
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.deadlines import refused
-from masktrain_operator.core.manifests.job import job_manifest
+from masktrain_operator.core.manifests.job import first_pod, job_manifest
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_operator.core.pools.packing import Objection
+from masktrain_operator.core.resources import quota_objection
 from masktrain_operator.core.types import Manifest, PlanSettings, Refusal, WriteKey
 from masktrain_operator.shell.client import (
     JOBS,
@@ -158,7 +157,7 @@ class GangCheck:
                 shown = shown if shown is not None and is_known else await self._show(job, pool, shown)
                 namespace.keep(key, shown, self._now())
                 if shown.refusal is None:
-                    quotas = tuple((await self._client.list(RESOURCE_QUOTAS, job.metadata.namespace))["items"])
+                    quotas = await self._quotas(job.metadata.namespace)
                     namespace.keep_quotas(quotas, placed, self._clock())
             finally:
                 namespace.is_asking = False
@@ -228,6 +227,10 @@ class GangCheck:
             return _Shown(refusal.retry_time, name, refusal=refusal)
         return _Shown(self._now() + CHECK_AGAIN, name, pod=_counted(shown))
 
+    async def _quotas(self, namespace: str) -> tuple[Manifest, ...]:
+        listed = await self._client.list(RESOURCE_QUOTAS, namespace, lambda quota: quota)
+        return tuple(listed.items)
+
     def _decide(self, job: MaskTrainingJob, shown: _Shown, quotas: Iterable[Manifest]) -> None:
         uid, generation = job.metadata.uid, job.metadata.generation
         name, before = attempt_name(job.metadata.name, _next_attempt(job)), self.answer(uid)
@@ -267,102 +270,10 @@ def _next_attempt(job: MaskTrainingJob) -> int:
 def _counted(pod: Manifest) -> Manifest:
     """What quotas go by, of a pod that may be large."""
     spec = pod["spec"]
-    kept = {"priorityClassName": spec["priorityClassName"]} if spec.get("priorityClassName") else {}
+    kept = {key: spec[key] for key in ("priorityClassName", "overhead", "resources") if spec.get(key)}
     for group in ("containers", "initContainers"):
         kept[group] = [
             {key: container[key] for key in ("resources", "restartPolicy") if key in container}
             for container in spec.get(group, ())
         ]
     return {"spec": kept}
-
-
-def first_pod(batch_job: Manifest) -> Manifest:
-    """As the Job controller would create it, but for the owner, which does not exist yet."""
-    metadata, template = batch_job["metadata"], batch_job["spec"]["template"]
-    named = {"generateName": f"{metadata['name']}-0-", "namespace": metadata["namespace"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], **named}, "spec": template["spec"]}
-
-
-# A ResourceQuota is asked about one object at a time, and reserves nothing for a dry run: the gang is summed up here.
-
-
-def quota_objection(
-    pod: Manifest, nodes: int, quotas: Iterable[Manifest], promised: Mapping[str, int] | None = None
-) -> str | None:
-    """Why the quotas of a namespace have no room for a batch Job with `nodes` such pods; None if they have.
-
-    `pod`: as the API server would create it, with its defaults. `promised`: what others will add to `used`.
-    """
-    asked = _gang_amounts(pod, nodes)
-    for quota in quotas:
-        if not _is_for(quota, pod):
-            continue
-        status = quota.get("status", {})
-        for key, hard in sorted(status.get("hard", {}).items()):
-            used = status.get("used", {}).get(key, "0")
-            coming = (promised or {}).get(key, 0)
-            if key in asked and asked[key] and _amount(used) + coming + asked[key] > _amount(hard):
-                soon = f" and {coming} by jobs that start" if coming else ""
-                return (
-                    f"exceeded quota: {quota['metadata']['name']}, requested for all {nodes} pods: "
-                    f"{key}={asked[key].normalize():f}, used: {key}={used}{soon}, limited: {key}={hard}"
-                )
-    return None
-
-
-def _gang_amounts(pod: Manifest, nodes: int) -> Mapping[str, Decimal]:
-    """What the gang adds to each count of a quota."""
-    amounts = {"pods": Decimal(nodes), "count/pods": Decimal(nodes), "count/jobs.batch": Decimal(1)}
-    for section in ("requests", "limits"):
-        for name, amount in _pod_amounts(pod["spec"], section).items():
-            amounts[f"{section}.{name}"] = amount * nodes
-            if section == "requests":
-                amounts[name] = amount * nodes
-    return amounts
-
-
-def _pod_amounts(spec: Manifest, section: str) -> Mapping[str, Decimal]:
-    """Init containers run one after the other before the rest; sidecars, which restart always, stay and add up."""
-    together: dict[str, Decimal] = {}
-    sidecars: dict[str, Decimal] = {}
-    first: dict[str, Decimal] = {}
-    for container in spec.get("containers", ()):
-        for name, amount in container.get("resources", {}).get(section, {}).items():
-            together[name] = together.get(name, Decimal(0)) + _amount(amount)
-    for container in spec.get("initContainers", ()):
-        asked = {name: _amount(a) for name, a in container.get("resources", {}).get(section, {}).items()}
-        for name, amount in asked.items():
-            before = sidecars.get(name, Decimal(0))
-            first[name] = max(first.get(name, Decimal(0)), before + amount)
-            if container.get("restartPolicy") == "Always":
-                sidecars[name] = before + amount
-    names = together.keys() | first.keys()
-    zero = Decimal(0)
-    return {n: max(together.get(n, zero) + sidecars.get(n, zero), first.get(n, zero)) for n in names}
-
-
-def _amount(text: object) -> Decimal:
-    return Decimal(quantity.parse_quantity(text))  # type: ignore[no-untyped-call]
-
-
-def _is_for(quota: Manifest, pod: Manifest) -> bool:
-    """Whether the quota counts such pods. Of scopes that are not known here nothing is said."""
-    spec = quota.get("spec", {})
-    expressions = [
-        *({"scopeName": scope, "operator": "Exists"} for scope in spec.get("scopes", ())),
-        *spec.get("scopeSelector", {}).get("matchExpressions", ()),
-    ]
-    return all(_in_scope(expression, pod) for expression in expressions)
-
-
-def _in_scope(expression: Manifest, pod: Manifest) -> bool:
-    match expression["scopeName"]:
-        case "NotTerminating" | "NotBestEffort":
-            return True
-        case "PriorityClass":
-            name, values = pod["spec"].get("priorityClassName"), expression.get("values", ())
-            operator = expression["operator"]
-            is_in = name in values if operator in ("In", "NotIn") else bool(name)
-            return is_in == (operator in ("In", "Exists"))
-        case _:
-            return False

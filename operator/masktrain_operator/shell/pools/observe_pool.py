@@ -94,9 +94,8 @@ class PoolObserver:
         return dict(zip(names, listed, strict=True))
 
     async def _holders(self, node: str) -> tuple[GpuPod, ...]:
-        pages = self._client.pages_of_pods_on(node)
-        holders = [gpu_pod(pod) async for page in pages for pod in page["items"]]
-        return tuple(pod for pod in holders if pod is not None and not self._is_watched(pod))
+        holders = await self._client.list_pods_on(node, gpu_pod)
+        return tuple(pod for pod in holders if not self._is_watched(pod))
 
     def _names(self, instances: frozenset[str]) -> list[str]:
         return [node["metadata"]["name"] for node in self._known.nodes if instance_of(node) in instances]

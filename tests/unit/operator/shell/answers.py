@@ -6,13 +6,14 @@ It imitates no API server: it keeps nothing, checks nothing, and knows what it w
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, cast
 
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic.exceptions import api_exception
 
 from masktrain_operator.core.types import Deletion, Manifest
-from masktrain_operator.shell.client import ApiError, KubernetesClient, ResourceKind
+from masktrain_operator.shell.client import ApiError, Kept, KubernetesClient, Listed, ResourceKind
 
 
 def refusal(status: int, reason: str = "", message: str = "No.") -> ApiError:
@@ -58,9 +59,11 @@ class Answers:
             await self.gate.wait()
         return manifest
 
-    async def list(self, kind: ResourceKind, namespace: str | None) -> Manifest:
+    async def list(
+        self, kind: ResourceKind, namespace: str | None, keep: Callable[[Manifest], Kept | None]
+    ) -> Listed[Kept]:
         self._answer("list", kind.kind, str(namespace))
-        return {"items": self.listed}
+        return Listed([kept for found in self.listed if (kept := keep(found)) is not None], 1)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         self._answer("apply", manifest["kind"], manifest["metadata"]["name"])

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from masktrain_operator.core.pools.nodes import MOST_GPUS_COUNTED, count_of, gpu_pod, gpus_requested, kube_node
+from masktrain_operator.shell.caches import KnownObjects
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,29 @@ def test_sidecars_add_up_and_other_init_containers_do_not() -> None:
     assert gpus_requested({"containers": [one], "initContainers": [one, one]}) == 1
     assert gpus_requested({"containers": [one], "initContainers": [sidecar, sidecar]}) == 3
     assert gpus_requested({"containers": [], "initContainers": [sidecar, one]}) == 2
+
+
+CLAIMS: dict[str, Any] = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "none"}]}
+ONE_GPU: dict[str, Any] = {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
+HOLDERS = {
+    "runs, with a claim": (CLAIMS, "Running", 1),
+    "waits for its claim": (CLAIMS, "Pending", 0),
+    "was never seen by a kubelet": (CLAIMS, None, 0),
+    "has ended, with a claim": (CLAIMS, "Succeeded", 0),
+    "waits for its GPU": (ONE_GPU, "Pending", 1),
+    "waits for a GPU and a claim": (ONE_GPU | CLAIMS, "Pending", 1),
+    "runs, with a GPU and a claim": (ONE_GPU | CLAIMS, "Running", 1),
+    "asks for nothing": ({}, "Running", 0),
+}
+
+
+@pytest.mark.parametrize(("spec", "phase", "gpus"), HOLDERS.values(), ids=HOLDERS)
+def test_a_claim_counts_once_a_kubelet_has_met_it(spec: dict[str, Any], phase: str | None, gpus: int) -> None:
+    """Whoever may create pods may name any node and any claim: such a pod never starts, and kept the node for ever."""
+    metadata = {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1"}
+    status = {} if phase is None else {"phase": phase}
+    pod = {"metadata": metadata, "spec": {"containers": [], "nodeName": "gpu-0", **spec}, "status": status}
+
+    for seen in (pod, KnownObjects().pods.slim(pod)):
+        found = gpu_pod(seen)
+        assert (0 if found is None else found.gpus) == gpus
