@@ -1,4 +1,4 @@
-"""Run the benchmarks of training: `python -m benchmarks.training {throughput,learning,levers,profile} --help`."""
+"""Run the benchmarks of training: `python -m benchmarks.training --help` lists them."""
 
 import os
 import sys

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import learning, loading_levers, rank_levers, step_levers, step_profile, throughput, training_levers
+from . import learning, loading_levers, rank_levers, roofline, step_levers, step_profile, throughput, training_levers
 from .workload import Workload, draw_dataset
 
 CPU_SIZES = ("yolov5n:16", "yolov5s:16")
@@ -40,6 +40,12 @@ def _profile(options: argparse.Namespace, folder: Path) -> None:
     dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
     for workload in _workloads(options):
         step_profile.measure(workload, dataset, folder / workload.architecture, precision=options.precision)
+
+
+def _roofline(options: argparse.Namespace, folder: Path) -> None:
+    del folder
+    for workload in _workloads(options):
+        roofline.measure(workload, precision=options.precision)
 
 
 def _levers(options: argparse.Namespace, folder: Path) -> None:
@@ -80,6 +86,7 @@ def _options() -> argparse.Namespace:
     single.add_argument("--rounds", type=int, default=5)
     single.add_argument("--only", nargs="+", choices=LEVERS, default=LEVERS, help="kinds of levers")
     _benchmark(benchmarks, "profile", _profile, "where the time of a batch goes")
+    _benchmark(benchmarks, "roofline", _roofline, "what the device's bandwidth and arithmetic allow")
     learnt = _benchmark(benchmarks, "learning", _learning, "mAP50 over time against v7.0 (30 minutes)", images=400)
     learnt.add_argument("--seeds", type=int, default=3)
     learnt.add_argument("--seconds", type=float, default=300)

@@ -9,7 +9,7 @@ from unittest import mock
 import cv2
 import numpy as np
 
-from masktrain_trainer.config import Hyperparameters
+from masktrain_trainer.config import Hyperparameters, RunConfig
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.dataset import Collator, TrainDataset
 from masktrain_trainer.data.geometry import Image
@@ -25,14 +25,23 @@ BATCH_OF_A_ROUND = 20
 
 
 def compare(workload: Workload, drawn: DrawnDataset, folder: Path, *, rounds: int) -> None:
-    data = folder / "data"
-    with redirect_stdout(sys.stderr):
-        prepare(ours.run_config(workload, drawn, folder, {}), data, processes=cpu_limit())
-    prepared = load_prepared(data)
-    dataset = TrainDataset(prepared, prepared.image_size, Hyperparameters(), seed=0)
+    prepared = _prepare(ours.run_config(workload, drawn, folder, {}), folder / "decoded")
+    jpegs = _prepare(ours.run_config(workload, drawn, folder, {"decoded_cache_gib": 0}), folder / "jpegs")
+    dataset = _dataset(prepared)
     cv2.setNumThreads(0)
     _compare_cache(dataset, _Files(prepared), rounds=rounds)
+    _compare_jpegs(dataset, _dataset(jpegs), rounds=rounds)
     _compare_rendering(dataset, rounds=rounds)
+
+
+def _prepare(config: RunConfig, output: Path) -> PreparedDataset:
+    with redirect_stdout(sys.stderr):
+        prepare(config, output, processes=cpu_limit())
+    return load_prepared(output)
+
+
+def _dataset(prepared: PreparedDataset) -> TrainDataset:
+    return TrainDataset(prepared, prepared.image_size, Hyperparameters(), seed=0)
 
 
 def _compare_cache(dataset: TrainDataset, files: "_Files", *, rounds: int) -> None:
@@ -46,6 +55,19 @@ def _compare_cache(dataset: TrainDataset, files: "_Files", *, rounds: int) -> No
         **compared(
             speeds["cache"], speeds["files"], peer_name="decoding the files each time", unit="images/s per process"
         ),
+        default=True,
+    )
+
+
+def _compare_jpegs(decoded: TrainDataset, jpegs: TrainDataset, *, rounds: int) -> None:
+    """What a data set that is too large to be kept decoded costs."""
+    speeds: dict[str, list[float]] = {"decoded": [], "jpegs": []}
+    for epoch in range(rounds):
+        speeds["decoded"].append(_samples_per_second(decoded, epoch))
+        speeds["jpegs"].append(_samples_per_second(jpegs, epoch))
+    emit(
+        f"lever/decoded pixels in the cache/{decoded.image_size}px",
+        **compared(speeds["decoded"], speeds["jpegs"], peer_name="JPEGs in the cache", unit="images/s per process"),
         default=True,
     )
 

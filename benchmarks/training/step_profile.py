@@ -91,7 +91,7 @@ def _open_loader(data: Path, workload: Workload) -> TrainLoader:
     return TrainLoader(
         dataset,
         batch_size=workload.batch_size,
-        workers=loader_workers(1, cpu_limit()),
+        workers=loader_workers(1, cpu_limit(), for_gpu=workload.device == "cuda"),
         device=torch.device(workload.device),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from . import ours, ours_on_peer_torch, yolov5
+from . import ours, ours_on_peer_torch, roofline, yolov5
 from .bare_model import bare_images_per_second
 from .environments import PEER_TORCH
 from .epochs import Epoch, mean_images_per_second, mean_wall_seconds, steady
@@ -14,6 +14,8 @@ from .report import compared, emit, median, spread
 from .workload import DrawnDataset, Workload
 
 GOALS = {"cpu": {"speed": 1.5, "epoch": 1.6, "bare": 0.90}, "cuda": {"speed": 2.0, "epoch": 2.0, "bare": 0.95}}
+ROOFLINE_GOAL = 0.55
+"""Share of the roofline: what NVIDIA's tuned ResNet-50 reaches of the same bound on V100 and A100."""
 
 
 def compare(
@@ -38,6 +40,8 @@ def compare(
             speeds[name].append(mean_images_per_second(epochs))
             walls[name].append(mean_wall_seconds(epochs))
     _print(workload, speeds, walls)
+    if workload.device == "cuda":
+        _print_share_of_roofline(workload, speeds["ours"], roofline.measure(workload, precision=precision))
     if busy:
         emit(f"gpu-utilisation/{workload}", value=median(busy), unit="%", spread=spread(busy), rounds=len(busy))
     if on_peer_torch:
@@ -46,6 +50,18 @@ def compare(
             f"training-images-per-second-on-torch-{PEER_TORCH}/{workload}",
             **compared(old, speeds["yolov5"], peer_name=yolov5.NAME, unit="images/s"),
         )
+
+
+def _print_share_of_roofline(workload: Workload, speeds: list[float], limit: float) -> None:
+    shares = [speed / limit for speed in speeds]
+    emit(
+        f"training-by-roofline/{workload}",
+        value=median(shares, 3),
+        unit="share of the bound",
+        spread=spread(shares, 3),
+        rounds=len(shares),
+        goal=ROOFLINE_GOAL,
+    )
 
 
 def _ours(

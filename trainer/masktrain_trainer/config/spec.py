@@ -225,7 +225,16 @@ class TrainingSpec(Contract):
         default=None,
         ge=0,
         le=64,
-        description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8.",
+        description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8 "
+        "for a CPU and 32 for a GPU.",
+    )
+    decoded_cache_gib: int = Field(
+        default=20,
+        ge=0,
+        le=1_000_000,
+        description="GiB of the pod's workspace that decoded pictures may take, as images times imageSize squared "
+        "times 3 bytes; training pictures beyond it are kept as JPEGs, which the loader processes decode in each "
+        "epoch.",
     )
     freeze: int = Field(
         default=0,

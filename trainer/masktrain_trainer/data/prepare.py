@@ -37,7 +37,7 @@ from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
 from .archive import extract, fetch
 from .cpu_limit import cpu_limit
-from .prepared import PreparedDataset, class_counts, save_prepared
+from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
 from .verify import VerifiedSplit, verify_split
 from .yolo_format import DataYaml, read_data_yaml
 
@@ -46,6 +46,7 @@ SINGLE_CLASS = "item"
 EXPORT, ARCHIVE = "export", "dataset.zip"
 SKIPPED = "skipped.txt"
 """Beside the prepared data set: a sentence for every image that was left out, of which the log shows a few."""
+GIB = 2**30
 VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_VOLUME = (
     "The data set and its decoded images do not fit on the pod's workspace volume; "
@@ -97,6 +98,13 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
 
 
 def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, processes: int) -> DatasetSummary:
+    compressed = compressed_splits({split: len(images) for split, images in described.images.items()}, training)
+    for split in compressed:
+        say(
+            f"{split}: {len(described.images[split])} images at {training.image_size} px may take more than the "
+            f"{training.decoded_cache_gib} GiB of training.decodedCacheGib: they are kept as JPEGs and decoded anew in "
+            "each epoch"
+        )
     verified = {
         split: verify_split(
             split,
@@ -105,6 +113,7 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
             output=output,
             classes=len(described.names),
             image_size=training.image_size,
+            compress=split in compressed,
             single_class=training.single_class,
             processes=processes,
             say=say,
@@ -126,6 +135,23 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
     for warning in summary.warnings:
         say(warning)
     return summary
+
+
+def compressed_splits(images: Mapping[str, int], training: TrainingSpec) -> list[str]:
+    """The splits, of these many images each, that are kept as JPEGs because all pixels would take too much disk.
+
+    Counted as if every picture were a square, which needs no look at them, and is the same in each attempt. What a
+    model is measured on has the first claim to stay as exact as it came.
+    """
+    space = training.decoded_cache_gib * GIB
+    compressed = []
+    for split in [split for split in ("val", "test", "train") if split in images]:
+        needed = images[split] * slot_bytes(training.image_size)
+        if needed <= space:
+            space -= needed
+        else:
+            compressed.append(split)
+    return compressed
 
 
 def require_boxes(train: VerifiedSplit) -> None:

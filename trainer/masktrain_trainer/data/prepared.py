@@ -1,7 +1,8 @@
 """The prepared data set, which every rank of the pod reads: its description, the index of boxes, and decoded pixels.
 
 The pixels lie in one file that all ranks map into memory, so that the kernel keeps one copy of its pages. Every image
-has a slot of the largest size it can have; the file is sparse, so an unused rest of a slot takes no space.
+has a slot of the largest size it can have; the file is sparse, so an unused rest of a slot takes no space. A split that
+would take too much of the disk is kept as JPEGs, in the same slots.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -74,12 +76,27 @@ def create_cache(path: Path, slots: int, image_size: int) -> None:
         file.truncate(slots * slot_bytes(image_size))
 
 
-def store_image(path: Path, slot: int, image_HWC: Image, image_size: int) -> None:
-    """Write one image into its slot; processes may do so at the same time."""
+def store_image(path: Path, slot: int, image_HWC: Image, image_size: int, *, compress: bool = False) -> int:
+    """Write one image into its slot and return its bytes; processes may do so at the same time."""
+    stored = _compressed(image_HWC) if compress else np.ascontiguousarray(image_HWC).reshape(-1)
     with path.open("r+b", buffering=0) as file:
         file.seek(slot * slot_bytes(image_size))
         # Unbuffered and at its own place, so that processes write to one file without a lock.
-        file.write(np.ascontiguousarray(image_HWC).data)
+        file.write(stored.data)
+    return len(stored)
+
+
+_JPEG_SETTINGS = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 95),
+    # Colours at full resolution: at half of it, as is usual, small coloured things lose what they are told by.
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
+
+
+def _compressed(image_HWC: Image) -> npt.NDArray[np.uint8]:
+    """As a JPEG, or as its pixels if these are fewer bytes, which noise is: a number of bytes tells the two apart."""
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image_HWC, cv2.COLOR_RGB2BGR), _JPEG_SETTINGS)
+    return np.asarray(encoded, np.uint8) if len(encoded) < image_HWC.size else np.ascontiguousarray(image_HWC).ravel()
 
 
 def save_index(
@@ -87,12 +104,13 @@ def save_index(
     *,
     slots_N: npt.NDArray[np.int64],
     sizes_N2: npt.NDArray[np.int64],
+    bytes_N: npt.NDArray[np.int64],
     targets: list[Targets],
     outlines: list[list[Outline]] | None = None,
     image_size: int,
 ) -> None:
-    """Write the index of a cache: slot and size of each image, all boxes with the row each image starts at, and the
-    corners of all outlines with the row each box's start at.
+    """Write the index of a cache: slot, size and stored bytes of each image, all boxes with the row each image starts
+    at, and the corners of all outlines with the row each box's start at.
     """
     rows = np.concatenate([np.zeros((0, 5), np.float32), *targets])
     starts = np.cumsum([0, *(len(target) for target in targets)])
@@ -103,6 +121,7 @@ def save_index(
         path,
         slots=slots_N,
         sizes=sizes_N2,
+        bytes=bytes_N,
         targets=rows,
         starts=starts,
         corners=corners,
@@ -121,6 +140,7 @@ class CachedImages:
             self.image_size = int(index["image_size"])
             self._offsets = index["slots"] * slot_bytes(self.image_size)
             self.sizes_N2: npt.NDArray[np.int64] = index["sizes"]
+            self._bytes_N = index["bytes"]
             self._targets: Targets = index["targets"]
             self._starts = index["starts"]
             self._corners: Outline = index["corners"]
@@ -137,10 +157,13 @@ class CachedImages:
         return int(height), int(width)
 
     def image(self, index: int) -> Image:
-        """Read-only view (H, W, 3), the long side `image_size`."""
+        """(H, W, 3), the long side `image_size`; not to be written to."""
         height, width = self.size(index)
         start = int(self._offsets[index])
-        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+        stored = self._file[start : start + int(self._bytes_N[index])]
+        if len(stored) == height * width * 3:
+            return stored.reshape(height, width, 3)
+        return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB), np.uint8)
 
     def targets(self, index: int) -> Targets:
         """(N, 5) class and normalised centre box."""
@@ -157,7 +180,7 @@ class CachedImages:
         return [self._corners[start:end] for start, end in pairwise(starts)]
 
     @cached_property
-    def _pixels(self) -> npt.NDArray[np.uint8]:
+    def _file(self) -> npt.NDArray[np.uint8]:
         # Read-only: a stray write would change what every other rank sees.
         return np.memmap(self._cache, np.uint8, mode="r")
 

@@ -1,4 +1,4 @@
-"""Decode and check every image and its labels once, in parallel, and keep the decoded pixels of the good ones.
+"""Decode and check every image and its labels once, in parallel, and keep the pixels of the good ones.
 
 An image with any violation is left out, counted and named; a split without a usable image cannot be trained on.
 OpenCV's decoders write their complaints to the process's standard error, without the file's name; they are caught here,
@@ -125,6 +125,7 @@ class Rules:
     image_size: int
     area_when_shrinking: bool
     cache: Path
+    compress: bool
     single_class: bool
 
 
@@ -134,6 +135,7 @@ class Inspected:
 
     original: Size
     cached: Size
+    stored_bytes: int
     targets: Targets
     outlines: list[Outline]
     duplicates: int
@@ -158,20 +160,22 @@ def verify_split(
     output: Path,
     classes: int,
     image_size: int,
+    compress: bool = False,
     single_class: bool = False,
     processes: int,
     say: Callable[[str], None],
 ) -> VerifiedSplit:
     """Inspect the images of one split of the data set at `root` and write its cache and index into `output`.
 
-    With `single_class` every box becomes class 0, whatever class its label says. Raises InvalidDataset when no image is
-    usable.
+    With `single_class` every box becomes class 0, whatever class its label says; with `compress` the cache holds JPEGs.
+    Raises InvalidDataset when no image is usable.
     """
     rules = Rules(
         classes,
         image_size,
         area_when_shrinking=split != "train",
         cache=output / f"{split}.pixels",
+        compress=compress,
         single_class=single_class,
     )
     # Also for images that will be left out: slots are needed before that is known, and a hole costs nothing.
@@ -188,6 +192,7 @@ def verify_split(
         output / f"{split}.npz",
         slots_N=np.array([slot for slot, _ in good]),
         sizes_N2=np.array([result.cached for _, result in good]),
+        bytes_N=np.array([result.stored_bytes for _, result in good]),
         targets=[result.targets for _, result in good],
         outlines=[result.outlines for _, result in good],
         image_size=image_size,
@@ -209,8 +214,10 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
     if rules.single_class:
         labels.targets[:, 0] = 0
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
-    store_image(rules.cache, slot, fitted, rules.image_size)
-    return Inspected(_size(image.shape), _size(fitted.shape), labels.targets, labels.outlines, labels.duplicates)
+    stored = store_image(rules.cache, slot, fitted, rules.image_size, compress=rules.compress)
+    return Inspected(
+        _size(image.shape), _size(fitted.shape), stored, labels.targets, labels.outlines, labels.duplicates
+    )
 
 
 def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:

@@ -113,8 +113,10 @@ def _leave_at_once(context: Context, message: str) -> NoReturn:
 
 def _open_loader(context: Context) -> TrainLoader:
     spec, ranks = context.training, context.ranks
-    workers = spec.workers if spec.workers is not None else loader_workers(ranks.local_world_size, cpu_limit())
     on_gpu = ranks.device.type == "cuda"
+    workers = spec.workers
+    if workers is None:
+        workers = loader_workers(ranks.local_world_size, cpu_limit(), for_gpu=on_gpu)
     if spec.gpu_augmentation and not on_gpu:
         log.info("training.gpuAugmentation has no effect on CPUs: the loader processes augment")
     return TrainLoader(

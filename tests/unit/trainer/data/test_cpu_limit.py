@@ -32,6 +32,10 @@ def test_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str,
     assert cpu_limit(unpacked(tmp_path, files)) == cpus
 
 
-@pytest.mark.parametrize(("ranks", "cpus", "workers"), [(1, 1, 1), (2, 1, 1), (2, 8, 4), (1, 64, 8), (8, 64, 8)])
-def test_workers(ranks: int, cpus: int, workers: int) -> None:
-    assert loader_workers(ranks, cpus) == workers
+@pytest.mark.parametrize(
+    ("ranks", "cpus", "on_cpu", "on_gpu"),
+    [(1, 1, 1, 1), (2, 1, 1, 1), (2, 8, 4, 4), (1, 64, 8, 32), (8, 64, 8, 8), (8, 224, 8, 28)],
+)
+def test_workers(ranks: int, cpus: int, on_cpu: int, on_gpu: int) -> None:
+    assert loader_workers(ranks, cpus) == on_cpu
+    assert loader_workers(ranks, cpus, for_gpu=True) == on_gpu

@@ -26,7 +26,7 @@ from masktrain_trainer.config import (
     TrainingSpec,
 )
 from masktrain_trainer.data import prepare
-from masktrain_trainer.data.prepared import CachedImages, load_prepared
+from masktrain_trainer.data.prepared import CachedImages, create_cache, load_prepared, save_index, store_image
 
 from .exports import DATA_YAML, GOOD_LABELS, Members, export, picture, zipped
 
@@ -50,6 +50,7 @@ class Stage:
         sha256: str | None = None,
         dataset: DatasetSpec | None = None,
         single_class: bool = False,
+        decoded_cache_gib: int = 20,
     ) -> tuple[int, dict[str, Any]]:
         if body is not None:
             (self._folder / "set.zip").write_bytes(body)
@@ -60,7 +61,7 @@ class Stage:
             attempt=0,
             model=ModelSpec(),
             dataset=dataset or DatasetSpec(uri=f"file://{self._folder}/set.zip", sha256=sha256),
-            training=TrainingSpec(image_size=64, single_class=single_class),
+            training=TrainingSpec(image_size=64, single_class=single_class, decoded_cache_gib=decoded_cache_gib),
             checkpoint=CheckpointSpec(uri="file:///checkpoints"),
             hang_timeout_seconds=60,
             stop_grace_seconds=60,
@@ -364,6 +365,54 @@ def test_many_processes_find_the_same(stage: Stage, monkeypatch: pytest.MonkeyPa
         cached = CachedImages(prepared.train.labels, prepared.train.cache)
         results.append((code, result, [cached.image(i).tobytes() for i in range(len(cached))]))
     assert results[0] == results[1]
+
+
+def test_pictures_that_take_too_much_disk_are_kept_as_jpegs(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.run(zipped(export()))
+    exact = load_prepared(stage.output).train
+    decoded = CachedImages(exact.labels, exact.cache)
+    pixels = [decoded.image(index).copy() for index in range(len(decoded))]
+    code, _ = stage.run(zipped(export()), decoded_cache_gib=0)
+    assert code == 0
+    assert (
+        "train: 3 images at 64 px may take more than the 0 GiB of training.decodedCacheGib" in capsys.readouterr().out
+    )
+    split = load_prepared(stage.output).train
+    compressed = CachedImages(split.labels, split.cache)
+    for index, exactly in enumerate(pixels):
+        picture = compressed.image(index)
+        assert picture.shape == exactly.shape
+        assert np.abs(picture.astype(int) - exactly).mean() < 3
+        np.testing.assert_array_equal(compressed.targets(index), decoded.targets(index))
+
+
+def test_noise_is_kept_as_it_is_where_a_jpeg_would_be_larger(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    create_cache(tmp_path / "pixels", 1, 16)
+    stored = store_image(tmp_path / "pixels", 0, noise, 16, compress=True)
+    save_index(
+        tmp_path / "index.npz",
+        slots_N=np.array([0]),
+        sizes_N2=np.array([(16, 16)]),
+        bytes_N=np.array([stored]),
+        targets=[np.zeros((0, 5), np.float32)],
+        image_size=16,
+    )
+    np.testing.assert_array_equal(CachedImages(tmp_path / "index.npz", tmp_path / "pixels").image(0), noise)
+
+
+@pytest.mark.parametrize(
+    ("images", "gib", "compressed"),
+    [
+        ({"train": 10_000, "val": 1_000}, 20, []),
+        ({"train": 118_287, "val": 5_000}, 20, ["train"]),
+        ({"train": 118_287, "val": 5_000}, 200, []),
+        ({"train": 118_287, "val": 50_000, "test": 5_000}, 20, ["val", "train"]),
+        ({"train": 1, "val": 1}, 0, ["val", "train"]),
+    ],
+)
+def test_what_is_measured_on_stays_exact_first(images: dict[str, int], gib: int, compressed: list[str]) -> None:
+    assert prepare.compressed_splits(images, TrainingSpec(decoded_cache_gib=gib)) == compressed
 
 
 def test_never_imports_torch() -> None:

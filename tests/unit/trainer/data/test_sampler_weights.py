@@ -30,6 +30,7 @@ def test_boxes_are_counted_per_image_and_class(tmp_path: Path) -> None:
     index = tmp_path / "train.npz"
     targets = [row.astype(np.float32) for row in rows] + [np.zeros((0, 5), np.float32)]
     sizes_N2 = np.full((3, 2), 64)
-    save_index(index, slots_N=np.arange(3), sizes_N2=sizes_N2, targets=targets, image_size=64)
+    bytes_N = sizes_N2.prod(axis=1) * 3
+    save_index(index, slots_N=np.arange(3), sizes_N2=sizes_N2, bytes_N=bytes_N, targets=targets, image_size=64)
     split = Split(images=[], labels=index, cache=tmp_path / "train.pixels")
     np.testing.assert_array_equal(count_boxes(split, 3), [[2, 0, 0], [1, 1, 0], [0, 0, 0]])

@@ -190,6 +190,7 @@ def prepared(folder: Path, names: Sequence[str], images: int = 64) -> PreparedDa
         folder / "train.npz",
         slots_N=np.arange(images),
         sizes_N2=np.array(sizes),
+        bytes_N=np.prod(sizes, axis=1) * 3,
         targets=targets,
         image_size=IMAGE_SIZE,
     )

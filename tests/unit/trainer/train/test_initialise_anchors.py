@@ -21,7 +21,14 @@ def prepared(folder: Path, side_px: float, boxes: int = 50) -> PreparedDataset:
     sides_N2 = np.random.default_rng(0).normal(side_px, side_px / 10, (boxes, 2)) / (SIZE, SIZE / 2)
     targets_N5 = np.column_stack([np.zeros(boxes), np.full((boxes, 2), 0.5), sides_N2]).astype(np.float32)
     sizes_N2 = np.array([[SIZE // 2, SIZE]])
-    save_index(folder / "train.npz", slots_N=np.array([0]), sizes_N2=sizes_N2, targets=[targets_N5], image_size=SIZE)
+    save_index(
+        folder / "train.npz",
+        slots_N=np.array([0]),
+        sizes_N2=sizes_N2,
+        bytes_N=sizes_N2.prod(axis=1) * 3,
+        targets=[targets_N5],
+        image_size=SIZE,
+    )
     image = ImageRecord(name="a.jpg", path=folder / "a.jpg", height=600, width=1200)
     split = Split(images=[image], labels=folder / "train.npz", cache=folder / "train.pixels")
     return PreparedDataset(names=["a"], image_size=SIZE, train=split, val=split)
