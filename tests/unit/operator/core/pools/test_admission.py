@@ -1,6 +1,7 @@
 """Who gets which nodes: by priority, then by age, whole or not at all, in the cheapest pool that suits."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -158,7 +159,7 @@ def test_the_pods_of_an_unproven_batch_job_count_and_bring_it_no_nodes_early(
     assert admitted(admit([older, forged], [nodes])) == {}
 
 
-REFUSES = {"unsupported": "Shape VM.GPU2.1 has P100 GPUs.", "rate": "1"}
+REFUSES: dict[str, Any] = {"unsupported": "Shape VM.GPU2.1 has P100 GPUs.", "rate": "1"}
 
 
 def test_a_pool_that_no_image_runs_on_gets_no_gang_however_cheap_it_is() -> None:
