@@ -5,13 +5,16 @@ from decimal import Decimal
 
 import pytest
 
+from devcluster.layout import REPOSITORY
 from masktrain_operator.core.shapes import (
     GPUS,
     IMAGES,
     SHAPES,
     Fit,
     Gpu,
+    Shape,
     check_shape,
+    dotted,
     find_shape,
     hourly_price,
     image_for,
@@ -58,6 +61,21 @@ def test_the_name_ends_with_the_number_of_gpus(shape: str) -> None:
     found = find_shape(shape)
     assert found is not None
     assert found.gpus == int(shape.rsplit(".", 1)[1])
+
+
+def row(shape: Shape) -> str:
+    """Of docs/gpus.md."""
+    gpu, reason = shape.chip, short_reason(shape.chip)
+    capability = "–" if gpu.capability is None else dotted(gpu.capability)
+    driver = "" if reason else f" {gpu.driver or 'not known'}"
+    runs = f"no: {reason}" if reason else "yes"
+    return f"| `{shape.name}` | {shape.gpus} × {shape.gpu} | {capability} | {gpu.cpu} |{driver} | {runs} |"
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (REPOSITORY / "docs" / "gpus.md").read_text(encoding="utf-8")
+    table = page.partition("## Shapes")[2].partition("###")[0]
+    assert [line for line in table.splitlines() if line.startswith("| `")] == [row(shape) for shape in SHAPES]
 
 
 def test_preemptible_is_half() -> None:
