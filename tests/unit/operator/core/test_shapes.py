@@ -1,5 +1,6 @@
 """The table of shapes: what a node of each costs by the hour in Oracle's list, and whether the trainer runs there."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -155,6 +156,18 @@ CAPABILITIES = {
 def test_code_runs_on_its_capability_and_newer_ones_of_the_same_major(capability: tuple[int, int], runs: bool) -> None:
     (image,) = IMAGES
     assert image.has_code_for(capability) == runs
+
+
+def test_the_table_is_about_the_torch_that_the_image_gets() -> None:
+    """Its flags can be read without a GPU; builds for CPUs have none."""
+    import torch  # noqa: PLC0415 - the other tests of the table do without
+
+    (image,) = IMAGES
+    lock = (REPOSITORY / "requirements" / "trainer.txt").read_text(encoding="utf-8")
+    assert re.findall(r"^torch==(\S+)", lock, re.MULTILINE) == [image.torch]
+    flags = torch._C._cuda_getArchFlags()
+    assert flags is not None
+    assert tuple(int(number) for number in re.findall(r"\bsm_(\d+)\b", flags)) == image.architectures
 
 
 def test_code_for_a_newer_minor_does_not_run_on_an_older_one() -> None:
