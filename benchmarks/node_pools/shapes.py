@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from masktrain_operator.core import prices
+from masktrain_operator.core import shapes
 
 MAX_NODES = 8
 
@@ -19,15 +19,15 @@ class Shape:
     @property
     def minimum_seconds(self) -> int:
         """Billed for each node at least."""
-        return prices.minimum_billed_seconds(self.name)
+        return shapes.minimum_billed_seconds(self.name)
 
     @property
     def usd_per_gpu_hour(self) -> Decimal:
         return self._listed.usd_per_gpu_hour
 
     @property
-    def _listed(self) -> prices.ShapePrice:
-        found = prices.find_shape(self.name)
+    def _listed(self) -> shapes.Shape:
+        found = shapes.find_shape(self.name)
         assert found is not None
         return found
 

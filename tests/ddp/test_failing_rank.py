@@ -1,15 +1,28 @@
 """One rank's trouble ends all of them, and the user reads its cause."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from masktrain_trainer.checkpoint.snapshot import read_snapshot
-from masktrain_trainer.config import OutcomeKind
+from masktrain_trainer.config import (
+    CONFIG_VARIABLE,
+    CheckpointSpec,
+    DatasetSpec,
+    ModelSpec,
+    OutcomeKind,
+    RunConfig,
+    TrainingSpec,
+)
+from masktrain_trainer.pod.launch import Launch, Paths
 from masktrain_trainer.pod.outcome import merge_outcomes
+from masktrain_trainer.pod.supervisor import Supervisor
 from tests.ddp.fork_host import ForkHost
 from tests.ddp.gang import Attempt, Job
+from tests.ddp.ports import free_port
 from tests.ddp.traced_rank import Event, Happening
 
 STEP = 8
@@ -51,3 +64,40 @@ def test_the_rank_whose_memory_is_full_explains_the_end_of_the_others(job: Job) 
         "The memory of a small GPU is too small for 2 images of 64 px on each of 2 rank(s), training.batchSize 4: "
         "1 fit on each, so set training.batchSize to 2 or lower training.imageSize."
     )
+
+
+@pytest.mark.parametrize(("node_rank", "peer"), [(0, "masks-0-1"), (1, "masks-0-0")])
+def test_pods_that_never_meet_name_each_other(
+    node_rank: int, peer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real torchrun of either pod, and nothing on the other side."""
+    host = f"masks-0-{node_rank}"
+    for module in ("launch", "outcome"):
+        monkeypatch.setattr(f"masktrain_trainer.pod.{module}.RENDEZVOUS_TIMEOUT_SECONDS", 4)
+    monkeypatch.setattr("masktrain_trainer.pod.outcome.socket.gethostname", lambda: host)
+    variables = {"PET_NNODES": "2", "PET_NODE_RANK": str(node_rank), "PET_MASTER_ADDR": "127.0.0.1"}
+    config = RunConfig(
+        namespace="team",
+        name="masks",
+        uid="u-1",
+        attempt=0,
+        model=ModelSpec(),
+        dataset=DatasetSpec(uri="s3://bucket/masks.zip"),
+        training=TrainingSpec(),
+        checkpoint=CheckpointSpec(uri="s3://bucket/out"),
+        hang_timeout_seconds=60,
+        stop_grace_seconds=30,
+    )
+    environment = {
+        **os.environ,
+        **variables,
+        "PET_MASTER_PORT": str(free_port()),
+        "MASKTRAIN_DEVICE": "cpu",
+        CONFIG_VARIABLE: config.to_json(),
+    }
+    paths = Paths(workspace=tmp_path)
+    paths.run.create()
+    supervisor = Supervisor(Launch.from_environment(environment), paths, environment)
+    outcome = asyncio.run(supervisor._train())
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.CRASHED, "GangNotConnected")
+    assert f"{host} has not connected with {peer}: check " in outcome.message

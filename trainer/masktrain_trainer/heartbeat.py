@@ -45,6 +45,8 @@ class Activity(IntEnum):
     TRAINING = 1
     VALIDATING = 2
     SAVING = 3
+    CONNECTING = 4
+    """With the other ranks, after the pods have come together: each opens connections to the others' ports."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class HangLimits:
     def of(self, activity: Activity | None) -> float:
         slower = {
             None: RENDEZVOUS_TIMEOUT_SECONDS + 60,  # torchrun gives up first
+            Activity.CONNECTING: max(self.training, _LEAST_START_SECONDS),
             Activity.STARTING: max(self.training, _LEAST_START_SECONDS),
             Activity.VALIDATING: max(2 * self.training, _LEAST_VALIDATION_SECONDS),
             Activity.SAVING: max(2 * self.training, _LEAST_VALIDATION_SECONDS),
@@ -125,7 +128,8 @@ class Hang:
     seconds: float
 
     def __str__(self) -> str:
-        doing = "waiting for the other pods" if self.activity is None else self.activity.name.lower()
+        names = {None: "waiting for the other pods", Activity.CONNECTING: "connecting with the other ranks"}
+        doing = names.get(self.activity) or str(self.activity and self.activity.name.lower())
         return f"local rank {self.local_rank} has stood still for {self.seconds:.0f} s while {doing}"
 
 

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     PRICE_UNKNOWN = "PriceUnknown"
     POOL_NOT_FOUND = "NodePoolNotFound"
     POOL_TOO_SMALL = "NodePoolTooSmall"
+    SHAPE_NOT_SUPPORTED = "ShapeNotSupported"
     NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed"
     NAMESPACE_LIMIT_TOO_SMALL = "NamespaceLimitTooSmall"
     PRIORITY_CLASS_NOT_ALLOWED = "PriorityClassNotAllowed"

@@ -146,7 +146,7 @@ class GPUNodePoolSpec(Contract):
         "without nodes does not count.",
     )
     gpus_per_node: int | None = Field(
-        default=None, ge=1, le=16, description="GPUs of one node; unset takes the shape's from the price table."
+        default=None, ge=1, le=16, description="GPUs of one node; unset takes what the shape is known to have."
     )
     hourly_price: Price | None = Field(
         default=None, description="USD per node and hour; unset takes Oracle's list price of the shape."
@@ -172,5 +172,10 @@ class GPUNodePoolSpec(Contract):
         max_length=64,
         description="PriorityClasses that jobs may name in compute.priorityClassName; unset means all but system-*, "
         "which are never allowed.",
+    )
+    skip_shape_check: bool = Field(
+        default=False,
+        description="Use the pool although the operator's trainer image does not run on its shape: for jobs that name "
+        "the pool in compute.nodePoolRef and bring an image that does in compute.image.",
     )
     paused: bool = Field(default=False, description="Neither grow nor shrink the pool; costs are still counted.")

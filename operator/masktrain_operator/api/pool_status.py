@@ -20,6 +20,7 @@ class PoolConditionType(StrEnum):
     STALLED = "Stalled"
     WRITE_REFUSED = "WriteRefused"
     NAMESPACES_RESTRICTED = "NamespacesRestricted"
+    SHAPE_SUPPORTED = "ShapeSupported"
 
 
 class PoolReason(StrEnum):
@@ -47,6 +48,10 @@ class PoolReason(StrEnum):
     # NamespacesRestricted
     SELECTED_NAMESPACES = "SelectedNamespaces"
     ALL_NAMESPACES = "AllNamespaces"
+    # ShapeSupported; the second one also in Stalled
+    IMAGE_RUNS = "ImageRuns"
+    SHAPE_NOT_SUPPORTED = "ShapeNotSupported"
+    SHAPE_NOT_CHECKED = "ShapeNotChecked"
     # WriteRefused
     WRITE_REFUSED = "WriteRefused"
     ACCEPTED = "Accepted"
@@ -139,7 +144,8 @@ class GPUNodePoolStatus(StatusModel):
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
-        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled, WriteRefused, NamespacesRestricted.",
+        description="Reachable, CapacityAvailable, Paused, Reconciling, Stalled, WriteRefused, NamespacesRestricted, "
+        "ShapeSupported.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     shape: Name | None = Field(default=None, description="Shape of the nodes.")

@@ -30,6 +30,7 @@ class Capacity:
         return self.reason in (
             Reason.POOL_NOT_FOUND,
             Reason.POOL_TOO_SMALL,
+            Reason.SHAPE_NOT_SUPPORTED,
             Reason.NAMESPACE_NOT_ALLOWED,
             Reason.NAMESPACE_LIMIT_TOO_SMALL,
             Reason.PRIORITY_CLASS_NOT_ALLOWED,

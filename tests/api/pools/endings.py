@@ -2,7 +2,7 @@
 
 import pytest
 
-from masktrain_operator.core import prices
+from masktrain_operator.core import shapes
 from tests.api.pools.world import PoolWorld
 
 
@@ -26,6 +26,6 @@ def assert_paid(world: PoolWorld) -> None:
 def true_cost(world: PoolWorld) -> float:
     """USD until now, by the fake cloud's own books."""
     shape = world.cloud_pool.settings.shape
-    price = prices.hourly_price(shape, preemptible=False)
+    price = shapes.hourly_price(shape, preemptible=False)
     assert price is not None
-    return world.fake.ledger.cost(float(price), prices.minimum_billed_seconds(shape), world.now)
+    return world.fake.ledger.cost(float(price), shapes.minimum_billed_seconds(shape), world.now)

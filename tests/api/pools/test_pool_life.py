@@ -2,6 +2,7 @@
 
 import pytest
 
+from masktrain_operator.api.conditions import Reason
 from tests.api.pools.conftest import OpenWorld
 from tests.api.pools.endings import assert_no_wrongs, assert_paid, is_empty
 from tests.api.pools.kills import Kills
@@ -53,6 +54,32 @@ async def test_node_added_by_hand_is_used_and_stays(open_world: OpenWorld, kills
     assert world.instances() == [by_hand]
     assert world.status["addedNodes"] == 0
     assert_no_wrongs(world)
+
+
+@with_kills
+async def test_a_shape_that_no_image_runs_on_is_never_paid_for(open_world: OpenWorld, kills: Kills) -> None:
+    """Neither for a job nor for `minNodes`."""
+    world = await open_world(kills, shape="BM.GPU2.2")
+    world.create_pool(minNodes=1)
+    job = world.workload.submit("masks", nodes=2)
+    await world.run_until(lambda: world.condition("ShapeSupported").get("reason") == "ShapeNotSupported")
+    await world.run(A_WHILE)
+    assert world.fake.log.of("update_node_pool") == []
+    assert world.fake.ledger.entries() == []
+    assert world.condition("ShapeSupported")["status"] == "False"
+    assert world.condition("Stalled")["status"] == "True"
+    assert world.event_reasons().count("ShapeNotSupported") >= 1
+    refusal = world.pool_cache.admissions().refusals[job.body["metadata"]["uid"]]
+    assert refusal.reason is Reason.SHAPE_NOT_SUPPORTED
+    assert "Shape BM.GPU2.2 has P100 GPUs of compute capability 6.0" in refusal.message
+
+
+async def test_a_job_with_an_own_image_gets_nodes_of_such_a_shape(open_world: OpenWorld) -> None:
+    world = await open_world(shape="BM.GPU2.2")
+    world.create_pool(skipShapeCheck=True)
+    job = world.workload.submit("masks", nodes=1, pool=world.name)
+    await world.run_until(lambda: job.is_whole)
+    assert world.condition("ShapeSupported")["status"] == "Unknown"
 
 
 async def test_pod_of_others_keeps_its_node(open_world: OpenWorld) -> None:

@@ -49,8 +49,9 @@ class Workload:
         self.foreign: dict[str, str] = {}
         """Nodes by pod."""
 
-    def submit(self, name: str, nodes: int) -> RunningJob:
-        manifest = training_job(name, compute__nodes=nodes, compute__gpusPerNode=GPUS)
+    def submit(self, name: str, nodes: int, pool: str | None = None) -> RunningJob:
+        named = {"compute__nodePoolRef": {"name": pool}} if pool else {}
+        manifest = training_job(name, compute__nodes=nodes, compute__gpusPerNode=GPUS, **named)
         self.jobs[name] = RunningJob(self._api.create(self._training_jobs, manifest), nodes)
         return self.jobs[name]
 

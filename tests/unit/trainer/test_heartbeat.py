@@ -7,6 +7,7 @@ import pytest
 from masktrain_trainer.heartbeat import (
     Activity,
     Beat,
+    Hang,
     HangDetector,
     HangLimits,
     Heartbeat,
@@ -39,10 +40,23 @@ def test_the_rank_that_stands_longest_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("activity", "words"),
+    [
+        (None, "while waiting for the other pods"),
+        (Activity.CONNECTING, "while connecting with the other ranks"),
+        (Activity.VALIDATING, "while validating"),
+    ],
+)
+def test_a_hang_says_what_the_rank_was_doing(activity: Activity | None, words: str) -> None:
+    assert str(Hang(0, activity, 601)) == f"local rank 0 has stood still for 601 s {words}"
+
+
+@pytest.mark.parametrize(
     ("activity", "limit"),
     [
         (Activity.TRAINING, 100),
         (Activity.STARTING, 600),
+        (Activity.CONNECTING, 600),
         (Activity.VALIDATING, 600),
         (Activity.SAVING, 600),
         (None, 1860),

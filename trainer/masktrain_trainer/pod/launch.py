@@ -70,6 +70,9 @@ KEEP_FREED_MEMORY = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 
 cleared pages for the next one's: 60,000 page faults and a seventh of the CPU's time, for yolov5n at 320 px, batch 16.
 What a rank holds at most grows by up to a tenth."""
 
+NAMED_PEERS = 4
+"""As many as a sentence can take."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -96,6 +99,24 @@ class Launch:
     def leads(self) -> bool:
         """Whether rank 0 lives here, and with it the uploader and the attempt's progress."""
         return self.node_rank == 0
+
+    def unconnected(self, host: str) -> str:
+        """What to look at when the pods of the gang do not reach each other; `host` is this pod's name."""
+        return (
+            f"{host} has not connected with {self._peers(host)}: check that those pods run, and that NetworkPolicies "
+            "and the security lists or network security groups of the nodes' subnets let the pods reach each other on "
+            "all TCP ports; NCCL_DEBUG=INFO in compute.env makes NCCL log what it tries."
+        )
+
+    def _peers(self, host: str) -> str:
+        """The other pods' names, which differ in the completion index alone."""
+        own = f"-{self.node_rank}"
+        if not host.endswith(own):
+            return "the other pods" if self.leads else self.master_address
+        names = [f"{host.removesuffix(own)}-{number}" for number in range(self.nodes) if number != self.node_rank]
+        if len(names) > NAMED_PEERS:
+            return f"{', '.join(names[:NAMED_PEERS])} and {len(names) - NAMED_PEERS} more"
+        return " and ".join(names)
 
     @property
     def local_ranks(self) -> range:

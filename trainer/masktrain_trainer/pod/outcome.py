@@ -1,14 +1,21 @@
 """How an attempt ended: one outcome out of every rank's and stage's, its exit code, and the termination message."""
 
+import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from masktrain_trainer.config import PEER_LOST, TERMINATION_MESSAGE_LIMIT, ExitCode, Outcome, OutcomeKind, Progress
+from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS, Activity, Beat
 from masktrain_trainer.run_directory import RunDirectory, StageResult, read_document
 
+from .launch import Launch
 from .processes import explain_exit
 
 CRASH_EXIT_CODE = 1
+NOT_CONNECTED = "GangNotConnected"
+_UNREACHABLE = re.compile(r"timed? ?out|no route to host|network is unreachable", re.IGNORECASE)
+"""What torch, gloo and NCCL say of a network that does not let them through, and not of a peer that has ended."""
 
 _EXIT_CODES = {
     OutcomeKind.COMPLETE: ExitCode.DONE,
@@ -45,6 +52,27 @@ def merge_outcomes(outcomes: Sequence[Outcome | None], torchrun_code: int) -> Ou
     if torchrun_code != 0 or not said or len(said) < len(outcomes):
         return _unexplained(said, silent=len(outcomes) - len(said), torchrun_code=torchrun_code)
     return said[0]
+
+
+def explain_connection(outcome: Outcome, beats: Sequence[Beat | None], waited: float, launch: Launch) -> Outcome:
+    """The outcome of a gang whose ranks never came together, with the hosts between which it failed.
+
+    `beats`: of this pod's ranks; `waited`: seconds since torchrun's start. A rank that a peer's end has cut off says
+    nothing about the network.
+    """
+    if launch.nodes == 1 or outcome.kind is not OutcomeKind.CRASHED:
+        return outcome
+    if any(beat is not None and beat.activity is not Activity.CONNECTING for beat in beats):
+        return outcome
+    hosts = launch.unconnected(socket.gethostname())
+    if all(beat is None for beat in beats):
+        # Earlier it was not the wait that ended it.
+        if waited < RENDEZVOUS_TIMEOUT_SECONDS:
+            return outcome
+        return Outcome.crashed(NOT_CONNECTED, f"No training process could start in {waited:.0f} s: {hosts}")
+    if not _UNREACHABLE.search(outcome.message):
+        return outcome
+    return Outcome.crashed(NOT_CONNECTED, f"{hosts} It failed with: {outcome.message}")
 
 
 def termination_message(progress: Progress) -> str:

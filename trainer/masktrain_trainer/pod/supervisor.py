@@ -9,7 +9,9 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import (
     STACK_SIGNAL,
+    Activity,
     Hang,
     HangLimits,
     innermost_own_frame,
+    read_heartbeat,
     read_stacks,
     signal_workers,
     wait_for_hang,
@@ -29,7 +33,7 @@ from masktrain_trainer.heartbeat import (
 from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
-from .outcome import exit_code, merge_outcomes, read_outcomes, stage_failure, termination_message
+from .outcome import exit_code, explain_connection, merge_outcomes, read_outcomes, stage_failure, termination_message
 from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans, wait_for_idle
 from .progress import AttemptProgress, serve_progress
 
@@ -203,6 +207,7 @@ class Supervisor:
             torchrun.kill()
 
     async def _watch(self, torchrun: ChildProcess) -> Outcome:
+        began = time.monotonic()
         ended = asyncio.create_task(torchrun.wait())
         hung = asyncio.create_task(
             wait_for_hang(self._run, self._launch.local_ranks, HangLimits(self._launch.config.hang_timeout_seconds))
@@ -215,7 +220,9 @@ class Supervisor:
         # torchrun was ended by the stop itself, so its exit code says nothing.
         if self._stop.requested and not self._run.heartbeat(0).exists():
             return Outcome.stopped("Stopped on request before training began; nothing is lost.")
-        return merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())
+        outcome = merge_outcomes(read_outcomes(self._run, self._launch.local_ranks), ended.result())
+        beats = [read_heartbeat(self._run.heartbeat(rank)) for rank in self._launch.local_ranks]
+        return explain_connection(outcome, beats, time.monotonic() - began, self._launch)
 
     async def _pass_on_stop(self, torchrun: ChildProcess) -> None:
         """Workers that still wait for their peers hold nothing worth saving and read no file: they end at once."""
@@ -236,8 +243,10 @@ class Supervisor:
         frames = "; ".join(
             f"rank {rank} in {innermost_own_frame(text) or 'an unknown place'}" for rank, text in stacks.items()
         )
+        alone = self._launch.nodes == 1 or hang.activity not in (None, Activity.CONNECTING)
+        network = "" if alone else f" {self._launch.unconnected(socket.gethostname())}"
         # Many ranks have many frames, and the termination message has room for 4096 bytes in all.
-        return Outcome.hung(f"Training hangs: {hang}. {frames}."[:1000])
+        return Outcome.hung(f"Training hangs: {hang}.{network} {frames}."[:1000])
 
     async def _stage(self, name: str, module: str, options: tuple[str, ...], result: Path) -> None:
         """Run one stage to its end. Raises AttemptEnded if it fails, hangs, or the pod is asked to stop."""

@@ -63,7 +63,7 @@ def main() -> None:
     reserve(run.outcome(local_rank))
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
     with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
-        heartbeat.beat(Activity.STARTING)  # before anything slow: until then the rendezvous' longer limit holds
+        heartbeat.beat(Activity.CONNECTING)  # before anything slow: until then the rendezvous' longer limit holds
         try:
             outcome = _train(config, run, options, heartbeat)
         # The same on all ranks, so that they end by themselves and torchrun has nobody to end.
@@ -80,6 +80,7 @@ def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, he
     limits = HangLimits(config.hang_timeout_seconds)
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
     with process_groups(timeout, run.rank_store) as ranks:
+        heartbeat.beat(Activity.STARTING)
         dtype = choose_format(config.training.precision, ranks.device)
         context = choose_batch_size(
             Context(config, load_prepared(options.data), ranks, run, options.spool, heartbeat, dtype)

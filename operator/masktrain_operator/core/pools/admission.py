@@ -124,7 +124,7 @@ def _serve(
     suitable = sorted((pool for pool in pools if pool.suits(gang)), key=_cheapest_first)
     if not suitable:
         return _no_pool(gang)
-    objections = {pool.name: pool.rules.objection(gang, pool.name) for pool in suitable}
+    objections = {pool.name: pool.objection(gang) for pool in suitable}
     permitted = [pool for pool in suitable if objections[pool.name] is None]
     objection = next(iter(objections.values()))
     # Not left to nodes of no pool: without a pool's name it could be put on nodes of the very pool that refuses it.

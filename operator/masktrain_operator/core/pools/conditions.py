@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolConditionType, PoolReason
+from masktrain_operator.core.shapes import Fit
 from masktrain_operator.core.status.conditions import find_condition, set_condition
 
 from .deadlines import in_maintenance
@@ -12,9 +13,13 @@ from .scale_up import last_error
 from .types import PoolContext
 
 NEEDS_ATTENTION = "NEEDS_ATTENTION"
-Finding = tuple[bool, str, str]
-"""Whether a condition holds, its reason and its sentence. A reason that an earlier life of the operator stored may be
-one that this version does not know."""
+OTHER_SHAPE = (
+    "no node is added; use a node pool of another shape (`masktrain prices` lists them), or set skipShapeCheck if the "
+    "jobs bring an image that runs there."
+)
+Finding = tuple[bool | None, str, str]
+"""Whether a condition holds (None: not known), its reason and its sentence. A reason that an earlier life of
+the operator stored may be one that this version does not know."""
 
 
 def with_conditions(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
@@ -25,6 +30,7 @@ def with_conditions(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodeP
         PoolConditionType.RECONCILING: _reconciling(context, status),
         PoolConditionType.STALLED: _stalled(context),
         PoolConditionType.NAMESPACES_RESTRICTED: _restricted(context),
+        PoolConditionType.SHAPE_SUPPORTED: _supported(context),
     }
     for kind, (holds, reason, message) in findings.items():
         status = set_condition(status, kind, holds, reason=reason, message=message, now=context.now)
@@ -92,10 +98,25 @@ def _restricted(context: PoolContext) -> Finding:
     )
 
 
+def _supported(context: PoolContext) -> Finding:
+    check = context.shape_check
+    if check.fit is Fit.RUNS:
+        return True, PoolReason.IMAGE_RUNS, f"{check.sentence}."
+    if check.fit is Fit.NOT_CHECKED:
+        message = f"{check.sentence}: try it with one node before the pool may grow to more."
+        return None, PoolReason.SHAPE_NOT_CHECKED, message
+    if context.is_refused:
+        return False, PoolReason.SHAPE_NOT_SUPPORTED, f"{check.sentence}: {OTHER_SHAPE}"
+    message = f"{check.sentence}: skipShapeCheck is set, so jobs that name the pool are put there with their own image."
+    return None, PoolReason.SHAPE_NOT_CHECKED, message
+
+
 def _stalled(context: PoolContext) -> Finding:
     oke = context.observed.oke
+    if context.is_refused:
+        return True, PoolReason.SHAPE_NOT_SUPPORTED, f"{context.shape_check.sentence}: {OTHER_SHAPE}"
     if context.gpus_per_node is None:
-        message = f"Shape {oke.shape} is not in the price table: set gpusPerNode, and hourlyPrice for costs."
+        message = f"Shape {oke.shape} is not in the table of shapes: set gpusPerNode, and hourlyPrice for costs."
         return True, PoolReason.UNKNOWN_SHAPE, message
     if oke.lifecycle_state == NEEDS_ATTENTION:
         details = oke.lifecycle_details or "see the node pool's work requests in Oracle's console"

@@ -21,6 +21,7 @@ def pool_events(context: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
         *_gone(context, before),
         *_refusals(before, after),
         *_opening(before, after),
+        *_unsupported(before, after),
         *_abandoned(plan),
     )
 
@@ -98,6 +99,15 @@ def _opening(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Ev
     kind = PoolConditionType.NAMESPACES_RESTRICTED
     known, now = find_condition(before, kind), find_condition(after, kind)
     if now is not None and now.status == ConditionStatus.FALSE and (known is None or known.status != now.status):
+        yield Event("Warning", now.reason, now.message)
+
+
+def _unsupported(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    """Told once: that no image runs on the nodes, or that nobody knows whether one does."""
+    kind = PoolConditionType.SHAPE_SUPPORTED
+    known, now = find_condition(before, kind), find_condition(after, kind)
+    is_news = known is None or now is None or known.reason != now.reason
+    if now is not None and now.status != ConditionStatus.TRUE and is_news:
         yield Event("Warning", now.reason, now.message)
 
 

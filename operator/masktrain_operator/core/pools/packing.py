@@ -224,6 +224,10 @@ class PoolSlots:
     obstacle: str | None = None
     """Why it does not grow at this moment."""
     rules: NamespaceRules = NamespaceRules()
+    unsupported: str | None = None
+    """Why no image of this version runs on its nodes."""
+    takes_own_images: bool = False
+    """Whether a job that names the pool may have them even so."""
     changes: datetime | None = field(default=None, compare=False)
     """When some of this may change although nothing happens. That alone makes no other pool of it."""
 
@@ -234,6 +238,14 @@ class PoolSlots:
         # Only the shape is known of a pool without nodes; other labels may be on its Nodes: the scheduler will see.
         wanted = {key: value for key, value in gang.node_selector.items() if key in self.node_labels}
         return gang.gpus_per_node <= self.gpus_per_node and all(self.node_labels[k] == v for k, v in wanted.items())
+
+    def objection(self, gang: Gang) -> Objection | None:
+        """Why the gang may not have nodes of the pool, whatever is free there."""
+        # Who names no pool has not chosen its GPUs either, and so no image for them.
+        if self.unsupported is not None and not (self.takes_own_images and gang.pool_ref == self.name):
+            message = f"GPUNodePool {self.name} cannot be used: {self.unsupported}"
+            return Objection(Reason.SHAPE_NOT_SUPPORTED, message)
+        return self.rules.objection(gang, self.name)
 
     def could_hold(self, gang: Gang) -> bool:
         """Whether the gang would fit if nobody else were here."""
@@ -266,7 +278,7 @@ class Packing:
         is_known = gang.namespace_labels is not None
         if gang.is_deleted:
             return taken
-        if is_known and self._pool.rules.objection(gang, self._pool.name) is not None:
+        if is_known and self._pool.objection(gang) is not None:
             return taken
         rest = max(0, gang.nodes - len(taken))
         found = self._take(gang, self._first_fit(gang, rest, besides=taken))

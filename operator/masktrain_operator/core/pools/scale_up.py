@@ -99,7 +99,9 @@ def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: 
 
 
 def missing_nodes(context: PoolContext) -> int:
-    """Nodes that admitted gangs or `minNodes` need beyond those that are there or coming."""
+    """Nodes that admitted gangs or `minNodes` need beyond those that are there or coming: none that nothing runs on."""
+    if context.is_refused:
+        return 0
     oke, spec = context.observed.oke, context.pool.spec
     standing = len(oke.alive_instances) + oke.coming
     # Small gangs may share a node that is yet to grow, so slots are counted, not gangs.

@@ -15,6 +15,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import GPUNodePoolSpec
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.shapes import Fit, check_shape
 from masktrain_operator.core.types import Capacity, NodeRate
 
 from .admission import Admissions, Placement, admit
@@ -65,6 +66,8 @@ def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | No
         node_labels={SHAPE_LABEL: oke.shape},
         obstacle=obstacle,
         rules=_rules(context, inventory),
+        unsupported=_unsupported(oke.shape),
+        takes_own_images=spec.skip_shape_check,
         changes=next_change(context, inventory),
     )
 
@@ -80,6 +83,8 @@ def unobserved_slots(pool: GPUNodePool, obstacle: str | None) -> PoolSlots:
         node_labels={SHAPE_LABEL: status.shape} if status.shape else {},
         obstacle=obstacle or NOT_ASKED,
         rules=_without_limits(pool.spec),
+        unsupported=_unsupported(status.shape) if status.shape else None,
+        takes_own_images=pool.spec.skip_shape_check,
     )
 
 
@@ -143,6 +148,13 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_u
     )
 
 
+def _unsupported(shape: str) -> str | None:
+    check = check_shape(shape)
+    if check.fit is not Fit.NOT_SUPPORTED:
+        return None
+    return f"{check.sentence}: name a pool of another shape, or one whose skipShapeCheck lets your own image in."
+
+
 def _without_limits(spec: GPUNodePoolSpec) -> NamespaceRules:
     classes = spec.allowed_priority_classes
     return NamespaceRules(
@@ -184,6 +196,8 @@ def _obstacle(context: PoolContext, inventory: GPUNodePoolStatus) -> str | None:
         return "it is being deleted"
     if is_paused(context):
         return "it is paused"
+    if context.is_refused:
+        return "no image runs on its shape"
     if context.gpus_per_node is None:
         return f"shape {context.observed.oke.shape} is unknown, set gpusPerNode"
     if inventory.backoff is not None and is_backing_off(inventory, context.now):

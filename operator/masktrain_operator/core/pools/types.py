@@ -8,7 +8,8 @@ from functools import cached_property
 
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core import prices
+from masktrain_operator.core import shapes
+from masktrain_operator.core.shapes import Fit, ShapeCheck
 from masktrain_operator.core.types import Event, Manifest
 
 from .admission import Placement
@@ -58,21 +59,30 @@ class PoolContext:
 
     @property
     def gpus_per_node(self) -> int | None:
-        """None for a shape that is not in the price table and of which the pool's spec says nothing."""
-        shape = prices.find_shape(self.observed.oke.shape)
+        """None for a shape that is not in the table of shapes and of which the pool's spec says nothing."""
+        shape = shapes.find_shape(self.observed.oke.shape)
         return self.pool.spec.gpus_per_node or (shape.gpus if shape else None)
+
+    @cached_property
+    def shape_check(self) -> ShapeCheck:
+        return shapes.check_shape(self.observed.oke.shape)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no image runs on the pool's nodes, and nobody has said that its jobs bring one."""
+        return self.shape_check.fit is Fit.NOT_SUPPORTED and not self.pool.spec.skip_shape_check
 
     @cached_property
     def tariff(self) -> Tariff:
         """How a node of the pool is billed."""
         minimum = self.pool.spec.minimum_billed_seconds
         if minimum is None:
-            minimum = prices.minimum_billed_seconds(self.observed.oke.shape)
+            minimum = shapes.minimum_billed_seconds(self.observed.oke.shape)
         return Tariff(minimum, self.gpus_per_node or 0, self._hourly_rate())
 
     def _hourly_rate(self) -> Decimal | None:
         oke, override = self.observed.oke, self.pool.spec.hourly_price
-        return prices.hourly_price(oke.shape, oke.preemptible, Decimal(override) if override else None)
+        return shapes.hourly_price(oke.shape, oke.preemptible, Decimal(override) if override else None)
 
     @cached_property
     def overspent(self) -> frozenset[str]:

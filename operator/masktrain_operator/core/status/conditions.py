@@ -29,15 +29,15 @@ def is_finished(status: MaskTrainingJobStatus) -> bool:
 def set_condition(
     status: Status,
     kind: StrEnum,
-    holds: bool,
+    holds: bool | None,
     *,
     reason: str,
     message: str,
     now: datetime,
 ) -> Status:
-    """`lastTransitionTime` stays unless the condition turns; its generation is the status's."""
+    """`lastTransitionTime` stays unless the condition turns; its generation is the status's. `holds` None: unknown."""
     before = find_condition(status, kind)
-    value = ConditionStatus.TRUE if holds else ConditionStatus.FALSE
+    value = ConditionStatus.UNKNOWN if holds is None else ConditionStatus.TRUE if holds else ConditionStatus.FALSE
     condition = Condition(
         type=kind.value,
         status=value,

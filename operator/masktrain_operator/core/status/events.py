@@ -20,6 +20,7 @@ IN_THE_WAY = (
     Reason.JOB_NOT_OURS,
     Reason.POOL_NOT_FOUND,
     Reason.POOL_TOO_SMALL,
+    Reason.SHAPE_NOT_SUPPORTED,
     Reason.INVALID_SPEC,
 )
 

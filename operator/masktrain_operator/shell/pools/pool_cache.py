@@ -42,6 +42,7 @@ WAITS = (
     Reason.PRIORITY_CLASS_NOT_ALLOWED,
     Reason.POOL_NOT_FOUND,
     Reason.POOL_TOO_SMALL,
+    Reason.SHAPE_NOT_SUPPORTED,
 )
 NOT_CHECKED = Objection(Reason.WAITING_FOR_CAPACITY, "The API server is asked whether it would take the job's pods.")
 Derived = TypeVar("Derived")

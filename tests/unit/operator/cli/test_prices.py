@@ -24,8 +24,9 @@ def test_the_table_fits_80_columns_and_cuts_no_name() -> None:
     lines = run("prices").output.splitlines()
     assert max(map(len, lines)) <= 80
     rows = [" ".join(line.split()) for line in lines]
-    assert "BM.GPU.A100-v2.8 8 A100 80 4.00 32.00 - 1 h B95907" in rows
-    assert "VM.GPU3.4 4 V100 16 2.95 11.80 5.90 1 min B89734" in rows
+    assert "BM.GPU.A100-v2.8 8 A100 80 4.00 32.00 - 1 h B95907 yes" in rows
+    assert "BM.GPU.MI300X.8 8 MI300X 192 6.00 48.00 - 1 h B109485 no: AMD" in rows
+    assert "VM.GPU3.4 4 V100 16 2.95 11.80 5.90 1 min B89734 yes" in rows
 
 
 def test_json_is_for_programs() -> None:
@@ -42,7 +43,16 @@ def test_json_is_for_programs() -> None:
         "preemptiblePricePerHour": "0.6375",
         "minimumBilledSeconds": 60,
         "part": "B88518",
+        "maker": "NVIDIA",
+        "computeCapability": "6.0",
+        "cpuArchitecture": "x86_64",
+        "leastDriver": None,
+        "image": None,
+        "whyNot": "Shape VM.GPU2.1 has P100 GPUs of compute capability 6.0, and the trainer image holds code for 7.0, "
+        "7.5, 8.0, 8.6, 9.0, 10.0, 12.0 only.",
     }
+    h100 = shapes["BM.GPU.H100.8"]
+    assert (h100["image"], h100["leastDriver"], h100["whyNot"]) == ("trainer", "525.60.13", None)
     assert shapes["BM.GPU.H100.8"]["preemptiblePricePerHour"] is None
 
 

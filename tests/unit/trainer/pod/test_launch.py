@@ -50,6 +50,25 @@ def test_the_operators_variables_reach_torchrun(tmp_path: Path) -> None:
     assert "--master-port=29500" in command
 
 
+@pytest.mark.parametrize(
+    ("nodes", "rank", "host", "peers"),
+    [
+        (2, 0, "masks-3-0", "masks-3-1"),
+        (2, 1, "masks-3-1", "masks-3-0"),
+        (3, 1, "masks-3-1", "masks-3-0 and masks-3-2"),
+        (12, 11, "masks-3-11", "masks-3-0, masks-3-1, masks-3-2, masks-3-3 and 7 more"),
+        (2, 0, "laptop", "the other pods"),
+        (2, 1, "laptop", "masks-3-0.masks"),
+    ],
+)
+def test_pods_that_do_not_connect_are_named_on_both_sides(nodes: int, rank: int, host: str, peers: str) -> None:
+    variables = {"PET_NNODES": str(nodes), "PET_NODE_RANK": str(rank), "PET_MASTER_ADDR": "masks-3-0.masks"}
+    sentence = Launch.from_environment(environment(**variables)).unconnected(host)
+    assert sentence.startswith(f"{host} has not connected with {peers}: check ")
+    assert "NetworkPolicies" in sentence
+    assert "NCCL_DEBUG=INFO" in sentence
+
+
 def test_a_gang_on_one_node_meets_without_a_listening_store(tmp_path: Path) -> None:
     variables = environment(PET_NNODES="1", PET_MASTER_ADDR="masks-3-0.masks")
     launch = Launch.from_environment(variables)

@@ -14,9 +14,18 @@ from masktrain_trainer.config import (
     Outcome,
     OutcomeKind,
     Progress,
+    RunConfig,
 )
 from masktrain_trainer.files import write_text_atomically
-from masktrain_trainer.pod.outcome import exit_code, merge_outcomes, read_outcomes, termination_message
+from masktrain_trainer.heartbeat import Activity, Beat
+from masktrain_trainer.pod.launch import Launch
+from masktrain_trainer.pod.outcome import (
+    exit_code,
+    explain_connection,
+    merge_outcomes,
+    read_outcomes,
+    termination_message,
+)
 from masktrain_trainer.run_directory import RunDirectory
 
 COMPLETE = Outcome(kind=OutcomeKind.COMPLETE, reason="Complete", message="Done.")
@@ -55,6 +64,63 @@ def test_the_cause_is_found_among_the_consequences(
     outcomes: list[Outcome | None], torchrun_code: int, expected: object
 ) -> None:
     assert merge_outcomes(outcomes, torchrun_code).reason == expected
+
+
+def gang(nodes: int) -> Launch:
+    config = RunConfig(
+        namespace="team",
+        name="masks",
+        uid="u-1",
+        attempt=3,
+        model={},
+        dataset={"uri": "s3://bucket/masks.zip"},
+        training={},
+        checkpoint={"uri": "s3://bucket/out"},
+        hang_timeout_seconds=60,
+        stop_grace_seconds=30,
+    )
+    return Launch(config, nodes, 2, 0, "masks-3-0.masks", 29500)
+
+
+def beats(*activities: Activity | None) -> list[Beat | None]:
+    return [None if activity is None else Beat(1, activity, 0.0) for activity in activities]
+
+
+NO_WORD = Outcome.crashed("ProcessLost", "2 training process(es) of this pod ended without a word.")
+GLOO = Outcome.crashed(PEER_LOST, "RuntimeError: Gloo connectFullMesh failed with connect timeout: timed out")
+UNROUTED = Outcome.crashed(
+    PEER_LOST, "DistBackendError: socketPollConnect: connect to 10.0.1.7 failed: No route to host"
+)
+CONNECTING, TRAINING = Activity.CONNECTING, Activity.TRAINING
+UNCONNECTED = {
+    "no pod was met": (NO_WORD, beats(None, None), 1801, 2),
+    "gloo waited in vain": (GLOO, beats(CONNECTING, CONNECTING), 700, 2),
+    "NCCL is let nowhere": (UNROUTED, beats(CONNECTING, None), 20, 2),
+}
+CONNECTED = {
+    "a process died at its start": (NO_WORD, beats(None, None), 3, 2),
+    "a peer ended meanwhile": (LOST, beats(CONNECTING, CONNECTING), 20, 2),
+    "a rank trained already": (GLOO, beats(TRAINING, CONNECTING), 700, 2),
+    "the gang is on one node": (GLOO, beats(CONNECTING, CONNECTING), 700, 1),
+    "the input cannot work": (USER, beats(CONNECTING, CONNECTING), 700, 2),
+}
+
+
+@pytest.mark.parametrize(("outcome", "seen", "waited", "nodes"), UNCONNECTED.values(), ids=UNCONNECTED)
+def test_a_network_that_lets_nobody_through_is_said_with_the_hosts(
+    outcome: Outcome, seen: list[Beat | None], waited: float, nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "masks-3-0")
+    explained = explain_connection(outcome, seen, waited, gang(nodes))
+    assert (explained.kind, explained.reason) == (OutcomeKind.CRASHED, "GangNotConnected")
+    assert "masks-3-0 has not connected with masks-3-1: check " in explained.message
+
+
+@pytest.mark.parametrize(("outcome", "seen", "waited", "nodes"), CONNECTED.values(), ids=CONNECTED)
+def test_the_network_is_not_blamed_for_anything_else(
+    outcome: Outcome, seen: list[Beat | None], waited: float, nodes: int
+) -> None:
+    assert explain_connection(outcome, seen, waited, gang(nodes)) == outcome
 
 
 def test_outcomes_are_read_in_the_order_they_were_written(tmp_path: Path) -> None:

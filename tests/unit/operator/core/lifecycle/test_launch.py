@@ -29,7 +29,7 @@ def test_once_they_are_the_gang_is_confined_to_the_pool() -> None:
     assert world.status["nodePool"] == "v100"
 
 
-@pytest.mark.parametrize("reason", [Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL])
+@pytest.mark.parametrize("reason", [Reason.POOL_NOT_FOUND, Reason.POOL_TOO_SMALL, Reason.SHAPE_NOT_SUPPORTED])
 def test_what_only_a_person_can_change_stalls_the_job(reason: Reason) -> None:
     world = on_pool(Capacity(is_ready=False, reason=reason, message="Create it."))
     world.run_operator()

@@ -1,6 +1,7 @@
 """Who gets which nodes: by priority, then by age, whole or not at all, in the cheapest pool that suits."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,32 @@ def test_the_pods_of_an_unproven_batch_job_count_and_bring_it_no_nodes_early(
     assert ("forged" in admitted(admit([forged], [nodes]))) is is_admitted
     older = gang("older", nodes=2, age=9)
     assert admitted(admit([older, forged], [nodes])) == {}
+
+
+REFUSES: dict[str, Any] = {"unsupported": "Shape VM.GPU2.1 has P100 GPUs.", "rate": "1"}
+
+
+def test_a_pool_that_no_image_runs_on_gets_no_gang_however_cheap_it_is() -> None:
+    pools = [slots("old", free=(2, 2), **REFUSES), slots("new", growable=2, rate="9")]
+    assert admitted(admit([gang("masks", nodes=2)], pools)) == {"masks": "new"}
+
+
+@pytest.mark.parametrize("pool_ref", ["old", None], ids=["named", "the only one"])
+def test_a_gang_that_only_such_a_pool_could_have_is_told_why(pool_ref: str | None) -> None:
+    admissions = admit([gang("masks", pool_ref=pool_ref)], [slots("old", free=(2,), growable=1, **REFUSES)])
+    assert admitted(admissions) == {}
+    assert refused(admissions) == {"masks": Reason.SHAPE_NOT_SUPPORTED}
+    message = admissions.refusals["uid-of-masks"].message
+    assert message == "GPUNodePool old cannot be used: Shape VM.GPU2.1 has P100 GPUs."
+
+
+def test_a_gang_with_an_own_image_names_the_pool_that_lets_it_in() -> None:
+    pools = [slots("old", growable=2, takes_own_images=True, **REFUSES), slots("new", growable=1, rate="9")]
+    gangs = [gang("own", age=9, pool_ref="old"), gang("plain", age=1)]
+    assert admitted(admit(gangs, pools)) == {"own": "old", "plain": "new"}
+
+
+def test_a_gang_at_work_keeps_its_nodes_there_and_gets_no_more() -> None:
+    at_work = gang("masks", nodes=2, admitted_to="old", placed_on=frozenset({"old-1"}))
+    (placement,) = admit([at_work], [slots("old", free=(2, 2), growable=2, **REFUSES)]).placements.values()
+    assert [slot.name for slot in placement.slots] == ["old-1"]

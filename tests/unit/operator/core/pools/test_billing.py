@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from masktrain_operator.api.pool_status import NodeState, PoolCost, PoolNodeStatus
-from masktrain_operator.core import prices
+from masktrain_operator.core import shapes
 from masktrain_operator.core.pools import billing
 from masktrain_operator.core.pools.billing import Tariff
 
@@ -55,18 +55,18 @@ def test_a_node_shows_no_cost_without_a_price() -> None:
 
 @pytest.mark.parametrize(("shape", "minimum"), [("VM.GPU3.2", 60), ("BM.GPU.H100.8", 3600)])
 def test_the_least_time_that_oracle_bills(shape: str, minimum: int) -> None:
-    assert prices.minimum_billed_seconds(shape) == minimum
+    assert shapes.minimum_billed_seconds(shape) == minimum
 
 
 def test_preemptible_nodes_cost_half() -> None:
-    assert prices.hourly_price("VM.GPU3.2", preemptible=False) == Decimal("5.90")
-    assert prices.hourly_price("VM.GPU3.2", preemptible=True) == Decimal("2.95")
+    assert shapes.hourly_price("VM.GPU3.2", preemptible=False) == Decimal("5.90")
+    assert shapes.hourly_price("VM.GPU3.2", preemptible=True) == Decimal("2.95")
 
 
 def test_a_price_of_ones_own_is_taken_as_it_is() -> None:
     own = Decimal("1.23")
-    assert prices.hourly_price("VM.GPU3.2", preemptible=True, override=own) == own
-    assert prices.hourly_price("VM.UNKNOWN", preemptible=False) is None
+    assert shapes.hourly_price("VM.GPU3.2", preemptible=True, override=own) == own
+    assert shapes.hourly_price("VM.UNKNOWN", preemptible=False) is None
 
 
 IDLENESS = {
