@@ -41,7 +41,7 @@ class Jobs:
     def spec(self, **changes: dict[str, Any]) -> dict[str, Any]:
         store = {"endpoint": self.cluster.s3_endpoint_in_cluster, "credentialsSecretRef": {"name": CREDENTIALS_SECRET}}
         base: dict[str, dict[str, Any]] = {
-            "model": {"architecture": "yolov5n"},
+            "model": {"architecture": "yolov5n", "weights": "scratch"},
             "dataset": {"uri": "s3://datasets/small.zip", "store": store},
             "training": {"epochs": 3, "batchSize": 8, "imageSize": 96},
             "checkpoint": {"uri": "s3://checkpoints", "store": store, "intervalSeconds": 5},

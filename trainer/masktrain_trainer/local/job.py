@@ -23,7 +23,7 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
-    ModelSpec,
+    JobModelSpec,
     RunConfig,
     TrainingSpec,
     holds_secret,
@@ -83,7 +83,7 @@ class LocalLimits(Contract):
 
 
 class LocalJobSpec(Contract):
-    model: ModelSpec = ModelSpec()
+    model: JobModelSpec = JobModelSpec()
     dataset: DatasetSpec = Field(description="What to train on.")
     training: TrainingSpec = TrainingSpec()
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
