@@ -30,6 +30,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "checkpoint__store": {"auth": "Secret", "credentialsSecretRef": {"name": "oracle"}},
     },
     "weights behind a signed URL": {"model__weightsSecretRef": {"name": "weights", "key": "url"}},
+    "weights behind a signed URL, stored when scratch was the default": {
+        "model__weights": "scratch",
+        "model__weightsSecretRef": {"name": "weights", "key": "url"},
+    },
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
@@ -100,7 +104,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "model.weights must not be an https:// URL with a query or with a pre-authenticated request",
     ),
     "weights twice": (
-        {"model__weights": "official", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
+        {"model__weights": "s3://weights/a.pt", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
         "model.weights and model.weightsSecretRef exclude each other",
     ),
     "a login in the endpoint": (
@@ -219,7 +223,7 @@ def test_every_rule_has_a_case_that_it_refuses() -> None:
 def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(namespace: ApiNamespace) -> None:
     spec = namespace.create(training_job(), "--dry-run=server")["spec"]
 
-    assert spec["model"] == {"architecture": "yolov5s", "weights": "scratch"}
+    assert spec["model"] == {"architecture": "yolov5s", "weights": "official"}
     assert (spec["compute"]["nodes"], spec["compute"]["gpusPerNode"]) == (1, 1)
     assert spec["compute"]["gpuResource"] == "nvidia.com/gpu"
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3

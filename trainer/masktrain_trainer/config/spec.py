@@ -238,6 +238,9 @@ class JobModelSpec(ModelSpec):
 
     weights: str = _weights(OFFICIAL)
 
+    def for_pods(self) -> ModelSpec:
+        return ModelSpec(**dict(self))
+
 
 class DatasetSpec(Contract):
     uri: ObjectUri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")

@@ -337,7 +337,7 @@ def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
         uid=_uid(manifest, identity),
         # Always: on one machine nobody counts attempts, and runs tell the tries apart.
         attempt=0,
-        model=spec.model,
+        model=spec.model.for_pods(),
         dataset=spec.dataset,
         training=spec.training,
         checkpoint=spec.checkpoint,

@@ -315,7 +315,7 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         name=job.metadata.name,
         uid=job.metadata.uid,
         attempt=attempt,
-        model=job.spec.model,
+        model=job.spec.model.for_pods(),
         dataset=dataset,
         training=job.spec.training,
         checkpoint=checkpoint,

@@ -122,7 +122,7 @@ def test_what_is_switched_on_already_is_not_recommended() -> None:
 
 def test_of_many_rare_classes_the_rarest_are_named() -> None:
     names = tuple("abcdef")
-    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([[0.2, 0.2]]), 800))
+    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([[0.2, 0.2]]), 800, 1500))
     assert "up to 900 times as many as f (1), e (2), d (3) and 2 more;" in line
 
 
