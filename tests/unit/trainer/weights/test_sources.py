@@ -18,7 +18,7 @@ from masktrain_trainer.weights import sources
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import download_weights, official_url, weights_uri
 
-from .yolov5_files import model, save, source, stripped
+from .yolov5_files import as_released, model, save, source, stripped
 
 
 @dataclass
@@ -103,8 +103,8 @@ def test_a_yolov5_file_comes_by_https(server: Server, tmp_path: Path, monkeypatc
 def test_official_weights_come_from_the_mirror(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    content = save(stripped(model(source(classes=80), names=[f"class {i}" for i in range(80)])), tmp_path / "n.pt")
-    server.answers = {"/yolov5/v7.0/yolov5n.pt": (200, {}, content.read_bytes())}
+    content = as_released(tmp_path / "yolov5n.pt").read_bytes()
+    server.answers = {"/yolov5/v7.0/yolov5n.pt": (200, {}, content)}
     monkeypatch.setenv(WEIGHTS_MIRROR_VARIABLE, f"{server.url}/yolov5/v7.0{ending}")
     weights = fetch_weights(spec("official"), None, None, tmp_path / "weights.pt")
     assert (weights.architecture, len(weights.names)) == (Architecture.YOLOV5N, 80)
