@@ -32,7 +32,8 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
     `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
     """
     shown = shown_url(weights_uri(model))
-    log.info("weights: %s", shown)
+    claim = "; YOLOv5's authors claim the licence AGPL-3.0 for these" if model.from_official else ""
+    log.info("weights: %s%s", shown, claim)
     try:
         download_weights(model, store, credentials, path)
         _compare_sha256(model, path)
