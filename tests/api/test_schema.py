@@ -1,6 +1,7 @@
 """What the API server accepts, completes and refuses, with the words a person reads."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -229,6 +230,21 @@ def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(names
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3
     assert (spec["training"]["preset"], spec["training"]["hyperparameters"]) == ("Low", {})
     assert "image" not in spec["compute"]
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_a_job_that_was_stored_with_an_earlier_default_keeps_it_when_its_manifest_is_applied_again(
+    namespace: ApiNamespace, how: tuple[str, ...]
+) -> None:
+    manifest = training_job(f"applied-{len(how)}")
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
+    metadata = manifest["metadata"] | {"annotations": applied}
+    spec = manifest["spec"] | {"model": {"architecture": "yolov5s", "weights": "scratch"}}
+    namespace.create(manifest | {"metadata": metadata, "spec": spec})
+
+    namespace.kubectl("apply", "--filename=-", *how, text=json.dumps(manifest))
+
+    assert namespace.get(f"mtj/{manifest['metadata']['name']}")["spec"]["model"]["weights"] == "scratch"
 
 
 def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiNamespace) -> None:
