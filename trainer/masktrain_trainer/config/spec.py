@@ -226,6 +226,8 @@ class ModelSpec(Contract):
     @property
     def weights_shown(self) -> str:
         """Where the weights come from, in words that anybody may read."""
+        if self.from_official:
+            return "YOLOv5's official weights"
         secret = self.weights_secret_ref
         return shown_url(self.weights) if secret is None else f"the URL in key {secret.key} of Secret {secret.name}"
 
