@@ -1,6 +1,7 @@
 """What the API server accepts, completes and refuses, with the words a person reads."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -30,6 +31,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "checkpoint__store": {"auth": "Secret", "credentialsSecretRef": {"name": "oracle"}},
     },
     "weights behind a signed URL": {"model__weightsSecretRef": {"name": "weights", "key": "url"}},
+    "weights behind a signed URL, stored when scratch was the default": {
+        "model__weights": "scratch",
+        "model__weightsSecretRef": {"name": "weights", "key": "url"},
+    },
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
@@ -100,7 +105,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "model.weights must not be an https:// URL with a query or with a pre-authenticated request",
     ),
     "weights twice": (
-        {"model__weights": "official", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
+        {"model__weights": "s3://weights/a.pt", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
         "model.weights and model.weightsSecretRef exclude each other",
     ),
     "a login in the endpoint": (
@@ -219,12 +224,27 @@ def test_every_rule_has_a_case_that_it_refuses() -> None:
 def test_defaults_are_stored_so_that_a_later_operator_does_not_change_them(namespace: ApiNamespace) -> None:
     spec = namespace.create(training_job(), "--dry-run=server")["spec"]
 
-    assert spec["model"] == {"architecture": "yolov5s", "weights": "scratch"}
+    assert spec["model"] == {"architecture": "yolov5s", "weights": "official"}
     assert (spec["compute"]["nodes"], spec["compute"]["gpusPerNode"]) == (1, 1)
     assert spec["compute"]["gpuResource"] == "nvidia.com/gpu"
     assert spec["limits"]["maxRestartsWithoutProgress"] == 3
     assert (spec["training"]["preset"], spec["training"]["hyperparameters"]) == ("Low", {})
     assert "image" not in spec["compute"]
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_a_job_that_was_stored_with_an_earlier_default_keeps_it_when_its_manifest_is_applied_again(
+    namespace: ApiNamespace, how: tuple[str, ...]
+) -> None:
+    manifest = training_job(f"applied-{len(how)}")
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
+    metadata = manifest["metadata"] | {"annotations": applied}
+    spec = manifest["spec"] | {"model": {"architecture": "yolov5s", "weights": "scratch"}}
+    namespace.create(manifest | {"metadata": metadata, "spec": spec})
+
+    namespace.kubectl("apply", "--filename=-", *how, text=json.dumps(manifest))
+
+    assert namespace.get(f"mtj/{manifest['metadata']['name']}")["spec"]["model"]["weights"] == "scratch"
 
 
 def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiNamespace) -> None:

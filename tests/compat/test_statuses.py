@@ -137,6 +137,13 @@ def test_a_pool_goes_on(name: str) -> None:
     assert decided.resize is None or decided.resize.size == before["scaleUp"]["size"], "no node is asked for twice"
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_keeps_the_weights_that_it_starts_from(name: str) -> None:
+    """The earlier default was stored with it, so that the present one does not count."""
+    assert JOBS[name]["job"]["spec"]["model"]["weights"] == "scratch"
+    assert MaskTrainingJob.parse(JOBS[name]["job"]).spec.model.from_scratch
+
+
 @pytest.mark.parametrize("name", POOLS)
 def test_a_pool_keeps_who_signs(name: str) -> None:
     """The earlier default was stored with it, so that the present one does not count."""

@@ -12,10 +12,12 @@ from devcluster.cloud import CLOUD_ENDPOINT
 from devcluster.cluster import Cluster
 from devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
 from examples.masks.build import build_dataset
+from tests.unit.trainer.weights.yolov5_files import as_released
 
 NAMESPACE = "e2e"
 HANGS_AFTER_SECONDS = 600
 """Longer than anything takes on a machine that is busy with other tests: a bound for what would never come."""
+WEIGHTS_MIRROR = "s3://datasets/yolov5/v7.0"
 CPU_ONLY = [{"name": "MASKTRAIN_DEVICE", "value": "cpu"}, {"name": "OMP_NUM_THREADS", "value": "1"}]
 
 
@@ -41,7 +43,7 @@ class Jobs:
     def spec(self, **changes: dict[str, Any]) -> dict[str, Any]:
         store = {"endpoint": self.cluster.s3_endpoint_in_cluster, "credentialsSecretRef": {"name": CREDENTIALS_SECRET}}
         base: dict[str, dict[str, Any]] = {
-            "model": {"architecture": "yolov5n"},
+            "model": {"architecture": "yolov5n", "weights": "scratch"},
             "dataset": {"uri": "s3://datasets/small.zip", "store": store},
             "training": {"epochs": 3, "batchSize": 8, "imageSize": 96},
             "checkpoint": {"uri": "s3://checkpoints", "store": store, "intervalSeconds": 5},
@@ -100,9 +102,12 @@ def broken_datasets(tmp_path_factory: pytest.TempPathFactory, small_dataset: Pat
 
 
 @pytest.fixture(scope="session")
-def jobs(cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path]) -> Iterator[Jobs]:
+def jobs(
+    cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Jobs]:
     """The installed product."""
-    install_operator(cluster, **{"oci.endpoint": CLOUD_ENDPOINT})
-    provide_store(cluster, NAMESPACE, {"small.zip": small_dataset} | broken_datasets)
+    install_operator(cluster, **{"oci.endpoint": CLOUD_ENDPOINT, "trainer.weightsMirror": WEIGHTS_MIRROR})
+    release = as_released(tmp_path_factory.mktemp("release") / "yolov5n.pt")
+    provide_store(cluster, NAMESPACE, {"small.zip": small_dataset, "yolov5/v7.0/yolov5n.pt": release} | broken_datasets)
     yield Jobs(cluster)
     cluster.kubectl("delete", "mtj", "--all", "--namespace", NAMESPACE, "--cascade=foreground")

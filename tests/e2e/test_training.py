@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from devcluster.install import OPERATOR_NAMESPACE
-from tests.e2e.conftest import CPU_ONLY, HANGS_AFTER_SECONDS, NAMESPACE, Jobs
+from tests.e2e.conftest import CPU_ONLY, HANGS_AFTER_SECONDS, NAMESPACE, WEIGHTS_MIRROR, Jobs
 
 pytestmark = pytest.mark.e2e
 
@@ -26,12 +26,21 @@ def assert_complete_and_tidy(jobs: Jobs, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "nodes", "gpus_per_node"), [("two-nodes", 2, 1), ("two-ranks", 1, 2)], ids=["2x1", "1x2"]
+    ("name", "nodes", "gpus_per_node", "weights"),
+    # The second as the README's job: official weights, by the mirror that the chart names.
+    [("two-nodes", 2, 1, "scratch"), ("two-ranks", 1, 2, "official")],
+    ids=["2x1", "1x2"],
 )
-def test_a_job_trains_and_leaves_a_verified_best_pt(jobs: Jobs, name: str, nodes: int, gpus_per_node: int) -> None:
+def test_a_job_trains_and_leaves_a_verified_best_pt(
+    jobs: Jobs, name: str, nodes: int, gpus_per_node: int, weights: str
+) -> None:
     compute = jobs.spec()["compute"] | {"nodes": nodes, "gpusPerNode": gpus_per_node}
-    jobs.apply(name, compute=compute)
+    jobs.apply(name, compute=compute, model={"weights": weights})
     jobs.wait(name, "condition=Complete")
+    if weights == "official":
+        log = jobs.kubectl("logs", "--selector", f"masktrain.dev/job={name}", "--tail=-1")
+        assert f"weights: {WEIGHTS_MIRROR}/yolov5n.pt" in log
+        assert "343 of 349 tensors taken over; new head for 3 classes" in log
     assert_complete_and_tidy(jobs, name)
     status = jobs.status(name)
     assert status["dataset"]["classes"] == ["incorrect", "mask", "no mask"]
@@ -81,6 +90,16 @@ def test_bad_input_fails_once_with_a_sentence(
     assert words in failed["message"]
     assert "Traceback" not in failed["message"]
     assert jobs.status(name)["restarts"]["total"] == 0
+
+
+def test_official_weights_that_are_nowhere_end_the_job_with_what_to_do(jobs: Jobs) -> None:
+    nowhere = {"name": "MASKTRAIN_WEIGHTS_MIRROR", "value": "s3://datasets/nowhere"}
+    jobs.apply("no-release", model={"weights": "official"}, compute={"env": [*CPU_ONLY, nowhere]})
+    jobs.wait("no-release", "condition=Failed")
+    failed = jobs.condition("no-release", "Failed")
+    assert failed["reason"] == "InvalidWeights"
+    assert all(words in failed["message"] for words in ("model.weights scratch", "a URI", "trainer.weightsMirror"))
+    assert jobs.status("no-release")["restarts"]["total"] == 0
 
 
 def test_a_deleted_job_leaves_nothing(jobs: Jobs) -> None:

@@ -13,7 +13,7 @@ apiVersion: masktrain.dev/v1alpha1
 kind: MaskTrainingJob
 metadata: {name: tiny}
 spec:
-  model: {architecture: yolov5n}
+  model: {architecture: yolov5n, weights: scratch}
   dataset: {uri: s3://datasets/tiny.zip, store: {credentialsSecretRef: {name: store-credentials}}}
   training: {epochs: 60, batchSize: 4, imageSize: 64, workers: 0}
   checkpoint: {uri: s3://checkpoints, store: {credentialsSecretRef: {name: store-credentials}}}

@@ -17,7 +17,7 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
-    ModelSpec,
+    JobModelSpec,
     TrainingSpec,
 )
 
@@ -70,7 +70,7 @@ class LimitsSpec(Contract):
 
 
 class MaskTrainingJobSpec(Contract):
-    model: ModelSpec = Field(default=ModelSpec(), description="The detector and where its weights start.")
+    model: JobModelSpec = Field(default=JobModelSpec(), description="The detector and where its weights start.")
     dataset: DatasetSpec = Field(description="What to train on.")
     training: TrainingSpec = Field(default=TrainingSpec(), description="How to train.")
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
@@ -167,7 +167,8 @@ def _sizes() -> list[Rule]:
 def _weights() -> list[Rule]:
     return [
         Rule(
-            "!has(self.model.weightsSecretRef) || self.model.weights == 'scratch'",
+            # What the API server puts in where weights are left out: today, and when a stored job was created.
+            "!has(self.model.weightsSecretRef) || self.model.weights in ['official', 'scratch']",
             "model.weights and model.weightsSecretRef exclude each other: leave out the one that is not meant.",
             "model.weightsSecretRef",
         )

@@ -184,4 +184,6 @@ class PlanSettings:
     image_pull_policy: str = "IfNotPresent"
     progress_clients: tuple[Manifest, ...] = ()
     """NetworkPolicyPeers that may ask trainer pods for their progress. Without any no NetworkPolicy is written."""
+    weights_mirror: str = ""
+    """Prefix of a copy of YOLOv5's release, for jobs with official weights; without any they go to GitHub."""
     progress_interval_seconds: float = 2.0

@@ -4,9 +4,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from masktrain_operator.core.types import PlanSettings
+from masktrain_trainer.config import mirror_objection
 
 PREFIX = "MASKTRAIN_OPERATOR_"
 
@@ -65,10 +67,22 @@ class Settings(CloudSettings):
         description="JSON list of NetworkPolicyPeers that may ask trainer pods for their progress, the operator among "
         "them; without any no NetworkPolicy is written for jobs.",
     )
+    weights_mirror: str = Field(
+        default="", description="Prefix of a copy of YOLOv5's release (s3://, oci:// or https://); empty means GitHub."
+    )
     progress_interval_seconds: float = Field(default=2, ge=1, description="How often a running job is asked.")
     progress_writes_per_second: float = Field(default=20, gt=0, description="Cap over all jobs.")
     resync_seconds: float = Field(default=300, ge=10, description="How often everything is listed and looked at anew.")
     workers: int = Field(default=16, ge=1, description="Jobs reconciled at the same time.")
+
+    @field_validator("weights_mirror")
+    @classmethod
+    def _without_key(cls, value: str) -> str:
+        objection = mirror_objection(value) if value else None
+        if objection is not None:
+            # Not a ValueError, before whose words pydantic would put its own.
+            raise PydanticCustomError("weights_mirror", "{objection}", {"objection": objection})
+        return value
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod
@@ -83,6 +97,7 @@ class Settings(CloudSettings):
             trainer_image=self.trainer_image,
             image_pull_policy=self.image_pull_policy.value,
             progress_clients=self.progress_clients,
+            weights_mirror=self.weights_mirror,
             progress_interval_seconds=self.progress_interval_seconds,
         )
 

@@ -187,9 +187,19 @@ def test_images_take_the_charts_version_unless_told_otherwise() -> None:
     assert environment("--set=trainer.image.tag=dev")["MASKTRAIN_OPERATOR_TRAINER_IMAGE"] == "masktrain-trainer:dev"
 
 
+@pytest.mark.parametrize(
+    "mirror", ["s3://weights", "oci://weights@axvision/v7.0", "https://mirror.example.com:8443/a/"]
+)
+def test_the_operator_is_told_of_a_mirror_of_the_official_weights(mirror: str) -> None:
+    name = "MASKTRAIN_OPERATOR_WEIGHTS_MIRROR"
+    assert environment(f"--set=trainer.weightsMirror={mirror}")[name] == mirror
+    assert name not in environment()
+
+
 def test_every_setting_of_the_operator_that_the_chart_sets_exists() -> None:
     prefix = "MASKTRAIN_OPERATOR_"
-    names = [variable["name"] for variable in container("--set=oci.endpoint=https://oke.example.com")["env"]]
+    options = ("--set=oci.endpoint=https://oke.example.com", "--set=trainer.weightsMirror=oci://weights@axvision/v7.0")
+    names = [variable["name"] for variable in container(*options)["env"]]
     written = {name.removeprefix(prefix).lower() for name in names if name.startswith(prefix)}
     assert written <= set(Settings.model_fields)
 
@@ -249,6 +259,10 @@ def test_another_release_name_stands_in_every_name_that_could_clash() -> None:
         ("--set=progressIntervalSeconds=0", "progressIntervalSeconds"),
         ("--set=sweeper.staleSeconds=5", "staleSeconds"),
         ("--set=oci.endpoint=oke.example.com", "endpoint"),
+        ("--set=trainer.weightsMirror=http://mirror.example.com", "weightsMirror"),
+        ("--set=trainer.weightsMirror=https://me:word@mirror.example.com/v7.0", "weightsMirror"),
+        ("--set=trainer.weightsMirror=https://mirror.example.com/v7.0?signature=a", "weightsMirror"),
+        ("--set=trainer.weightsMirror=https://mirror.example.com/p/key/n/ns/b/weights/o", "weightsMirror"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(option: str, words: str) -> None:

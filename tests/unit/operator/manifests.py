@@ -22,6 +22,7 @@ def at(seconds: float) -> str:
 def job_body(name: str = "masks", *, status: Manifest | None = None, **sections: dict[str, Any]) -> Manifest:
     """A MaskTrainingJob of two nodes; `sections` replace sections of its spec."""
     spec = {
+        "model": {"weights": "scratch"},
         "dataset": {"uri": "s3://datasets/masks.zip"},
         "checkpoint": {"uri": "s3://checkpoints"},
         "compute": {"nodes": 2},

@@ -21,6 +21,24 @@ def test_without_its_one_required_setting_the_operator_names_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mirror", "words"),
+    [
+        ("http://hunter2.example.com", "must be a prefix that begins with s3://bucket, oci://bucket@namespace or"),
+        ("https://me:hunter2@mirror.example.com", "must not hold a login"),
+        ("https://mirror.example.com/v7.0?signature=hunter2", "must not hold a login (user:password@), a query"),
+        ("https://objects.example.com/p/hunter2/n/ns/b/weights/o", "or a pre-authenticated request (/p/token/)"),
+    ],
+)
+def test_a_mirror_with_a_key_in_it_is_refused_without_showing_it(mirror: str, words: str) -> None:
+    done = started(MASKTRAIN_OPERATOR_TRAINER_IMAGE="trainer:1", MASKTRAIN_OPERATOR_WEIGHTS_MIRROR=mirror)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("MASKTRAIN_OPERATOR_WEIGHTS_MIRROR: must ")
+    assert words in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("sweep", "--stale-seconds=-1"), "-1 is not a positive number of seconds"),

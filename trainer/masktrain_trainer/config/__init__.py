@@ -10,6 +10,7 @@ from masktrain_trainer.config.run import (
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
     RESERVED_VARIABLES,
+    WEIGHTS_MIRROR_VARIABLE,
     WEIGHTS_URL,
     WORKLOAD_IDENTITY,
     WORKSPACE,
@@ -36,6 +37,7 @@ from .spec import (
     Architecture,
     CheckpointSpec,
     DatasetSpec,
+    JobModelSpec,
     Keep,
     ModelSpec,
     Optimizer,
@@ -48,6 +50,7 @@ from .spec import (
     TrainingSpec,
     holds_secret,
     is_signed,
+    mirror_objection,
     shown_url,
 )
 
@@ -66,6 +69,7 @@ __all__ = [
     "RENDEZVOUS_PORT",
     "RESERVED_VARIABLES",
     "TERMINATION_MESSAGE_LIMIT",
+    "WEIGHTS_MIRROR_VARIABLE",
     "WEIGHTS_URL",
     "WEIGHTS_WITH_QUERY",
     "WORKLOAD_IDENTITY",
@@ -80,6 +84,7 @@ __all__ = [
     "FailureReason",
     "HyperparameterOverrides",
     "Hyperparameters",
+    "JobModelSpec",
     "Keep",
     "Losses",
     "ModelSpec",
@@ -99,6 +104,7 @@ __all__ = [
     "TrainingSpec",
     "holds_secret",
     "is_signed",
+    "mirror_objection",
     "plain_text",
     "shown_url",
 ]

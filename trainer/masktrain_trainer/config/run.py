@@ -11,6 +11,9 @@ DEVICE_VARIABLE = "MASKTRAIN_DEVICE"
 """`auto` (default: a GPU per rank, and an error if the pod has none) or `cpu` (gloo, for tests and CPU clusters)."""
 POD_UID_VARIABLE = "MASKTRAIN_POD_UID"
 """The pod's uid (downward API): the tie-break of two writers that claim the same run number."""
+WEIGHTS_MIRROR_VARIABLE = "MASKTRAIN_WEIGHTS_MIRROR"
+"""Prefix under which the files of YOLOv5's release lie, in place of GitHub: s3://, oci:// or https://. A variable and
+not a key of the configuration, which an earlier image would refuse to read; a user's own replaces the cluster's."""
 
 PROGRESS_PORT = 8080
 """Port of the supervisor's `GET /progress`, `/metrics` and `/healthz`."""

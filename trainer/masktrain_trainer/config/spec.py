@@ -115,6 +115,23 @@ def is_signed(weights: str) -> bool:
     return weights.startswith("https://") and re.search(f"[?#]|{_PREAUTHENTICATED}", weights) is not None
 
 
+_MIRROR = re.compile(rf"{_BUCKET}(/.*)?|https://[^\s/]+(/\S*)?")
+
+
+def mirror_objection(mirror: str) -> str | None:
+    """Why this is no prefix that a copy of YOLOv5's release may have, as the rest of a sentence that begins with the
+    setting's name. The prefix itself is not in it: it may hold a key.
+    """
+    if not _MIRROR.fullmatch(mirror):
+        return "must be a prefix that begins with s3://bucket, oci://bucket@namespace or https://host"
+    if mirror.startswith("https://") and holds_secret(mirror):
+        return (
+            "must not hold a login (user:password@), a query (?token=) or a pre-authenticated request (/p/token/): "
+            "everybody who reads a pod would see it"
+        )
+    return None
+
+
 def shown_url(url: str) -> str:
     """For people: of an address on the web not the login, the token, the query and the fragment."""
     scheme, separator, rest = url.partition("://")
@@ -165,35 +182,66 @@ class StoreSpec(Contract):
     )
 
 
-class ModelSpec(Contract):
-    architecture: Architecture = Field(default=Architecture.YOLOV5S, description="Size of the YOLOv5 detector.")
-    weights: str = Field(
-        default="scratch",
-        pattern=rf"^(scratch|official|{_BUCKET}/.+|https://[^\s/@]+/\S+|file:///.+)$",
+SCRATCH = "scratch"
+OFFICIAL = "official"
+
+
+def _weights(default: str) -> Any:
+    return Field(
+        default=default,
+        pattern=rf"^({SCRATCH}|{OFFICIAL}|{_BUCKET}/.+|https://[^\s/@]+/\S+|file:///.+)$",
         max_length=1024,
-        description="Where training starts: 'scratch'; 'official', the file of YOLOv5's v7.0 release for the "
-        "architecture; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a "
-        ".pt that YOLOv5 or MaskTrain wrote.",
+        description="Where training starts: 'official', the file of YOLOv5's v7.0 release for the architecture, from "
+        "GitHub or the cluster's mirror, for which YOLOv5's authors claim the licence AGPL-3.0; 'scratch', random "
+        "weights; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a .pt that YOLOv5 or "
+        "MaskTrain wrote.",
         json_schema_extra=_refused(
             f"!(self.startsWith('https://') && self.matches('[?#]|{_PREAUTHENTICATED}'))", WEIGHTS_WITH_QUERY
         ),
     )
+
+
+class ModelSpec(Contract):
+    """As pods are told it: a configuration without `weights` means what it meant to the first version."""
+
+    architecture: Architecture = Field(default=Architecture.YOLOV5S, description="Size of the YOLOv5 detector.")
+    weights: str = _weights(SCRATCH)
     weights_secret_ref: SecretKeyRef | None = Field(
         default=None,
-        description="Key of a Secret with an https:// URL of such a .pt, for signed URLs; instead of weights.",
+        description="Key of a Secret with an https:// URL of such a .pt, for signed URLs; instead of weights, which is "
+        "left out then.",
     )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the weights file.")
 
     @property
     def from_scratch(self) -> bool:
         """Whether the training starts from random weights."""
-        return self.weights == "scratch" and self.weights_secret_ref is None
+        return self.weights == SCRATCH and self.weights_secret_ref is None
+
+    @property
+    def from_official(self) -> bool:
+        """Whether it starts from the file of YOLOv5's release."""
+        return self.weights == OFFICIAL and self.weights_secret_ref is None
 
     @property
     def weights_shown(self) -> str:
         """Where the weights come from, in words that anybody may read."""
+        if self.from_official:
+            return "YOLOv5's official weights"
         secret = self.weights_secret_ref
         return shown_url(self.weights) if secret is None else f"the URL in key {secret.key} of Secret {secret.name}"
+
+
+class JobModelSpec(ModelSpec):
+    """As a person writes it: a job that is created without `weights` starts from the official ones.
+
+    Jobs that are stored have what was the default when they were created (docs/adr/0014).
+    """
+
+    weights: str = _weights(OFFICIAL)
+
+    def for_pods(self) -> ModelSpec:
+        return ModelSpec(**dict(self))
 
 
 class DatasetSpec(Contract):

@@ -188,13 +188,15 @@ class CachedImages:
 @dataclass(frozen=True)
 class TrainingStatistics:
     """`relative_sides_M2`: each box's width and height as fractions of its picture's longer side, so that times the
-    image size they are in pixels of the training image. `mean_longer_side` is in pixels of the original pictures.
+    image size they are in pixels of the training image. `mean_longer_side` is in pixels of the original pictures,
+    `images` how many there are.
     """
 
     names: tuple[str, ...]
     boxes_per_class: tuple[int, ...]
     relative_sides_M2: npt.NDArray[np.float64]
     mean_longer_side: float
+    images: int
 
     def sides_at(self, image_size: int) -> npt.NDArray[np.float64]:
         """(M, 2) widths and heights of all boxes in pixels of the training image."""
@@ -217,6 +219,7 @@ def training_statistics(prepared: PreparedDataset) -> TrainingStatistics:
         boxes_per_class=tuple(boxes for boxes, _ in class_counts(targets, len(prepared.names))),
         relative_sides_M2=box_sides(image_wh_N2, image_M, np.concatenate(targets)[:, 3:].astype(float), 1),
         mean_longer_side=float(np.mean([max(image.height, image.width) for image in prepared.train.images])),
+        images=len(prepared.train.images),
     )
 
 

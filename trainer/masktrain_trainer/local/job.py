@@ -23,7 +23,7 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
-    ModelSpec,
+    JobModelSpec,
     RunConfig,
     TrainingSpec,
     holds_secret,
@@ -83,7 +83,7 @@ class LocalLimits(Contract):
 
 
 class LocalJobSpec(Contract):
-    model: ModelSpec = ModelSpec()
+    model: JobModelSpec = JobModelSpec()
     dataset: DatasetSpec = Field(description="What to train on.")
     training: TrainingSpec = TrainingSpec()
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
@@ -337,7 +337,7 @@ def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
         uid=_uid(manifest, identity),
         # Always: on one machine nobody counts attempts, and runs tell the tries apart.
         attempt=0,
-        model=spec.model,
+        model=spec.model.for_pods(),
         dataset=spec.dataset,
         training=spec.training,
         checkpoint=spec.checkpoint,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from masktrain_trainer.config import Architecture, RunConfig, Schedule, TrainingSpec
+from masktrain_trainer.config import Architecture, ModelSpec, RunConfig, Schedule, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset, TrainingStatistics, training_statistics
 from masktrain_trainer.model.autoanchor import measure
 from masktrain_trainer.model.graph import SIZES
@@ -36,20 +36,24 @@ SMALL_BATCH = 16
 """YOLOv5's default; its guide warns of the batch statistics of smaller ones."""
 SMALL_RANK_BATCH = 8
 """Up to here YOLOv5's guide to several GPUs recommends synchronised batch statistics."""
+IMAGES_PER_CLASS = 1500
+"""What YOLOv5's guide recommends at least; and pretrained weights for small and medium data sets, random ones for those
+of COCO's size (docs.ultralytics.com/yolov5/tutorials/tips_for_best_training_results). With fewer images than that in
+all, no class can have enough."""
 # The API's bound of training.imageSize.
 LARGEST_IMAGE_SIZE = 4096
 
 
 def advice_on_run(config: RunConfig, prepared: PreparedDataset, world_size: int) -> list[str]:
     """`advice` on a job whose data set is prepared."""
-    return advice(config.model.architecture, config.training, training_statistics(prepared), world_size)
+    return advice(config.model, config.training, training_statistics(prepared), world_size)
 
 
-def advice(
-    architecture: Architecture, training: TrainingSpec, statistics: TrainingStatistics, world_size: int
-) -> list[str]:
+def advice(model: ModelSpec, training: TrainingSpec, statistics: TrainingStatistics, world_size: int) -> list[str]:
     """One sentence for each setting that fits the data, the model or the other settings badly."""
+    architecture = model.architecture
     found = (
+        *_start(model, statistics),
         *_schedule(training),
         *_imbalance(training, statistics),
         *_tiny_boxes(architecture, training, statistics),
@@ -60,6 +64,15 @@ def advice(
         *_rank_batch(training, world_size),
     )
     return list(found)
+
+
+def _start(model: ModelSpec, statistics: TrainingStatistics) -> Iterator[str]:
+    if model.from_scratch and statistics.images < IMAGES_PER_CLASS:
+        yield (
+            f"The training starts from scratch with {statistics.images:,} images, where YOLOv5's guide recommends at "
+            f"least {IMAGES_PER_CLASS:,} of each class and pretrained weights for fewer: set model.weights to "
+            "official, or to weights of your own."
+        )
 
 
 def _schedule(training: TrainingSpec) -> Iterator[str]:

@@ -4,6 +4,7 @@ No file is ever executed: of our own files only tensors and plain values are tak
 `torch_file.py`.
 """
 
+import logging
 import pickle
 import tempfile
 from dataclasses import dataclass, fields
@@ -22,6 +23,8 @@ from .sources import download_weights, weights_uri
 from .torch_file import read_torch_file
 from .yolov5 import DetectorWeights, class_names, read_yolov5
 
+log = logging.getLogger(__name__)
+
 
 def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> DetectorWeights:
     """Download `model.weights` to `path`, compare its SHA-256 with the one asked for, if any, and read it.
@@ -29,6 +32,8 @@ def fetch_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path |
     `store` and `credentials` are those of the checkpoints. Raises InvalidWeights, or StoreError if the store fails.
     """
     shown = shown_url(weights_uri(model))
+    claim = "; YOLOv5's authors claim the licence AGPL-3.0 for these" if model.from_official else ""
+    log.info("weights: %s%s", shown, claim)
     try:
         download_weights(model, store, credentials, path)
         _compare_sha256(model, path)

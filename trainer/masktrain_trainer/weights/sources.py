@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import ssl
 import urllib.request
@@ -13,16 +14,29 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from masktrain_trainer.config import WEIGHTS_URL, Architecture, ModelSpec, SecretKeyRef, StoreSpec, shown_url
-from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreUnavailable, UnusableWeights
+from masktrain_trainer.config import (
+    WEIGHTS_MIRROR_VARIABLE,
+    WEIGHTS_URL,
+    Architecture,
+    ModelSpec,
+    SecretKeyRef,
+    StoreSpec,
+    mirror_objection,
+    shown_url,
+)
+from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreDenied, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
 
-OFFICIAL: Final = "official"
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
 _CHUNK = 1 << 20
 # GitHub answers the address of a release's file with a redirect.
-_RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+_PASSING = (429, 500, 502, 503, 504)
+_RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=_PASSING)
+# Three tries, the last one 20 s after the second: then the job fails for good, and a node's network may be up by then.
+_OFFICIAL_RETRY = urllib3.Retry(
+    total=None, connect=2, read=2, status=2, other=2, redirect=5, backoff_factor=10, status_forcelist=_PASSING
+)
 _TIMEOUT = urllib3.Timeout(connect=20, read=60)
 
 
@@ -35,7 +49,16 @@ def weights_uri(model: ModelSpec) -> str:
     """Where the weights lie, unless they are `scratch`; it may hold a key. Raises InvalidWeights without the Secret."""
     if model.weights_secret_ref is not None:
         return _secret_url(model.weights_secret_ref)
-    return official_url(model.architecture) if model.weights == OFFICIAL else model.weights
+    return _official_uri(model.architecture) if model.from_official else model.weights
+
+
+def _official_uri(architecture: Architecture) -> str:
+    mirror = os.environ.get(WEIGHTS_MIRROR_VARIABLE)
+    if not mirror:
+        return official_url(architecture)
+    if objection := mirror_objection(mirror):
+        raise InvalidWeights(f"{WEIGHTS_MIRROR_VARIABLE} {objection}.")
+    return f"{mirror.rstrip('/')}/{architecture.value}.pt"
 
 
 def _secret_url(secret: SecretKeyRef) -> str:
@@ -53,11 +76,37 @@ def _secret_url(secret: SecretKeyRef) -> str:
 def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
     """Write the file that `model.weights` names to `path`.
 
-    Raises UnusableWeights if there is none, StoreError if its store or server fails.
+    Raises UnusableWeights if there is none, StoreError if its store or server fails, and InvalidWeights if official
+    ones cannot be had: trying again would keep GPUs waiting for a release that the pods do not reach.
     """
     uri = weights_uri(model)
+    if not model.from_official:
+        _fetch(uri, store, credentials, path, _RETRY)
+        return
+    try:
+        _fetch(uri, store, credentials, path, _OFFICIAL_RETRY)
+    except UnusableWeights as error:
+        # What it says to do, after the semicolon, is for addresses that people choose themselves.
+        raise _not_to_be_had(uri, f"it {str(error).partition(';')[0]}") from error
+    except (_Unreachable, StoreDenied) as error:
+        raise _not_to_be_had(uri, str(error)) from error
+
+
+class _Unreachable(StoreUnavailable):
+    """After the last try. A download that is cut off in the middle is no such thing."""
+
+
+def _not_to_be_had(uri: str, cause: str) -> InvalidWeights:
+    return InvalidWeights(
+        f"The official weights {shown_url(uri)} cannot be had ({cause.rstrip('.')}): create the job anew with "
+        "model.weights scratch or a URI of your own, or when the chart's trainer.weightsMirror names a copy of "
+        "YOLOv5's release that the pods reach."
+    )
+
+
+def _fetch(uri: str, store: StoreSpec | None, credentials: Path | None, path: Path, retries: urllib3.Retry) -> None:
     if uri.startswith("https://"):
-        _download(uri, path)
+        _download(uri, path, retries)
         return
     origin, key = open_object(uri, store, credentials)
     try:
@@ -66,13 +115,20 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
         raise UnusableWeights("does not exist; upload it, or correct model.weights.") from None
 
 
-def _download(url: str, path: Path) -> None:
+def _download(url: str, path: Path, retries: urllib3.Retry) -> None:
     try:
-        with _quiet_about_queries(), _client(url) as client, _get(client, url) as response, path.open("wb") as file:
+        with (
+            _quiet_about_queries(),
+            _client(url) as client,
+            _get(client, url, retries) as response,
+            path.open("wb") as file,
+        ):
             for chunk in _checked(response).stream(_CHUNK):
                 file.write(chunk)
                 # The announced length may be missing, or a lie.
                 _refuse_size(file.tell())
+    except urllib3.exceptions.MaxRetryError as error:
+        raise _Unreachable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from error
     except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
         raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from error
 
@@ -99,9 +155,9 @@ def _client(url: str) -> urllib3.PoolManager:
     return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
 
-def _get(client: urllib3.PoolManager, url: str) -> urllib3.BaseHTTPResponse:
+def _get(client: urllib3.PoolManager, url: str, retries: urllib3.Retry) -> urllib3.BaseHTTPResponse:
     # Not into memory: an unstripped file may have more than a gigabyte.
-    return client.request("GET", url, preload_content=False, retries=_RETRY, timeout=_TIMEOUT)
+    return client.request("GET", url, preload_content=False, retries=retries, timeout=_TIMEOUT)
 
 
 def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:

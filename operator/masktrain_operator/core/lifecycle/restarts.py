@@ -12,7 +12,6 @@ from datetime import datetime
 
 from masktrain_operator.api.conditions import FailureKind, Reason
 from masktrain_operator.api.status import LastFailure, MaskTrainingJobStatus, Restarts
-from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core import pods
 from masktrain_operator.core.attempts import gang_is_gone
 from masktrain_operator.core.context import Context
@@ -26,7 +25,7 @@ from masktrain_operator.core.deadlines import (
     verdict_of,
 )
 from masktrain_operator.core.decisions import Blocked, Failed, Restarting, Start, Waiting
-from masktrain_operator.core.manifests.credentials import missing_region, outdated_image
+from masktrain_operator.core.manifests.credentials import closed_mirror, missing_region, outdated_image
 from masktrain_operator.core.manifests.metadata import attempt_name
 from masktrain_trainer.config import Phase
 
@@ -113,7 +112,7 @@ def launch(
     if not gang_is_gone(context.observed):
         return _waiting_for_old_pods(context, status, number)
     # Capacity is asked about last: nodes cost money, and nothing else may keep the gang from using them.
-    return _in_the_way(context, number) or _unfit(context.job) or _with_capacity(context, number)
+    return _in_the_way(context, number) or _unfit(context, number) or _with_capacity(context, number)
 
 
 def _waiting_for_old_pods(context: Context, status: MaskTrainingJobStatus, number: int) -> Restarting:
@@ -154,9 +153,13 @@ def not_ours(context: Context) -> Iterator[tuple[str, Reason, str]]:
             yield kind, reason, f"A {kind} called {name} stands in the way and is not this job's: {way_out}"
 
 
-def _unfit(job: MaskTrainingJob) -> Failed | None:
+def _unfit(context: Context, number: int) -> Failed | None:
     """What the pods would end with at once, said without paying for a node."""
+    job = context.job
     sentence = missing_region(job) or outdated_image(job)
+    # A later attempt starts from a checkpoint, wherever the mirror has been moved meanwhile.
+    if sentence is None and number == 0:
+        sentence = closed_mirror(job, context.settings)
     return None if sentence is None else Failed(Reason.INVALID_SPEC, sentence)
 
 

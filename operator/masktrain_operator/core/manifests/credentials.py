@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core.types import Manifest
+from masktrain_operator.core.types import Manifest, PlanSettings
 from masktrain_trainer.config import (
     CHECKPOINT_CREDENTIALS,
     DATASET_CREDENTIALS,
+    WEIGHTS_MIRROR_VARIABLE,
     WEIGHTS_URL,
     WORKLOAD_IDENTITY,
     CheckpointSpec,
@@ -134,6 +135,20 @@ def outdated_image(job: MaskTrainingJob) -> str | None:
         return None
     first = ".".join(map(str, _KNOWS_IDENTITY))
     return f"compute.image {image} does not know {needed}, which this job needs: create it anew with {first} or later."
+
+
+def closed_mirror(job: MaskTrainingJob, settings: PlanSettings) -> str | None:
+    """A sentence if nothing says how to log in where the mirror of the official weights is."""
+    mirror, checkpoints = settings.weights_mirror, job.spec.checkpoint.uri
+    scheme = mirror.partition("://")[0]
+    own = any(variable.name == WEIGHTS_MIRROR_VARIABLE for variable in job.spec.compute.env)
+    if own or not job.spec.model.from_official or scheme not in ("s3", "oci") or checkpoints.startswith(f"{scheme}://"):
+        return None
+    return (
+        f"The cluster's mirror of the official weights, {mirror}, is read with checkpoint.store, but checkpoint.uri is "
+        f"no {scheme}:// URI: create the job anew with model.weights scratch or a URI of your own, or when the chart's "
+        "trainer.weightsMirror is an https:// prefix."
+    )
 
 
 # Files and variables

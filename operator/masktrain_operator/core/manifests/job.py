@@ -14,6 +14,7 @@ from masktrain_trainer.config import (
     POD_UID_VARIABLE,
     PROGRESS_PORT,
     RENDEZVOUS_PORT,
+    WEIGHTS_MIRROR_VARIABLE,
     WORKSPACE,
     ExitCode,
     RunConfig,
@@ -205,7 +206,7 @@ def _container(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> Ma
         "imagePullPolicy": settings.image_pull_policy,
         # Not `command`: the image's entry point may be a wrapper of the user's own.
         "args": ["supervise"],
-        "env": environment(job, attempt),
+        "env": environment(job, attempt, settings),
         "ports": [_port("http", PROGRESS_PORT), _port("rendezvous", RENDEZVOUS_PORT)],
         # Every 2 s and not every 10: the operator asks for progress only once rank 0 is ready.
         # No liveness probe: the supervisor tells a hang from a long download, which a probe cannot.
@@ -281,14 +282,14 @@ def _until_lost(taint: str) -> Manifest:
     return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOSS_SECONDS}
 
 
-def environment(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
+def environment(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> list[Manifest]:
     users = [variable.model_dump(mode="json", by_alias=True, exclude_none=True) for variable in job.spec.compute.env]
     # Of two variables of one name the last wins: the user's would, but a reader of the pod would see both.
     named_by_user = {variable["name"] for variable in users}
-    return [variable for variable in _own(job, attempt) if variable["name"] not in named_by_user] + users
+    return [variable for variable in _own(job, attempt, settings) if variable["name"] not in named_by_user] + users
 
 
-def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
+def _own(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> list[Manifest]:
     """Each option of torchrun is read from a variable `PET_<OPTION>`."""
     return [
         _variable(CONFIG_VARIABLE, _literal(_without_defaults(run_config(job, attempt)))),
@@ -304,7 +305,14 @@ def _own(job: MaskTrainingJob, attempt: int) -> list[Manifest]:
         _variable("HOME", "/tmp"),  # noqa: S108 - the only home a read-only root file system leaves
         # What is still in a buffer dies with a killed process, and the end of the log is what explains the end.
         _variable("PYTHONUNBUFFERED", "1"),
+        *_mirror(job, settings),
     ]
+
+
+def _mirror(job: MaskTrainingJob, settings: PlanSettings) -> list[Manifest]:
+    if not job.spec.model.from_official or not settings.weights_mirror:
+        return []
+    return [_variable(WEIGHTS_MIRROR_VARIABLE, _literal(settings.weights_mirror))]
 
 
 def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
@@ -314,7 +322,7 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         name=job.metadata.name,
         uid=job.metadata.uid,
         attempt=attempt,
-        model=job.spec.model,
+        model=job.spec.model.for_pods(),
         dataset=dataset,
         training=job.spec.training,
         checkpoint=checkpoint,

@@ -65,3 +65,12 @@ def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
 
 def test_results_lie_beside_the_manifest(tmp_path: Path) -> None:
     assert results_folder(plan(tmp_path).config) == f"{tmp_path}/runs/vision/masks/"
+
+
+@pytest.mark.parametrize(("assignments", "weights"), [((), "official"), (("model.weights=scratch",), "scratch")])
+def test_a_manifest_means_here_what_a_new_job_means_in_a_cluster(
+    tmp_path: Path, assignments: tuple[str, ...], weights: str
+) -> None:
+    model = plan(tmp_path, *assignments).config.model
+    assert model.weights == weights
+    assert model.weights_shown == {"official": "YOLOv5's official weights", "scratch": "scratch"}[weights]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masktrain_trainer.config import Architecture, TrainingSpec
+from masktrain_trainer.config import Architecture, ModelSpec, TrainingSpec
 from masktrain_trainer.data.prepared import TrainingStatistics
 from masktrain_trainer.report.build import render_report
 from masktrain_trainer.report.evaluation import ClassScores, Evaluation
@@ -15,10 +15,15 @@ NAMES = ("mask", "no mask", "incorrect")
 
 
 def statistics(
-    boxes: tuple[int, ...] = (300, 200, 100), sides: tuple[float, ...] = (0.2,), longer_side: float = 800
+    boxes: tuple[int, ...] = (300, 200, 100),
+    sides: tuple[float, ...] = (0.2,),
+    longer_side: float = 800,
+    images: int = 1500,
 ) -> TrainingStatistics:
     """Sides are fractions of the picture's longer side."""
-    return TrainingStatistics(NAMES[: len(boxes)], boxes, np.array([(side, side) for side in sides]), longer_side)
+    return TrainingStatistics(
+        NAMES[: len(boxes)], boxes, np.array([(side, side) for side in sides]), longer_side, images
+    )
 
 
 def lines(
@@ -26,8 +31,14 @@ def lines(
     found: TrainingStatistics | None = None,
     architecture: Architecture = Architecture.YOLOV5S,
     ranks: int = 1,
+    weights: str = "scratch",
 ) -> list[str]:
-    return advice(architecture, TrainingSpec.model_validate(training or {}), found or statistics(), ranks)
+    return advice(
+        ModelSpec(architecture=architecture, weights=weights),
+        TrainingSpec.model_validate(training or {}),
+        found or statistics(),
+        ranks,
+    )
 
 
 def assert_only(expected: str | None, found: list[str]) -> None:
@@ -84,6 +95,23 @@ def test_imbalance(boxes: tuple[int, ...], expected: str | None) -> None:
     assert_only(expected, found)
 
 
+@pytest.mark.parametrize(
+    ("weights", "images", "expected"),
+    [
+        ("scratch", 1500, None),
+        (
+            "scratch",
+            1499,
+            "from scratch with 1,499 images, where YOLOv5's guide recommends at least 1,500 of each class",
+        ),
+        ("official", 100, None),
+        ("s3://weights/start.pt", 100, None),
+    ],
+)
+def test_from_scratch_on_little_data(weights: str, images: int, expected: str | None) -> None:
+    assert_only(expected, lines(found=statistics(images=images), weights=weights))
+
+
 def test_what_is_switched_on_already_is_not_recommended() -> None:
     imbalanced = statistics((1000, 500, 100))
     assert lines(found=imbalanced)[0].endswith("add pictures of them or set training.imageWeights.")
@@ -94,7 +122,7 @@ def test_what_is_switched_on_already_is_not_recommended() -> None:
 
 def test_of_many_rare_classes_the_rarest_are_named() -> None:
     names = tuple("abcdef")
-    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([[0.2, 0.2]]), 800))
+    (line,) = lines(found=TrainingStatistics(names, (900, 5, 4, 3, 2, 1), np.array([[0.2, 0.2]]), 800, 1500))
     assert "up to 900 times as many as f (1), e (2), d (3) and 2 more;" in line
 
 

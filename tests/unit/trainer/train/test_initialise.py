@@ -11,6 +11,7 @@ import torch
 from masktrain_trainer.config import Architecture, FailureReason
 from masktrain_trainer.errors import StoreDenied, UserError
 from masktrain_trainer.model.yolo import Yolo, build_yolo
+from masktrain_trainer.run_directory import RestoreResult
 from masktrain_trainer.train import initialise
 from masktrain_trainer.train.distributed import Ranks, choose_device
 from masktrain_trainer.train.initialise import decided_by_rank_0, initial_state, transfer
@@ -29,6 +30,21 @@ def test_weights_with_other_classes_lose_only_the_head() -> None:
     assert torch.equal(
         target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"].half().float()
     )
+
+
+def test_the_anchors_come_with_the_weights_as_in_yolov5_without_a_model_file() -> None:
+    source, target = build_yolo(Architecture.YOLOV5N, 80), build_yolo(Architecture.YOLOV5N, 2)
+    source.anchors.mul_(2)
+    transfer(target, source.state_dict())
+    assert torch.equal(target.anchors, source.anchors)
+
+
+def test_a_resumed_training_fetches_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = context(tmp_path, {"autoAnchor": False}, weights="official")
+    wanted.run.restore_result.write_text(RestoreResult(run=1, file="last.pt").to_json())
+    monkeypatch.setattr(initialise, "load_state", lambda _: {"found": True})
+    monkeypatch.setattr(initialise, "fetch_weights", lambda *_: pytest.fail("They come from the checkpoint."))
+    assert initialise._find_start(wanted).checkpoint == {"found": True}
 
 
 def test_the_sentence_tells_of_a_new_head_only_if_there_is_one() -> None:

@@ -12,13 +12,13 @@ import pytest
 import trustme
 import urllib3
 
-from masktrain_trainer.config import Architecture, ModelSpec, SecretKeyRef
+from masktrain_trainer.config import WEIGHTS_MIRROR_VARIABLE, Architecture, ModelSpec, SecretKeyRef
 from masktrain_trainer.errors import InvalidWeights, StoreUnavailable, UnusableWeights
 from masktrain_trainer.weights import sources
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import download_weights, official_url, weights_uri
 
-from .yolov5_files import model, save, source, stripped
+from .yolov5_files import as_released, model, save, source, stripped
 
 
 @dataclass
@@ -39,7 +39,10 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     for variable in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv(WEIGHTS_MIRROR_VARIABLE, raising=False)
     monkeypatch.setattr(sources, "_RETRY", urllib3.Retry(total=2, redirect=2, status_forcelist=(503,)))
+    # The same tries, without the waits between them.
+    monkeypatch.setattr(sources, "_OFFICIAL_RETRY", sources._OFFICIAL_RETRY.new(backoff_factor=0))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     with ThreadingHTTPServer(("localhost", 0), _handler(found)) as http:
@@ -94,6 +97,75 @@ def test_a_yolov5_file_comes_by_https(server: Server, tmp_path: Path, monkeypatc
     assert (weights.architecture, len(weights.state_dict)) == (Architecture.YOLOV5N, 349)
     with pytest.raises(InvalidWeights, match=f"^{server.url}/yolov5n.pt has the SHA-256 .* asks for {'0' * 64};"):
         fetch_weights(spec("official", "0" * 64), None, None, tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_official_weights_come_from_the_mirror(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    content = as_released(tmp_path / "yolov5n.pt").read_bytes()
+    server.answers = {"/yolov5/v7.0/yolov5n.pt": (200, {}, content)}
+    monkeypatch.setenv(WEIGHTS_MIRROR_VARIABLE, f"{server.url}/yolov5/v7.0{ending}")
+    weights = fetch_weights(spec("official"), None, None, tmp_path / "weights.pt")
+    assert (weights.architecture, len(weights.names)) == (Architecture.YOLOV5N, 80)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "requests"),
+    [
+        ((503, {}, b""), "too many 503 error responses", 3),
+        ((404, {}, b""), "it does not exist on its server)", 1),
+        ((403, {}, b""), "it was refused by its server with status 403)", 1),
+        ((302, {"Location": "https://localhost:1/w.pt"}, b""), "NewConnectionError", 1),
+    ],
+)
+def test_a_release_out_of_reach_ends_the_job_after_three_tries_with_one_sentence(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: tuple[int, dict[str, str], bytes],
+    cause: str,
+    requests: int,
+) -> None:
+    server.answers = {"/yolov5n.pt": answer}
+    monkeypatch.setattr(sources, "RELEASE", server.url)
+    with pytest.raises(InvalidWeights) as caught:
+        fetch_weights(spec("official"), None, None, tmp_path / "weights.pt")
+    sentence = str(caught.value)
+    assert server.requests == requests
+    assert sentence.startswith(f"The official weights {server.url}/yolov5n.pt cannot be had (")
+    assert all(words in sentence for words in (cause, "model.weights scratch", "URI", "trainer.weightsMirror"))
+    assert (sentence.count(". "), sentence[-1]) == (0, ".")
+
+
+def test_a_download_that_is_cut_off_is_worth_another_attempt(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = {"/yolov5n.pt": (200, {"Content-Length": "100"}, b"half")}
+    monkeypatch.setattr(sources, "RELEASE", server.url)
+    with pytest.raises(StoreUnavailable, match="cannot be downloaded"):
+        fetch_weights(spec("official"), None, None, tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://mirror.example.com",
+        "file:///weights",
+        "s3://key:hunter2@bucket/prefix",
+        "https://me:hunter2@mirror.example.com/v7.0",
+        "https://mirror.example.com/v7.0?signature=hunter2",
+        "https://objectstorage.us-ashburn-1.oraclecloud.com/p/hunter2/n/axvision/b/weights/o",
+        "https://objectstorage.us-ashburn-1.oraclecloud.com/p/hunter2/",
+    ],
+)
+def test_a_mirror_with_a_key_in_it_is_refused_without_showing_it(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WEIGHTS_MIRROR_VARIABLE, mirror)
+    with pytest.raises(InvalidWeights, match=f"^{WEIGHTS_MIRROR_VARIABLE} must ") as caught:
+        fetch_weights(spec("official"), None, None, tmp_path / "weights.pt")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_signed_url_comes_from_a_secret(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,12 @@ def unstripped(root: nn.Module, ema: nn.Module) -> dict[str, Any]:
     }
 
 
+def as_released(path: Path) -> Path:
+    """A file in the layout of the v7.0 release: yolov5n with COCO's number of classes, stripped, in half precision."""
+    names = [f"class {number}" for number in range(80)]
+    return save(stripped(model(source(classes=len(names)), names=names).half()), path)
+
+
 def save(document: Any, path: Path, **options: Any) -> Path:
     with _importable(document):
         torch.save(document, path, **options)

@@ -1,5 +1,6 @@
 """Whose credentials the pods get, and that a job from before goes on with its own."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.manifests.credentials import (
+    closed_mirror,
     default_auth,
     missing_region,
     outdated_image,
@@ -15,7 +17,7 @@ from masktrain_operator.core.manifests.credentials import (
 )
 from masktrain_operator.core.manifests.job import job_manifest
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import StoreAuth
+from masktrain_trainer.config import WEIGHTS_MIRROR_VARIABLE, StoreAuth
 from tests.unit.operator.manifests import SETTINGS, training_job
 from tests.unit.operator.world import World
 
@@ -163,3 +165,45 @@ def test_the_metadata_service_is_closed_to_who_does_not_sign_as_the_node(job: Ma
     assert {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]} in blocks
     assert all(block["except"] for block in blocks)
     assert "ports" not in rule
+
+
+@pytest.mark.parametrize(
+    ("mirror", "checkpoints", "weights", "is_closed"),
+    [
+        ("s3://weights", "s3://checkpoints", "official", False),
+        ("oci://weights@axvision", "oci://checkpoints@axvision", "official", False),
+        ("https://mirror.example.com", "file:///checkpoints", "official", False),
+        ("", "file:///checkpoints", "official", False),
+        ("s3://weights", "oci://checkpoints@axvision", "scratch", False),
+        ("s3://weights", "oci://checkpoints@axvision", "official", True),
+        ("oci://weights@axvision", "s3://checkpoints", "official", True),
+        ("s3://weights", "file:///checkpoints", "official", True),
+    ],
+)
+def test_a_mirror_is_read_with_the_login_of_the_checkpoints(
+    mirror: str, checkpoints: str, weights: str, is_closed: bool
+) -> None:
+    settings = replace(SETTINGS, weights_mirror=mirror)
+    sections: dict[str, Any] = {"model": {"weights": weights}, "checkpoint": {"uri": checkpoints}}
+    sentence = closed_mirror(training_job(**sections), settings)
+    assert (sentence is not None) == is_closed
+    own = {"env": [{"name": WEIGHTS_MIRROR_VARIABLE, "value": "https://ours.example.com"}]}
+    assert closed_mirror(training_job(**sections, compute=own), settings) is None
+
+
+def test_a_job_that_cannot_read_the_mirror_gets_no_pods_but_one_that_trains_is_not_ended() -> None:
+    mirrored = replace(SETTINGS, weights_mirror="oci://weights@axvision")
+    new, training = World(model={}), World(model={})
+    new.settings = mirrored
+    new.run_operator()
+    assert new.jobs == {}
+    assert any("is no oci:// URI" in found["message"] for found in new.body["status"]["conditions"])
+    training.run_operator()
+    training.settings = mirrored
+    training.start_pods()
+    training.end_all(1)
+    training.run_operator()
+    training.wait(60)
+    training.run_operator()
+    assert not training.is_true("Failed")
+    assert len(training.jobs) == 2

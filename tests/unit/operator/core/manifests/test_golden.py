@@ -13,7 +13,7 @@ import yaml
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.manifests.job import job_manifest, network_policy_manifest, run_config, service_manifest
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import CONFIG_VARIABLE, RunConfig
+from masktrain_trainer.config import CONFIG_VARIABLE, WEIGHTS_MIRROR_VARIABLE, RunConfig
 from tests.unit.operator.manifests import SETTINGS, training_job
 
 GOLDEN = Path(__file__).parents[4] / "golden"
@@ -92,6 +92,38 @@ def test_the_configuration_without_defaults_is_read_as_the_one_with_them(job: Ma
     written = next(variable["value"] for variable in container["env"] if variable["name"] == CONFIG_VARIABLE)
     assert RunConfig.model_validate_json(written) == run_config(job, 0)
     assert "gpuAugmentation" not in written, "an image that does not know it has nothing to refuse"
+
+
+@pytest.mark.parametrize(
+    ("weights", "env", "told"),
+    [
+        ("official", [], ["s3://weights/v7.0"]),
+        ("scratch", [], []),
+        ("s3://weights/mine.pt", [], []),
+        (
+            "official",
+            [{"name": WEIGHTS_MIRROR_VARIABLE, "value": "https://ours.example.com"}],
+            ["https://ours.example.com"],
+        ),
+    ],
+)
+def test_jobs_with_official_weights_are_told_of_the_mirror(weights: str, env: list[Manifest], told: list[str]) -> None:
+    job = training_job(model={"weights": weights}, compute={"env": env})
+    settings = replace(SETTINGS, weights_mirror="s3://weights/v7.0")
+    container = job_manifest(job, 0, settings)["spec"]["template"]["spec"]["containers"][0]
+    assert [v["value"] for v in container["env"] if v["name"] == WEIGHTS_MIRROR_VARIABLE] == told
+
+
+def test_a_new_job_tells_an_earlier_image_that_its_weights_are_official() -> None:
+    """To it a configuration without weights means scratch."""
+    assert '"weights":"official"' in _configuration(training_job(model={}))
+    assert '"weights"' not in _configuration(training_job(model={"weights": "scratch"}))
+
+
+def _configuration(job: MaskTrainingJob) -> str:
+    container = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"][0]
+    written: str = next(variable["value"] for variable in container["env"] if variable["name"] == CONFIG_VARIABLE)
+    return written
 
 
 def test_the_users_limits_bound_the_workspace_and_replace_the_least_requests() -> None:
