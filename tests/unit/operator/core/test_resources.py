@@ -51,21 +51,23 @@ def test_what_is_no_quantity_is_a_value_error(written: object) -> None:
         amount(written)
 
 
-def container(restart: str | None = None, limits: dict[str, str] | None = None, **requests: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"resources": {"requests": requests}}
-    made["resources"] |= {"limits": limits} if limits else {}
-    return made | ({"restartPolicy": restart} if restart else {})
+def container(**requests: str) -> dict[str, Any]:
+    return {"resources": {"requests": requests}}
+
+
+def limited(limits: dict[str, str], **requests: str) -> dict[str, Any]:
+    return {"resources": {"requests": requests, "limits": limits}}
 
 
 def sidecar(**requests: str) -> dict[str, Any]:
-    return {"resources": {"requests": requests}, "restartPolicy": "Always"}
+    return container(**requests) | {"restartPolicy": "Always"}
 
 
 def spec(*containers: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **fields: Any) -> dict[str, Any]:
     return {"containers": list(containers), "initContainers": list(init), **fields}
 
 
-LIMITED = container(limits={"memory": "2Gi", "cpu": "2"}, cpu="500m")
+LIMITED = limited({"memory": "2Gi", "cpu": "2"}, cpu="500m")
 SUMS = {
     "nothing": (spec(), "requests", {}),
     "a container that asks for nothing": (spec({"name": "c"}), "requests", {}),
@@ -101,7 +103,7 @@ SUMS = {
         {"cpu": "1.25", "memory": "1000"},
     ),
     "and to limits that there are": (
-        spec(container(limits={"cpu": "1"}), overhead={"cpu": "250m", "memory": "1k"}),
+        spec(limited({"cpu": "1"}), overhead={"cpu": "250m", "memory": "1k"}),
         "limits",
         {"cpu": "1.25"},
     ),
