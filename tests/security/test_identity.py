@@ -63,17 +63,45 @@ def test_no_pod_gets_a_token_that_does_not_sign_with_it(checkpoint: dict[str, An
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them() -> None:
-    (rule,) = store_egress_rules(training_job(checkpoint=ORACLE))
-    address = ip_address("169.254.169.254")
-    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
-    open_to = [block for block in blocks if _allows(block, address)]
-    assert len(blocks) == 2
-    assert open_to == []
+KEYS, KEYS_6 = "169.254.169.254", "fd00:c1::a9fe:a9fe"
+BOOT_VOLUME, BLOCK_VOLUME, NODE_DNS = "169.254.0.2", "169.254.2.7", "169.254.20.10"
+AS_NODE = {**ORACLE, "store": {"auth": "InstancePrincipal"}}
+
+
+@pytest.mark.parametrize("address", [KEYS, KEYS_6], ids=["IPv4", "IPv6"])
+def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them(address: str) -> None:
+    assert not any(reaches(ORACLE, address, port) for port in (53, 80, 443))
+    assert reaches(AS_NODE, address, 80)
+    assert not reaches(AS_NODE, address, 443)
+
+
+@pytest.mark.parametrize("checkpoint", [ORACLE, AS_NODE], ids=["workload", "node"])
+@pytest.mark.parametrize("address", [BOOT_VOLUME, BLOCK_VOLUME, NODE_DNS, "169.254.1.1", "fe80::1"])
+def test_no_pod_reaches_the_services_of_its_node(address: str, checkpoint: dict[str, Any]) -> None:
+    """Like the iSCSI targets of a bare-metal node's boot volume and block volumes, which ask for no password."""
+    assert not any(reaches(checkpoint, address, port) for port in (80, 3260))
+
+
+@pytest.mark.parametrize("checkpoint", [ORACLE, AS_NODE], ids=["workload", "node"])
+@pytest.mark.parametrize(
+    ("address", "port"), [(NODE_DNS, 53), ("134.70.8.1", 443), ("10.96.5.5", 53), ("2603:c020::1", 443)]
+)
+def test_names_and_stores_stay_in_reach(address: str, port: int, checkpoint: dict[str, Any]) -> None:
+    assert reaches(checkpoint, address, port)
+
+
+def reaches(checkpoint: dict[str, Any], address: str, port: int) -> bool:
+    """Whether a pod of such a job reaches a TCP port of an address outside the cluster."""
+    return any(
+        any(_allows(peer["ipBlock"], ip_address(address)) for peer in rule["to"] if "ipBlock" in peer)
+        and ("ports" not in rule or {"port": port, "protocol": "TCP"} in rule["ports"])
+        for rule in store_egress_rules(training_job(checkpoint=checkpoint))
+    )
 
 
 def _allows(block: Manifest, address: IPv4Address | IPv6Address) -> bool:
-    return address in ip_network(block["cidr"]) and not any(address in ip_network(net) for net in block["except"])
+    left_out = any(address in ip_network(net) for net in block.get("except", ()))
+    return address in ip_network(block["cidr"]) and not left_out
 
 
 def test_a_new_pool_is_not_managed_as_the_node() -> None:
