@@ -1,6 +1,7 @@
 """Who a pod is to the stores and to the cloud, and what is shown of the keys."""
 
 import json
+import logging
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from devcluster.layout import REPOSITORY
 from masktrain_operator.core.manifests.credentials import store_egress_rules
 from masktrain_operator.core.manifests.job import job_manifest, run_config
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec, holds_secret, is_signed, shown_url
+from masktrain_trainer.config import (
+    ModelSpec,
+    SecretKeyRef,
+    StoreAuth,
+    StoreSpec,
+    holds_secret,
+    is_signed,
+    shown_url,
+    spec,
+)
 from masktrain_trainer.errors import InvalidWeights
 from masktrain_trainer.stores import open_store
 from masktrain_trainer.weights import sources
@@ -133,7 +143,7 @@ def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
     """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
     endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
     (rule,) = endpoint["x-kubernetes-validations"]
-    assert rule["rule"] == "!self.matches('[@?#]|/p/[^/]+/n/|/p/[^/.]+/?$')"
+    assert rule["rule"] == f"!self.matches('{spec._ENDPOINT_SIGNS}')"
     assert "store.endpoint must not hold a login" in rule["message"]
 
 
@@ -141,8 +151,64 @@ def test_a_key_in_the_path_of_weights_is_refused() -> None:
     """As Oracle's pre-authenticated requests have it."""
     weights = schema("masktrainingjobs")["properties"]["model"]["properties"]["weights"]
     (rule,) = weights["x-kubernetes-validations"]
-    assert rule["rule"] == "!(self.startsWith('https://') && self.matches('[?#]|/p/[^/]+/n/'))"
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._WEIGHTS_SIGNS}'))"
     assert "pre-authenticated request (/p/token/n/)" in rule["message"]
+
+
+SHOWN = f"{ORACLES}/p/…/n/axvision/b/weights/o/best.pt"
+REST = "n/axvision/b/weights/o/best.pt"
+HIDDEN = {
+    "as it is": f"/p/hunter2/{REST}",
+    "a letter encoded": f"/%70/hunter2/{REST}",
+    "encoded as a capital": f"/%50/hunter2/{REST}",
+    "encoded twice": f"/%2570/hunter2/{REST}",
+    "the other letter encoded": f"/p/hunter2/%6E{REST[1:]}",
+    "more slashes": f"//p//hunter2//{REST}",
+    "slashes encoded": f"/p%2Fhunter2%2f{REST}",
+    "a capital": f"/P/hunter2/{REST}",
+    "dots": f"/x/../p/./hunter2/{REST}",
+    "dots between": f"/p/hunter2/x/../{REST}",
+    "dots encoded": f"/p/hunter2/x/%2e%2E/{REST}",
+    "parameters": f"/p;a=b/hunter2/{REST}",
+    "a token with an encoded slash": f"/p/hunter2%2f/{REST}",
+}
+
+
+@pytest.mark.parametrize("path", HIDDEN.values(), ids=HIDDEN)
+def test_a_pre_authenticated_request_is_recognised_however_it_is_written(path: str) -> None:
+    """Attack: each is served as the plain one by one server or another, and all but the first were stored and shown."""
+    url = f"{ORACLES}{path}"
+    assert is_signed(url)
+    assert holds_secret(url)
+    assert shown_url(url).lower() == SHOWN.lower()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "/%70/hunter2",
+        "//p//hunter2//",
+        "/P/hunter2",
+        "/p%2fhunter2",
+        "/x/../p/hunter2/",
+        "/p;a/hunter2",
+        "/.%2fp/hunter2",
+    ],
+)
+def test_an_endpoint_with_a_token_is_recognised_however_it_is_written(endpoint: str) -> None:
+    assert holds_secret(f"{ORACLES}{endpoint}")
+    assert "hunter2" not in shown_url(f"{ORACLES}{endpoint}")
+
+
+@pytest.mark.parametrize("path", [*HIDDEN.values(), "/w.pt?signature=hunter2"])
+def test_no_retry_of_a_download_logs_its_key(path: str) -> None:
+    said = logging.makeLogRecord({"msg": f"Retrying (Retry(total=4)) after connection broken by 'OSError': {path}"})
+    assert not sources._has_no_key(said)
+    assert sources._has_no_key(logging.makeLogRecord({"msg": "Retrying (Retry(total=4)) after it broke: /yolov5s.pt"}))
+
+
+def test_what_is_decoded_to_hide_a_token_forges_no_line() -> None:
+    assert "\n" not in shown_url(f"{ORACLES}/p/hunter2/n/x%0AFailed")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +225,15 @@ def test_the_key_of_a_pre_authenticated_request_is_not_shown(url: str, shown: st
     assert shown_url(url) == shown
 
 
-@pytest.mark.parametrize("url", [f"{ORACLES}/n/axvision/b/weights/o/p/a.pt", f"{ORACLES}/p/best.pt", ORACLES])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{ORACLES}/n/axvision/b/weights/o/p/a.pt",
+        f"{ORACLES}/n/axvision/b/weights/o/runs%2F7%2Fbest%20one.pt",
+        f"{ORACLES}/p/best.pt",
+        ORACLES,
+    ],
+)
 def test_an_address_without_a_key_is_shown_whole(url: str) -> None:
     assert not is_signed(url)
     assert shown_url(url) == url

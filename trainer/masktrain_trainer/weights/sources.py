@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from masktrain_trainer.config import WEIGHTS_URL, Architecture, ModelSpec, SecretKeyRef, StoreSpec, shown_url
+from masktrain_trainer.config import WEIGHTS_URL, Architecture, ModelSpec, SecretKeyRef, StoreSpec, is_signed, shown_url
 from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
 
@@ -68,7 +68,7 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
 
 def _download(url: str, path: Path) -> None:
     try:
-        with _quiet_about_queries(), _client(url) as client, _get(client, url) as response, path.open("wb") as file:
+        with _quiet_about_keys(), _client(url) as client, _get(client, url) as response, path.open("wb") as file:
             for chunk in _checked(response).stream(_CHUNK):
                 file.write(chunk)
                 # The announced length may be missing, or a lie.
@@ -78,18 +78,18 @@ def _download(url: str, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_about_queries() -> Iterator[None]:
-    """urllib3 logs the address of each retry, and a signed one carries its secret in the query."""
+def _quiet_about_keys() -> Iterator[None]:
+    """urllib3 logs the path of each retry, and a signed one carries its secret there or in the query."""
     logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_has_no_query)
+    logger.addFilter(_has_no_key)
     try:
         yield
     finally:
-        logger.removeFilter(_has_no_query)
+        logger.removeFilter(_has_no_key)
 
 
-def _has_no_query(record: logging.LogRecord) -> bool:
-    return "?" not in record.getMessage()
+def _has_no_key(record: logging.LogRecord) -> bool:
+    return not is_signed(f"https://{record.getMessage()}")
 
 
 def _client(url: str) -> urllib3.PoolManager:
