@@ -13,7 +13,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.attempts import rank_zero_pod
 from masktrain_operator.core.deadlines import refused
-from masktrain_operator.core.jobs import is_finished
+from masktrain_operator.core.jobs import is_over
 from masktrain_operator.core.manifests.job import job_manifest
 from masktrain_operator.core.manifests.metadata import attempt_name, controller_uid
 from masktrain_operator.core.pods import node_name
@@ -262,7 +262,7 @@ class Observer:
         """Whether node pools have a say in what the job does next: it has not ended, and no Job of it is at work."""
         if not self._pools.has_pools or has_ended(training_job):
             return False
-        return all(map(is_finished, self._known.jobs_of(training_job)))
+        return all(map(is_over, self._known.jobs_of(training_job)))
 
     def saw_foreign_job(self, job_uid: str, name: str) -> None:
         """A Job of that name could not be created because someone else's stands there."""

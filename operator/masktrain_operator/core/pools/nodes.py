@@ -9,6 +9,7 @@ from decimal import Decimal
 from kubernetes.utils.quantity import parse_quantity
 
 from masktrain_operator.api import labels
+from masktrain_operator.core.pods import is_terminal
 from masktrain_operator.core.times import parse_time, read_time
 from masktrain_operator.core.types import Manifest
 
@@ -16,7 +17,6 @@ GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 SLICED_GPU_PREFIX = "nvidia.com/mig-"
 MOST_GPUS_COUNTED = 1_000_000
 """Far beyond any machine; a quantity may have a billion digits."""
-FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class GpuPod:
 def gpu_pod(pod: Manifest) -> GpuPod | None:
     """As somebody's; None for pods that are finished, bound to no node, or ask for no GPU."""
     spec, metadata = pod["spec"], pod["metadata"]
-    if pod.get("status", {}).get("phase") in FINISHED_PHASES or not spec.get("nodeName"):
+    if is_terminal(pod) or not spec.get("nodeName"):
         return None
     # What is asked for and not what is used: a GPU does nothing while data loads or a checkpoint is stored.
     gpus = gpus_requested(spec)
