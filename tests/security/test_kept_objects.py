@@ -136,7 +136,7 @@ def rank_zero() -> Iterator[TrainerAt]:
 @pytest.fixture
 def team(namespace: ApiNamespace) -> Team:
     """In the namespace of the job."""
-    rights = {"": ("pods",), "batch": ("jobs",), "masktrain.dev": ("masktrainingjobs",)}
+    rights: dict[str, tuple[str, ...]] = {"": ("pods",), "batch": ("jobs",), "masktrain.dev": ("masktrainingjobs",)}
     return Team(namespace, rights)
 
 
