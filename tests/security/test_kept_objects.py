@@ -4,10 +4,12 @@ Before, nothing ended the pods of a batch Job that a finalizer kept, and none of
 more. The control plane of these tests has no garbage collector: what is deleted, the operator has deleted.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from devcluster.cluster import ClusterError
 from devcluster.waiting import wait_until
 from masktrain_operator.core.plan import plan_deleted
 from masktrain_operator.core.pods import is_terminal
@@ -189,7 +191,9 @@ def test_no_gang_is_orphaned(
     start({"stopGraceSeconds": 30})
     owned = "job/masks-0" if target.startswith("mtj") else "pod/masks-0-0-x"
     team.kubectl("delete", target, "--cascade=orphan", "--wait=false")
-    namespace.merge(owned, {"metadata": {"ownerReferences": None}})
+    # The operator may be faster still.
+    with contextlib.suppress(ClusterError):
+        namespace.merge(owned, {"metadata": {"ownerReferences": None}})
     namespace.merge(target, {"metadata": {"finalizers": None}})
     if target.startswith("mtj"):
         wait_until(lambda: namespace.names("jobs") == [], "the batch Job deleted", seconds=30)
