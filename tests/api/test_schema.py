@@ -35,6 +35,9 @@ GOOD: dict[str, dict[str, Any]] = {
         "model__weights": "scratch",
         "model__weightsSecretRef": {"name": "weights", "key": "url"},
     },
+    "weights in a folder of Oracle's": {
+        "model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/n/axvision/b/weights/o/runs%2F7%2Fbest.pt"
+    },
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
@@ -104,6 +107,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/p/key/n/axvision/b/weights/o/best.pt"},
         "model.weights must not be an https:// URL with a query or with a pre-authenticated request",
     ),
+    "weights with a hidden pre-authenticated request": (
+        {"model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/%70/key/n/axvision/b/weights/o/best.pt"},
+        "model.weights must not be an https:// URL with a query or with a pre-authenticated request",
+    ),
     "weights twice": (
         {"model__weights": "s3://weights/a.pt", "model__weightsSecretRef": {"name": "weights", "key": "url"}},
         "model.weights and model.weightsSecretRef exclude each other",
@@ -118,6 +125,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a pre-authenticated request in the endpoint": (
         {"dataset__store": {"endpoint": "https://objectstorage.us-ashburn-1.oraclecloud.com/p/key/"}},
+        "store.endpoint must not hold a login",
+    ),
+    "an encoded pre-authenticated request in the endpoint": (
+        {"dataset__store": {"endpoint": "https://objectstorage.us-ashburn-1.oraclecloud.com//P%2Fkey"}},
         "store.endpoint must not hold a login",
     ),
     "a Secret that is not meant": (

@@ -1,6 +1,7 @@
 """Who a pod is to the stores and to the cloud, and what is shown of the keys."""
 
 import json
+import logging
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from devcluster.layout import REPOSITORY
 from masktrain_operator.core.manifests.credentials import store_egress_rules
 from masktrain_operator.core.manifests.job import job_manifest, run_config
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec, holds_secret, is_signed, shown_url
+from masktrain_trainer.config import (
+    ModelSpec,
+    SecretKeyRef,
+    StoreAuth,
+    StoreSpec,
+    holds_secret,
+    is_signed,
+    shown_url,
+    spec,
+)
 from masktrain_trainer.errors import InvalidWeights
 from masktrain_trainer.stores import open_store
 from masktrain_trainer.weights import sources
@@ -63,17 +73,45 @@ def test_no_pod_gets_a_token_that_does_not_sign_with_it(checkpoint: dict[str, An
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them() -> None:
-    (rule,) = store_egress_rules(training_job(checkpoint=ORACLE))
-    address = ip_address("169.254.169.254")
-    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
-    open_to = [block for block in blocks if _allows(block, address)]
-    assert len(blocks) == 2
-    assert open_to == []
+KEYS, KEYS_6 = "169.254.169.254", "fd00:c1::a9fe:a9fe"
+BOOT_VOLUME, BLOCK_VOLUME, NODE_DNS = "169.254.0.2", "169.254.2.7", "169.254.20.10"
+AS_NODE = {**ORACLE, "store": {"auth": "InstancePrincipal"}}
+
+
+@pytest.mark.parametrize("address", [KEYS, KEYS_6], ids=["IPv4", "IPv6"])
+def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them(address: str) -> None:
+    assert not any(reaches(ORACLE, address, port) for port in (53, 80, 443))
+    assert reaches(AS_NODE, address, 80)
+    assert not reaches(AS_NODE, address, 443)
+
+
+@pytest.mark.parametrize("checkpoint", [ORACLE, AS_NODE], ids=["workload", "node"])
+@pytest.mark.parametrize("address", [BOOT_VOLUME, BLOCK_VOLUME, NODE_DNS, "169.254.1.1", "fe80::1"])
+def test_no_pod_reaches_the_services_of_its_node(address: str, checkpoint: dict[str, Any]) -> None:
+    """Like the iSCSI targets of a bare-metal node's boot volume and block volumes, which ask for no password."""
+    assert not any(reaches(checkpoint, address, port) for port in (80, 3260))
+
+
+@pytest.mark.parametrize("checkpoint", [ORACLE, AS_NODE], ids=["workload", "node"])
+@pytest.mark.parametrize(
+    ("address", "port"), [(NODE_DNS, 53), ("134.70.8.1", 443), ("10.96.5.5", 53), ("2603:c020::1", 443)]
+)
+def test_names_and_stores_stay_in_reach(address: str, port: int, checkpoint: dict[str, Any]) -> None:
+    assert reaches(checkpoint, address, port)
+
+
+def reaches(checkpoint: dict[str, Any], address: str, port: int) -> bool:
+    """Whether a pod of such a job reaches a TCP port of an address outside the cluster."""
+    return any(
+        any(_allows(peer["ipBlock"], ip_address(address)) for peer in rule["to"] if "ipBlock" in peer)
+        and ("ports" not in rule or {"port": port, "protocol": "TCP"} in rule["ports"])
+        for rule in store_egress_rules(training_job(checkpoint=checkpoint))
+    )
 
 
 def _allows(block: Manifest, address: IPv4Address | IPv6Address) -> bool:
-    return address in ip_network(block["cidr"]) and not any(address in ip_network(net) for net in block["except"])
+    left_out = any(address in ip_network(net) for net in block.get("except", ()))
+    return address in ip_network(block["cidr"]) and not left_out
 
 
 def test_a_new_pool_is_not_managed_as_the_node() -> None:
@@ -105,7 +143,7 @@ def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
     """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
     endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
     (rule,) = endpoint["x-kubernetes-validations"]
-    assert rule["rule"] == "!self.matches('[@?#]|/p/[^/]+/n/|/p/[^/.]+/?$')"
+    assert rule["rule"] == f"!self.matches('{spec._ENDPOINT_SIGNS}')"
     assert "store.endpoint must not hold a login" in rule["message"]
 
 
@@ -113,8 +151,64 @@ def test_a_key_in_the_path_of_weights_is_refused() -> None:
     """As Oracle's pre-authenticated requests have it."""
     weights = schema("masktrainingjobs")["properties"]["model"]["properties"]["weights"]
     (rule,) = weights["x-kubernetes-validations"]
-    assert rule["rule"] == "!(self.startsWith('https://') && self.matches('[?#]|/p/[^/]+/n/'))"
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._WEIGHTS_SIGNS}'))"
     assert "pre-authenticated request (/p/token/n/)" in rule["message"]
+
+
+SHOWN = f"{ORACLES}/p/…/n/axvision/b/weights/o/best.pt"
+REST = "n/axvision/b/weights/o/best.pt"
+HIDDEN = {
+    "as it is": f"/p/hunter2/{REST}",
+    "a letter encoded": f"/%70/hunter2/{REST}",
+    "encoded as a capital": f"/%50/hunter2/{REST}",
+    "encoded twice": f"/%2570/hunter2/{REST}",
+    "the other letter encoded": f"/p/hunter2/%6E{REST[1:]}",
+    "more slashes": f"//p//hunter2//{REST}",
+    "slashes encoded": f"/p%2Fhunter2%2f{REST}",
+    "a capital": f"/P/hunter2/{REST}",
+    "dots": f"/x/../p/./hunter2/{REST}",
+    "dots between": f"/p/hunter2/x/../{REST}",
+    "dots encoded": f"/p/hunter2/x/%2e%2E/{REST}",
+    "parameters": f"/p;a=b/hunter2/{REST}",
+    "a token with an encoded slash": f"/p/hunter2%2f/{REST}",
+}
+
+
+@pytest.mark.parametrize("path", HIDDEN.values(), ids=HIDDEN)
+def test_a_pre_authenticated_request_is_recognised_however_it_is_written(path: str) -> None:
+    """Attack: each is served as the plain one by one server or another, and all but the first were stored and shown."""
+    url = f"{ORACLES}{path}"
+    assert is_signed(url)
+    assert holds_secret(url)
+    assert shown_url(url).lower() == SHOWN.lower()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "/%70/hunter2",
+        "//p//hunter2//",
+        "/P/hunter2",
+        "/p%2fhunter2",
+        "/x/../p/hunter2/",
+        "/p;a/hunter2",
+        "/.%2fp/hunter2",
+    ],
+)
+def test_an_endpoint_with_a_token_is_recognised_however_it_is_written(endpoint: str) -> None:
+    assert holds_secret(f"{ORACLES}{endpoint}")
+    assert "hunter2" not in shown_url(f"{ORACLES}{endpoint}")
+
+
+@pytest.mark.parametrize("path", [*HIDDEN.values(), "/w.pt?signature=hunter2"])
+def test_no_retry_of_a_download_logs_its_key(path: str) -> None:
+    said = logging.makeLogRecord({"msg": f"Retrying (Retry(total=4)) after connection broken by 'OSError': {path}"})
+    assert not sources._has_no_key(said)
+    assert sources._has_no_key(logging.makeLogRecord({"msg": "Retrying (Retry(total=4)) after it broke: /yolov5s.pt"}))
+
+
+def test_what_is_decoded_to_hide_a_token_forges_no_line() -> None:
+    assert "\n" not in shown_url(f"{ORACLES}/p/hunter2/n/x%0AFailed")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +225,15 @@ def test_the_key_of_a_pre_authenticated_request_is_not_shown(url: str, shown: st
     assert shown_url(url) == shown
 
 
-@pytest.mark.parametrize("url", [f"{ORACLES}/n/axvision/b/weights/o/p/a.pt", f"{ORACLES}/p/best.pt", ORACLES])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{ORACLES}/n/axvision/b/weights/o/p/a.pt",
+        f"{ORACLES}/n/axvision/b/weights/o/runs%2F7%2Fbest%20one.pt",
+        f"{ORACLES}/p/best.pt",
+        ORACLES,
+    ],
+)
 def test_an_address_without_a_key_is_shown_whole(url: str) -> None:
     assert not is_signed(url)
     assert shown_url(url) == url

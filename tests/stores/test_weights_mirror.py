@@ -28,16 +28,16 @@ def mirror(
 
 
 def test_official_weights_come_from_a_bucket(mirror: tuple[str, StoreSpec, Path], tmp_path: Path) -> None:
-    prefix, *login = mirror
-    open_store(prefix, *login).put("yolov5n.pt", as_released(tmp_path / "yolov5n.pt"))
-    weights = fetch_weights(OFFICIAL, *login, tmp_path / "weights.pt")
+    prefix, spec, credentials = mirror
+    open_store(prefix, spec, credentials).put("yolov5n.pt", as_released(tmp_path / "yolov5n.pt"))
+    weights = fetch_weights(OFFICIAL, spec, credentials, tmp_path / "weights.pt")
     assert (weights.architecture, len(weights.names)) == (Architecture.YOLOV5N, 80)
 
 
 def test_a_file_that_the_mirror_lacks_ends_the_job(mirror: tuple[str, StoreSpec, Path], tmp_path: Path) -> None:
-    prefix, *login = mirror
+    prefix, spec, credentials = mirror
     with pytest.raises(InvalidWeights, match=f"{prefix}/yolov5n.pt cannot be had .it does not exist.: .*weightsMirror"):
-        fetch_weights(OFFICIAL, *login, tmp_path / "weights.pt")
+        fetch_weights(OFFICIAL, spec, credentials, tmp_path / "weights.pt")
 
 
 def test_a_mirror_that_lets_the_job_not_in_ends_it(mirror: tuple[str, StoreSpec, Path], tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from masktrain_trainer.config import Contract
+from masktrain_trainer.config import Contract, not_filled_in
 
 
 class PoolAuth(StrEnum):
@@ -111,13 +111,6 @@ class NamespaceLimits(Contract):
     )
 
 
-def _not_filled_in(schema: dict[str, Any]) -> None:
-    """The API server would write the default into pools of an earlier version, whose operator, after a roll-back,
-    refuses fields that it does not know. So fields that came later have none in the schema.
-    """
-    del schema["default"]
-
-
 class GPUNodePoolSpec(Contract):
     node_pool_id: str = Field(
         pattern=r"^ocid1\.nodepool\.[a-zA-Z0-9_.\-]+$", max_length=255, description="OCID of the OKE node pool."
@@ -165,7 +158,7 @@ class GPUNodePoolSpec(Contract):
     namespace_limits: NamespaceLimits = Field(
         default=NamespaceLimits(),
         description="What each namespace may have of the pool.",
-        json_schema_extra=_not_filled_in,
+        json_schema_extra=not_filled_in,
     )
     allowed_priority_classes: list[Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         default=None,
@@ -177,5 +170,6 @@ class GPUNodePoolSpec(Contract):
         default=False,
         description="Use the pool although the operator's trainer image does not run on its shape: for jobs that name "
         "the pool in compute.nodePoolRef and bring an image that does in compute.image.",
+        json_schema_extra=not_filled_in,
     )
     paused: bool = Field(default=False, description="Neither grow nor shrink the pool; costs are still counted.")

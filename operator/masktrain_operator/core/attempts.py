@@ -69,7 +69,7 @@ def pods_of_attempt(observed: Observed, number: int) -> tuple[Manifest, ...]:
 def gang_is_gone(observed: Observed) -> bool:
     """Whether a new gang may start: no Job can start a pod any more, and no pod can still write or hold a GPU."""
     # Both: a new Job has no pods yet, and the pods of a deleted Job outlive it.
-    return all(map(jobs.is_finished, observed.jobs)) and all(map(pods.is_terminal, observed.pods))
+    return all(map(jobs.is_over, observed.jobs)) and all(map(pods.is_terminal, observed.pods))
 
 
 def rank_zero_pod(observed: Observed) -> Manifest | None:

@@ -25,6 +25,7 @@ from .lifecycle.causes import (
     cause_of,
     cause_of_forced_end,
     cause_of_half_gang,
+    cause_of_kept_job,
     cause_of_refused_pods,
     is_on_lost_node,
     last_words_time,
@@ -243,7 +244,12 @@ def _ends(context: Context, attempt: Attempt) -> list[Due[Cause] | None]:
     # A Job that has failed has a cause of its own; pods that linger then say nothing about it.
     if attempt.has_failed:
         return [last_words(context, attempt)]
-    return [*map(forced_end, attempt.pods), half_gang(context, attempt), unborn_gang(context, attempt)]
+    return [
+        *map(forced_end, attempt.pods),
+        kept_job(context, attempt),
+        half_gang(context, attempt),
+        unborn_gang(context, attempt),
+    ]
 
 
 def last_words(context: Context, attempt: Attempt) -> Due[Cause]:
@@ -265,13 +271,26 @@ def forced_end(pod: Manifest) -> Due[Cause] | None:
     return Due(evicted or parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
 
 
+def kept_job(context: Context, attempt: Attempt) -> Due[Cause] | None:
+    """When an attempt is over whose Job was deleted and does not go: the same attempt cannot be made under its name.
+
+    After the time that a deletion in the foreground takes, which keeps the Job until its pods have ended.
+    """
+    job = attempt.job
+    if job is None or not jobs.is_going(job) or not all(map(pods.is_terminal, attempt.pods)):
+        return None
+    grace = timedelta(seconds=context.job.spec.limits.stop_grace_seconds)
+    deleted = parse_time(job["metadata"]["deletionTimestamp"])
+    return Due(deleted + grace + FORCED_END_PATIENCE, cause_of_kept_job(job))
+
+
 def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
     """When a gang of which only some pods have found a node gives them up; None for one that is whole, or has none.
 
     It holds GPUs that another one may be waiting for, and trains nothing. Where nobody admits gangs whole (no
     GPUNodePool, no queue), two jobs can block each other like this for ever: the jitter lets one of them get all.
     """
-    if attempt.job is None or jobs.is_finished(attempt.job):
+    if attempt.job is None or jobs.is_over(attempt.job):
         return None
     nodes = context.job.spec.compute.nodes
     # A pod that the scheduler has not looked at yet is short of nothing.
@@ -287,7 +306,7 @@ def half_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
 
 def unborn_gang(context: Context, attempt: Attempt) -> Due[Cause] | None:
     """When a gang that nodes of a pool are kept for gives them up, because not all of its pods could be created."""
-    if attempt.job is None or jobs.is_finished(attempt.job):
+    if attempt.job is None or jobs.is_over(attempt.job):
         return None
     metadata, nodes = attempt.job["metadata"], context.job.spec.compute.nodes
     created = metadata.get("creationTimestamp")

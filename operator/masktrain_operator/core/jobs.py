@@ -38,6 +38,16 @@ def failure(job: Manifest) -> Manifest:
     return condition(job, "FailureTarget") or condition(job, "Failed")
 
 
+def is_going(manifest: Manifest) -> bool:
+    """Whether the object has been deleted, and only a finalizer or its grace period keeps it."""
+    return manifest["metadata"].get("deletionTimestamp") is not None
+
+
+def is_over(job: Manifest) -> bool:
+    """Whether the Job controller will start nothing any more: it makes no pods for a Job that is going."""
+    return is_finished(job) or is_going(job)
+
+
 def is_finished(job: Manifest) -> bool:
     """Whether the Job controller will start nothing any more and all pods are terminal."""
     return is_complete(job) or bool(condition(job, "Failed"))

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from masktrain_operator.api.conditions import ConditionType, Reason
 from masktrain_operator.api.status import MaskTrainingJobStatus, Restarts
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
-from masktrain_operator.core import jobs
+from masktrain_operator.core import jobs, pods
 
 from .context import Context
 from .deadlines import (
@@ -33,7 +33,7 @@ from .deadlines import (
 from .decisions import Complete, Continue, Decision, Failed, Finished, Restarting, Start, Waiting
 from .lifecycle.restarts import after_end, launch, not_ours
 from .manifests.job import covers, job_manifest, network_policy_manifest, service_manifest
-from .manifests.metadata import is_controlled_by
+from .manifests.metadata import controller_uid, is_controlled_by
 from .status.conditions import is_finished, set_condition
 from .status.events import events_between
 from .status.progress import observed_status
@@ -43,8 +43,8 @@ from .types import Deletion, Manifest, Observed, Plan, PlanSettings, Refusal
 KEPT_ATTEMPTS = 2
 """The newest attempts whose Jobs stay, because the logs of their pods explain what happened."""
 
-GARBAGE_COLLECTORS = frozenset({"foregroundDeletion", "orphan"})
-"""Finalizers by which it deletes what a resource owns in order, or lets it live on, because a person has said so."""
+FOREGROUND = "foregroundDeletion"
+"""The finalizer by which the garbage collector deletes what a resource owns before the resource itself."""
 
 
 def plan(job: MaskTrainingJob, observed: Observed, now: datetime, settings: PlanSettings) -> Plan:
@@ -72,12 +72,11 @@ def plan_deleted(finalizers: Iterable[str], observed: Observed, now: datetime) -
     """For a resource that is being deleted, readable or not: whatever keeps it, nothing of it goes on training.
 
     The garbage collector takes what a resource owns once that is gone. A finalizer of anybody's puts that off for ever,
-    so its batch Jobs do not wait for it.
+    and `--cascade=orphan` has it done never: limits of time and money would go with the resource, and the nodes stay.
     """
-    if not GARBAGE_COLLECTORS.isdisjoint(finalizers):
-        return Plan()
-    going_on = (job for job in observed.jobs if not (jobs.is_finished(job) or _is_going(job)))
-    wanted = Plan(delete=tuple(map(_delete_job, going_on)))
+    by_collector = FOREGROUND in finalizers
+    going_on = [job for job in observed.jobs if not (by_collector or jobs.is_over(job))]
+    wanted = Plan(delete=(*map(_delete_job, going_on), *map(_delete_pod, _pods_without_job(observed))))
     held = [refusal for refusal in observed.refusals if refusal.key in wanted.writes and is_held(refusal, now)]
     wait = min(((refusal.retry_time - now).total_seconds() for refusal in held), default=None)
     return replace(wanted.without({refusal.key for refusal in held}), requeue_after=wait)
@@ -126,8 +125,9 @@ def _writes(context: Context, decision: Decision) -> Plan:
     if isinstance(decision, Start):
         pool = decision.capacity.pool if decision.capacity else None
         create = (job_manifest(context.job, decision.number, context.settings, pool, fence_seconds(context)),)
+    left = map(_delete_pod, _pods_without_job(context.observed))
     # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
-    deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context)))
+    deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context), *left))
     return Plan(create=create, apply=_applied(context, decision), delete=tuple(deletions))
 
 
@@ -188,8 +188,19 @@ def _old_jobs(context: Context, newest: int) -> tuple[Deletion, ...]:
     return tuple(
         _delete_job(job)
         for job in context.observed.jobs
-        if jobs.attempt_number(job) <= newest - KEPT_ATTEMPTS and jobs.is_finished(job) and not _is_going(job)
+        if jobs.attempt_number(job) <= newest - KEPT_ATTEMPTS and jobs.is_finished(job) and not jobs.is_going(job)
     )
+
+
+def _pods_without_job(observed: Observed) -> list[Manifest]:
+    """Pods of Jobs that are going or gone, and that run as if they were not.
+
+    The garbage collector asks them to end when the Job is gone. A finalizer of anybody's on the Job puts that off for
+    ever, and after `--cascade=orphan` it never does.
+    """
+    at_work = {job["metadata"]["uid"] for job in observed.jobs if not jobs.is_going(job)}
+    left = (pod for pod in observed.pods if controller_uid(pod) not in at_work)
+    return [pod for pod in left if not (pods.is_terminal(pod) or jobs.is_going(pod))]
 
 
 def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
@@ -200,7 +211,7 @@ def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
     waiting = [
         job
         for job in context.observed.jobs
-        if jobs.attempt_number(job) in attempts and not jobs.is_finished(job) and not _is_going(job)
+        if jobs.attempt_number(job) in attempts and not jobs.is_finished(job) and not jobs.is_going(job)
     ]
     return (*map(_delete_job, waiting), *map(_delete_pod_by_force, stuck))
 
@@ -216,16 +227,18 @@ def _outlived_jobs(context: Context, account: Restarts) -> tuple[Deletion, ...]:
 
 def _unfinished(context: Context) -> list[Manifest]:
     # A Job that is failing has its pods stopped by its controller, and stays for the log of the one that failed.
-    return [job for job in context.observed.jobs if not (jobs.is_finished(job) or jobs.failure(job) or _is_going(job))]
+    return [
+        job for job in context.observed.jobs if not (jobs.is_finished(job) or jobs.failure(job) or jobs.is_going(job))
+    ]
 
 
 def _everything(context: Context) -> tuple[Deletion, ...]:
     """Jobs with their pods, pods that lost their Job, Service and NetworkPolicy; the resource itself stays."""
     observed = context.observed
     # The garbage collector takes a Job's pods with it; those without one would stay for ever.
-    with_job = {jobs.attempt_number(job) for job in observed.jobs}
-    orphans = [pod for pod in observed.pods if jobs.attempt_number(pod) not in with_job and not _is_going(pod)]
-    remaining = [job for job in observed.jobs if not _is_going(job)]
+    remaining = [job for job in observed.jobs if not jobs.is_going(job)]
+    with_job = {job["metadata"]["uid"] for job in remaining}
+    orphans = [pod for pod in observed.pods if controller_uid(pod) not in with_job and not jobs.is_going(pod)]
     return (*map(_delete_job, remaining), *map(_delete_pod, orphans), *_applied_before(context))
 
 
@@ -235,7 +248,7 @@ def _applied_before(context: Context) -> tuple[Deletion, ...]:
     return tuple(
         _deletion(api_version, kind, manifest)
         for api_version, kind, manifest in found
-        if manifest is not None and not _is_going(manifest) and is_controlled_by(manifest, uid)
+        if manifest is not None and not jobs.is_going(manifest) and is_controlled_by(manifest, uid)
     )
 
 
@@ -253,11 +266,9 @@ def _delete_pod_by_force(pod: Manifest) -> Deletion:
     return _deletion("v1", "Pod", pod, grace_seconds=0)
 
 
+# Never of what is going: deleting it once more would change nothing, and the plan would never come to rest.
+
+
 def _deletion(api_version: str, kind: str, manifest: Manifest, grace_seconds: int | None = None) -> Deletion:
     metadata = manifest["metadata"]
     return Deletion(api_version, kind, metadata["namespace"], metadata["name"], metadata["uid"], grace_seconds)
-
-
-def _is_going(manifest: Manifest) -> bool:
-    # Deleting it once more would change nothing, and the plan would never come to rest.
-    return manifest["metadata"].get("deletionTimestamp") is not None

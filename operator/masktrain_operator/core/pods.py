@@ -7,7 +7,7 @@ from datetime import datetime
 from masktrain_operator.api import labels
 from masktrain_trainer.config import plain_text
 
-from .jobs import whole_number
+from .jobs import is_going, whole_number
 from .manifests.job import CONTAINER
 from .times import parse_time
 from .types import Manifest
@@ -47,7 +47,12 @@ def phase(pod: Manifest) -> str:
 
 
 def is_terminal(pod: Manifest) -> bool:
-    return phase(pod) in TERMINAL_PHASES
+    """Whether its containers have ended, or nobody waits for their end any more.
+
+    The latter is a pod deleted without a grace period, which the API server would have removed at once, but for a
+    finalizer: it may be anybody's and stay for ever.
+    """
+    return phase(pod) in TERMINAL_PHASES or (is_going(pod) and pod["metadata"].get("deletionGracePeriodSeconds") == 0)
 
 
 def is_scheduled(pod: Manifest) -> bool:

@@ -148,7 +148,16 @@ def _without_managed_fields(body: Manifest) -> Manifest:
 # What is read of a body. Whoever may write an object decides how large it is; the API server takes megabytes.
 
 OUR_LABELS = (labels.JOB_LABEL, labels.JOB_UID_LABEL, labels.ATTEMPT_LABEL, labels.NODE_POOL_LABEL)
-IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
+IDENTITY = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
 NODE_ANNOTATIONS = (
     labels.ADDED_ANNOTATION,
     labels.IDLE_SINCE_ANNOTATION,
@@ -317,8 +326,8 @@ class KnownObjects:
         return claimed is not None and claimed["metadata"]["namespace"] == body["metadata"].get("namespace")
 
     def _with_controller(self, kind: ResourceKind, body: Manifest) -> Manifest:
-        """A pod stays whose it was without its owner reference, which `kubectl delete job --cascade=orphan` takes."""
-        known = self.pods.get(uid_of(body)) if kind is PODS else None
+        """Jobs and pods stay whose they were without owner reference, which `kubectl delete --cascade=orphan` takes."""
+        known = self._caches[kind].get(uid_of(body)) if kind in (JOBS, PODS) else None
         if known is None or controller_uid(body) is not None:
             return body
         owners = known["metadata"].get("ownerReferences", [])

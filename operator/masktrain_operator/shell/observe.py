@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from masktrain_operator.core.attempts import rank_zero_pod
-from masktrain_operator.core.jobs import is_finished
+from masktrain_operator.core.jobs import is_over
 from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.pools.packing import has_ended
@@ -81,7 +81,7 @@ class Observer:
         """Whether node pools have a say in what the job does next: it has not ended, and no Job of it is at work."""
         if not self._pools.has_pools or has_ended(training_job):
             return False
-        return all(map(is_finished, self._known.jobs_of(training_job)))
+        return all(map(is_over, self._known.jobs_of(training_job)))
 
     def saw_foreign_job(self, job_uid: str, name: str) -> None:
         """A Job of that name could not be created because someone else's stands there."""

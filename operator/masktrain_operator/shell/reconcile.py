@@ -53,15 +53,26 @@ class Reconciler:
     async def __call__(self, uid: str) -> float | None:
         """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
         training_job = self._known.training_jobs.get(uid)
-        if training_job is None:
-            self._forget(uid)  # Kubernetes' garbage collector deletes what the job owned
+        left = training_job or self._left_by(uid)
+        if left is None:
+            self._forget(uid)
             return None
         try:
-            if "deletionTimestamp" in training_job["metadata"]:
-                return await self._end(training_job)
+            if training_job is None or "deletionTimestamp" in training_job["metadata"]:
+                return await self._end(left)
             return await self._reconcile(training_job)
         except ApiError as error:
-            raise ReconcileError(f"{_display_name(training_job)}: {api_message(error)}") from error
+            raise ReconcileError(f"{_display_name(left)}: {api_message(error)}") from error
+
+    def _left_by(self, uid: str) -> Manifest | None:
+        """Stands for a MaskTrainingJob that is gone and of whose Jobs some are still there; None without any.
+
+        They were seen to be its own before it went. The garbage collector deletes them, too, but not those that were
+        to be orphans, and not the pods of a Job that a finalizer keeps.
+        """
+        job = next(iter(self._known.jobs.owned_by(uid)), None)
+        namespace = None if job is None else job["metadata"]["namespace"]
+        return None if job is None else {"metadata": {"uid": uid, "namespace": namespace, "name": uid}}
 
     async def _reconcile(self, training_job: Manifest) -> float | None:
         try:
@@ -88,11 +99,12 @@ class Reconciler:
         return decided.requeue_after
 
     async def _end(self, training_job: Manifest) -> float | None:
-        """A finalizer keeps the resource; nothing is asked about it and nothing told of it any more."""
+        """Nothing is asked about a resource that is going or gone, and nothing told of it any more."""
         uid, finalizers = training_job["metadata"]["uid"], training_job["metadata"].get("finalizers", ())
         self._observer.forget(uid)
         self._status.forget(uid)
-        seen = Observed(jobs=self._known.jobs_of(training_job), refusals=self._applier.refusals(uid))
+        jobs, pods = self._known.jobs_of(training_job), self._known.pods_of(training_job)
+        seen = Observed(jobs=jobs, pods=pods, refusals=self._applier.refusals(uid))
         decided = plan_deleted(finalizers, seen, self._now())
         if not await self._applier.apply(uid, decided):
             again = replace(seen, refusals=self._applier.refusals(uid))

@@ -11,7 +11,7 @@ from typing import Any
 
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.deadlines import refused
-from masktrain_operator.core.jobs import attempt_number, failure, is_finished
+from masktrain_operator.core.jobs import attempt_number, failure, is_finished, is_over
 from masktrain_operator.core.plan import plan
 from masktrain_operator.core.pods import is_terminal
 from masktrain_operator.core.times import format_time
@@ -54,7 +54,9 @@ class World:
         """Verbs and kinds that the API server does not take."""
         self.refusals: dict[WriteKey, Refusal] = {}
         self.removes_by_force = True
-        """Unless a finalizer keeps each pod."""
+        """Unless a finalizer of somebody's keeps each pod, without a grace period."""
+        self.kept_jobs: set[str] = set()
+        """Names of Jobs that a finalizer of somebody's keeps when they are deleted."""
         self.is_woken = True
         self.requeue_time: datetime | None = None
 
@@ -152,21 +154,25 @@ class World:
     def _create(self, manifest: Manifest) -> None:
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} exists"
-        assert all(map(is_finished, self.jobs.values())), "a Job of ours could still start pods"
+        assert all(map(is_over, self.jobs.values())), "a Job of ours could still start pods"
         assert all(map(is_terminal, self.pods.values())), "a pod of the last gang could still write"
         self.jobs[name] = {**manifest, "metadata": {**manifest["metadata"], "uid": f"{name}-uid"}}
 
     def _delete(self, deletion: Deletion) -> None:
         """A watch tells that the object is gone, or going."""
-        if deletion.grace_seconds == 0 and not self.removes_by_force:
-            return
         self.is_woken = True
         if deletion.kind == "Service":
             self.service = None
         elif deletion.kind == "NetworkPolicy":
             self.network_policy = None
         elif deletion.kind == "Job":
-            self.pods_lose_their_job(self.jobs.pop(deletion.name))
+            if deletion.name in self.kept_jobs:
+                self.jobs[deletion.name]["metadata"]["deletionTimestamp"] = format_time(self.now)
+            else:
+                self.pods_lose_their_job(self.jobs.pop(deletion.name))
+        elif deletion.grace_seconds == 0 and not self.removes_by_force:
+            kept = {"deletionTimestamp": format_time(self.now), "deletionGracePeriodSeconds": 0}
+            self.pods[deletion.name]["metadata"] |= kept
         elif deletion.grace_seconds == 0:
             del self.pods[deletion.name]
         else:
@@ -276,6 +282,14 @@ def _set_true(job: Manifest, kind: str) -> None:
 
 SCHEDULED = {"type": "PodScheduled", "status": "True", "lastTransitionTime": format_time(NOW)}
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+
+
+def running(**sections: dict[str, Any]) -> World:
+    world = World(**sections)
+    world.run_operator()
+    world.start_pods()
+    world.run_operator()
+    return world
 
 
 def half_started(**sections: dict[str, Any]) -> World:

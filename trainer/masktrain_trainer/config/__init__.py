@@ -17,7 +17,7 @@ from masktrain_trainer.config.run import (
     RunConfig,
 )
 
-from .base import Contract, plain_text
+from .base import Contract, not_filled_in, plain_text
 from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
     LONGEST_CLASS_NAME,
@@ -105,6 +105,7 @@ __all__ = [
     "holds_secret",
     "is_signed",
     "mirror_objection",
+    "not_filled_in",
     "plain_text",
     "shown_url",
 ]

@@ -7,10 +7,11 @@ cluster's API. Nothing in this module may import more than pydantic: the operato
 import re
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote, unquote
 
 from pydantic import Field
 
-from .base import Contract
+from .base import Contract, not_filled_in
 from .hyperparameters import HyperparameterOverrides, Hyperparameters, Preset
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
@@ -90,29 +91,40 @@ def _refused(rule: str, message: str) -> dict[str, Any]:
 
 
 ENDPOINT_WITH_LOGIN = (
-    "store.endpoint must not hold a login (user:password@), a query (?token=) or a pre-authenticated request "
-    "(/p/token/): everybody who reads the job would see it; put the keys into the Secret of store.credentialsSecretRef."
+    "store.endpoint must not hold a login (user:password@), a query (?token=), a pre-authenticated request (/p/token/) "
+    "or percent-encoding, which hides them: everybody who reads the job would see it; put the keys into the Secret of "
+    "store.credentialsSecretRef."
 )
 WEIGHTS_WITH_QUERY = (
     "model.weights must not be an https:// URL with a query or with a pre-authenticated request (/p/token/n/), in "
-    "which signed URLs carry their key: put the URL into a Secret and name that in model.weightsSecretRef."
+    "which signed URLs carry their key, nor with /../ or letters as %70, which hide them: put the URL into a Secret "
+    "and name that in model.weightsSecretRef."
 )
 # Oracle's pre-authenticated requests are /p/<token>/n/<namespace>/b/<bucket>/o/<object>; a client adds what follows the
-# token to an endpoint itself. Tokens have no dots, files have.
-_PREAUTHENTICATED = "/p/[^/]+/n/"
-_PREAUTHENTICATED_END = "/p/[^/.]+/?$"
-_SECRET_SIGNS = f"[@?#]|{_PREAUTHENTICATED}|{_PREAUTHENTICATED_END}"
-_TOKEN_IN_PATH = re.compile("/p/([^/]+(?=/n/)|[^/.]+(?=/?$))")
+# token to an endpoint itself. Tokens have no dots, files have. The API server decodes nothing, so its rules tell what
+# a server may read as such a path: with more slashes, encoded ones (Oracle's own links have them in names of objects),
+# other letters, and parameters of a segment; and refuse what only hides one, like a p written %70. No backslashes:
+# these stand in strings of CEL, too.
+_SLASH = "(/|%2f)"
+_P, _N = "p(;[^/]*)?", "n(;[^/]*)?"
+_PREAUTHENTICATED = f"{_SLASH}{_P}{_SLASH}+[^/]+{_SLASH}+{_N}{_SLASH}"
+_PREAUTHENTICATED_END = f"/{_P}/+[^/.]+/*$"
+_HIDDEN = f"%([57]0|[46]e|2e|25[0-9a-f][0-9a-f])|{_SLASH}[.][.]?({_SLASH}|$)"
+_ENDPOINT_SIGNS = f"(?i)[@?#%]|/[.][.]?(/|$)|{_PREAUTHENTICATED}|{_PREAUTHENTICATED_END}"
+_WEIGHTS_SIGNS = f"(?i)[?#]|{_HIDDEN}|{_PREAUTHENTICATED}"
+_TOKEN_IN_PATH = re.compile("(?i)/p/(?:[^/]+(?=/n/)|[^/.]+(?=/?$))")
+_DECODINGS = 8
+"""As often as a path is decoded at most: no server decodes it more than twice."""
 
 
 def holds_secret(endpoint: str) -> bool:
     """Whether a store's address may carry a login or a token."""
-    return re.search(_SECRET_SIGNS, endpoint) is not None
+    return re.search(_ENDPOINT_SIGNS, endpoint) is not None
 
 
 def is_signed(weights: str) -> bool:
     """Whether the URL of weights may carry a key."""
-    return weights.startswith("https://") and re.search(f"[?#]|{_PREAUTHENTICATED}", weights) is not None
+    return weights.startswith("https://") and re.search(_WEIGHTS_SIGNS, weights) is not None
 
 
 _MIRROR = re.compile(rf"{_BUCKET}(/.*)?|https://[^\s/]+(/\S*)?")
@@ -135,11 +147,26 @@ def mirror_objection(mirror: str) -> str | None:
 def shown_url(url: str) -> str:
     """For people: of an address on the web not the login, the token, the query and the fragment."""
     scheme, separator, rest = url.partition("://")
-    if scheme not in ("http", "https"):
+    if scheme.lower() not in ("http", "https"):
         return url
     host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
-    shown = _TOKEN_IN_PATH.sub("/p/…", f"{slash}{path}")
+    path = f"{slash}{path}"
+    around = _TOKEN_IN_PATH.split(_as_servers_read(path))
+    shown = path if len(around) == 1 else "/p/…".join(map(quote, around))
     return f"{scheme}{separator}{host.rpartition('@')[2]}{shown}"
+
+
+def _as_servers_read(path: str) -> str:
+    """Decoded, without empty segments, dots and parameters: all that one server or another makes of it."""
+    for _ in range(_DECODINGS):
+        path = unquote(path)
+    kept: list[str] = []
+    for segment in (part.partition(";")[0] for part in path.split("/")):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    return "/".join(["", *kept, *([""] if path.endswith("/") else [])])
 
 
 class StoreAuth(StrEnum):
@@ -159,7 +186,7 @@ class StoreSpec(Contract):
         max_length=512,
         description="URL of the store, without a login or a query; unset means AWS for s3:// and the region's Object "
         "Storage for oci://.",
-        json_schema_extra=_refused(f"!self.matches('{_SECRET_SIGNS}')", ENDPOINT_WITH_LOGIN),
+        json_schema_extra=_refused(f"!self.matches('{_ENDPOINT_SIGNS}')", ENDPOINT_WITH_LOGIN),
     )
     region: str | None = Field(
         default=None,
@@ -196,7 +223,7 @@ def _weights(default: str) -> Any:
         "weights; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a .pt that YOLOv5 or "
         "MaskTrain wrote.",
         json_schema_extra=_refused(
-            f"!(self.startsWith('https://') && self.matches('[?#]|{_PREAUTHENTICATED}'))", WEIGHTS_WITH_QUERY
+            f"!(self.startsWith('https://') && self.matches('{_WEIGHTS_SIGNS}'))", WEIGHTS_WITH_QUERY
         ),
     )
 
@@ -282,7 +309,8 @@ class TrainingSpec(Contract):
         le=1_000_000,
         description="GiB of the pod's workspace that decoded pictures may take, as images times imageSize squared "
         "times 3 bytes; training pictures beyond it are kept as JPEGs, which the loader processes decode in each "
-        "epoch.",
+        "epoch. Unset is 20.",
+        json_schema_extra=not_filled_in,
     )
     freeze: int = Field(
         default=0,

@@ -21,6 +21,7 @@ from masktrain_trainer.config import (
     ModelSpec,
     SecretKeyRef,
     StoreSpec,
+    is_signed,
     mirror_objection,
     shown_url,
 )
@@ -118,7 +119,7 @@ def _fetch(uri: str, store: StoreSpec | None, credentials: Path | None, path: Pa
 def _download(url: str, path: Path, retries: urllib3.Retry) -> None:
     try:
         with (
-            _quiet_about_queries(),
+            _quiet_about_keys(),
             _client(url) as client,
             _get(client, url, retries) as response,
             path.open("wb") as file,
@@ -134,18 +135,18 @@ def _download(url: str, path: Path, retries: urllib3.Retry) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_about_queries() -> Iterator[None]:
-    """urllib3 logs the address of each retry, and a signed one carries its secret in the query."""
+def _quiet_about_keys() -> Iterator[None]:
+    """urllib3 logs the path of each retry, and a signed one carries its secret there or in the query."""
     logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_has_no_query)
+    logger.addFilter(_has_no_key)
     try:
         yield
     finally:
-        logger.removeFilter(_has_no_query)
+        logger.removeFilter(_has_no_key)
 
 
-def _has_no_query(record: logging.LogRecord) -> bool:
-    return "?" not in record.getMessage()
+def _has_no_key(record: logging.LogRecord) -> bool:
+    return not is_signed(f"https://{record.getMessage()}")
 
 
 def _client(url: str) -> urllib3.PoolManager:

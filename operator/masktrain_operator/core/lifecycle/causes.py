@@ -16,7 +16,7 @@ from masktrain_operator.core.manifests.job import NODE_LOSS_SECONDS
 from masktrain_operator.core.pods import Termination
 from masktrain_operator.core.times import parse_time
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import PEER_LOST, ExitCode, Outcome
+from masktrain_trainer.config import PEER_LOST, ExitCode, Outcome, plain_text
 
 _EXIT_CODE_IN_CONDITION = re.compile(r"failed with exit code (\d+)")
 _KINDS = {
@@ -201,6 +201,14 @@ def cause_of_forced_end(pod: Manifest) -> Cause:
     kind = FailureKind.PREEMPTED if pods.is_disrupted(pod) else FailureKind.CRASHED
     sentence = f"Pod {pods.name(pod)} did not end within its grace period and was deleted by force."
     return Cause(kind, "PodStuck", sentence)
+
+
+def cause_of_kept_job(job: Manifest) -> Cause:
+    """Nobody's fault, but not for nothing: whoever deletes each attempt's Job gets the next one ever later."""
+    metadata = job["metadata"]
+    kept_by = ", ".join(metadata.get("finalizers", ())) or "the API server"
+    sentence = f"Job {metadata['name']} was deleted, and is kept by {plain_text(kept_by, _LOG_TAIL)}."
+    return Cause(FailureKind.STOPPED, "JobDeleted", sentence)
 
 
 GANG_INCOMPLETE = "GangIncomplete"

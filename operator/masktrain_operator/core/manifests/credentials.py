@@ -28,8 +28,13 @@ from masktrain_trainer.config import (
 _READABLE_BY_GROUP = 0o440
 _TOKEN_SECONDS = 3600
 """The kubelet renews the file when four fifths of it are over."""
-METADATA_SERVICES = {"0.0.0.0/0": "169.254.169.254/32", "::/0": "fd00:c1::a9fe:a9fe/128"}
-"""Of each family all addresses, and the one at which an instance of Oracle's gets its keys."""
+METADATA_SERVICES = ("169.254.169.254/32", "fd00:c1::a9fe:a9fe/128")
+"""Where an instance of Oracle's gets its keys."""
+_ON_THE_NODE = {"0.0.0.0/0": ("169.254.0.0/16",), "::/0": ("fe80::/10", METADATA_SERVICES[1])}
+"""Of each family all addresses, and those that mean the node's own services: its keys, and the iSCSI targets of bare
+metal, 169.254.0.2 for the boot volume and 169.254.2.0/24 for the others."""
+NODE_LOCAL_DNS = "169.254.20.10/32"
+"""NodeLocal DNSCache, where a cluster has it."""
 
 
 @dataclass(frozen=True)
@@ -201,14 +206,23 @@ def _identity_volume() -> Manifest:
 
 
 def store_egress_rules(job: MaskTrainingJob) -> list[Manifest]:
-    """Egress rules of a NetworkPolicy for the job's pods: everywhere, but to the metadata service only as the node.
+    """Egress rules of a NetworkPolicy for the job's pods: everywhere but to what only their node is to reach.
 
     Pods of the cluster are named apart, because some networks do not count them among addresses.
     """
+    addresses = [{"ipBlock": {"cidr": all_of, "except": [*own]}} for all_of, own in _ON_THE_NODE.items()]
+    names = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    rules: list[Manifest] = [
+        {"to": [{"namespaceSelector": {}}, *addresses]},
+        {"to": [_block(NODE_LOCAL_DNS)], "ports": names},
+    ]
     if _signs_as_node(job):
-        return [{}]
-    addresses = [{"ipBlock": {"cidr": all_of, "except": [service]}} for all_of, service in METADATA_SERVICES.items()]
-    return [{"to": [{"namespaceSelector": {}}, *addresses]}]
+        rules.append({"to": [*map(_block, METADATA_SERVICES)], "ports": [{"port": 80, "protocol": "TCP"}]})
+    return rules
+
+
+def _block(cidr: str) -> Manifest:
+    return {"ipBlock": {"cidr": cidr}}
 
 
 def _signs_as_node(job: MaskTrainingJob) -> bool:

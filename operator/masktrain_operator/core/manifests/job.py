@@ -101,12 +101,7 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {
-            "name": job.metadata.name,
-            "namespace": job.metadata.namespace,
-            "labels": job_labels(job),
-            "ownerReferences": [owner_reference(job)],
-        },
+        "metadata": _metadata_of_all_attempts(job),
         "spec": {
             # A virtual address would lead to any pod (and needs a kube-proxy); the rendezvous is at rank 0's own.
             "clusterIP": "None",
@@ -122,18 +117,13 @@ def service_manifest(job: MaskTrainingJob) -> Manifest:
 def network_policy_manifest(job: MaskTrainingJob, settings: PlanSettings) -> Manifest:
     """Ranks trust whoever reaches their ports, so only pods of the job reach them: its own, in its own namespace.
 
-    Pods reach everything but the keys of the node they are on: data, stores and weights may be anywhere.
+    Pods reach everything but their node's own services, its keys above all: data, stores and weights may be anywhere.
     """
     progress = {"from": list(settings.progress_clients), "ports": [{"port": PROGRESS_PORT, "protocol": "TCP"}]}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {
-            "name": job.metadata.name,
-            "namespace": job.metadata.namespace,
-            "labels": job_labels(job),
-            "ownerReferences": [owner_reference(job)],
-        },
+        "metadata": _metadata_of_all_attempts(job),
         "spec": {
             "podSelector": _own_pods(job),
             "policyTypes": ["Ingress", "Egress"],
@@ -141,6 +131,16 @@ def network_policy_manifest(job: MaskTrainingJob, settings: PlanSettings) -> Man
             "ingress": [{"from": [{"podSelector": _own_pods(job)}]}, progress],
             "egress": store_egress_rules(job),
         },
+    }
+
+
+def _metadata_of_all_attempts(job: MaskTrainingJob) -> Manifest:
+    """Of what is made once, and called as the job is."""
+    return {
+        "name": job.metadata.name,
+        "namespace": job.metadata.namespace,
+        "labels": job_labels(job),
+        "ownerReferences": [owner_reference(job)],
     }
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from masktrain_operator.api import labels
+from masktrain_operator.core.pods import is_terminal
 from masktrain_operator.core.resources import amount, asked_by_pod
 from masktrain_operator.core.times import parse_time, read_time
 from masktrain_operator.core.types import Manifest
@@ -16,7 +17,6 @@ SLICED_GPU_PREFIX = "nvidia.com/mig-"
 GPUS = "gpus"
 MOST_GPUS_COUNTED = 1_000_000
 """Far beyond any machine."""
-FINISHED_PHASES = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def gpu_pod(pod: Manifest) -> GpuPod | None:
     A resource claim, of which nobody here can tell what it is for, counts as one GPU while the pod runs.
     """
     spec, metadata, phase = pod["spec"], pod["metadata"], pod.get("status", {}).get("phase")
-    if phase in FINISHED_PHASES or not spec.get("nodeName"):
+    if is_terminal(pod) or not spec.get("nodeName"):
         return None
     # Before, anybody may have written any node and claims that do not exist: no kubelet ever starts such a pod, so it
     # would keep the node for ever, past every quota. Running, the kubelet has given it what it claims.

@@ -86,7 +86,7 @@ def gang_of(
     metadata = training_job["metadata"]
     if has_ended(training_job):
         return None
-    unfinished = [manifest for manifest in batch_jobs if not jobs.is_finished(manifest)]
+    unfinished = [manifest for manifest in batch_jobs if not jobs.is_over(manifest)]
     status = training_job.get("status", {})
     said = [(pool, manifest) for manifest in unfinished if (pool := _pool_of(manifest))]
     if unfinished and not said:

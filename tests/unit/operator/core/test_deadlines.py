@@ -236,7 +236,7 @@ def test_a_gang_of_which_there_is_only_ever_half_waits_no_longer_than_the_start_
     assert timedelta(0) <= late <= timedelta(seconds=10)
 
 
-def test_an_old_pod_that_a_finalizer_keeps_is_waited_for_no_longer_than_the_start_deadline() -> None:
+def test_an_old_pod_that_may_not_be_deleted_is_waited_for_no_longer_than_the_start_deadline() -> None:
     world = World(limits={"startDeadlineSeconds": 600})
     world.run_operator()
     world.start_pods()
@@ -244,7 +244,7 @@ def test_an_old_pod_that_a_finalizer_keeps_is_waited_for_no_longer_than_the_star
     world.end_pod(1, 1)
     world.run_job_controller()
     world.is_woken = True
-    world.removes_by_force = False
+    world.refused_writes = {("delete", "Pod")}
     world.pass_time(749)
     assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
     world.pass_time(1)

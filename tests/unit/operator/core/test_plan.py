@@ -53,10 +53,9 @@ def test_a_job_that_a_finalizer_keeps_trains_no_longer() -> None:
     assert world.plan() == Plan()
 
 
-@pytest.mark.parametrize("finalizer", ["foregroundDeletion", "orphan"])
-def test_what_the_garbage_collector_is_about_to_do_is_left_to_it(finalizer: str) -> None:
-    """In the foreground the resource stays until the last pod is gone; orphans are to live on."""
-    assert deleted(running_world(), finalizer).plan() == Plan()
+def test_a_deletion_in_the_foreground_is_left_to_the_garbage_collector() -> None:
+    """The resource then stays until the last pod is gone."""
+    assert deleted(running_world(), "foregroundDeletion").plan() == Plan()
 
 
 def test_a_refused_deletion_of_a_deleted_job_is_tried_again_in_its_time() -> None:

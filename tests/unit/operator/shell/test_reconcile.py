@@ -25,7 +25,7 @@ from masktrain_operator.shell.work_queue import ReconcileError
 from tests.unit.operator.manifests import NOW, SETTINGS, UID, job_body
 from tests.unit.operator.shell.answers import Answers, refusal
 from tests.unit.operator.shell.test_status_writer import patched
-from tests.unit.operator.world import World, half_started
+from tests.unit.operator.world import World, half_started, running
 
 
 class Operator:
@@ -59,6 +59,9 @@ class Operator:
     def shows(self, world: World) -> None:
         """All that watches would have told."""
         self._put(TRAINING_JOBS, world.body)
+        self.shows_jobs(world)
+
+    def shows_jobs(self, world: World) -> None:
         for job in world.jobs.values():
             self._put(JOBS, job)
         for pod in world.pods.values():
@@ -119,11 +122,27 @@ async def test_a_job_that_is_gone_needs_nothing(operator: Operator) -> None:
     assert operator.answers.asked == []
 
 
+async def test_what_a_job_that_is_gone_has_left_is_deleted(operator: Operator) -> None:
+    """Attack: `kubectl delete masktrainingjob --cascade=orphan`, and a finalizer on the batch Job."""
+    world = running()
+    operator.shows(world)
+    operator.known.remove(TRAINING_JOBS, world.body)
+    world.jobs["masks-0"]["metadata"]["ownerReferences"] = []
+    operator.shows_jobs(world)
+    await operator.reconcile(UID)
+    assert operator.answers.asked == ["delete Job masks-0"]
+    world.jobs["masks-0"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:05:00Z"
+    operator.shows_jobs(world)
+    await operator.reconcile(UID)
+    assert operator.answers.asked[1:] == [f"delete Pod {name}" for name in world.pods]
+    assert operator.answers.statuses == []
+
+
 @pytest.mark.parametrize("nodes", [2, "many"])
 async def test_a_deleted_job_that_a_finalizer_keeps_loses_its_batch_job_and_no_more(
     operator: Operator, nodes: int | str
 ) -> None:
-    """Also one whose spec cannot be read. The end of its pods is the garbage collector's."""
+    """Also one whose spec cannot be read. Its pods are the garbage collector's, unless the batch Job is kept, too."""
     world = half_started()
     world.body["spec"]["compute"]["nodes"] = nodes
     world.body["metadata"] |= {"deletionTimestamp": "2026-01-02T03:05:00Z", "finalizers": ["team.example/hold"]}
@@ -135,7 +154,8 @@ async def test_a_deleted_job_that_a_finalizer_keeps_loses_its_batch_job_and_no_m
     world.jobs["masks-0"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:05:00Z"
     operator.shows(world)
     assert await operator.reconcile(UID) is None
-    assert operator.answers.asked == ["delete Job masks-0"] * 2
+    pods = [f"delete Pod {name}" for name in world.pods]
+    assert operator.answers.asked == ["delete Job masks-0", "delete Job masks-0", *pods]
     assert (operator.told, operator.answers.statuses) == ([], [])
 
 

@@ -157,14 +157,13 @@ def test_a_region_is_not_missing_where_another_identity_signs() -> None:
     ids=["workload", "Secret", "S3", "node", "stored"],
 )
 def test_the_metadata_service_is_closed_to_who_does_not_sign_as_the_node(job: MaskTrainingJob, closed: bool) -> None:
-    (rule,) = store_egress_rules(job)
-    if not closed:
-        assert rule == {}
-        return
-    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
-    assert {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]} in blocks
+    everywhere, names, *metadata = store_egress_rules(job)
+    blocks = [peer["ipBlock"] for peer in everywhere["to"] if "ipBlock" in peer]
+    assert {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]} in blocks
     assert all(block["except"] for block in blocks)
-    assert "ports" not in rule
+    assert "ports" not in everywhere
+    assert [port["port"] for port in names["ports"]] == [53, 53]
+    assert (metadata == []) == closed
 
 
 @pytest.mark.parametrize(
