@@ -10,8 +10,7 @@ import yaml
 from botocore.exceptions import EndpointConnectionError
 
 from devcluster.layout import REPOSITORY
-from masktrain_operator.core.manifests.credentials import store_egress_rules
-from masktrain_operator.core.manifests.job import job_manifest, run_config
+from masktrain_operator.core.manifests.job import job_manifest, network_policy_manifest, run_config
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import ModelSpec, SecretKeyRef, StoreAuth, StoreSpec, holds_secret, is_signed, shown_url
 from masktrain_trainer.errors import InvalidWeights
@@ -64,12 +63,29 @@ def test_no_pod_gets_a_token_that_does_not_sign_with_it(checkpoint: dict[str, An
 
 
 def test_the_keys_of_the_node_are_out_of_reach_of_who_does_not_sign_with_them() -> None:
-    (rule,) = store_egress_rules(training_job(checkpoint=ORACLE))
-    address = ip_address("169.254.169.254")
-    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
-    open_to = [block for block in blocks if _allows(block, address)]
-    assert len(blocks) == 2
-    assert open_to == []
+    """By the policy that is written, which selects the pods and closes what it does not open."""
+    job = training_job(checkpoint=ORACLE)
+    policy = network_policy_manifest(job, SETTINGS)["spec"]
+    pods = job_manifest(job, 0, SETTINGS)["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= pods.items()
+    assert "Egress" in policy["policyTypes"]
+    assert not _leads_to(policy, "169.254.169.254")
+    assert not _leads_to(policy, "fd00:c1::a9fe:a9fe")
+    assert _leads_to(policy, "134.70.32.1"), "the stores are reached"
+
+
+def test_who_signs_as_the_node_reaches_its_keys() -> None:
+    job = training_job(checkpoint={**ORACLE, "store": {"auth": "InstancePrincipal"}})
+    assert _leads_to(network_policy_manifest(job, SETTINGS)["spec"], "169.254.169.254")
+
+
+def _leads_to(policy: Manifest, address: str) -> bool:
+    """Whether an egress rule opens the way; one that names nobody opens it to everybody."""
+    return any(
+        not rule.get("to")
+        or any(_allows(peer["ipBlock"], ip_address(address)) for peer in rule["to"] if "ipBlock" in peer)
+        for rule in policy["egress"]
+    )
 
 
 def _allows(block: Manifest, address: IPv4Address | IPv6Address) -> bool:
