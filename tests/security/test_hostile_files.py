@@ -197,7 +197,10 @@ def test_an_error_is_one_line_whatever_it_names() -> None:
     assert str(InvalidDataset(f"The zip has {WINDOW_TITLE}.")).isprintable()
 
 
-@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1+1", "-2+3", "@SUM(A1)"])
+WIDE_SIGNS = "\uff1d1+1", "\uff0b1+1", "\uff0d2+3", "\uff20SUM(A1)"
+
+
+@pytest.mark.parametrize("name", ['=HYPERLINK("http://x")', "+1+1", "-2+3", "@SUM(A1)", " =1+1", *WIDE_SIGNS])
 def test_a_table_holds_no_formula(name: str, tmp_path: Path) -> None:
     found = evaluation(["mask"])
     named = found.model_copy(update={"overall": found.overall.model_copy(update={"name": name})})

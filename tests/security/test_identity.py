@@ -11,8 +11,7 @@ import yaml
 from botocore.exceptions import EndpointConnectionError
 
 from devcluster.layout import REPOSITORY
-from masktrain_operator.core.manifests.credentials import store_egress_rules
-from masktrain_operator.core.manifests.job import job_manifest, run_config
+from masktrain_operator.core.manifests.job import job_manifest, network_policy_manifest, run_config
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import (
     ModelSpec,
@@ -101,11 +100,23 @@ def test_names_and_stores_stay_in_reach(address: str, port: int, checkpoint: dic
 
 
 def reaches(checkpoint: dict[str, Any], address: str, port: int) -> bool:
-    """Whether a pod of such a job reaches a TCP port of an address outside the cluster."""
+    """Whether the policy of such a job lets its pods reach a TCP port of an address outside the cluster.
+
+    It selects them, closes what no rule of it opens, and a rule that names nobody opens the way to everybody.
+    """
+    job = training_job(checkpoint=checkpoint)
+    policy = network_policy_manifest(job, SETTINGS)["spec"]
+    pods = job_manifest(job, 0, SETTINGS)["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= pods.items()
+    if "Egress" not in policy["policyTypes"]:
+        return True
     return any(
-        any(_allows(peer["ipBlock"], ip_address(address)) for peer in rule["to"] if "ipBlock" in peer)
+        (
+            not rule.get("to")
+            or any(_allows(peer["ipBlock"], ip_address(address)) for peer in rule["to"] if "ipBlock" in peer)
+        )
         and ("ports" not in rule or {"port": port, "protocol": "TCP"} in rule["ports"])
-        for rule in store_egress_rules(training_job(checkpoint=checkpoint))
+        for rule in policy["egress"]
     )
 
 

@@ -80,8 +80,8 @@ def _rows(split: str, scores: SplitScores) -> Iterator[tuple[str | int, ...]]:
 
 
 def _as_text(name: str) -> str:
-    """Not a formula for the spreadsheet that opens the table."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+    """Not a formula for the spreadsheet that opens the table: some skip spaces, or read the wide signs of Japanese."""
+    return f"'{name}" if name.lstrip().startswith(tuple("=+-@＝＋－＠")) else name
 
 
 def _cells(row: ClassScores) -> tuple[str | int, ...]:

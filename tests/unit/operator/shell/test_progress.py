@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from masktrain_operator.shell.progress import LONGEST_ANSWER, PATIENCE_SECONDS, ProgressReader
+from masktrain_operator.shell import progress
+from masktrain_operator.shell.progress import LONGEST_ANSWER, MOST_WAITING, PATIENCE_SECONDS, ProgressReader
 from masktrain_trainer.config import PROGRESS_PORT
 
 ANSWER = {"attempt": 0, "epoch": 3, "updatedAt": "2026-01-01T00:00:00Z"}
@@ -159,6 +160,23 @@ async def test_slow_pods_hold_up_nobody_and_their_answers_wake_their_jobs(
     assert answer.progress is not None
     assert sorted(names) == sorted(f"slow-{number}" for number in range(16))
     assert trainer.asked == 16
+
+
+async def test_most_workers_do_not_even_wait_a_moment_for_slow_pods(
+    reader: ProgressReader, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else hundreds of slow pods would hold all workers, moment by moment."""
+    monkeypatch.setattr(progress, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(progress, "TIMEOUT", aiohttp.ClientTimeout(total=60))
+    trainer.may_answer.clear()
+    reads = [reader.read(f"slow-{number}", pod(trainer.address, uid=str(number))) for number in range(16)]
+    answers = asyncio.as_completed(reads)
+    async with asyncio.timeout(10):
+        for _ in range(16 - MOST_WAITING):
+            await next(answers)
+        trainer.may_answer.set()
+        for answer in answers:
+            await answer
 
 
 async def test_a_question_is_given_up_with_its_job(
