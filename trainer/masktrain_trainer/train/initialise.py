@@ -29,6 +29,7 @@ from masktrain_trainer.run_directory import RestoreResult, read_document
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
+from .devices import require_compiler_support
 from .distributed import Ranks
 from .optimizer import ModelEma, build_optimizer
 from .state import Context, EarlyStopping, TrainingState, restore_state
@@ -65,8 +66,10 @@ def synchronise_batch_norms(model: Yolo, ranks: Ranks) -> None:
 def compile_model(model: Yolo, device: torch.device) -> None:
     """Compile forward and backward passes for one size of image, at their first call.
 
-    Raises UserError where the compiler behind torch.compile is missing.
+    Raises UserError where the compiler behind torch.compile is missing, or makes no code for the GPU.
     """
+    if device.type == "cuda":
+        require_compiler_support(torch.cuda.get_device_capability(device))
     # Asked beforehand: torch itself would find out in the first batch, and say so at length.
     if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise InvalidConfiguration(
