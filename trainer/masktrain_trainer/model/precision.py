@@ -5,12 +5,16 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from masktrain_trainer.config import Precision
 from masktrain_trainer.errors import InvalidConfiguration
+
+Network = TypeVar("Network", bound=nn.Module)
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +117,12 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def with_layout(module: Network, layout: torch.memory_format) -> Network:
+    """In place; images of the same layout are then computed on without copies."""
+    # The stubs of torch 2.10 do not know this argument of Module.to, and those of later versions do.
+    return cast("Network", cast("Any", module).to(memory_format=layout))
+
+
 def to_input(images_BCHW: Tensor, weights: Tensor) -> Tensor:
     """Bytes to 0..1 in the weights' format, on their device: the bus carries a quarter of what floats would take.
 
@@ -122,6 +132,6 @@ def to_input(images_BCHW: Tensor, weights: Tensor) -> Tensor:
     return on_device.to(dtype=weights.dtype, memory_format=torch.channels_last).div_(255)
 
 
-def build_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+def build_scaler(device: torch.device, dtype: torch.dtype) -> GradScaler:
     """Gradients of float16 underflow without scaling; the other formats have float32's range and get a no-op."""
-    return torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+    return GradScaler(device.type, enabled=dtype is torch.float16)

@@ -23,7 +23,7 @@ from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason, Trai
 from masktrain_trainer.data.prepared import PreparedDataset, training_statistics
 from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError, user_error
 from masktrain_trainer.model.autoanchor import AnchorFit, Sides, fit_anchors, jittered, measure
-from masktrain_trainer.model.precision import build_scaler
+from masktrain_trainer.model.precision import build_scaler, with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
 from masktrain_trainer.weights.load import fetch_weights
@@ -152,7 +152,7 @@ def initial_state(context: Context) -> TrainingState:
     # A checkpoint brings the anchors that it was trained with.
     if context.training.auto_anchor and start.checkpoint is None:
         autoanchor(model, context.prepared, context.training, context.ranks)
-    model.to(device=context.ranks.device).to(memory_format=torch.channels_last)
+    with_layout(model.to(device=context.ranks.device), torch.channels_last)
     state = _fresh_state(context, model)
     torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
     if start.checkpoint is not None:

@@ -85,8 +85,10 @@ def test_a_supported_gpu_is_taken(gpu: Gpu, precision: Precision) -> None:
             machine(V100, P100),
             2,
             {},
-            r"cannot compute on Tesla P100-SXM2-16GB \(compute capability 6\.0\), driver 570\.86\.15: its torch "
-            r"2\.10\.0\+cu128 has code for 7\.0, 7\.5, 8\.0, 8\.6, 9\.0, 10\.0, 12\.0 and .* docs/gpus\.md",
+            (
+                r"cannot compute on Tesla P100-SXM2-16GB \(compute capability 6\.0\), driver 570\.86\.15: its torch "
+                r"2\.10\.0\+cu128 has code for 7\.0, 7\.5, 8\.0, 8\.6, 9\.0, 10\.0, 12\.0 and .* docs/gpus\.md"
+            ),
         ),
         (machine(A10, driver="470.82.01"), 1, {}, r"driver 470\.82\.01 of NVIDIA A10 .* CUDA 12\.8, which needs 525"),
         (
@@ -149,9 +151,16 @@ def test_a_machine_without_a_driver_has_no_version(tmp_path: Path) -> None:
 
 def run_stage(monkeypatch: pytest.MonkeyPatch, found: Machine, result: Path) -> int:
     config = {
-        **{"namespace": "team", "name": "masks", "uid": "u-1", "attempt": 0, "model": {}, "training": {}},
-        **{"dataset": {"uri": "s3://bucket/masks.zip"}, "checkpoint": {"uri": "s3://bucket/out"}},
-        **{"hangTimeoutSeconds": 60, "stopGraceSeconds": 30},
+        "namespace": "team",
+        "name": "masks",
+        "uid": "u-1",
+        "attempt": 0,
+        "model": {},
+        "dataset": {"uri": "s3://bucket/masks.zip"},
+        "training": {},
+        "checkpoint": {"uri": "s3://bucket/out"},
+        "hangTimeoutSeconds": 60,
+        "stopGraceSeconds": 30,
     }
     monkeypatch.setenv(CONFIG_VARIABLE, json.dumps(config))
     monkeypatch.setattr(devices, "look", lambda: found)
