@@ -9,11 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 3
 UV := $(BIN)/uv
+NEWEST_TORCH := $(HOME)/.cache/masktrain/newest-torch
 SOURCES := operator trainer devcluster tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup check test test-quick test-api test-cluster test-e2e bench-nodepool bench-train bench-train-learning demo demo-trees demo-down generate lock binaries clean
+.PHONY: help setup check test test-quick test-newest-torch test-api test-cluster test-e2e bench-nodepool bench-train bench-train-learning demo demo-trees demo-down generate lock binaries clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -41,6 +42,17 @@ test: check binaries ## All tests: check, unit, API server, dev cluster, end to 
 
 test-quick: setup ## Tests that need neither a cluster nor root (a minute)
 	$(BIN)/python -m pytest tests/unit tests/parity
+
+# pyproject.toml's bounds on torch aside, everything else is as locked.
+test-newest-torch: setup ## The trainer's tests on the newest torch there is, in an environment of its own (about 3 GB)
+	@test -x $(NEWEST_TORCH)/bin/python || $(UV) venv --quiet --python $(BIN)/python $(NEWEST_TORCH)
+	@grep -oE '^[a-z0-9.-]+(\[[a-z0-9,-]+\])?==[^ ]+( ; [^\]+)?' requirements/dev.txt \
+		| grep -vE '^(torch|torchvision|triton|setuptools|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' > $(NEWEST_TORCH)/pins.txt
+	@printf 'torch>=2.11\ntorchvision>=0.26\n' > $(NEWEST_TORCH)/overrides.txt
+	@$(UV) pip install --quiet --python $(NEWEST_TORCH)/bin/python --upgrade-package torch --upgrade-package torchvision \
+		--constraints $(NEWEST_TORCH)/pins.txt --overrides $(NEWEST_TORCH)/overrides.txt \
+		--group dev --editable '.[operator,trainer,export]'
+	$(NEWEST_TORCH)/bin/python -m pytest tests/unit/trainer tests/parity
 
 test-api: setup binaries ## Tests against a real kube-apiserver
 	$(BIN)/python -m pytest tests/api

@@ -15,6 +15,7 @@ import torch
 
 from masktrain_trainer.config import Architecture, Hyperparameters
 from masktrain_trainer.model.loss import DetectionLoss
+from masktrain_trainer.model.precision import with_layout
 from masktrain_trainer.model.yolo import build_yolo
 
 NUM_CLASSES = 3
@@ -26,7 +27,7 @@ def training_pass(
 ) -> Callable[[], None]:
     """A function that runs one forward and backward pass on fixed random images and boxes."""
     torch.manual_seed(0)
-    model = build_yolo(architecture, NUM_CLASSES).to(memory_format=memory_format)
+    model = with_layout(build_yolo(architecture, NUM_CLASSES), memory_format)
     loss = DetectionLoss(model.anchors, Hyperparameters(), image_size=image_size, num_classes=NUM_CLASSES)
     images_BCHW = torch.rand(batch_size, 3, image_size, image_size).to(memory_format=memory_format)
     targets_M6 = torch.rand(batch_size * BOXES_PER_IMAGE, 6) * torch.tensor([batch_size, NUM_CLASSES, 1, 1, 0.5, 0.5])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from masktrain_trainer.config import Architecture, Precision
-from masktrain_trainer.model.precision import autocast, choose_format
+from masktrain_trainer.model.precision import autocast, choose_format, with_layout
 from masktrain_trainer.model.yolo import build_yolo
 
 from .workload import Workload
@@ -23,7 +23,7 @@ def bare_images_per_second(workload: Workload, precision: str) -> float:
     device = torch.device(workload.device)
     dtype = choose_format(Precision(precision), device)
     model = build_yolo(Architecture(workload.architecture), CLASSES)
-    model.to(device).to(memory_format=torch.channels_last)
+    with_layout(model.to(device), torch.channels_last)
     shape = (workload.batch_size, 3, workload.image_size, workload.image_size)
     images_BCHW = torch.rand(shape, device=device).to(memory_format=torch.channels_last)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.model.loss import DetectionLoss
-from masktrain_trainer.model.precision import choose_format
+from masktrain_trainer.model.precision import choose_format, with_layout
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
 from masktrain_trainer.train.step import MAX_GRADIENT_NORM
@@ -80,7 +80,7 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
     torch.manual_seed(0)
     device = torch.device(workload.device)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    model = build_yolo(Architecture(workload.architecture), CLASSES).to(device).to(memory_format=layout)
+    model = with_layout(build_yolo(Architecture(workload.architecture), CLASSES).to(device), layout)
     h = Hyperparameters()
     loss = DetectionLoss(model.anchors, h, image_size=workload.image_size, num_classes=CLASSES).to(device)
     optimizer = _optimizer(model, workload.batch_size, fused=recipe.fused_optimizer)

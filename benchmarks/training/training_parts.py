@@ -7,7 +7,7 @@ import torch
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.data.loader import Batch
 from masktrain_trainer.model.loss import DetectionLoss
-from masktrain_trainer.model.precision import build_scaler, choose_format
+from masktrain_trainer.model.precision import build_scaler, choose_format, with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.distributed import Ranks
 from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
@@ -38,7 +38,7 @@ def build_parts(workload: Workload, precision: str, ranks: Ranks | None = None) 
     dtype = choose_format(Precision(precision), ranks.device)
     torch.manual_seed(0)
     model = build_yolo(Architecture(workload.architecture), CLASSES)
-    model.to(ranks.device).to(memory_format=torch.channels_last)
+    with_layout(model.to(ranks.device), torch.channels_last)
     loss = DetectionLoss(model.anchors, Hyperparameters(), image_size=workload.image_size, num_classes=CLASSES)
     state = build_state(model, workload, dtype, ranks.device)
     return Parts(state, loss.to(ranks.device), TrainStep(ranks, dtype, state, loss.to(ranks.device)), dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.loader import Batch
 from masktrain_trainer.model.loss import DetectionLoss
-from masktrain_trainer.model.precision import build_scaler
+from masktrain_trainer.model.precision import build_scaler, with_layout
 from masktrain_trainer.model.yolo import Yolo
 from masktrain_trainer.train import step as train_step
 from masktrain_trainer.train.distributed import Ranks
@@ -37,7 +37,7 @@ class Trace:
 def train(
     dtype: torch.dtype, clip: float = 10.0, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Trace:
-    model = reference_yolo("n", 3, 1).train().to(dtype).to(memory_format=memory_format)
+    model = with_layout(reference_yolo("n", 3, 1).train().to(dtype), memory_format)
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     ema, ema2000 = ModelEma(model, 0.9999, 2000), ModelEma(model, 0.9999, 2000)
     ema2000.updates = 2000

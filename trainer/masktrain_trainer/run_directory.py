@@ -45,6 +45,10 @@ class RunDirectory:
         return self.root / "evaluation.json"
 
     @property
+    def devices_result(self) -> Path:
+        return self.root / "devices.json"
+
+    @property
     def prepare_result(self) -> Path:
         return self.root / "prepare.json"
 

@@ -4,6 +4,7 @@
 class probabilities, before non-maximum suppression.
 """
 
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,16 +87,19 @@ def _exported(model: nn.Module, image_size: int, stride: int, options: OnnxOptio
     """The ONNX document, not yet with our metadata."""
     # The tracer takes a dimension of 1 for a constant, so two images stand for any number of them.
     images = torch.zeros(2 if options.dynamic else 1, 3, image_size, image_size)
-    program = torch.onnx.export(
-        model.half() if options.half else model,
-        (images.half() if options.half else images,),
-        input_names=["images"],
-        output_names=["output0"],
-        opset_version=OPSET,
-        dynamo=True,
-        dynamic_shapes=(_any_shape(stride),) if options.dynamic else None,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch 2.10's exporter calls what torch 2.10 has itself declared old: nothing that a user could change.
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.* is deprecated")
+        program = torch.onnx.export(
+            model.half() if options.half else model,
+            (images.half() if options.half else images,),
+            input_names=["images"],
+            output_names=["output0"],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=(_any_shape(stride),) if options.dynamic else None,
+            verbose=False,
+        )
     assert program is not None
     return program.model_proto
 

@@ -142,8 +142,6 @@ def torchrun_command(launch: Launch, paths: Paths) -> list[str]:
         f"--local-addr={socket.gethostname()}",
         "--max-restarts=0",  # the operator restarts whole gangs
         "--monitor-interval=0.2",
-        # The ranks that are left only wait in a collective: torchrun's own 30 s would be 30 s of an idle gang.
-        "--shutdown-timeout=3",
         # In the workspace, since the rest of a pod's file system is read-only.
         f"--log-dir={paths.run.torchrun_logs}",
         *("-m", _WORKER_MODULE, "--run-directory", str(paths.run.root), "--data", str(paths.data)),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
-from masktrain_trainer.config import Outcome, OutcomeKind, Phase, Progress
+from masktrain_trainer.config import DEVICE_VARIABLE, Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import (
     STACK_SIGNAL,
@@ -88,6 +88,7 @@ class Supervisor:
 
     async def _outcome(self) -> Outcome:
         try:
+            await self._check_devices()
             await self._prepare()
             # Rank 0 alone reads the checkpoint; the others get it in their first broadcast.
             if not self._launch.leads:
@@ -95,6 +96,14 @@ class Supervisor:
             return await self._lead(await self._restore())
         except AttemptEnded as end:
             return end.outcome
+
+    async def _check_devices(self) -> None:
+        """First: on a GPU that the image has no code for, whatever is downloaded is downloaded in vain."""
+        if self._environment.get(DEVICE_VARIABLE) == "cpu":
+            return
+        self._progress.enter(Phase.PREPARING, "looking at the GPUs")
+        options = ("--ranks", str(self._launch.ranks_per_node), "--result", str(self._run.devices_result))
+        await self._stage("device check", "masktrain_trainer.train.devices", options, self._run.devices_result)
 
     async def _prepare(self) -> None:
         self._progress.enter(Phase.PREPARING, "fetching and checking the data set")

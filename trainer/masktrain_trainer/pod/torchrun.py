@@ -67,12 +67,29 @@ def register_one_node_rendezvous() -> None:
     rendezvous.rendezvous_handler_registry.register(ONE_NODE_RENDEZVOUS, OneNodeRendezvous)
 
 
+RANK_PATIENCE_SECONDS = 3
+"""Between SIGTERM and SIGKILL for the ranks that are left when one has failed: they only wait in a collective."""
+
+
+def end_ranks_within(seconds: int) -> None:
+    """Its own 30 s would be 30 s of an idle gang, and torchrun's option for them is newer than the locked torch."""
+    from torch.distributed.elastic.multiprocessing.api import PContext  # noqa: PLC0415
+
+    close = PContext.close
+
+    def close_soon(context: PContext, death_sig: signal.Signals | None = None, timeout: int = seconds) -> None:
+        close(context, death_sig, min(timeout, seconds))
+
+    PContext.close = close_soon  # type: ignore[assignment,method-assign]
+
+
 def main() -> None:
     supervisor, *options = sys.argv[1:]
     end_with_parent(int(supervisor))
     from torch.distributed.run import main as run  # noqa: PLC0415
 
     register_one_node_rendezvous()
+    end_ranks_within(RANK_PATIENCE_SECONDS)
     run(options)
 
 

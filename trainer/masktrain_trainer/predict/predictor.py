@@ -17,7 +17,7 @@ from torchvision.ops import batched_nms, nms
 from masktrain_trainer.config import DEVICE_VARIABLE
 from masktrain_trainer.data.geometry import Placement, scale_boxes
 from masktrain_trainer.model.boxes import xywh_to_xyxy
-from masktrain_trainer.model.precision import autocast, to_input
+from masktrain_trainer.model.precision import autocast, to_input, with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
@@ -171,7 +171,7 @@ def load_predictor(
     file: DetectorWeights, thresholds: Thresholds, device: torch.device, number_format: torch.dtype = torch.float32
 ) -> Predictor:
     """A predictor of a weights file: batch norms folded, on `device`."""
-    model = load_yolo(file).fuse().to(device).to(memory_format=torch.channels_last)
+    model = with_layout(load_yolo(file).fuse().to(device), torch.channels_last)
     return Predictor(model, thresholds, number_format)
 
 

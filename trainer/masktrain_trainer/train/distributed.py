@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from masktrain_trainer.checkpoint.tensor_tree import lay_out, length_of, read_tree
-from masktrain_trainer.config import DEVICE_VARIABLE
-from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
+from masktrain_trainer.model.precision import multiply_in_tf32
+
+from .devices import choose_device
 
 Value = TypeVar("Value")
 
@@ -123,19 +124,6 @@ def _value(message_N: Tensor, length: int) -> Any:
     return read_tree(message_N[:length].numpy())
 
 
-def choose_device(local_rank: int, local_world_size: int) -> torch.device:
-    """A GPU of this rank's own, or the CPU on request. Raises UserError if the pod has too few GPUs."""
-    if os.environ.get(DEVICE_VARIABLE, "auto") == "cpu":
-        return torch.device("cpu")
-    found = torch.cuda.device_count()
-    if found < local_world_size:
-        raise InvalidConfiguration(
-            f"The pod has {found} usable CUDA device(s) for {local_world_size} rank(s): set compute.gpusPerNode to "
-            f"what a node offers and check its driver, or set {DEVICE_VARIABLE}=cpu in compute.env to train on CPUs.",
-        )
-    return torch.device("cuda", local_rank)
-
-
 @contextmanager
 def process_groups(timeout: timedelta, local_store: Path | None = None) -> Iterator[Ranks]:
     """Join the gang that torchrun has called together; `timeout` bounds every later collective.
@@ -150,6 +138,7 @@ def process_groups(timeout: timedelta, local_store: Path | None = None) -> Itera
     if device.type == "cuda":
         # Or whatever names no device of its own would allocate on GPU 0, on every rank.
         torch.cuda.set_device(device)
+        multiply_in_tf32(torch.cuda.get_device_capability(device))
     backend = "nccl" if device.type == "cuda" else "gloo"
     # With a device NCCL connects here and not in the first step, so a broken link shows while starting.
     device_id = device if device.type == "cuda" else None

@@ -23,12 +23,13 @@ from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, FailureReason, Trai
 from masktrain_trainer.data.prepared import PreparedDataset, training_statistics
 from masktrain_trainer.errors import InvalidConfiguration, InvalidWeights, UserError, user_error
 from masktrain_trainer.model.autoanchor import AnchorFit, Sides, fit_anchors, jittered, measure
-from masktrain_trainer.model.precision import build_scaler
+from masktrain_trainer.model.precision import build_scaler, with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
+from .devices import require_compiler_support
 from .distributed import Ranks
 from .optimizer import ModelEma, build_optimizer
 from .state import Context, EarlyStopping, TrainingState, restore_state
@@ -65,8 +66,10 @@ def synchronise_batch_norms(model: Yolo, ranks: Ranks) -> None:
 def compile_model(model: Yolo, device: torch.device) -> None:
     """Compile forward and backward passes for one size of image, at their first call.
 
-    Raises UserError where the compiler behind torch.compile is missing.
+    Raises UserError where the compiler behind torch.compile is missing, or makes no code for the GPU.
     """
+    if device.type == "cuda":
+        require_compiler_support(torch.cuda.get_device_capability(device))
     # Asked beforehand: torch itself would find out in the first batch, and say so at length.
     if shutil.which(os.environ.get("CXX", "g++")) is None and shutil.which("clang++") is None:
         raise InvalidConfiguration(
@@ -149,7 +152,7 @@ def initial_state(context: Context) -> TrainingState:
     # A checkpoint brings the anchors that it was trained with.
     if context.training.auto_anchor and start.checkpoint is None:
         autoanchor(model, context.prepared, context.training, context.ranks)
-    model.to(device=context.ranks.device).to(memory_format=torch.channels_last)
+    with_layout(model.to(device=context.ranks.device), torch.channels_last)
     state = _fresh_state(context, model)
     torch.manual_seed(context.training.seed + 1 + context.ranks.rank)
     if start.checkpoint is not None:

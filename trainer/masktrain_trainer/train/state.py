@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from masktrain_trainer.config import Hyperparameters, RunConfig, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset
@@ -108,7 +109,7 @@ class TrainingState:
     model: Yolo
     ema: ModelEma
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    scaler: GradScaler
     early_stopping: EarlyStopping
     loss_sums_3: Tensor
     position: Position = field(default_factory=Position)

@@ -104,7 +104,7 @@ class LossWatch:
             host_3 = torch.empty(3, dtype=items_3.dtype, pin_memory=True)
             host_3.copy_(items_3, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record()
+            arrived.record()  # type: ignore[no-untyped-call]
             items_3 = host_3
         self._copies.append(_Copy(items_3, arrived, step, epoch, image_indices_B))
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.model.blocks import Conv
+from masktrain_trainer.model.precision import with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 
 # architecture: parameters at 80 classes, at 3 classes, state-dict keys, modules
@@ -124,13 +125,13 @@ def test_channels_last_gives_the_same_numbers(nano: Yolo) -> None:
     images_BCHW = torch.rand(2, 3, 64, 64)
     model = copy.deepcopy(nano).eval()
     expected = model(images_BCHW)
-    actual = model.to(memory_format=torch.channels_last)(images_BCHW.to(memory_format=torch.channels_last))
+    actual = with_layout(model, torch.channels_last)(images_BCHW.to(memory_format=torch.channels_last))
     for raw, raw_expected in zip(actual, expected, strict=True):
         torch.testing.assert_close(raw, raw_expected, rtol=1e-4, atol=1e-5)
 
 
 def test_channels_last_survives_the_whole_network(nano: Yolo) -> None:
-    model = copy.deepcopy(nano).to(memory_format=torch.channels_last)
+    model = with_layout(copy.deepcopy(nano), torch.channels_last)
     lost: list[str] = []
 
     def look(name: str) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from masktrain_trainer.pod.launch import (
     torchrun_command,
     worker_environment,
 )
+from masktrain_trainer.pod.torchrun import RANK_PATIENCE_SECONDS
 
 CONFIG = {
     "namespace": "team",
@@ -160,3 +162,31 @@ def test_torchrun_without_its_supervisor_does_not_begin() -> None:
     command = [sys.executable, "-m", "masktrain_trainer.pod.torchrun", str(nobody.pid), "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (1, f"the supervisor, process {nobody.pid}, is gone\n")
+
+
+STUBBORN_RANK = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+ready, told = folder / "ready", folder / "told"
+if os.environ["RANK"] == "1":
+    while not ready.exists():
+        time.sleep(0.01)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, lambda *_: told.touch())
+ready.touch()
+while True:
+    time.sleep(600)
+"""
+
+
+def test_ranks_that_are_left_by_one_that_failed_are_ended_soon(tmp_path: Path) -> None:
+    (tmp_path / "rank.py").write_text(STUBBORN_RANK)
+    command = [sys.executable, "-m", "masktrain_trainer.pod.torchrun", str(os.getpid()), "--nproc-per-node=2"]
+    command += [f"--rdzv-backend={ONE_NODE_RENDEZVOUS}", "--rdzv-endpoint=localhost", "--monitor-interval=0.1"]
+    command += [f"--log-dir={tmp_path}", str(tmp_path / "rank.py"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    waited = time.time() - (tmp_path / "told").stat().st_mtime
+    assert "forcefully exiting" in ended.stderr
+    # torchrun itself would give it 30 s.
+    assert RANK_PATIENCE_SECONDS - 1 < waited < 20

@@ -13,7 +13,8 @@ from masktrain_trainer.errors import StoreDenied, UserError
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult
 from masktrain_trainer.train import initialise
-from masktrain_trainer.train.distributed import Ranks, choose_device
+from masktrain_trainer.train.devices import choose_device
+from masktrain_trainer.train.distributed import Ranks
 from masktrain_trainer.train.initialise import decided_by_rank_0, initial_state, transfer
 from tests.unit.trainer.weights import yolov5_files
 

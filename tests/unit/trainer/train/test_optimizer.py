@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Optimizer
+from masktrain_trainer.model.precision import with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.train.optimizer import ModelEma, apply_step_values, build_optimizer, parameter_groups
 from masktrain_trainer.train.schedule import StepValues
@@ -114,7 +115,7 @@ def test_a_resumed_average_continues_with_the_same_numbers(memory_format: torch.
     for _ in range(3):
         disturb(model)
         ema.update(model)
-    resumed = ModelEma(small_model().to(memory_format=memory_format), decay=0.99, ramp_steps=5)
+    resumed = ModelEma(with_layout(small_model(), memory_format), decay=0.99, ramp_steps=5)
     resumed.load_state_dict(ema.state_dict())
     disturb(model)
     ema.update(model)
