@@ -86,11 +86,11 @@ def count(architecture: Architecture, image_size: int, dtype: torch.dtype) -> Wo
     return Work(operations.get_total_flops() / COUNTED_IMAGES, traffic.bytes / COUNTED_IMAGES)
 
 
-class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Traffic(TorchDispatchMode):
     """Adds up the tensors that each kernel reads and writes; what only looks at a tensor in another way is none."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes = 0
 
     def __torch_dispatch__(
