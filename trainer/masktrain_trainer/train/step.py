@@ -19,6 +19,7 @@ from masktrain_trainer.model.precision import autocast, to_input
 from masktrain_trainer.model.yolo import Yolo
 
 from .distributed import Ranks
+from .optimizer import FlatUpdate, TensorUpdate
 from .state import TrainingState
 
 SIZE_STREAM = 0x512E
@@ -133,7 +134,7 @@ MAX_GRADIENT_NORM = 10.0
 
 
 def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
-    """Average gradients over the ranks.
+    """Average gradients over the ranks. Drops gradients that are there.
 
     Batch statistics are not broadcast at every forward pass: training never reads them, and the averaged model, which
     does, is rank 0's everywhere.
@@ -141,9 +142,12 @@ def distribute(model: Yolo, ranks: Ranks) -> nn.Module:
     if ranks.alone:
         return model
     device_ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-    # Gradients as views spare a copy of all of them in memory, and cost one or two per cent of a CPU's speed.
     network = DistributedDataParallel(
-        _Distributed(model), device_ids=device_ids, gradient_as_bucket_view=True, **_without_buffer_broadcast()
+        _Distributed(model),
+        device_ids=device_ids,
+        # Gradients as views spare a copy of all of them in memory. On CPUs they are views of a buffer of ours.
+        gradient_as_bucket_view=ranks.device.type == "cuda",
+        **_without_buffer_broadcast(),
     )
     _lay_out_buckets(network)
     return network
@@ -188,8 +192,13 @@ class TrainStep:
         self._dtype = dtype
         self._state = state
         self._loss = loss
+        # A GPU's kernels take hundreds of tensors at once, and would add each gradient to a buffer by one of its own.
+        update = TensorUpdate if ranks.device.type == "cuda" else FlatUpdate
+        # First: whatever wraps a model keeps its tensors.
+        self.update = update(state.model, state.optimizer)
         self._network = distribute(state.model, ranks)
-        self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
+        self.update.attach_gradients()
+        self._weights = next(state.model.parameters())
 
     def backward(self, batch: Batch, *, synchronise: bool, image_size: int | None = None) -> Tensor:
         """Add this batch's gradients; box, objectness and class loss come back, on the device.
@@ -197,7 +206,7 @@ class TrainStep:
         With `image_size` the images are scaled to that side first. Only the batch before an optimizer step synchronises
         the ranks. DDP averages over ranks, so the loss is multiplied by their number to make the sum over all images.
         """
-        images_BCHW = to_input(batch.images_BCHW, self._parameters[0])
+        images_BCHW = to_input(batch.images_BCHW, self._weights)
         # On the device, when the bytes have crossed the bus at their first size.
         if image_size is not None:
             images_BCHW = resized(images_BCHW, image_size)
@@ -211,14 +220,14 @@ class TrainStep:
 
     def step(self) -> None:
         """Clip, step, and let the average follow. The EMA lives on rank 0; the others get it when it is needed."""
-        state = self._state
-        state.scaler.unscale_(state.optimizer)  # the norm that is clipped is that of the true gradients
-        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT_NORM, foreach=True)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)  # the next backward pass writes instead of adding to zeros
+        update, scaler = self.update, self._state.scaler
+        scaler.unscale_(update.optimizer)  # the norm that is clipped is that of the true gradients
+        update.clip(MAX_GRADIENT_NORM)
+        update.step(scaler)
+        scaler.update()
+        update.clear_gradients()
         if self._ranks.leads:
-            state.ema.update(state.model)
+            update.average(self._state.ema)
 
     def _synchronised(self, synchronise: bool) -> AbstractContextManager[object]:
         if synchronise or not isinstance(self._network, DistributedDataParallel):
