@@ -133,7 +133,7 @@ class TensorUpdate:
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def attach_gradients(self) -> None:
-        """Call it when the model is wrapped: whatever does that may drop gradients."""
+        """Begin with none; call it after the model is wrapped, which may take gradients away."""
 
     def clip(self, limit: float) -> None:
         """Scale the gradients down to a norm of `limit` over all of them, if it is larger."""
@@ -283,6 +283,7 @@ class FlatUpdate(TensorUpdate):
             }
 
     def attach_gradients(self) -> None:
+        self._gradients_N.zero_()
         for group in self._groups:
             for parameter, place in group.places:
                 parameter.grad = place.within(self._gradients_N)
