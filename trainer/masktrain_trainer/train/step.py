@@ -1,9 +1,10 @@
 """A training step: batches forward and backward, each loss looked at, and the optimizer once enough are accumulated."""
 
 import inspect
+import logging
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -55,7 +56,11 @@ def resized(images_BCHW: Tensor, image_size: int) -> Tensor:
     return scaled_BCHW.contiguous(memory_format=torch.channels_last)
 
 
+log = logging.getLogger(__name__)
+
 NAMED_IMAGES = 8
+SKIPPED_IN_A_ROW = 8
+"""Bad losses that float16 is allowed: each halves the scale of the gradients, 65536 at first."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,15 @@ class BadLoss:
     epoch: int
     items: tuple[float, float, float]
     image_names: tuple[str, ...]
+    in_a_row: int = 1
 
     def sentence(self) -> str:
+        again = f", and not in {self.in_a_row} batches in a row" if self.in_a_row > 1 else ""
         box, objectness, classification = self.items
         others = len(self.image_names) - NAMED_IMAGES
         names = ", ".join(self.image_names[:NAMED_IMAGES]) + (f" and {others} more" if others > 0 else "")
         return (
-            f"The loss is not finite at step {self.step} of epoch {self.epoch}: box {box:.4g}, objectness "
+            f"The loss is not finite at step {self.step} of epoch {self.epoch}{again}: box {box:.4g}, objectness "
             f"{objectness:.4g}, class {classification:.4g}, with the images {names}; checkpoints from before are kept; "
             "lower training.hyperparameters.learningRate, or set training.precision to Float32 if it is not."
         )
@@ -93,8 +100,11 @@ class _Copy:
 class LossWatch:
     """Copies every batch's loss to the host and looks at it when it has arrived; on a CPU that is at once."""
 
-    def __init__(self, image_names: Sequence[str]) -> None:
+    def __init__(self, image_names: Sequence[str], *, tolerated: int = 0) -> None:
+        """tolerated: bad losses in a row that are no reason to end, for a number format whose steps may be skipped."""
         self._image_names = image_names
+        self._tolerated = tolerated
+        self._bad_in_a_row = 0
         self._copies: deque[_Copy] = deque()
         self.bad: BadLoss | None = None
 
@@ -119,14 +129,56 @@ class LossWatch:
         return self.bad
 
     def _judge(self, copy: _Copy) -> None:
-        if not torch.isfinite(copy.items_3).all():
+        if torch.isfinite(copy.items_3).all():
+            self._bad_in_a_row = 0
+            return
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row <= self._tolerated:
+            log.warning(
+                "the loss of a batch in step %d is beyond float16: the step is skipped, and gradients are scaled less",
+                copy.step,
+            )
+        else:
             box, objectness, classification = copy.items_3.tolist()
             names = tuple(self._image_names[index] for index in copy.image_indices_B.tolist())
-            self.bad = BadLoss(copy.step, copy.epoch, (box, objectness, classification), names)
+            items = (box, objectness, classification)
+            self.bad = BadLoss(copy.step, copy.epoch, items, names, self._bad_in_a_row)
 
 
 def _has_arrived(copy: _Copy) -> bool:
     return copy.arrived is None or bool(copy.arrived.query())  # type: ignore[no-untyped-call]
+
+
+class StatisticsGuard:
+    """Undoes what a batch with a bad loss did to the batch norms' statistics, without a word to the host.
+
+    A step that is skipped leaves the weights alone, but by then the forward pass has changed the statistics, and NaN
+    would stay in them, and in their average, for good.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._kept_N = self._flat()
+
+    def judge(self, items_3: Tensor) -> None:
+        """After a batch: keep what it did to the statistics if its losses are finite, else go back."""
+        self._kept_N = torch.where(items_3.isfinite().all(), self._flat(), self._kept_N)
+        parts = torch.split(self._kept_N, [buffer.numel() for buffer in self._live])
+        torch._foreach_copy_(self._live, [part.view_as(own) for part, own in zip(parts, self._live, strict=True)])
+
+    def _flat(self) -> Tensor:
+        return torch.cat([buffer.flatten() for buffer in self._live])
+
+
+@contextmanager
+def tried_convolutions(on: bool) -> Iterator[None]:
+    """Let cuDNN time its algorithms for each new shape and keep the fastest; for shapes that stay the same."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 MAX_GRADIENT_NORM = 10.0
@@ -199,6 +251,7 @@ class TrainStep:
         self._network = distribute(state.model, ranks)
         self.update.attach_gradients()
         self._weights = next(state.model.parameters())
+        self._guard = StatisticsGuard(state.model) if state.scaler.is_enabled() else None
 
     def backward(self, batch: Batch, *, synchronise: bool, image_size: int | None = None) -> Tensor:
         """Add this batch's gradients; box, objectness and class loss come back, on the device.
@@ -216,6 +269,8 @@ class TrainStep:
                 raws = self._network(images_BCHW)
             total, items_3 = self._loss(raws, batch.targets_M6.to(self._ranks.device, non_blocking=True))
             self._state.scaler.scale(total * self._ranks.world_size).backward()
+        if self._guard is not None:
+            self._guard.judge(items_3)
         return cast("Tensor", items_3)
 
     def step(self) -> None:
