@@ -1,16 +1,23 @@
 """Sizes of batches, and losses that are NaN or infinite."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from masktrain_trainer.config import Architecture
+from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.train.distributed import Ranks
 from masktrain_trainer.train.step import (
     BadLoss,
     LossWatch,
     MultiScale,
     StatisticsGuard,
+    distribute,
     resized,
     tried_convolutions,
 )
@@ -106,3 +113,27 @@ def test_convolutions_are_tried_where_shapes_stay_the_same_and_only_there() -> N
         with tried_convolutions(on):
             assert torch.backends.cudnn.benchmark is on
         assert torch.backends.cudnn.benchmark is before
+
+
+def test_a_compiled_model_delivers_gradients_bucket_by_bucket(tmp_path: Path) -> None:
+    """One graph would deliver them all at its end, when no computing is left for the exchange to hide behind.
+
+    torch splits graphs at DDP's buckets where they are compiled while DDP's forward pass runs.
+    """
+    graphs: list[torch.fx.GraphModule] = []
+
+    def count(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    ranks = Ranks(0, 0, 2, 2, torch.device("cpu"))
+    store = dist.FileStore(str(tmp_path / "store"), 1)  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = build_yolo(Architecture.YOLOV5N, 2)
+        model.compile(backend=count, dynamic=False)
+        distribute(model, ranks)(torch.zeros(1, 3, 64, 64))
+    finally:
+        torch.compiler.reset()
+        dist.destroy_process_group()
+    assert len(graphs) > 1
