@@ -30,8 +30,11 @@ from .dataset import BatchRequest, CollatedBatch, Collator, Pixels
 
 def map_slots(memory: int, slots: int, size: int) -> list[Pixels]:
     """The shared memory behind a file descriptor as `slots` arrays of `size` bytes."""
-    flat = np.frombuffer(mmap.mmap(memory, slots * size), np.uint8)
-    return list(flat.reshape(slots, size))
+    return list(map_memory(memory, slots * size).reshape(slots, size))
+
+
+def map_memory(memory: int, size: int) -> Pixels:
+    return np.frombuffer(mmap.mmap(memory, size), np.uint8)
 
 
 def serve(pipe: Connection, memory: int) -> None:
@@ -102,6 +105,11 @@ class BatchWorkers:
                 worker.ask(request, slot)
                 asked.append((worker, slot))
 
+    @property
+    def memories(self) -> list[Pixels]:
+        """All memory that answers' pixels may lie in."""
+        return [worker.memory for worker in self._workers]
+
     def close(self) -> None:
         """End the processes; work in progress is dropped."""
         self._stop()
@@ -122,7 +130,8 @@ class _Worker:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C is for the trainer
         )
-        self._slots = map_slots(memory, slots, size)
+        self.memory = map_memory(memory, slots * size)
+        self._slots = list(self.memory.reshape(slots, size))
         # The map keeps the memory; the number is of no more use here.
         os.close(memory)
         # Only the worker holds this end from now on, or its death would not end the pipe.

@@ -77,6 +77,7 @@ class Validator:
             rank=ranks.rank,
             world_size=ranks.world_size,
             stride=context.config.model.architecture.max_stride,
+            pinned=ranks.device.type == "cuda",
         )
 
     def _stop_is_agreed(self, number: int, images: int) -> bool:
