@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
+from masktrain_trainer.model import loss as loss_module
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.precision import choose_format
 from masktrain_trainer.model.yolo import build_yolo
@@ -39,6 +41,8 @@ class Recipe:
     foreach_clip: bool = True
     flat: bool = True
     """Then the three before it, which are by tensor, do not apply."""
+    loss_of_matches: bool = True
+    """On a CPU; a GPU's loss keeps candidates that do not match."""
     bfloat16: bool = False
     compiled: bool = False
 
@@ -51,6 +55,7 @@ RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {
     "fused optimizer": (BY_TENSOR, replace(BY_TENSOR, fused_optimizer=False)),
     "foreach EMA": (BY_TENSOR, replace(BY_TENSOR, foreach_ema=False)),
     "foreach gradient clip": (BY_TENSOR, replace(BY_TENSOR, foreach_clip=False)),
+    "loss of matches only": (Recipe(), Recipe(loss_of_matches=False)),
     "bfloat16 autocast": (Recipe(bfloat16=True), Recipe()),
     "torch.compile": (Recipe(compiled=True), Recipe()),
 }
@@ -108,7 +113,8 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
         inputs_BCHW = images_BCHW.to(dtype=torch.float32, memory_format=layout).div_(255)
         with torch.autocast(device.type, torch.bfloat16) if recipe.bfloat16 else nullcontext():
             raws = network(inputs_BCHW)
-        total, _ = loss(raws, targets_M6)
+        with nullcontext() if recipe.loss_of_matches else mock.patch.object(loss_module, "without_misses", _unchanged):
+            total, _ = loss(raws, targets_M6)
         total.backward()
         if recipe.foreach_clip:
             update.clip(MAX_GRADIENT_NORM)
@@ -119,6 +125,10 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
         average()
 
     return run
+
+
+def _unchanged(found: loss_module.Candidates) -> loss_module.Candidates:
+    return found
 
 
 def _optimizer(model: nn.Module, batch_size: int, *, fused: bool) -> torch.optim.Optimizer:
