@@ -225,7 +225,7 @@ class TrainingSpec(Contract):
         default=None,
         ge=0,
         le=64,
-        description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 8.",
+        description="Data loader processes per rank; unset takes the pod's CPU limit divided by its ranks, at most 64.",
     )
     freeze: int = Field(
         default=0,

@@ -72,6 +72,8 @@ def main() -> None:
 
 BATCHES_AHEAD = 2
 """Batches that every worker makes in advance, besides the one it hands over."""
+MANY_WORKERS = 8
+"""More of them have enough batches in store with one each, and a batch may be tens of megabytes of pinned memory."""
 
 
 class LoaderDied(RuntimeError):
@@ -83,7 +85,8 @@ class BatchWorkers:
 
     def __init__(self, collator: Collator, *, workers: int, batch_images: int) -> None:
         size = collator.bytes_for(batch_images)
-        self._workers = [_Worker(collator, BATCHES_AHEAD + 1, size) for _ in range(workers)]
+        self._slots = 1 + (BATCHES_AHEAD if workers <= MANY_WORKERS else 1)
+        self._workers = [_Worker(collator, self._slots, size) for _ in range(workers)]
         # Also where nobody calls `close`: finalizers run at the interpreter's end, too.
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
@@ -92,7 +95,7 @@ class BatchWorkers:
         for. One stream at a time, to its end.
         """
         # By slot first, so that the first requests go to one worker each.
-        places = [(worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers]
+        places = [(worker, slot) for slot in range(self._slots) for worker in self._workers]
         asked = deque[tuple[_Worker, int]]()
         for (worker, slot), request in zip(places, requests, strict=False):
             worker.ask(request, slot)

@@ -25,6 +25,7 @@ from .dataset import BatchRequest, CollatedBatch, Collator, Pixels, TrainDataset
 from .geometry import (
     Placement,
     Size,
+    Targets,
     letterbox,
     letterboxed_targets,
     plan_letterbox,
@@ -66,6 +67,10 @@ class Copies:
     def upload(self, own: torch.Tensor) -> torch.Tensor:
         """A small tensor that nobody will overwrite."""
         return own
+
+    def arrange(self, targets_M6: Targets) -> Targets:
+        """Boxes as the device likes them."""
+        return targets_M6
 
     def settle(self) -> None:
         """When it returns, what was copied may be overwritten."""
@@ -110,9 +115,25 @@ class CudaCopies(Copies):
     def upload(self, own: torch.Tensor) -> torch.Tensor:
         return self.copy(own.pin_memory())
 
+    def arrange(self, targets_M6: Targets) -> Targets:
+        return padded_targets(targets_M6)
+
     def settle(self) -> None:
         if self._done is not None:
             self._done.synchronize()
+
+
+FEWEST_ROWS = 64
+
+
+def padded_targets(targets_M6: Targets) -> Targets:
+    """As many rows as the next power of two, the rest boxes without area, which match no anchor.
+
+    Batches differ in their number of boxes; with a few numbers only, memory on a GPU is used again as it was, and what
+    is compiled or captured for a shape serves many batches.
+    """
+    rows = max(FEWEST_ROWS, 1 << (len(targets_M6) - 1).bit_length()) if len(targets_M6) else FEWEST_ROWS
+    return np.concatenate([targets_M6, np.zeros((rows - len(targets_M6), 6), np.float32)])
 
 
 class TrainLoader:
@@ -220,7 +241,7 @@ class TrainLoader:
             images_BCHW = copy.view(-1, side, side, 3).permute(0, 3, 1, 2)
         else:
             images_BCHW = render_on_device(self._device, copy, collated.pending, side)
-        targets_M6 = self._copies.upload(torch.from_numpy(collated.targets_M6))
+        targets_M6 = self._copies.upload(torch.from_numpy(self._copies.arrange(collated.targets_M6)))
         return Batch(images_BCHW, targets_M6, torch.from_numpy(collated.indices_B))
 
 

@@ -32,6 +32,8 @@ def test_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str,
     assert cpu_limit(unpacked(tmp_path, files)) == cpus
 
 
-@pytest.mark.parametrize(("ranks", "cpus", "workers"), [(1, 1, 1), (2, 1, 1), (2, 8, 4), (1, 64, 8), (8, 64, 8)])
+@pytest.mark.parametrize(
+    ("ranks", "cpus", "workers"), [(1, 1, 1), (2, 1, 1), (2, 8, 4), (1, 16, 16), (8, 128, 16), (1, 208, 64)]
+)
 def test_workers(ranks: int, cpus: int, workers: int) -> None:
     assert loader_workers(ranks, cpus) == workers
