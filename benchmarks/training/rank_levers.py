@@ -21,7 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from masktrain_trainer.config import DEVICE_VARIABLE, Hyperparameters
 from masktrain_trainer.data.cpu_limit import cpu_limit
+from masktrain_trainer.train import step
 from masktrain_trainer.train.distributed import Ranks, process_groups
+from masktrain_trainer.train.optimizer import TensorUpdate
 from masktrain_trainer.train.schedule import accumulation
 
 from .report import compared, emit
@@ -55,10 +57,11 @@ def main() -> None:
     workload = Workload(**question["workload"])
     with process_groups(TIMEOUT) as ranks:
         build = functools.partial(_build_step, workload, question["precision"], ranks)
-        without = {
-            "no_sync while accumulating": functools.partial(build, always_synchronise=True),
-            "gradient as bucket view": functools.partial(build, bucket_view=False),
-        }
+        without = {"no_sync while accumulating": functools.partial(build, always_synchronise=True)}
+        if ranks.device.type == "cpu":
+            without["flat buffers"] = functools.partial(build, changed=_by_tensor())
+        else:
+            without["gradient as bucket view"] = functools.partial(build, changed=_no_bucket_view())
         for lever, build_without in without.items():
             figures = _measure(build(), build_without(), workload, ranks, question["rounds"])
             if ranks.leads:
@@ -68,29 +71,39 @@ def main() -> None:
 def _measure(with_it: Step, without: Step, workload: Workload, ranks: Ranks, rounds: int) -> dict[str, Any]:
     speeds: dict[Step, list[float]] = {with_it: [], without: []}
     for number in range(1 + rounds):
-        for step, values in speeds.items():
-            seconds = _seconds(step, ranks)
+        for run, values in speeds.items():
+            seconds = _seconds(run, ranks)
             if number:  # the first round warms up
                 values.append(STEPS_PER_ROUND * _batches_per_step(workload) * workload.batch_size / seconds)
     return compared(speeds[with_it], speeds[without], peer_name="the same step without it", unit="images/s")
 
 
 def _build_step(
-    workload: Workload, precision: str, ranks: Ranks, *, bucket_view: bool = True, always_synchronise: bool = False
+    workload: Workload,
+    precision: str,
+    ranks: Ranks,
+    *,
+    changed: AbstractContextManager[object] | None = None,
+    always_synchronise: bool = False,
 ) -> Step:
     """One optimizer step on resident batches that make up the nominal batch."""
     share = replace(workload, batch_size=workload.batch_size // RANKS)
-    with nullcontext() if bucket_view else _no_bucket_view():
+    with changed or nullcontext():
         parts = build_parts(share, precision, ranks)
     batch = random_batch(share.batch_size, share.image_size)
     batches = _batches_per_step(workload)
 
-    def step() -> None:
+    def take_step() -> None:
         for number in range(batches):
             parts.step.backward(batch, synchronise=always_synchronise or number + 1 == batches)
         parts.step.step()
 
-    return step
+    return take_step
+
+
+def _by_tensor() -> AbstractContextManager[object]:
+    """As on GPUs, but with gradients in memory of their own."""
+    return mock.patch.object(step, "FlatUpdate", TensorUpdate)
 
 
 def _no_bucket_view() -> AbstractContextManager[object]:
@@ -108,12 +121,12 @@ def _batches_per_step(workload: Workload) -> int:
     return accumulation(workload.batch_size, Hyperparameters().nominal_batch_size)
 
 
-def _seconds(step: Step, ranks: Ranks) -> float:
+def _seconds(run: Step, ranks: Ranks) -> float:
     """Of a round, from when all ranks are there until all are through."""
     ranks.gather(None)
     started = time.perf_counter()
     for _ in range(STEPS_PER_ROUND):
-        step()
+        run()
     if ranks.device.type == "cuda":
         torch.cuda.synchronize(ranks.device)
     ranks.gather(None)

@@ -4,20 +4,23 @@ The step is put together from the trainer's own parts; a lever is off where the 
 that do not use it.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
+from masktrain_trainer.model import loss as loss_module
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.precision import choose_format, with_layout
 from masktrain_trainer.model.yolo import build_yolo
-from masktrain_trainer.train.optimizer import ModelEma, build_optimizer
+from masktrain_trainer.train.optimizer import FlatUpdate, ModelEma, TensorUpdate, build_optimizer
 from masktrain_trainer.train.step import MAX_GRADIENT_NORM
 
 from .report import compared, emit
@@ -36,15 +39,23 @@ class Recipe:
     fused_optimizer: bool = True
     foreach_ema: bool = True
     foreach_clip: bool = True
+    flat: bool = True
+    """Then the three before it, which are by tensor, do not apply."""
+    loss_of_matches: bool = True
+    """On a CPU; a GPU's loss keeps candidates that do not match."""
     bfloat16: bool = False
     compiled: bool = False
 
 
+BY_TENSOR = Recipe(flat=False)
+
 RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {
     "channels_last": (Recipe(), Recipe(channels_last=False)),
-    "fused optimizer": (Recipe(), Recipe(fused_optimizer=False)),
-    "foreach EMA": (Recipe(), Recipe(foreach_ema=False)),
-    "foreach gradient clip": (Recipe(), Recipe(foreach_clip=False)),
+    "flat buffers": (Recipe(), BY_TENSOR),
+    "fused optimizer": (BY_TENSOR, replace(BY_TENSOR, fused_optimizer=False)),
+    "foreach EMA": (BY_TENSOR, replace(BY_TENSOR, foreach_ema=False)),
+    "foreach gradient clip": (BY_TENSOR, replace(BY_TENSOR, foreach_clip=False)),
+    "loss of matches only": (Recipe(), Recipe(loss_of_matches=False)),
     "bfloat16 autocast": (Recipe(bfloat16=True), Recipe()),
     "torch.compile": (Recipe(compiled=True), Recipe()),
 }
@@ -56,8 +67,14 @@ def compare(workload: Workload, *, rounds: int) -> None:
         emit(
             f"lever/{name}/{workload}",
             **_measure(workload, with_it, without, rounds),
-            default=with_it in (Recipe(), Recipe(bfloat16=_chosen_format(workload) is torch.bfloat16)),
+            default=_is_default(with_it, workload),
         )
+
+
+def _is_default(recipe: Recipe, workload: Workload) -> bool:
+    """Buffers are flat on CPUs; on GPUs the levers by tensor are in force."""
+    chosen = Recipe(flat=workload.device == "cpu")
+    return recipe in (chosen, replace(chosen, bfloat16=_chosen_format(workload) is torch.bfloat16))
 
 
 def _chosen_format(workload: Workload) -> torch.dtype:
@@ -85,7 +102,9 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
     loss = DetectionLoss(model.anchors, h, image_size=workload.image_size, num_classes=CLASSES).to(device)
     optimizer = _optimizer(model, workload.batch_size, fused=recipe.fused_optimizer)
     ema = ModelEma(model, h.ema_decay, h.ema_ramp_steps)
-    average = ema.update if recipe.foreach_ema else _average_one_by_one(ema)
+    update = FlatUpdate(model, optimizer) if recipe.flat else TensorUpdate(model, optimizer)
+    average = functools.partial(update.average, ema) if recipe.foreach_ema else _average_one_by_one(ema, model)
+    scaler = torch.amp.GradScaler(enabled=False)
     network = cast("nn.Module", torch.compile(model)) if recipe.compiled else model
     batch = random_batch(workload.batch_size, workload.image_size)
     images_BCHW, targets_M6 = batch.images_BCHW.to(device), batch.targets_M6.to(device)
@@ -94,14 +113,22 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
         inputs_BCHW = images_BCHW.to(dtype=torch.float32, memory_format=layout).div_(255)
         with torch.autocast(device.type, torch.bfloat16) if recipe.bfloat16 else nullcontext():
             raws = network(inputs_BCHW)
-        total, _ = loss(raws, targets_M6)
+        with nullcontext() if recipe.loss_of_matches else mock.patch.object(loss_module, "without_misses", _unchanged):
+            total, _ = loss(raws, targets_M6)
         total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM, foreach=recipe.foreach_clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average(model)
+        if recipe.foreach_clip:
+            update.clip(MAX_GRADIENT_NORM)
+        else:
+            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM, foreach=False)
+        update.step(scaler)
+        update.clear_gradients()
+        average()
 
     return run
+
+
+def _unchanged(found: loss_module.Candidates) -> loss_module.Candidates:
+    return found
 
 
 def _optimizer(model: nn.Module, batch_size: int, *, fused: bool) -> torch.optim.Optimizer:
@@ -111,11 +138,11 @@ def _optimizer(model: nn.Module, batch_size: int, *, fused: bool) -> torch.optim
     return optimizer
 
 
-def _average_one_by_one(ema: ModelEma) -> Callable[[nn.Module], None]:
+def _average_one_by_one(ema: ModelEma, model: nn.Module) -> Callable[[], None]:
     """The textbook's way: a loop over two state dicts."""
 
     @torch.no_grad()
-    def update(model: nn.Module) -> None:
+    def update() -> None:
         ema.updates += 1
         decay, current = ema.decay_at(ema.updates), model.state_dict()
         for name, averaged in ema.module.state_dict().items():

@@ -14,7 +14,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from masktrain_trainer.config import Hyperparameters
@@ -118,10 +117,10 @@ def _watched(parts: Parts, watch: Stopwatch) -> ExitStack:
         ("forward", type(state.model), "forward"),
         ("loss", type(parts.loss), "forward"),
         ("backward", torch.Tensor, "backward"),
-        ("clip gradients", nn.utils, "clip_grad_norm_"),
-        ("optimizer", state.optimizer, "step"),
-        ("zero gradients", state.optimizer, "zero_grad"),
-        ("average (EMA)", state.ema, "update"),
+        ("clip gradients", parts.step.update, "clip"),
+        ("optimizer", parts.step.update, "step"),
+        ("zero gradients", parts.step.update, "clear_gradients"),
+        ("average (EMA)", parts.step.update, "average"),
     ):
         stack.enter_context(mock.patch.object(owner, attribute, watch.timed(name, getattr(owner, attribute))))
     return stack

@@ -30,8 +30,11 @@ from .dataset import BatchRequest, CollatedBatch, Collator, Pixels
 
 def map_slots(memory: int, slots: int, size: int) -> list[Pixels]:
     """The shared memory behind a file descriptor as `slots` arrays of `size` bytes."""
-    flat = np.frombuffer(mmap.mmap(memory, slots * size), np.uint8)
-    return list(flat.reshape(slots, size))
+    return list(map_memory(memory, slots * size).reshape(slots, size))
+
+
+def map_memory(memory: int, size: int) -> Pixels:
+    return np.frombuffer(mmap.mmap(memory, size), np.uint8)
 
 
 def serve(pipe: Connection, memory: int) -> None:
@@ -69,6 +72,8 @@ def main() -> None:
 
 BATCHES_AHEAD = 2
 """Batches that every worker makes in advance, besides the one it hands over."""
+MANY_WORKERS = 8
+"""More of them have enough batches in store with one each, and a batch may be tens of megabytes of pinned memory."""
 
 
 class LoaderDied(RuntimeError):
@@ -80,7 +85,8 @@ class BatchWorkers:
 
     def __init__(self, collator: Collator, *, workers: int, batch_images: int) -> None:
         size = collator.bytes_for(batch_images)
-        self._workers = [_Worker(collator, BATCHES_AHEAD + 1, size) for _ in range(workers)]
+        self._slots = 1 + (BATCHES_AHEAD if workers <= MANY_WORKERS else 1)
+        self._workers = [_Worker(collator, self._slots, size) for _ in range(workers)]
         # Also where nobody calls `close`: finalizers run at the interpreter's end, too.
         self._stop = weakref.finalize(self, _stop_all, self._workers)
 
@@ -89,7 +95,7 @@ class BatchWorkers:
         for. One stream at a time, to its end.
         """
         # By slot first, so that the first requests go to one worker each.
-        places = [(worker, slot) for slot in range(BATCHES_AHEAD + 1) for worker in self._workers]
+        places = [(worker, slot) for slot in range(self._slots) for worker in self._workers]
         asked = deque[tuple[_Worker, int]]()
         for (worker, slot), request in zip(places, requests, strict=False):
             worker.ask(request, slot)
@@ -101,6 +107,11 @@ class BatchWorkers:
             for request in itertools.islice(requests, 1):
                 worker.ask(request, slot)
                 asked.append((worker, slot))
+
+    @property
+    def memories(self) -> list[Pixels]:
+        """All memory that answers' pixels may lie in."""
+        return [worker.memory for worker in self._workers]
 
     def close(self) -> None:
         """End the processes; work in progress is dropped."""
@@ -122,7 +133,8 @@ class _Worker:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C is for the trainer
         )
-        self._slots = map_slots(memory, slots, size)
+        self.memory = map_memory(memory, slots * size)
+        self._slots = list(self.memory.reshape(slots, size))
         # The map keeps the memory; the number is of no more use here.
         os.close(memory)
         # Only the worker holds this end from now on, or its death would not end the pipe.

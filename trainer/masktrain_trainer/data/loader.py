@@ -9,10 +9,12 @@ cache, so that a batch is little more than a copy: one thread that works one bat
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ from .dataset import BatchRequest, CollatedBatch, Collator, Pixels, TrainDataset
 from .geometry import (
     Placement,
     Size,
+    Targets,
     letterbox,
     letterboxed_targets,
     plan_letterbox,
@@ -36,6 +39,8 @@ from .sampler import Shards
 
 CPU = torch.device("cpu")
 
+log = logging.getLogger(__name__)
+
 
 class Batch(NamedTuple):
     images_BCHW: torch.Tensor
@@ -46,11 +51,96 @@ class Batch(NamedTuple):
     """int64: images' indices in the split."""
 
 
+class Copies:
+    """How batches leave the memory that they were made in: here, a copy at once."""
+
+    def register(self, memory: Pixels) -> None:
+        """Get ready to copy out of it."""
+
+    def forget(self) -> None:
+        """The registered memory is about to go."""
+
+    def copy(self, lent: torch.Tensor) -> torch.Tensor:
+        """May go on reading until `settle`."""
+        return lent.clone()
+
+    def upload(self, own: torch.Tensor) -> torch.Tensor:
+        """A small tensor that nobody will overwrite."""
+        return own
+
+    def arrange(self, targets_M6: Targets) -> Targets:
+        """Boxes as the device likes them."""
+        return targets_M6
+
+    def settle(self) -> None:
+        """When it returns, what was copied may be overwritten."""
+
+
+class CudaCopies(Copies):
+    """Onto a GPU, on a stream of their own: neither the thread that trains nor the kernels before wait for the bus."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        self._done: torch.cuda.Event | None = None
+        self._registered: list[Pixels] = []
+
+    def register(self, memory: Pixels) -> None:
+        """Pin it once for all batches: that takes longer than a copy, and only pinned memory a GPU reads by itself."""
+        failure = int(self._runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
+        if failure:
+            # A limit on locked memory, most likely. The runtime would report it again with the next kernel.
+            with contextlib.suppress(RuntimeError):
+                torch.zeros(1, device=self._device)
+            log.warning("memory of the loader cannot be pinned (CUDA error %d): copies to the GPU are slower", failure)
+        else:
+            self._registered.append(memory)
+
+    def forget(self) -> None:
+        self.settle()
+        while self._registered:
+            self._runtime.cudaHostUnregister(self._registered.pop().ctypes.data)
+
+    def copy(self, lent: torch.Tensor) -> torch.Tensor:
+        with torch.cuda.stream(self._stream):
+            there = lent.to(self._device, non_blocking=True)
+            self._done = self._stream.record_event()
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(self._done)
+        # Or the memory would be given away while kernels of the other stream still read it.
+        there.record_stream(current)
+        return there
+
+    def upload(self, own: torch.Tensor) -> torch.Tensor:
+        return self.copy(own.pin_memory())
+
+    def arrange(self, targets_M6: Targets) -> Targets:
+        return padded_targets(targets_M6)
+
+    def settle(self) -> None:
+        if self._done is not None:
+            self._done.synchronize()
+
+
+FEWEST_ROWS = 64
+
+
+def padded_targets(targets_M6: Targets) -> Targets:
+    """As many rows as the next power of two, the rest boxes without area, which match no anchor.
+
+    Batches differ in their number of boxes; with a few numbers only, memory on a GPU is used again as it was, and what
+    is compiled or captured for a shape serves many batches.
+    """
+    rows = max(FEWEST_ROWS, 1 << (len(targets_M6) - 1).bit_length()) if len(targets_M6) else FEWEST_ROWS
+    return np.concatenate([targets_M6, np.zeros((rows - len(targets_M6), 6), np.float32)])
+
+
 class TrainLoader:
     """Training batches of one rank, epoch after epoch.
 
-    With `workers` 0 samples are made in the calling process. For a CUDA `device` images lie in pinned memory; with
-    `render_on_gpu` that device warps and recolours them, and there they stay. If `weighted`, every epoch follows
+    With `workers` 0 samples are made in the calling process. For a CUDA `device` images and targets are there; with
+    `render_on_gpu` it also warps and recolours the images. If `weighted`, every epoch follows
     what `weigh` was told last. Close it, or use it as a context manager, to end the workers.
     """
 
@@ -65,7 +155,9 @@ class TrainLoader:
         device: torch.device = CPU,
         render_on_gpu: bool = False,
         weighted: bool = False,
+        copies: Copies | None = None,
     ) -> None:
+        self._copies = copies or (CudaCopies(device) if device.type == "cuda" else Copies())
         self._weighted = weighted
         self._weights_N: npt.NDArray[np.float64] | None = None
         self._collator = Collator(dataset, render_here=not render_on_gpu)
@@ -96,6 +188,8 @@ class TrainLoader:
             # Kept from stream to stream: with image weights each epoch has its own, and processes start slowly.
             if self._workers is None:
                 self._workers = BatchWorkers(self._collator, workers=self._worker_count, batch_images=batch_images)
+                for memory in self._workers.memories:
+                    self._copies.register(memory)
             self._stream = self._workers.answers(requests)
         else:
             self._stream = _make_here(self._collator, requests, batch_images)
@@ -112,6 +206,8 @@ class TrainLoader:
             last = batch + 1 == self.batches_per_epoch
             # Noted before the batch is given away: whoever leaves the loop after it goes on behind it.
             self._position = (epoch + 1, 0) if last else (epoch, batch + 1)
+            # The memory of the batch before goes back to its worker with the next one.
+            self._copies.settle()
             tensors = self._tensors(*next(stream))
             # The order of the next epoch follows from weights that its validation has yet to give.
             if last and self._weighted:
@@ -121,6 +217,7 @@ class TrainLoader:
     def close(self) -> None:
         """End the worker processes."""
         self._stream = None
+        self._copies.forget()
         if self._workers is not None:
             self._workers.close()
             self._workers = None
@@ -139,15 +236,13 @@ class TrainLoader:
                 yield following, batch
 
     def _tensors(self, pixels: Pixels, collated: CollatedBatch) -> Batch:
-        """Copy out of the memory that the next batch will take, straight into pinned memory if a GPU reads it."""
-        lent = torch.from_numpy(pixels)
-        copy = lent.pin_memory() if self._device.type == "cuda" else lent.clone()
-        side = self._collator.dataset.image_size
+        copy, side = self._copies.copy(torch.from_numpy(pixels)), self._collator.dataset.image_size
         if collated.pending is None:
             images_BCHW = copy.view(-1, side, side, 3).permute(0, 3, 1, 2)
         else:
             images_BCHW = render_on_device(self._device, copy, collated.pending, side)
-        return Batch(images_BCHW, torch.from_numpy(collated.targets_M6), torch.from_numpy(collated.indices_B))
+        targets_M6 = self._copies.upload(torch.from_numpy(self._copies.arrange(collated.targets_M6)))
+        return Batch(images_BCHW, targets_M6, torch.from_numpy(collated.indices_B))
 
 
 def _make_here(
@@ -192,10 +287,12 @@ def val_batches(
     world_size: int = 1,
     stride: int = STRIDE,
     rectangular: bool = True,
+    pinned: bool = False,
 ) -> Iterator[ValBatch]:
     """Batches r, r + W, … of the split for rank r of W; `batch_size` is that of one rank's batch.
 
     The batches do not depend on the world size. Square batches instead of rectangular ones have `image_size` a side.
+    `pinned` is for a GPU, which then reads the images by itself.
     """
     if prepared.image_size != image_size:
         raise ValueError(f"the data set is prepared for {prepared.image_size} px, not for {image_size} px")
@@ -209,7 +306,8 @@ def val_batches(
     def make(batch: int) -> ValBatch:
         height, width = shapes[batch]
         indices = plan.order[batch * batch_size : (batch + 1) * batch_size]
-        return _batch(images, originals, indices, (int(height), int(width)))
+        made = _batch(images, originals, indices, (int(height), int(width)))
+        return made._replace(images_BCHW=made.images_BCHW.pin_memory()) if pinned else made
 
     # One batch ahead, not more: each holds the pixels of a whole batch.
     with ThreadPoolExecutor(1, "validation-batches") as ahead:

@@ -1,13 +1,14 @@
 """The training objective of YOLOv5: which predictions answer for which boxes, and what their errors cost.
 
 Boxes count by CIoU, objectness and classes by binary cross-entropy: sums over levels, means within a level, computed in
-float32 whatever the model's precision (float64 stays), without a single value read back by the host.
+float32 whatever the model's precision (float64 stays), without a single value read back from a GPU.
 
 A box goes to every anchor whose sides differ from its own by less than a factor, in the cell of its centre and in the
-nearest neighbours left/right and up/down. Shapes depend only on the number of boxes: candidates that do not match stay
-in as rows with `valid` false, so a GPU never waits for the host to learn how many matched.
+nearest neighbours left/right and up/down. On a GPU shapes depend only on the number of boxes: candidates that do not
+match stay in as rows with `valid` false, so that the host never waits to learn how many matched. On a CPU they go.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from masktrain_trainer.config import Hyperparameters
 
 from .boxes import ciou
+
+
+class Matches(NamedTuple):
+    """Columns of candidates that are asked for without their level."""
+
+    valid: Tensor
+    classes: Tensor
+    boxes: Tensor
+    anchors: Tensor
 
 
 class Candidates(NamedTuple):
@@ -32,6 +42,23 @@ class Candidates(NamedTuple):
     """(K, 4) centre relative to the cell (-0.5..1.5 in matches), width and height; in cells."""
     anchors: Tensor
     """(K, 2) width and height of the anchor, in cells."""
+
+    @property
+    def by_row(self) -> Matches:
+        return Matches(self.valid, self.classes, self.boxes, self.anchors)
+
+
+def without_misses(found: Candidates) -> Candidates:
+    """The matches among the candidates, in their order; most of them are none."""
+    kept_K = found.valid.nonzero().squeeze(1)
+    image_K, anchor_K, row_K, column_K = (index_K[kept_K] for index_K in found.slot)
+    return Candidates(
+        valid=found.valid[kept_K],
+        slot=(image_K, anchor_K, row_K, column_K),
+        classes=found.classes[kept_K],
+        boxes=found.boxes[kept_K],
+        anchors=found.anchors[kept_K],
+    )
 
 
 def candidates(targets_M6: Tensor, anchors_A2: Tensor, grid_hw: tuple[int, int], anchor_threshold: float) -> Candidates:
@@ -146,44 +173,52 @@ class DetectionLoss(nn.Module):
         Returns the scalar to differentiate, which grows with B, and (box, objectness, class) as logged: with gains, per
         image, detached.
         """
-        levels = [self._level(raw, targets_M6, level) for level, raw in enumerate(raws)]
-        box_L, objectness_L, class_L = (torch.stack(losses) for losses in zip(*levels, strict=True))
+        dtype = torch.promote_types(raws[0].dtype, torch.float32)
+        matches = [self._matches(raw, targets_M6, level) for level, raw in enumerate(raws)]
+        # All levels at once: the work is little, and every operation costs its start.
+        every = Matches(*(torch.cat(columns) for columns in zip(*(match.by_row for match in matches), strict=True)))
+        matched_KP = torch.cat([raw[match.slot] for raw, match in zip(raws, matches, strict=True)]).to(dtype)
+        ciou_K = ciou(_predicted_boxes(matched_KP[:, :4], every.anchors), every.boxes)
+        rows = [len(match.valid) for match in matches]
+        valid = torch.split(every.valid, rows)
         items_3 = torch.stack(
             (
-                box_L.sum() * self.box_gain,
-                (objectness_L * self.level_weights.to(objectness_L.dtype)).sum() * self.objectness_gain,
-                class_L.sum() * self.class_gain,
+                _sum_of_means(torch.split(1 - ciou_K, rows), valid) * self.box_gain,
+                # Detached: the overlap is what objectness shall say, not a second way to move the boxes.
+                self._objectness_loss(raws, matches, torch.split(ciou_K.detach(), rows)) * self.objectness_gain,
+                _sum_of_means(torch.split(self._class_losses(matched_KP[:, 5:], every.classes), rows), valid)
+                * self.class_gain,
             )
         )
         return items_3.sum() * raws[0].shape[0], items_3.detach()
 
-    def _level(self, raw_BAHWP: Tensor, targets_M6: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Box, objectness and class loss of one level, without gains."""
+    def _matches(self, raw_BAHWP: Tensor, targets_M6: Tensor, level: int) -> Candidates:
         dtype = torch.promote_types(raw_BAHWP.dtype, torch.float32)
-        slots_BAHW, (rows, columns) = raw_BAHWP.shape[:4], raw_BAHWP.shape[2:4]
-        matches = candidates(
-            targets_M6, self.anchors[level].to(dtype), (rows, columns), self.hyperparameters.anchor_threshold
-        )
-        matched_KP = raw_BAHWP[matches.slot].to(dtype)
-        ciou_K = ciou(_predicted_boxes(matched_KP[:, :4], matches.anchors), matches.boxes)
-        # Detached: the overlap is what objectness shall say, not a second way to move the boxes.
-        overlap_BAHW = _overlap_targets(ciou_K.detach(), matches, slots_BAHW)
-        objectness_BAHW = raw_BAHWP[..., 4].to(dtype)
-        return (
-            _mean_of_valid(1 - ciou_K, matches.valid),
-            self._cross_entropy(objectness_BAHW, overlap_BAHW, self.hyperparameters.objectness_positive_weight).mean(),
-            self._class_loss(matched_KP[:, 5:], matches),
-        )
+        rows, columns = raw_BAHWP.shape[2:4]
+        threshold = self.hyperparameters.anchor_threshold
+        found = candidates(targets_M6, self.anchors[level].to(dtype), (rows, columns), threshold)
+        # A GPU would have to be waited for to learn how many are left.
+        return without_misses(found) if raw_BAHWP.device.type == "cpu" else found
 
-    def _class_loss(self, logits_KC: Tensor, matches: Candidates) -> Tensor:
-        """Zero with a single class: objectness says it already."""
+    def _objectness_loss(self, raws: list[Tensor], matches: list[Candidates], overlaps: Sequence[Tensor]) -> Tensor:
+        losses = []
+        for raw_BAHWP, match, overlap_K in zip(raws, matches, overlaps, strict=True):
+            targets_BAHW = _overlap_targets(overlap_K, match, raw_BAHWP.shape[:4])
+            logits_BAHW = raw_BAHWP[..., 4].to(targets_BAHW.dtype)
+            weight = self.hyperparameters.objectness_positive_weight
+            losses.append(self._cross_entropy(logits_BAHW, targets_BAHW, weight).mean())
+        losses_L = torch.stack(losses)
+        return (losses_L * self.level_weights.to(losses_L.dtype)).sum()
+
+    def _class_losses(self, logits_KC: Tensor, classes_K: Tensor) -> Tensor:
+        """Of each candidate; zero with a single class: objectness says it already."""
         if self.num_classes == 1:
-            return logits_KC.new_zeros(())
+            return logits_KC.new_zeros(len(logits_KC))
         smoothing = self.hyperparameters.label_smoothing
         targets_KC = torch.full_like(logits_KC, smoothing / 2)
-        targets_KC.scatter_(1, matches.classes[:, None], 1 - smoothing / 2)
+        targets_KC.scatter_(1, classes_K[:, None], 1 - smoothing / 2)
         losses_KC = self._cross_entropy(logits_KC, targets_KC, self.hyperparameters.class_positive_weight)
-        return _mean_of_valid(losses_KC.mean(dim=1), matches.valid)
+        return losses_KC.mean(dim=1)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor, positive_weight: float) -> Tensor:
         """Elementwise; focal if the hyperparameters ask for it."""
@@ -203,6 +238,11 @@ def _overlap_targets(ciou_K: Tensor, matches: Candidates, slots_BAHW: torch.Size
     """Objectness targets (B, 3, H, W): the CIoU of the last match of each prediction, zero where there is none."""
     none_K1 = torch.cat((ciou_K.clamp(min=0), ciou_K.new_zeros(1)))  # index -1, "no candidate", finds the zero
     return none_K1[last_match(matches, slots_BAHW)]
+
+
+def _sum_of_means(values: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
+    """Over levels."""
+    return torch.stack([_mean_of_valid(*level) for level in zip(values, valid, strict=True)]).sum()
 
 
 def _mean_of_valid(values_K: Tensor, valid_K: Tensor) -> Tensor:

@@ -152,7 +152,9 @@ class Predictor:
             multi_label=limits.multi_label,
             max_detections=limits.max_detections,
         )
-        return [_in_original(found_K6.cpu(), place) for found_K6, place in zip(found, placements, strict=True)]
+        # All at once: each copy waits for the device.
+        of_images = torch.split(torch.cat(found).cpu(), [len(found_K6) for found_K6 in found])
+        return [_in_original(found_K6, place) for found_K6, place in zip(of_images, placements, strict=True)]
 
 
 def _in_original(found_K6: Tensor, placement: Placement) -> Tensor:

@@ -128,6 +128,8 @@ def _value(message_N: Tensor, length: int) -> Any:
 def process_groups(timeout: timedelta, local_store: Path | None = None) -> Iterator[Ranks]:
     """Join the gang that torchrun has called together; `timeout` bounds every later collective.
 
+    Leaving waits for what the ranks have begun together; a rank that fails does not, since the others are ended anyway.
+
     Ranks that are all on this node meet in the file `local_store`, where it is given: torch's TCPStore listens on every
     address of the machine and asks nobody who they are.
     """
@@ -152,12 +154,10 @@ def process_groups(timeout: timedelta, local_store: Path | None = None) -> Itera
         )
     else:
         dist.init_process_group(backend, timeout=start, device_id=device_id)
-    try:
-        control = dist.new_group(backend="gloo", timeout=timeout)
-        assert isinstance(control, dist.ProcessGroup)
-        yield Ranks(rank, local_rank, world_size, local_world_size, device, control)
-    finally:
-        dist.destroy_process_group()
+    control = dist.new_group(backend="gloo", timeout=timeout)
+    assert isinstance(control, dist.ProcessGroup)
+    yield Ranks(rank, local_rank, world_size, local_world_size, device, control)
+    dist.destroy_process_group()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ however little was still missing.
 
 import gc
 import logging
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ import torch
 from masktrain_trainer.checkpoint.state_files import load_state
 from masktrain_trainer.config import TrainingSpec
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.precision import autocast
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.run_directory import RestoreResult, read_document
@@ -135,24 +137,45 @@ SHARE = 0.9
 GIBIBYTE = 1 << 30
 
 
-def explain_out_of_memory(context: Context, state: TrainingState, error: torch.OutOfMemoryError) -> str:
+TRIALS_SHARE = 0.25
+"""Of the time without a heartbeat after which a rank counts as hung: the others wait in a collective meanwhile."""
+
+
+def untried(context: Context) -> str:
+    """The sentence as long as nothing has been tried."""
+    per_rank = context.training.batch_size // context.ranks.world_size
+    return out_of_memory_sentence(context, per_rank, None, _gpu(context.ranks.device))
+
+
+def explain_out_of_memory(
+    context: Context,
+    state: TrainingState,
+    error: torch.OutOfMemoryError,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
     """Free what the failed step held, and find out by trials which batch fits; a sentence for the user."""
+    end = clock() + TRIALS_SHARE * context.config.hang_timeout_seconds
     traceback.clear_frames(error.__traceback__)  # they hold the activations of the step that failed
     state.optimizer.zero_grad(set_to_none=True)
     _release()
     per_rank = context.training.batch_size // context.ranks.world_size
     # A synchronised batch norm would wait in the trial for ranks that have no part in it.
     waits_for_others = context.training.sync_batch_norm and not context.ranks.alone
-    fits = None if waits_for_others else largest_that_fits(partial(try_batch, context, state), per_rank)
+    trial = partial(try_batch, context, state)
+    fits = None if waits_for_others else largest_that_fits(trial, per_rank, lambda: clock() < end)
     return out_of_memory_sentence(context, per_rank, fits, _gpu(context.ranks.device))
 
 
-def largest_that_fits(trial: Callable[[int], None], below: int) -> int:
+def largest_that_fits(
+    trial: Callable[[int], None], below: int, in_time: Callable[[], bool] = lambda: True
+) -> int | None:
     """By bisection the largest number of images under `below` whose trial does not run out of memory, less a reserve;
-    0 if there is none.
+    0 if there is none. No trial begins once it is late: then the largest that was seen to fit, or None.
     """
     fits, too_many = 0, below
     while too_many - fits > 1:
+        if not in_time():
+            return max(1, int(fits * SHARE)) if fits else None
         middle = (fits + too_many) // 2
         try:
             trial(middle)
@@ -170,6 +193,7 @@ def try_batch(context: Context, state: TrainingState, images: int) -> None:
 
     `torch.autograd.grad` and not `backward`, which would wake DDP's reducer. Raises OutOfMemoryError.
     """
+    context.heartbeat.beat(Activity.SAVING)
     weights = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
     moments = [torch.empty_like(weight) for weight in weights if not state.optimizer.state.get(weight)]
     side = largest_side(context.training, context.config.model.architecture.max_stride)

@@ -29,7 +29,7 @@ from .initialise import compile_model
 from .optimizer import apply_step_values
 from .schedule import TrainingSchedule
 from .state import BestModel, Context, TrainingState, capture_state, half_precision_copy
-from .step import BadLoss, LossWatch, MultiScale, TrainStep
+from .step import SKIPPED_IN_A_ROW, BadLoss, LossWatch, MultiScale, TrainStep, tried_convolutions
 from .validation import Validation, Validator
 
 _SHORTEST_PAUSE_SECONDS = 1.0
@@ -123,7 +123,10 @@ class Training:
         classes = len(context.prepared.names)
         self._boxes_NC = count_boxes(context.prepared.train, classes) if spec.image_weights else None
         self._clock = CheckpointClock(context.config.checkpoint.interval_seconds)
-        self._watch = LossWatch([image.name for image in context.prepared.train.images])
+        self._watch = LossWatch(
+            [image.name for image in context.prepared.train.images],
+            tolerated=SKIPPED_IN_A_ROW if state.scaler.is_enabled() else 0,
+        )
         self._pace = Pace(spec.batch_size, loader.batches_per_epoch, spec.epochs)
         self._progress = ProgressWriter(context.run)
         self._epoch_losses: Sequence[float] | None = None
@@ -131,7 +134,10 @@ class Training:
     def run(self) -> Outcome:
         """Train what is left. Raises UserError if the loss is no longer a number; all ranks end alike."""
         while not self._state.ended:
-            interruption = self._train_epoch() or self._close_epoch()
+            # Validation's rectangles are of many shapes.
+            with tried_convolutions(self._sizes is None):
+                interruption = self._train_epoch()
+            interruption = interruption or self._close_epoch()
             if interruption is Interruption.DIVERGENCE:
                 raise self._divergence()
             if interruption is Interruption.STOP:
@@ -162,7 +168,7 @@ class Training:
             items_3 = self._step.backward(batch, synchronise=steps, image_size=size)
             self._activity = Activity.TRAINING
             # On the device: to read the numbers here would wait for the GPU at every batch.
-            self._state.loss_sums_3 += items_3
+            self._state.loss_sums_3 += items_3.nan_to_num(0.0, 0.0, 0.0)  # a bad one is for the watch
             position.batch += 1
             self._watch.watch(items_3, batch.indices_B, step=position.step, epoch=position.epoch)
             self._report_batch()

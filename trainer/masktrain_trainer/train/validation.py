@@ -3,7 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,11 +57,13 @@ class Validator:
         split = split or self._context.prepared.val
         share = _RankResults(self._context.ranks.device)
         predictor = Predictor(model.fuse(), VALIDATION, self._context.format)
-        for number, batch in enumerate(self._batches(split)):
-            self._context.heartbeat.beat(Activity.VALIDATING)
-            self._validate_batch(predictor, batch, share, observe)
-            if self._stop_is_agreed(number, len(split.images)):
-                return None
+        with matching(self._context.ranks.device) as match:
+            for number, batch in enumerate(self._batches(split)):
+                self._context.heartbeat.beat(Activity.VALIDATING)
+                found = self._predict(predictor, batch, share)
+                match(partial(share.match, batch, found, observe))
+                if self._stop_is_agreed(number, len(split.images)):
+                    return None
         return self._combine(share, started)
 
     def _batches(self, split: Split) -> Iterator[ValBatch]:
@@ -72,6 +77,7 @@ class Validator:
             rank=ranks.rank,
             world_size=ranks.world_size,
             stride=context.config.model.architecture.max_stride,
+            pinned=ranks.device.type == "cuda",
         )
 
     def _stop_is_agreed(self, number: int, images: int) -> bool:
@@ -81,18 +87,13 @@ class Validator:
             return False
         return self._consensus.exchange(StepRequests(stop=self._context.run.stop.exists())).stop
 
-    def _validate_batch(
-        self, predictor: Predictor, batch: ValBatch, share: "_RankResults", observe: Observer | None
-    ) -> None:
+    def _predict(self, predictor: Predictor, batch: ValBatch, share: "_RankResults") -> list[Tensor]:
+        """Each image's detections; the batch's losses go to `share`."""
         inference = predictor.infer(batch.images_BCHW)
         _, items_3 = self._loss(inference.raws, batch.targets_M6.to(predictor.device))
         # By images, since the last batch of a split may be smaller.
         share.add_losses(items_3, len(batch.images_BCHW))
-        for position, found_K6 in enumerate(predictor.detections(inference, batch.placements)):
-            labels_L5 = batch.labels(position)
-            share.statistics.append(DetectionStatistics.of_image(found_K6, labels_L5))
-            if observe is not None:
-                observe(int(batch.indices_B[position]), found_K6, labels_L5)
+        return predictor.detections(inference, batch.placements)
 
     def _combine(self, share: "_RankResults", started: float) -> Validation:
         ranks = self._context.ranks
@@ -120,3 +121,27 @@ class _RankResults:
     def add_losses(self, items_3: Tensor, images: int) -> None:
         self.loss_sums_4[:3] += items_3 * images
         self.loss_sums_4[3] += images
+
+    @torch.inference_mode()
+    def match(self, batch: ValBatch, found: list[Tensor], observe: Observer | None) -> None:
+        for position, found_K6 in enumerate(found):
+            labels_L5 = batch.labels(position)
+            self.statistics.append(DetectionStatistics.of_image(found_K6, labels_L5))
+            if observe is not None:
+                observe(int(batch.indices_B[position]), found_K6, labels_L5)
+
+
+@contextmanager
+def matching(device: torch.device) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Runs what it is called with in order, and is through with it at the end.
+
+    Beside a GPU in a thread of its own, so that the next batch is on its way meanwhile; a CPU has no idle half.
+    """
+    if device.type == "cpu":
+        yield lambda act: act()
+        return
+    with ThreadPoolExecutor(1, "matching") as thread:
+        begun: list[Future[None]] = []
+        yield lambda act: begun.append(thread.submit(act))
+        for each in begun:
+            each.result()

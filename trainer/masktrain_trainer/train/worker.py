@@ -9,9 +9,9 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -37,7 +37,7 @@ from masktrain_trainer.run_directory import RunDirectory
 from .advice import advice_on_run
 from .checkpoints import require_shared_memory
 from .distributed import process_groups
-from .gpu_memory import choose_batch_size, explain_out_of_memory
+from .gpu_memory import choose_batch_size, explain_out_of_memory, untried
 from .initialise import initial_state
 from .loop import Training
 from .state import Context, TrainingState
@@ -62,10 +62,11 @@ def main() -> None:
     # While there is some: how a training ended has to be said even if the disk is full by then.
     reserve(run.outcome(local_rank))
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
-    with Heartbeat(run.heartbeat(local_rank)) as heartbeat:
+    # The groups outlive the outcome's writing: to leave them may take as long as the slowest rank, or never end.
+    with Heartbeat(run.heartbeat(local_rank)) as heartbeat, ExitStack() as groups:
         heartbeat.beat(Activity.CONNECTING)  # before anything slow: until then the rendezvous' longer limit holds
         try:
-            outcome = _train(config, run, options, heartbeat)
+            outcome = _train(config, run, options, heartbeat, groups)
         # The same on all ranks, so that they end by themselves and torchrun has nobody to end.
         except UserError as error:
             outcome = Outcome.user_error(error.reason, str(error))
@@ -73,43 +74,48 @@ def main() -> None:
             write_reserved(run.outcome(local_rank), _crash(error).to_json())
             # torchrun ends the other ranks only if this one fails.
             raise
-    write_reserved(run.outcome(local_rank), outcome.to_json())
+        write_reserved(run.outcome(local_rank), outcome.to_json())
 
 
-def _train(config: RunConfig, run: RunDirectory, options: argparse.Namespace, heartbeat: Heartbeat) -> Outcome:
+def _train(
+    config: RunConfig, run: RunDirectory, options: argparse.Namespace, heartbeat: Heartbeat, groups: ExitStack
+) -> Outcome:
+    """`groups` takes the process groups, for the caller to leave."""
     limits = HangLimits(config.hang_timeout_seconds)
     timeout = timedelta(seconds=limits.of(Activity.SAVING) + _TIMEOUT_RESERVE_SECONDS)
-    with process_groups(timeout, run.rank_store) as ranks:
-        heartbeat.beat(Activity.STARTING)
-        dtype = choose_format(config.training.precision, ranks.device)
-        context = choose_batch_size(
-            Context(config, load_prepared(options.data), ranks, run, options.spool, heartbeat, dtype)
-        )
-        with _open_loader(context) as loader:
-            state = initial_state(context)
-            # The state is known only now, and with it how much a snapshot takes.
-            require_shared_memory(context, state)
-            # With image weights the order of an epoch follows from the last validation, so it is not known yet.
-            if not (state.ended or context.training.image_weights):
-                loader.start(state.position.epoch, state.position.batch)
-            _log_setup(context, state, loader)
-            return _run(context, state, loader)
+    ranks = groups.enter_context(process_groups(timeout, run.rank_store))
+    heartbeat.beat(Activity.STARTING)
+    dtype = choose_format(config.training.precision, ranks.device)
+    context = choose_batch_size(
+        Context(config, load_prepared(options.data), ranks, run, options.spool, heartbeat, dtype)
+    )
+    with _open_loader(context) as loader:
+        state = initial_state(context)
+        # The state is known only now, and with it how much a snapshot takes.
+        require_shared_memory(context, state)
+        # With image weights the order of an epoch follows from the last validation, so it is not known yet.
+        if not (state.ended or context.training.image_weights):
+            loader.start(state.position.epoch, state.position.batch)
+        _log_setup(context, state, loader)
+        return _run(context, state, loader)
 
 
 def _run(context: Context, state: TrainingState, loader: TrainLoader) -> Outcome:
     try:
         return Training(context, state, loader).run()
     except torch.OutOfMemoryError as error:
-        _leave_at_once(context, explain_out_of_memory(context, state, error))
+        # Before the trials: the other ranks stand still meanwhile, and whoever ends them ends this one, too.
+        _say_too_large(context, untried(context))
+        reserve(context.run.outcome(context.ranks.local_rank))
+        _say_too_large(context, explain_out_of_memory(context, state, error))
+        # The other ranks wait in a collective that this one never joins, and a tidy end would wait for them: torchrun
+        # ends them when it sees this one fail. No clean-up handlers, which destroy the process group.
+        os._exit(1)
 
 
-def _leave_at_once(context: Context, message: str) -> NoReturn:
-    """The other ranks wait in a collective that this one never joins, and a tidy end would wait for them: torchrun ends
-    them when it sees this one fail.
-    """
+def _say_too_large(context: Context, message: str) -> None:
     outcome = Outcome.user_error(FailureReason.INVALID_CONFIGURATION, message)
     write_reserved(context.run.outcome(context.ranks.local_rank), outcome.to_json())
-    os._exit(1)  # no clean-up handlers: destroying the process group would wait for the others
 
 
 def _open_loader(context: Context) -> TrainLoader:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.config import Architecture, Hyperparameters
+from masktrain_trainer.model import loss as loss_module
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.yolo import build_yolo
 
@@ -39,6 +40,18 @@ def test_total_grows_with_the_batch_and_items_do_not() -> None:
 def test_the_order_of_boxes_matters_only_for_rivals() -> None:
     apart = TARGETS[[0, 2]]
     torch.testing.assert_close(loss_of()(raws(), apart)[0], loss_of()(raws(), apart.flip(0))[0])
+
+
+@pytest.mark.parametrize("targets_M6", [TARGETS, TARGETS[:0]], ids=["boxes", "none"])
+def test_candidates_that_do_not_match_change_nothing(targets_M6: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU keeps them, and pads the boxes; a CPU does neither."""
+    without, with_them = raws(), raws()
+    loss_of()(without, targets_M6)[0].backward()
+    monkeypatch.setattr(loss_module, "without_misses", lambda found: found)
+    loss_of()(with_them, torch.cat((targets_M6, torch.zeros(5, 6))))[0].backward()
+    for one, other in zip(without, with_them, strict=True):
+        assert one.grad is not None
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -101,6 +101,31 @@ def test_the_batch_that_fits_is_found_by_halving(holds: int, below: int, expecte
     assert all(0 < images < below for images in gpu.tried)
 
 
+@pytest.mark.parametrize(("trials", "expected"), [(0, None), (1, None), (2, 14), (3, 14), (4, 18), (9, 18)])
+def test_trials_end_in_time_with_what_is_known(trials: int, expected: int | None) -> None:
+    """Of 64 on a GPU for 20: 32 do not fit, 16 do, 24 do not, 20 do."""
+    gpu = SmallGPU(20)
+    fits = largest_that_fits(gpu, 64, lambda: len(gpu.tried) < trials)
+    assert len(gpu.tried) <= trials
+    assert fits == expected
+
+
+def test_trials_take_a_part_of_the_time_after_which_others_count_as_hung(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given, now, tried = context(tmp_path, {"batchSize": 64}), [0.0], []
+
+    def slow(_: object, __: object, images: int) -> None:
+        tried.append(images)
+        now[0] += 6.0
+
+    monkeypatch.setattr(gpu_memory, "try_batch", slow)
+    monkeypatch.setattr(gpu_memory, "_gpu", lambda _: GPU)
+    explain_out_of_memory(given, state(), torch.OutOfMemoryError("full"), clock=lambda: now[0])
+    assert now[0] <= given.config.hang_timeout_seconds / 2
+    assert tried == [32, 48, 56]
+
+
 @pytest.mark.parametrize(
     ("training", "ranks", "fits", "expected"),
     [
@@ -156,10 +181,19 @@ def test_the_rank_says_so_and_leaves_at_once(monkeypatch: pytest.MonkeyPatch, tm
     def leave(code: int) -> None:
         raise SystemExit(code)
 
-    monkeypatch.setattr(worker, "Training", FullGPU)
-    monkeypatch.setattr(worker, "explain_out_of_memory", lambda *_: "Too small.")
-    monkeypatch.setattr(os, "_exit", leave)
     given = context(tmp_path)
+
+    def explain(*_: object) -> str:
+        """The other ranks stand still while it tries: it may be ended at any time."""
+        said = read_document(given.run.outcome(0), Outcome)
+        assert said is not None
+        assert "try half of it, training.batchSize 8" in said.message
+        return "Too small."
+
+    monkeypatch.setattr(worker, "Training", FullGPU)
+    monkeypatch.setattr(gpu_memory, "_gpu", lambda _: GPU)
+    monkeypatch.setattr(worker, "explain_out_of_memory", explain)
+    monkeypatch.setattr(os, "_exit", leave)
     with pytest.raises(SystemExit) as left:
         worker._run(given, state(), object())  # type: ignore[arg-type]
     assert left.value.code == 1

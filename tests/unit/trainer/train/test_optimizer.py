@@ -1,13 +1,23 @@
 """What the optimizer does with frozen weights and a schedule's values, and how the average follows it."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Optimizer
 from masktrain_trainer.model.precision import with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
-from masktrain_trainer.train.optimizer import ModelEma, apply_step_values, build_optimizer, parameter_groups
+from masktrain_trainer.train.optimizer import (
+    FlatUpdate,
+    ModelEma,
+    TensorUpdate,
+    apply_step_values,
+    build_optimizer,
+    parameter_groups,
+)
 from masktrain_trainer.train.schedule import StepValues
 
 
@@ -129,3 +139,107 @@ def test_the_decay_approaches_its_final_value() -> None:
     ema = ModelEma(nn.Linear(1, 1), decay=0.9999, ramp_steps=2000)
     assert ema.decay_at(0) == 0
     assert ema.decay_at(10**9) == 0.9999
+
+
+LIMIT = 10.0
+
+
+class Steps:
+    """A model that is stepped with gradients that depend on the number of the step alone."""
+
+    def __init__(self, kind: type[TensorUpdate], optimizer: Optimizer, document: dict[str, Any] | None = None) -> None:
+        torch.manual_seed(0)
+        self.model = nano().to(memory_format=torch.channels_last)
+        self.model.model[0].requires_grad_(False)
+        self.ema = ModelEma(self.model, 0.9, 10)
+        self.optimizer = build_optimizer(self.model, Hyperparameters(), 16, optimizer)
+        if document is not None:
+            self.model.load_state_dict(document["model"])
+            self.ema.load_state_dict(document["ema"])
+            self.optimizer.load_state_dict(document["optimizer"])
+        self.update = kind(self.model, self.optimizer)
+        self.scaler = torch.amp.GradScaler("cpu", enabled=False)
+
+    def take(self, *numbers: int) -> "Steps":
+        for number in numbers:
+            generator = torch.Generator().manual_seed(number)
+            rate = 0.01 * number
+            apply_step_values(self.optimizer, StepValues((2 * rate, rate, rate), momentum=0.8, accumulate=1))
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    # In the weights' order of memory, as a backward pass makes them.
+                    gradient = torch.empty_like(parameter.detach()).normal_(std=0.002 * number, generator=generator)
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            self.update.clip(LIMIT)
+            self.update.step(self.scaler)
+            self.update.clear_gradients()
+            self.update.average(self.ema)
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """As a checkpoint has it: a copy, from which another run can go on."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+        )
+
+
+def assert_same(actual: Any, expected: Any, *, rtol: float, atol: float) -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key in expected:
+            assert_same(actual[key], expected[key], rtol=rtol, atol=atol)
+    elif isinstance(expected, Tensor):
+        torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
+    else:
+        assert actual == expected
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+@pytest.mark.parametrize(
+    ("numbers", "tolerance"),
+    # The norm of the gradient of the step that is clipped is summed in another order.
+    [((1, 2), {"rtol": 1e-6, "atol": 1e-8}), ((1, 2, 30), {"rtol": 1e-4, "atol": 1e-5})],
+)
+def test_flat_buffers_give_the_numbers_and_the_checkpoint_of_single_tensors(
+    numbers: tuple[int, ...], tolerance: dict[str, float], optimizer: Optimizer
+) -> None:
+    by_tensor, flat = (Steps(kind, optimizer).take(*numbers).document() for kind in (TensorUpdate, FlatUpdate))
+    assert_same(flat, by_tensor, **tolerance)
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+@pytest.mark.parametrize("before", [TensorUpdate, FlatUpdate])
+def test_flat_buffers_go_on_from_a_checkpoint(before: type[TensorUpdate], optimizer: Optimizer) -> None:
+    """An older version's or their own, to the last bit, since nothing is clipped."""
+    document = Steps(before, optimizer).take(1, 2).document()
+    resumed = Steps(FlatUpdate, optimizer, document).take(3)
+    straight = Steps(FlatUpdate, optimizer).take(1, 2, 3)
+    assert_same(resumed.document(), straight.document(), rtol=0, atol=0)
+
+
+def test_flat_buffers_keep_layout_and_identity_of_parameters() -> None:
+    model = nano().to(memory_format=torch.channels_last)
+    before = {name: (id(value), value.stride(), value.detach().clone()) for name, value in model.named_parameters()}
+    FlatUpdate(model, build_optimizer(model, Hyperparameters(), 16))
+    for name, parameter in model.named_parameters():
+        identity, stride, value = before[name]
+        assert (id(parameter), parameter.stride()) == (identity, stride)
+        assert torch.equal(parameter, value)
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == stride
+        assert parameter.data_ptr() % 256 == next(model.parameters()).data_ptr() % 256
+
+
+def test_flat_buffers_show_moments_that_come_with_a_later_step() -> None:
+    model = small_model()
+    optimizer = build_optimizer(model, Hyperparameters(), 16)
+    update, scaler = FlatUpdate(model, optimizer), torch.amp.GradScaler("cpu", enabled=False)
+    for momentum, expected in ((0.0, False), (0.9, True)):
+        for group in optimizer.param_groups:
+            group.update(momentum=momentum, nesterov=momentum > 0)
+        update.step(scaler)
+        assert all(("momentum_buffer" in optimizer.state[value]) is expected for value in model.parameters())
