@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Precision
 from masktrain_trainer.model import loss as loss_module
@@ -104,7 +105,7 @@ def build_step(workload: Workload, recipe: Recipe) -> Callable[[], None]:
     ema = ModelEma(model, h.ema_decay, h.ema_ramp_steps)
     update = FlatUpdate(model, optimizer) if recipe.flat else TensorUpdate(model, optimizer)
     average = functools.partial(update.average, ema) if recipe.foreach_ema else _average_one_by_one(ema, model)
-    scaler = torch.amp.GradScaler(enabled=False)
+    scaler = GradScaler(enabled=False)
     network = cast("nn.Module", torch.compile(model)) if recipe.compiled else model
     batch = random_batch(workload.batch_size, workload.image_size)
     images_BCHW, targets_M6 = batch.images_BCHW.to(device), batch.targets_M6.to(device)

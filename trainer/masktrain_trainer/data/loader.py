@@ -105,7 +105,7 @@ class CudaCopies(Copies):
     def copy(self, lent: torch.Tensor) -> torch.Tensor:
         with torch.cuda.stream(self._stream):
             there = lent.to(self._device, non_blocking=True)
-            self._done = self._stream.record_event()
+            self._done = self._stream.record_event()  # type: ignore[no-untyped-call]
         current = torch.cuda.current_stream(self._device)
         current.wait_event(self._done)
         # Or the memory would be given away while kernels of the other stream still read it.

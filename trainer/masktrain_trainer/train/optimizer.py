@@ -13,6 +13,7 @@ from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from masktrain_trainer.config import Hyperparameters
@@ -139,7 +140,7 @@ class TensorUpdate:
         """Scale the gradients down to a norm of `limit` over all of them, if it is larger."""
         nn.utils.clip_grad_norm_(self._parameters, limit, foreach=True)
 
-    def step(self, scaler: torch.amp.GradScaler) -> None:
+    def step(self, scaler: GradScaler) -> None:
         scaler.step(self.optimizer)
 
     def clear_gradients(self) -> None:
@@ -294,7 +295,7 @@ class FlatUpdate(TensorUpdate):
         if not factor >= 1:
             self._gradients_N.mul_(factor)
 
-    def step(self, scaler: torch.amp.GradScaler) -> None:
+    def step(self, scaler: GradScaler) -> None:
         for group in self._groups:
             group.flat.update((name, value) for name, value in group.named.items() if name != "params")
         super().step(scaler)

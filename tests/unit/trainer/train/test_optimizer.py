@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from masktrain_trainer.config import Architecture, Hyperparameters, Optimizer
 from masktrain_trainer.model.precision import with_layout
@@ -149,7 +150,7 @@ class Steps:
 
     def __init__(self, kind: type[TensorUpdate], optimizer: Optimizer, document: dict[str, Any] | None = None) -> None:
         torch.manual_seed(0)
-        self.model = nano().to(memory_format=torch.channels_last)
+        self.model = with_layout(nano(), torch.channels_last)
         self.model.model[0].requires_grad_(False)
         self.ema = ModelEma(self.model, 0.9, 10)
         self.optimizer = build_optimizer(self.model, Hyperparameters(), 16, optimizer)
@@ -158,7 +159,7 @@ class Steps:
             self.ema.load_state_dict(document["ema"])
             self.optimizer.load_state_dict(document["optimizer"])
         self.update = kind(self.model, self.optimizer)
-        self.scaler = torch.amp.GradScaler("cpu", enabled=False)
+        self.scaler = GradScaler("cpu", enabled=False)
 
     def take(self, *numbers: int) -> "Steps":
         for number in numbers:
@@ -222,7 +223,7 @@ def test_flat_buffers_go_on_from_a_checkpoint(before: type[TensorUpdate], optimi
 
 
 def test_flat_buffers_keep_layout_and_identity_of_parameters() -> None:
-    model = nano().to(memory_format=torch.channels_last)
+    model = with_layout(nano(), torch.channels_last)
     before = {name: (id(value), value.stride(), value.detach().clone()) for name, value in model.named_parameters()}
     FlatUpdate(model, build_optimizer(model, Hyperparameters(), 16))
     for name, parameter in model.named_parameters():
@@ -237,7 +238,7 @@ def test_flat_buffers_keep_layout_and_identity_of_parameters() -> None:
 def test_flat_buffers_show_moments_that_come_with_a_later_step() -> None:
     model = small_model()
     optimizer = build_optimizer(model, Hyperparameters(), 16)
-    update, scaler = FlatUpdate(model, optimizer), torch.amp.GradScaler("cpu", enabled=False)
+    update, scaler = FlatUpdate(model, optimizer), GradScaler("cpu", enabled=False)
     for momentum, expected in ((0.0, False), (0.9, True)):
         for group in optimizer.param_groups:
             group.update(momentum=momentum, nesterov=momentum > 0)
