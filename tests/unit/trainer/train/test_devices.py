@@ -120,6 +120,10 @@ def test_what_cannot_work_is_one_sentence(
     assert len(re.findall(r"\.(?=\s|$)", str(caught.value))) == 1
 
 
+def test_an_image_for_gpus_of_amd_is_left_to_its_maker() -> None:
+    require_suitable(machine(Gpu("AMD Instinct MI300X", (9, 4)), cuda=None, flags="", driver=None), 1, TrainingSpec())
+
+
 def test_what_ampere_can_do_is_not_refused() -> None:
     require_suitable(machine(A10), 1, TrainingSpec(precision=Precision.BFLOAT16, compile=True))
     # A GPU more than the job takes is none of its business.
