@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from masktrain_operator.api import labels
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.api.v1alpha1 import GPUNodePool, MaskTrainingJob
@@ -34,7 +35,7 @@ def plan_of(stage: Manifest, *, status: Manifest | None = None) -> Plan:
     job = stage["job"] if status is None else {**stage["job"], "status": status}
     observed = Observed(
         jobs=tuple(stage["jobs"]),
-        pods=tuple(stage["pods"]),
+        pods=tuple(_as_controlled(pod, stage["jobs"]) for pod in stage["pods"]),
         service=stage["service"],
         progress=Progress.model_validate(stage["progress"]) if stage["progress"] else None,
         progress_error=stage["progressError"],
@@ -42,6 +43,16 @@ def plan_of(stage: Manifest, *, status: Manifest | None = None) -> Plan:
         capacity=capacity(stage["capacity"]) if stage["capacity"] else None,
     )
     return plan(MaskTrainingJob.parse(job), observed, datetime.fromisoformat(stage["now"]), SETTINGS)
+
+
+def _as_controlled(pod: Manifest, batch_jobs: list[Manifest]) -> Manifest:
+    """By the Job of its attempt, as a Job controller writes it; the recordings name the MaskTrainingJob itself."""
+    attempt = pod["metadata"]["labels"][labels.ATTEMPT_LABEL]
+    owners = [
+        job["metadata"]["uid"] for job in batch_jobs if job["metadata"]["labels"][labels.ATTEMPT_LABEL] == attempt
+    ]
+    references = [{"controller": True, "uid": uid} for uid in owners]
+    return {**pod, "metadata": {**pod["metadata"], "ownerReferences": references}}
 
 
 def capacity(found: dict[str, Any]) -> Capacity:

@@ -161,6 +161,8 @@ def test_a_pod_without_gpus_says_so(start: StartPod, tmp_path: Path) -> None:
     assert pod.wait() == 64, pod.log
     assert pod.outcome.reason == "InvalidConfiguration"
     assert "0 usable CUDA device(s) for 2 rank(s)" in pod.outcome.message
+    # Before the data set was fetched.
+    assert "prepare:" not in pod.log
     assert json.loads((tmp_path / "pod/termination-log").read_text())["attempt"] == 0
 
 

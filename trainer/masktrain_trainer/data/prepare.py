@@ -1,5 +1,4 @@
-"""The stage of every trainer pod that brings its data: from the zip in the store to checked, decoded images on the
-pod's volume.
+"""The stage of every trainer pod that brings its data: from the zip to checked, decoded images on the pod's volume.
 
     python -m masktrain_trainer.data.prepare --output /workspace/data --result /workspace/run/prepare.json
 

@@ -89,7 +89,7 @@ def choose_format(precision: Precision, device: torch.device) -> torch.dtype:
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """Names of the first CPU's features on x86; empty where the system does not say. See proc(5).
 
-    torch tells them from 2.11 on only, and the locked one is older.
+    Later versions of torch tell them, the locked one does not.
     """
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

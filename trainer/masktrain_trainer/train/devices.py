@@ -87,6 +87,9 @@ def require_suitable(machine: Machine, ranks: int, training: TrainingSpec) -> No
     """Raises InvalidConfiguration, with a sentence, if this machine cannot do the job as it is set."""
     _require_driver(machine)
     require_enough(len(machine.gpus), ranks)
+    # AMD's numbers mean something else, and an image built for ROCm is not ours.
+    if machine.cuda is None:
+        return
     for gpu in machine.gpus[:ranks]:
         if not runs_on(machine.flags, gpu.capability):
             compiled = ", ".join(map(_dotted, compiled_capabilities(machine.flags)))
@@ -102,6 +105,8 @@ def require_suitable(machine: Machine, ranks: int, training: TrainingSpec) -> No
 
 def _require_driver(machine: Machine) -> None:
     if machine.cuda is None:
+        if machine.gpus:
+            return
         raise InvalidConfiguration(
             f"The torch {machine.torch} of this image is built for CPUs: set compute.image to one with CUDA, or set "
             f"{DEVICE_VARIABLE}=cpu in compute.env to train on CPUs."

@@ -106,7 +106,7 @@ def test_a_supported_gpu_is_taken(gpu: Gpu, precision: Precision) -> None:
             {},
             r"driver 570\.86\.15\) .* CUDA says: CUDA unknown error; check",
         ),
-        (machine(A10, cuda=None, flags=""), 1, {}, "is built for CPUs: set compute.image"),
+        (machine(cuda=None, flags=""), 1, {}, "is built for CPUs: set compute.image"),
         (machine(V100), 1, {"precision": "BFloat16"}, "BFloat16 needs a GPU of compute capability 8.0 .* has 7.0:"),
         (machine(T4), 1, {"precision": "BFloat16"}, "this one has 7.5:"),
         (machine(V100), 1, {"compile": True}, "training.compile needs a GPU of compute capability 8.0 .* has 7.0:"),
@@ -118,6 +118,10 @@ def test_what_cannot_work_is_one_sentence(
     with pytest.raises(InvalidConfiguration, match=sentence) as caught:
         require_suitable(found, ranks, TrainingSpec.model_validate(training))
     assert len(re.findall(r"\.(?=\s|$)", str(caught.value))) == 1
+
+
+def test_an_image_for_gpus_of_amd_is_left_to_its_maker() -> None:
+    require_suitable(machine(Gpu("AMD Instinct MI300X", (9, 4)), cuda=None, flags="", driver=None), 1, TrainingSpec())
 
 
 def test_what_ampere_can_do_is_not_refused() -> None:

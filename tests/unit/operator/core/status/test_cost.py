@@ -122,7 +122,7 @@ def test_nodes_that_something_of_others_keeps_from_use_are_not_kept_for_ever() -
 
 
 def test_nodes_are_not_kept_for_ever_for_a_job_whose_old_pods_do_not_end() -> None:
-    """A finalizer on a pod is enough."""
+    """An admission policy of its namespace that refuses their deletion is enough."""
     world = on_pool()
     world.run_operator()
     world.start_pods()
@@ -132,7 +132,7 @@ def test_nodes_are_not_kept_for_ever_for_a_job_whose_old_pods_do_not_end() -> No
     world.end_pod(1, 1)
     world.run_job_controller()
     world.is_woken = True
-    world.removes_by_force = False
+    world.refused_writes = {("delete", "Pod")}
     world.pass_time(3599)
     assert world.condition("Reconciling")["reason"] == "WaitingForOldPods"
     world.pass_time(1)
