@@ -83,7 +83,7 @@ class LateCopies(Copies):
         self.registered.append((memory.ctypes.data, memory.ctypes.data + memory.nbytes))
 
     def forget(self) -> None:
-        self.settle()
+        self.finish()
         self.registered.clear()
 
     def copy(self, lent: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class LateCopies(Copies):
         self._unread.append((there, lent))
         return there
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         for there, lent in self._unread:
             there.copy_(lent)
         self._unread.clear()
@@ -108,7 +108,8 @@ def test_memory_is_not_overwritten_before_it_is_read(dataset: TrainDataset) -> N
 def test_boxes_are_padded_to_few_numbers_of_rows(boxes: int, rows: int) -> None:
     targets_M6 = np.full((boxes, 6), 0.5, np.float32)
     padded = padded_targets(targets_M6)
-    assert (padded.shape, padded.dtype) == ((rows, 6), np.float32)
+    assert padded.shape == (rows, 6)
+    assert padded.dtype == np.float32
     assert np.array_equal(padded[:boxes], targets_M6)
     assert not padded[boxes:].any()
 
