@@ -61,7 +61,7 @@ class Copies:
         """The registered memory is about to go."""
 
     def copy(self, lent: torch.Tensor) -> torch.Tensor:
-        """May go on reading until `settle`."""
+        """May go on reading until `finish`."""
         return lent.clone()
 
     def upload(self, own: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ class Copies:
         """Boxes as the device likes them."""
         return targets_M6
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """When it returns, what was copied may be overwritten."""
 
 
@@ -98,7 +98,7 @@ class CudaCopies(Copies):
             self._registered.append(memory)
 
     def forget(self) -> None:
-        self.settle()
+        self.finish()
         while self._registered:
             self._runtime.cudaHostUnregister(self._registered.pop().ctypes.data)
 
@@ -118,7 +118,7 @@ class CudaCopies(Copies):
     def arrange(self, targets_M6: Targets) -> Targets:
         return padded_targets(targets_M6)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         if self._done is not None:
             self._done.synchronize()
 
@@ -207,7 +207,7 @@ class TrainLoader:
             # Noted before the batch is given away: whoever leaves the loop after it goes on behind it.
             self._position = (epoch + 1, 0) if last else (epoch, batch + 1)
             # The memory of the batch before goes back to its worker with the next one.
-            self._copies.settle()
+            self._copies.finish()
             tensors = self._tensors(*next(stream))
             # The order of the next epoch follows from weights that its validation has yet to give.
             if last and self._weighted:

@@ -83,7 +83,7 @@ class LateCopies(Copies):
         self.registered.append((memory.ctypes.data, memory.ctypes.data + memory.nbytes))
 
     def forget(self) -> None:
-        self.settle()
+        self.finish()
         self.registered.clear()
 
     def copy(self, lent: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ class LateCopies(Copies):
         self._unread.append((there, lent))
         return there
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         for there, lent in self._unread:
             there.copy_(lent)
         self._unread.clear()
