@@ -11,17 +11,19 @@ from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.pools.packing import has_ended
 from masktrain_operator.core.types import Manifest, Observed, Refusal
 
-from .caches import KnownObjects
+from .caches import IS_CUT, KnownObjects, uid_of
 from .client import (
     JOBS,
     NETWORK_POLICIES,
     SERVICES,
+    TRAINING_JOBS,
     KubernetesClient,
     ResourceKind,
 )
 from .pools.gang_check import GangCheck
 from .pools.pool_cache import PoolCache
 from .progress import ProgressReader
+from .work_queue import RetryAfter
 
 
 class Observer:
@@ -42,6 +44,18 @@ class Observer:
         self._client = client
         self._progress = progress
         self._foreign_jobs: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def whole(self, training_job: Manifest) -> Manifest:
+        """The resource with all of its spec. Raises RetryAfter if it is not there any more."""
+        if IS_CUT not in training_job:
+            return training_job
+        metadata = training_job["metadata"]
+        read = await self._client.get(TRAINING_JOBS, metadata["namespace"], metadata["name"])
+        if read is None or uid_of(read) != metadata["uid"]:
+            self._known.remove(TRAINING_JOBS, training_job)
+            raise RetryAfter(0)
+        self._known.put(TRAINING_JOBS, read)
+        return read
 
     async def observe(self, training_job: Manifest) -> Observed:
         """The cluster as seen for that MaskTrainingJob."""

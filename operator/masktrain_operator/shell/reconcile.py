@@ -60,7 +60,7 @@ class Reconciler:
         try:
             if training_job is None or "deletionTimestamp" in training_job["metadata"]:
                 return await self._end(left)
-            return await self._reconcile(training_job)
+            return await self._reconcile(await self._observer.whole(training_job))
         except ApiError as error:
             raise ReconcileError(f"{_display_name(left)}: {api_message(error)}") from error
 

@@ -93,7 +93,7 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
         if gang.admitted_to in packings
     }
     for gang in queue:
-        if gang.is_unproven:
+        if gang.stands_already:
             for packing in packings.values():
                 packing.hold(gang)
     refusals: dict[str, Refusal] = {}
