@@ -53,7 +53,7 @@ def free_gpus(cluster: Cluster) -> dict[str, int]:
         capacity = cluster.pools.capacity_of("uid-of-probe")
         assert capacity is not None
         placement = cluster.pools.admissions().placements.get("uid-of-probe")
-        names |= {name: gpus for name in (placement.node_names if placement else ())}
+        names |= dict.fromkeys(placement.node_names if placement else (), gpus)
     return names
 
 

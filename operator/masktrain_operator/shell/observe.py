@@ -67,7 +67,9 @@ class Observer:
             network_policy=await self._network_policy(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
-        return await self._with_pools(training_job, await self._with_progress(uid, seen))
+        # Gangs are admitted one at a time: a pod of an attempt that is over must not keep all of them waiting.
+        waits = not self.needs_capacity(training_job)
+        return await self._with_pools(training_job, await self._with_progress(uid, seen, waits=waits))
 
     async def ask_first(self, training_job: Manifest) -> float | None:
         """Ask the API server whether it would take the gang, if that is to be known before it may have nodes.
@@ -139,8 +141,8 @@ class Observer:
         refusal = self._check.answer(uid)
         return replace(seen, capacity=capacity, refusals=() if refusal is None else (refusal,))
 
-    async def _with_progress(self, uid: str, seen: Observed) -> Observed:
-        answer = await self._progress.read(uid, rank_zero_pod(seen))
+    async def _with_progress(self, uid: str, seen: Observed, *, waits: bool) -> Observed:
+        answer = await self._progress.read(uid, rank_zero_pod(seen), waits=waits)
         return replace(seen, progress=answer.progress, progress_error=answer.error)
 
     async def _network_policy(self, training_job: Manifest) -> Manifest | None:
