@@ -53,26 +53,26 @@ class Reconciler:
     async def __call__(self, uid: str) -> float | None:
         """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
         training_job = self._known.training_jobs.get(uid)
-        left = training_job or self._left_by(uid)
-        if left is None:
+        left = [training_job] if training_job is not None else self._left_by(uid)
+        if not left:
             self._forget(uid)
             return None
         try:
             if training_job is None or "deletionTimestamp" in training_job["metadata"]:
-                return await self._end(left)
+                return _earliest(*[await self._end(each) for each in left])
             return await self._reconcile(await self._observer.whole(training_job))
         except ApiError as error:
-            raise ReconcileError(f"{_display_name(left)}: {api_message(error)}") from error
+            raise ReconcileError(f"{_display_name(left[0])}: {api_message(error)}") from error
 
-    def _left_by(self, uid: str) -> Manifest | None:
-        """Stands for a MaskTrainingJob that is gone and of whose Jobs some are still there; None without any.
+    def _left_by(self, uid: str) -> list[Manifest]:
+        """Stand for a MaskTrainingJob that is gone and of whose Jobs some are still there; empty without any.
 
         They were seen to be its own before it went. The garbage collector deletes them, too, but not those that were
         to be orphans, and not the pods of a Job that a finalizer keeps.
         """
-        job = next(iter(self._known.jobs.owned_by(uid)), None)
-        namespace = None if job is None else job["metadata"]["namespace"]
-        return None if job is None else {"metadata": {"uid": uid, "namespace": namespace, "name": uid}}
+        # Nothing tells any more in which namespace it was, and somebody else's Job may claim to be its own.
+        namespaces = {job["metadata"]["namespace"] for job in self._known.jobs.owned_by(uid)}
+        return [{"metadata": {"uid": uid, "namespace": name, "name": uid}} for name in sorted(namespaces)]
 
     async def _reconcile(self, training_job: Manifest) -> float | None:
         try:
