@@ -358,6 +358,12 @@ class Packing:
         """Whether it could not be placed if all other namespaces had left and its own kept what it has."""
         return gang.nodes > self._pool.limit - self.kept_by_own(gang)
 
+    def is_out_of_reach(self, gang: Gang) -> bool:
+        """Whether it could not be placed either: nodes are closed, or the pool does not grow at this moment."""
+        is_open = [slot.open for slot in self._pool.slots]
+        most = sum(is_open) if self._pool.obstacle else self._pool.limit - is_open.count(False)
+        return gang.nodes > most - self.kept_by_own(gang)
+
     def _within_limit(self, gang: Gang, count: int) -> int:
         """So many of `count` nodes that are new to its namespace may it have."""
         most = self._pool.rules.max_nodes
