@@ -47,7 +47,7 @@ def add_pod(cluster: Cluster, name: str, *, node: str, gpus: int) -> None:
 
 def free_gpus(cluster: Cluster) -> dict[str, int]:
     """What the largest gang on one node could have, after all that are at work."""
-    names = {}
+    names: dict[str, int] = {}
     for gpus in (1, 2):
         submit(cluster, "probe", gpus=gpus)
         capacity = cluster.pools.capacity_of("uid-of-probe")

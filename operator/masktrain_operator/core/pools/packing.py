@@ -282,6 +282,8 @@ class Packing:
         self._grown = 0
         self._held = {namespace: set(names) for namespace, names in pool.rules.held.items()}
         self._used: defaultdict[str, Counter[NodeSlot]] = defaultdict(Counter)
+        is_open = [slot.open for slot in pool.slots]
+        self._within_reach = sum(is_open) if pool.obstacle else pool.limit - is_open.count(False)
         for slot in pool.slots:
             for namespace, gpus in slot.taken:
                 self._used[namespace][slot] += gpus
@@ -343,6 +345,8 @@ class Packing:
 
     def is_limited(self, gang: Gang) -> bool:
         """Whether the gang waits for nothing but nodes of its own namespace."""
+        if self._pool.rules.max_nodes is None:
+            return False
         own = self._held.get(gang.namespace, set())
         usable = sum(s.open and f >= gang.gpus_per_node and _held_name(s) in own for s, f in self._free.items())
         missing = max(0, gang.nodes - usable)
@@ -360,9 +364,7 @@ class Packing:
 
     def is_out_of_reach(self, gang: Gang) -> bool:
         """Whether it could not be placed either: nodes are closed, or the pool does not grow at this moment."""
-        is_open = [slot.open for slot in self._pool.slots]
-        most = sum(is_open) if self._pool.obstacle else self._pool.limit - is_open.count(False)
-        return gang.nodes > most - self.kept_by_own(gang)
+        return gang.nodes > self._within_reach - self.kept_by_own(gang)
 
     def _within_limit(self, gang: Gang, count: int) -> int:
         """So many of `count` nodes that are new to its namespace may it have."""
