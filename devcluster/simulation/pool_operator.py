@@ -140,8 +140,8 @@ class PoolOperator:
 
     def _admit(self, contexts: list[PoolContext]) -> Admissions:
         gangs = tuple(job.gang() for job in self._cluster.jobs.values())
-        uids = {gang.job_uid for gang in gangs}
-        return admit(gangs, tuple(slots_of(context, uids) for context in contexts))
+        by_uid = {gang.job_uid: gang for gang in gangs}
+        return admit(gangs, tuple(slots_of(context, by_uid) for context in contexts))
 
     def _nodes(self, seen: PoolContext) -> tuple[KubeNode, ...]:
         known = {entry.instance_id for entry in self.pools[seen.pool.metadata.name].status.nodes}

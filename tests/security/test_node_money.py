@@ -175,6 +175,18 @@ async def test_the_team_sees_no_pool_and_no_quota(team_b: TeamB) -> None:
     assert not team_b.may_read(f"/api/v1/namespaces/{team_b.namespace}/resourcequotas")
 
 
+async def test_a_waiting_job_tells_nothing_of_how_the_operator_signs(world: PoolWorld, team_b: TeamB) -> None:
+    """Attack: wait for a pool that Oracle does not show. The job's condition named the operator's own Secret."""
+    world.create_pool(auth={"type": "ConfigSecret", "configSecretRef": {"name": "keys-of-the-tenancy"}})
+    job = team_b.submit("curious")
+    world.api.has_changed = True
+    await world.run_until(lambda: "keys-of-the-tenancy" in str(world.status))
+    refused = refusal_of(world, job)
+    assert refused is not None
+    assert "Oracle does not show its nodes" in refused.message
+    assert "keys-of-the-tenancy" not in refused.message
+
+
 QUOTA_GPUS: dict[str, Any] = {"metadata": {"name": "gpus"}, "spec": {"hard": {f"requests.{GPU}": "3"}}}
 LIMITS = {"type": "Container", "max": {"cpu": "1"}}
 TWO_CPUS = {"requests": {"cpu": "2"}, "limits": {"cpu": "2"}}

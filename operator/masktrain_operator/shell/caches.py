@@ -5,6 +5,7 @@ anew and reports no deletions), and lags behind the operator's own writes. These
 are told about our own writes at once.
 """
 
+import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -12,6 +13,7 @@ from itertools import islice
 from masktrain_operator.api import labels
 from masktrain_operator.core.manifests.job import CONTAINER
 from masktrain_operator.core.manifests.metadata import controller_uid, labelled_uid, own_jobs, own_pods
+from masktrain_operator.core.pools.nodes import GPU_RESOURCES, gpus_requested
 from masktrain_operator.core.types import Manifest
 
 from .client import (
@@ -182,10 +184,10 @@ def _each(items: Iterable[Manifest] | None, *keys: str) -> list[Manifest]:
     return [_some(item, *keys) for item in islice(items or (), MOST_ITEMS)]
 
 
-def _asking(containers: Iterable[Manifest] | None) -> list[Manifest]:
-    """Every container that asks for a resource, however many: a GPU of the last one counts like one of the first."""
-    asking = (container for container in containers or () if container.get("resources"))
-    return [_some(container, "resources", "restartPolicy") for container in asking]
+def _asking(spec: Manifest) -> Manifest:
+    """One container that asks for as many GPUs as all of the pod: of both there may be thousands."""
+    gpus = gpus_requested(spec)
+    return {"containers": [{"resources": {"limits": {GPU_RESOURCES[0]: gpus}}}]} if gpus else {}
 
 
 def _metadata(body: Manifest, label_keys: Iterable[str], annotation_keys: Iterable[str] = ()) -> Manifest:
@@ -212,12 +214,11 @@ def _read_of_pod(body: Manifest) -> Manifest:
         "conditions": _each(status.get("conditions"), *CONDITION),
         "containerStatuses": _each(trainers, "name", "state"),
     }
-    asked = {key: _asking(spec.get(key)) for key in ("containers", "initContainers") if key in spec}
     claims: Manifest = {"resourceClaims": [{}]} if spec.get("resourceClaims") else {}
     index = (labels.COMPLETION_INDEX,)
     return _some(body, "apiVersion", "kind") | {
         "metadata": _metadata(body, (*OUR_LABELS, *index), index),
-        "spec": _some(spec, "nodeName") | asked | claims,
+        "spec": _some(spec, "nodeName") | _asking(spec) | claims,
         "status": _some(status, "phase", "reason", "message", "podIP") | said,
     }
 
@@ -248,10 +249,24 @@ def _read_of_namespace(body: Manifest) -> Manifest:
     return _some(body, "apiVersion", "kind") | {"metadata": _metadata(body, body["metadata"].get("labels") or ())}
 
 
-def _read_of_resource(body: Manifest) -> Manifest:
-    """Of our own two kinds, whose spec and status have bounds."""
+def _read_of_pool(body: Manifest) -> Manifest:
     asked = (labels.MAINTENANCE_ANNOTATION, labels.ABANDON_ANNOTATION)
     return _some(body, "apiVersion", "kind", "spec", "status") | {"metadata": _metadata(body, (), asked)}
+
+
+IS_CUT = "isCut"
+LARGE_SPEC = 8 * 1024
+"""Characters as JSON. Its bounds let a spec have a megabyte, and its namespace thousands of them."""
+OF_GANG = ("nodes", "gpusPerNode", "gpuResource", "nodePoolRef", "nodeSelector", "priorityClassName")
+
+
+def _read_of_training_job(body: Manifest) -> Manifest:
+    """A large spec only as far as admission goes by it; who looks at its job reads it anew."""
+    kept = _some(body, "apiVersion", "kind", "spec", "status", IS_CUT) | {"metadata": _metadata(body, ())}
+    spec = body.get("spec") or {}
+    if not kept.get(IS_CUT) and len(json.dumps(spec)) <= LARGE_SPEC:
+        return kept
+    return {**kept, "spec": {"compute": _some(spec.get("compute"), *OF_GANG)}, IS_CUT: True}
 
 
 class KnownObjects:
@@ -263,12 +278,12 @@ class KnownObjects:
 
     def __init__(self, *, with_pools: bool = True, with_network_policies: bool = False) -> None:
         """Without pools nothing that is not namespaced is ever listed."""
-        self.training_jobs = ObjectCache(uid_of, _read_of_resource)
+        self.training_jobs = ObjectCache(uid_of, _read_of_training_job)
         self.jobs = ObjectCache(labelled_uid, _read_of_job)
         self.pods = ObjectCache(labelled_uid, _read_of_pod)
         self.services = ObjectCache(labelled_uid, _read_of_service)
         self.network_policies = ObjectCache(labelled_uid, _read_of_network_policy)
-        self.node_pools = ObjectCache(uid_of, _read_of_resource)
+        self.node_pools = ObjectCache(uid_of, _read_of_pool)
         self.nodes = ObjectCache(uid_of, _read_of_node)
         self.priority_classes = ObjectCache(uid_of)
         self.namespaces = ObjectCache(uid_of, _read_of_namespace)

@@ -278,6 +278,11 @@ def api_message(error: ApiError) -> str:
     return str(error.summary())  # type: ignore[no-untyped-call]
 
 
+def is_too_large(error: ApiError) -> bool:
+    """Whether the object would have more than the 1.5 MB that etcd takes."""
+    return "too large" in api_message(error)
+
+
 def api_reason(error: ApiError) -> str:
     """The API server's own word, like Forbidden or AlreadyExists; empty if the answer came from something else."""
     try:

@@ -59,7 +59,7 @@ MOST_PODS_ASKED = 1024
 FAILED_LOOKS = 8
 """In a row, at one node pool, for a reason that waiting does not cure: about a minute of tries."""
 STUCK_SECONDS = 180
-"""A job that waits or is worked on for longer than this, past every timeout of its requests, means a stuck operator."""
+"""Work on one job that takes longer than this, past every timeout of its requests, means a stuck operator."""
 
 
 WATCH_SECONDS = 300
@@ -112,7 +112,8 @@ class Controller:
         self._client = KubernetesClient(api_client)
         connector = aiohttp.TCPConnector(limit=MOST_PODS_ASKED)
         session = await self._open.enter_async_context(aiohttp.ClientSession(connector=connector))
-        self._queue = WorkQueue(self._metrics.measured(self._reconciler(session)), workers=self._settings.workers)
+        reconcile = self._metrics.measured(self._reconciler(session))
+        self._queue = WorkQueue(reconcile, workers=self._settings.workers, lane_of=self._namespace_of)
         looks = self._metrics.measured_look(self._pool_reconciler())
         self._pool_queue = WorkQueue(looks, workers=POOL_WORKERS)
         # Before any work: to empty caches a job that trains would look like one without an attempt.
@@ -146,14 +147,15 @@ class Controller:
 
     def check_health(self) -> dict[str, float]:
         """Raises Unhealthy if work stands still."""
-        age = max(self._queue.oldest_age(), self._pool_queue.oldest_age())
-        if age > STUCK_SECONDS:
-            raise Unhealthy(f"A job or node pool has been waiting or in work for {age:.0f} s.")
+        standstill = max(self._queue.standstill(), self._pool_queue.standstill())
+        if standstill > STUCK_SECONDS:
+            raise Unhealthy(f"A job or node pool has been in work, or all have been waiting, for {standstill:.0f} s.")
         if not self._queue.alive() or not self._pool_queue.alive() or any(map(asyncio.Task.done, self._tasks)):
             raise Unhealthy("A background task of the operator has ended.")
         failed = self._pool_queue.most_faults()
         if failed >= FAILED_LOOKS:
             raise Unhealthy(f"The last {failed} looks at a node pool have failed; the log says why.")
+        age = max(self._queue.oldest_age(), self._pool_queue.oldest_age())
         return {"oldestSeconds": round(age, 1), "queued": len(self._queue)}
 
     def _pool_reconciler(self) -> PoolReconciler:
@@ -237,6 +239,11 @@ class Controller:
         for uid in missed:
             self._queue.wake(uid)
         self._wake_all()
+
+    def _namespace_of(self, uid: str) -> str:
+        """Of that job; those that are gone share what is left."""
+        job = self._known.training_jobs.get(uid)
+        return "" if job is None else str(job["metadata"]["namespace"])
 
     def _wake_job(self, uid: str) -> None:
         self._queue.wake(uid)

@@ -11,17 +11,19 @@ from masktrain_operator.core.pods import node_name
 from masktrain_operator.core.pools.packing import has_ended
 from masktrain_operator.core.types import Manifest, Observed, Refusal
 
-from .caches import KnownObjects
+from .caches import IS_CUT, KnownObjects, uid_of
 from .client import (
     JOBS,
     NETWORK_POLICIES,
     SERVICES,
+    TRAINING_JOBS,
     KubernetesClient,
     ResourceKind,
 )
 from .pools.gang_check import GangCheck
 from .pools.pool_cache import PoolCache
 from .progress import ProgressReader
+from .work_queue import RetryAfter
 
 
 class Observer:
@@ -43,6 +45,18 @@ class Observer:
         self._progress = progress
         self._foreign_jobs: defaultdict[str, set[str]] = defaultdict(set)
 
+    async def whole(self, training_job: Manifest) -> Manifest:
+        """The resource with all of its spec. Raises RetryAfter if it is not there any more."""
+        if IS_CUT not in training_job:
+            return training_job
+        metadata = training_job["metadata"]
+        read = await self._client.get(TRAINING_JOBS, metadata["namespace"], metadata["name"])
+        if read is None or uid_of(read) != metadata["uid"]:
+            self._known.remove(TRAINING_JOBS, training_job)
+            raise RetryAfter(0)
+        self._known.put(TRAINING_JOBS, read)
+        return read
+
     async def observe(self, training_job: Manifest) -> Observed:
         """The cluster as seen for that MaskTrainingJob."""
         uid = training_job["metadata"]["uid"]
@@ -53,7 +67,9 @@ class Observer:
             network_policy=await self._network_policy(training_job),
             foreign_jobs=await self._standing_foreign_jobs(training_job),
         )
-        return await self._with_pools(training_job, await self._with_progress(uid, seen))
+        # Gangs are admitted one at a time: a pod of an attempt that is over must not keep all of them waiting.
+        waits = not self.needs_capacity(training_job)
+        return await self._with_pools(training_job, await self._with_progress(uid, seen, waits=waits))
 
     async def ask_first(self, training_job: Manifest) -> float | None:
         """Ask the API server whether it would take the gang, if that is to be known before it may have nodes.
@@ -125,8 +141,8 @@ class Observer:
         refusal = self._check.answer(uid)
         return replace(seen, capacity=capacity, refusals=() if refusal is None else (refusal,))
 
-    async def _with_progress(self, uid: str, seen: Observed) -> Observed:
-        answer = await self._progress.read(uid, rank_zero_pod(seen))
+    async def _with_progress(self, uid: str, seen: Observed, *, waits: bool) -> Observed:
+        answer = await self._progress.read(uid, rank_zero_pod(seen), waits=waits)
         return replace(seen, progress=answer.progress, progress_error=answer.error)
 
     async def _network_policy(self, training_job: Manifest) -> Manifest | None:

@@ -74,8 +74,11 @@ class ProgressReader:
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
 
-    async def read(self, job_uid: str, pod: Manifest | None) -> ProgressAnswer:
-        """The last answer of that pod: at most one interval old, unless the pod takes its time."""
+    async def read(self, job_uid: str, pod: Manifest | None, *, waits: bool = True) -> ProgressAnswer:
+        """The last answer of that pod: at most one interval old, unless the pod takes its time.
+
+        Without `waits` a new answer comes with the next look, for whoever keeps others waiting meanwhile.
+        """
         if pod is None or not _is_running(pod):
             return ProgressAnswer()
         now = self._clock()
@@ -86,7 +89,7 @@ class ProgressReader:
                 pod["metadata"]["uid"], asked_at=-math.inf, heard_at=now, answer=ProgressAnswer()
             )
         if now - kept.asked_at >= self._reuse_seconds and job_uid not in self._asking:
-            await self._wait_for(job_uid, asyncio.create_task(self._keep(job_uid, pod, kept, now)))
+            await self._wait_for(job_uid, asyncio.create_task(self._keep(job_uid, pod, kept, now)), waits=waits)
         return self._kept[job_uid].answer if job_uid in self._kept else kept.answer
 
     def forget(self, job_uid: str) -> None:
@@ -100,10 +103,10 @@ class ProgressReader:
         for job_uid in list(self._kept):
             self.forget(job_uid)
 
-    async def _wait_for(self, job_uid: str, task: asyncio.Task[None]) -> None:
+    async def _wait_for(self, job_uid: str, task: asyncio.Task[None], *, waits: bool) -> None:
         """For a moment, unless too many wait already."""
         self._asking[job_uid] = task
-        if self._waiting < MOST_WAITING:
+        if waits and self._waiting < MOST_WAITING:
             self._waiting += 1
             try:
                 await asyncio.wait({task}, timeout=WAIT_SECONDS)

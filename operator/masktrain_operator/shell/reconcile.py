@@ -6,23 +6,26 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from masktrain_operator.api.status import MaskTrainingJobStatus
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.plan import plan, plan_deleted, plan_unreadable
-from masktrain_operator.core.types import Manifest, Observed, Plan, PlanSettings
+from masktrain_operator.core.types import Manifest, Observed, Plan, PlanSettings, Refusal
 from masktrain_trainer.config.explain import first_problem
 
 from .apply import Applier
 from .caches import KnownObjects
-from .client import ApiError, api_message
+from .client import JOBS, ApiError, api_message, is_too_large
 from .events import EventRecorder
 from .observe import Observer
 from .status_writer import StatusWriter
 from .work_queue import ReconcileError, RetryAfter
+
+UNACCOUNTED = timedelta(minutes=10)
+"""For so long no node is kept for a job whose status could not be written; each look tries to, and begins it anew."""
 
 
 class Reconciler:
@@ -53,26 +56,26 @@ class Reconciler:
     async def __call__(self, uid: str) -> float | None:
         """Returns the seconds after which the job should be looked at again although nothing was seen to change."""
         training_job = self._known.training_jobs.get(uid)
-        left = training_job or self._left_by(uid)
-        if left is None:
+        left = [training_job] if training_job is not None else self._left_by(uid)
+        if not left:
             self._forget(uid)
             return None
         try:
             if training_job is None or "deletionTimestamp" in training_job["metadata"]:
-                return await self._end(left)
-            return await self._reconcile(training_job)
+                return _earliest(*[await self._end(each) for each in left])
+            return await self._reconcile(await self._observer.whole(training_job))
         except ApiError as error:
-            raise ReconcileError(f"{_display_name(left)}: {api_message(error)}") from error
+            raise ReconcileError(f"{_display_name(left[0])}: {api_message(error)}") from error
 
-    def _left_by(self, uid: str) -> Manifest | None:
-        """Stands for a MaskTrainingJob that is gone and of whose Jobs some are still there; None without any.
+    def _left_by(self, uid: str) -> list[Manifest]:
+        """Stand for a MaskTrainingJob that is gone and of whose Jobs some are still there; empty without any.
 
         They were seen to be its own before it went. The garbage collector deletes them, too, but not those that were
         to be orphans, and not the pods of a Job that a finalizer keeps.
         """
-        job = next(iter(self._known.jobs.owned_by(uid)), None)
-        namespace = None if job is None else job["metadata"]["namespace"]
-        return None if job is None else {"metadata": {"uid": uid, "namespace": namespace, "name": uid}}
+        # Nothing tells any more in which namespace it was, and somebody else's Job may claim to be its own.
+        namespaces = {job["metadata"]["namespace"] for job in self._known.jobs.owned_by(uid)}
+        return [{"metadata": {"uid": uid, "namespace": name, "name": uid}} for name in sorted(namespaces)]
 
     async def _reconcile(self, training_job: Manifest) -> float | None:
         try:
@@ -136,8 +139,21 @@ class Reconciler:
         # The writer asks for its turn; a deadline of the job may come first.
         except RetryAfter as wait:
             raise RetryAfter(min(wait.seconds, math.inf if requeue_after is None else requeue_after)) from None
+        except ApiError as error:
+            if is_too_large(error):
+                await self._end_unaccounted(training_job, error)
+            raise
         if is_news and _condition_states(status) != _condition_states(training_job.get("status", {})):
             self._wake_pools()  # the watch takes our own write for old news, and a finished gang has left its nodes
+
+    async def _end_unaccounted(self, training_job: Manifest, error: ApiError) -> None:
+        """Who fills the object up to the last byte has no account of time and money any more: nothing of it goes on."""
+        uid, name, now = training_job["metadata"]["uid"], training_job["metadata"]["name"], self._now()
+        refusal = Refusal("create", JOBS.kind, name, "TooLarge", api_message(error), now + UNACCOUNTED)
+        self._observer.saw_refusals(training_job, (refusal,))
+        jobs, pods = self._known.jobs_of(training_job), self._known.pods_of(training_job)
+        seen = Observed(jobs=jobs, pods=pods, refusals=self._applier.refusals(uid))
+        await self._applier.apply(uid, plan_deleted((), seen, now))
 
     def _forget(self, uid: str) -> None:
         self._observer.forget(uid)

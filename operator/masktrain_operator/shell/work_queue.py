@@ -2,12 +2,15 @@
 
 The order of things follows the work queue of Kubernetes' own controllers: a key that is woken while it waits is
 reconciled once; a key that is woken while it is being reconciled is reconciled again afterwards; a failure is tried
-again after an exponential back-off.
+again after an exponential back-off. Unlike there, keys wait in lanes that are served in turn: whoever fills his own
+keeps nobody else waiting.
 """
 
 import asyncio
 import logging
+import math
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -51,13 +54,24 @@ class Backoff:
 class WorkQueue:
     """Keys waiting to be reconciled. Belongs to one event loop; nothing in it may be used from other threads."""
 
-    def __init__(self, reconcile: Reconcile, *, workers: int = 1, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        reconcile: Reconcile,
+        *,
+        workers: int = 1,
+        backoff: Backoff | None = None,
+        lane_of: Callable[[str], str] = lambda _: "",
+    ) -> None:
         """`reconcile(key)` returns the seconds after which it wants to be called again, or None."""
+        self._lane_of = lane_of
         self._reconcile = reconcile
         self._backoff = backoff or Backoff()
         self._worker_count = workers
         self._workers: list[asyncio.Task[None]] = []
-        self._ready: asyncio.Queue[str] = asyncio.Queue()
+        self._ready = asyncio.Semaphore(0)
+        self._lanes: dict[str, deque[str]] = {}
+        """Keys that are ready; the lane whose turn it is comes first."""
+        self._taken_at = -math.inf
         self._ready_since: dict[str, float] = {}
         self._running_since: dict[str, float] = {}
         self._woken_while_running: set[str] = set()
@@ -90,7 +104,8 @@ class WorkQueue:
             self._woken_while_running.add(key)
         elif key not in self._ready_since:
             self._ready_since[key] = self._now()
-            self._ready.put_nowait(key)
+            self._lanes.setdefault(self._lane_of(key), deque()).append(key)
+            self._ready.release()
 
     def wake_after(self, key: str, seconds: float) -> None:
         """Reconcile the key in `seconds`, or at its next wake-up, whichever comes first."""
@@ -109,6 +124,15 @@ class WorkQueue:
         now = self._now()
         return now - min((*self._ready_since.values(), *self._running_since.values()), default=now)
 
+    def standstill(self) -> float:
+        """Seconds that a key has been in work, or that none was taken although some are ready.
+
+        Not how long they wait for their turn: whoever creates jobs decides how many there are.
+        """
+        now = self._now()
+        waits = [max(self._taken_at, min(self._ready_since.values()))] if self._ready_since else []
+        return now - min((*self._running_since.values(), *waits), default=now)
+
     def most_faults(self) -> int:
         """How often in a row the worst key has failed for a reason that waiting does not cure."""
         return max(self._faults.values(), default=0)
@@ -122,7 +146,8 @@ class WorkQueue:
 
     async def _work(self) -> None:
         while True:
-            key = await self._ready.get()
+            await self._ready.acquire()
+            key = self._next()
             # Before the work: whatever happens from here on wakes it anew.
             del self._ready_since[key]
             self._cancel_timer(key)
@@ -132,6 +157,16 @@ class WorkQueue:
             finally:
                 del self._running_since[key]
             self._wake_again(key)
+
+    def _next(self) -> str:
+        """The first key of the lane whose turn it is, which then is the last one's."""
+        lane, keys = next(iter(self._lanes.items()))
+        key = keys.popleft()
+        del self._lanes[lane]
+        if keys:
+            self._lanes[lane] = keys
+        self._taken_at = self._now()
+        return key
 
     async def _attempt(self, key: str) -> None:
         try:

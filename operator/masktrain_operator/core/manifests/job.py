@@ -298,7 +298,7 @@ def _own(job: MaskTrainingJob, attempt: int, settings: PlanSettings) -> list[Man
         # The annotation and not the label of the same name, which came only with Kubernetes 1.28.
         _variable_from_field("PET_NODE_RANK", f"metadata.annotations['{labels.COMPLETION_INDEX}']"),
         # Static rendezvous: c10d's own may put the store beside another pod, whose end would cut rank 0 off.
-        _variable("PET_MASTER_ADDR", master_address(job.metadata.name, attempt)),
+        _variable("PET_MASTER_ADDR", master_address(job.metadata.namespace, job.metadata.name, attempt)),
         _variable("PET_MASTER_PORT", str(RENDEZVOUS_PORT)),
         # Decides between two pods that claim the same run number in the store.
         _variable_from_field(POD_UID_VARIABLE, "metadata.uid"),

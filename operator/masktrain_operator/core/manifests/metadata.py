@@ -13,9 +13,13 @@ def attempt_name(job: str, attempt: int) -> str:
     return f"{job}-{attempt}"
 
 
-def master_address(job: str, attempt: int) -> str:
-    """Host name of rank 0's pod: an Indexed Job calls its pods `<job name>-<index>`, the Service is the subdomain."""
-    return f"{attempt_name(job, attempt)}-0.{job}"
+def master_address(namespace: str, job: str, attempt: int) -> str:
+    """Host name of rank 0's pod: an Indexed Job calls its pods `<job name>-<index>`, the Service is the subdomain.
+
+    With its namespace: until rank 0 is published, a resolver tries `<a>.<b>` as Service a of namespace b, too, and that
+    may be another team's.
+    """
+    return f"{attempt_name(job, attempt)}-0.{job}.{namespace}.svc"
 
 
 def job_labels(job: MaskTrainingJob) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 A gang that has to wait keeps the younger ones of the same pools waiting too: they would take, node by node, what it
 waits for. One that its own namespace keeps out, whatever the others did, keeps only its namespace's waiting: a team
-could else hold a pool's queue for ever, by a pod that never ends.
+could else hold a pool's queue for ever, by a pod that never ends. So does one that is larger than what the pool has
+while it cannot grow: nobody knows when Oracle will have more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,7 +94,7 @@ def admit(gangs: Iterable[Gang], pools: Sequence[PoolSlots]) -> Admissions:
         if gang.admitted_to in packings
     }
     for gang in queue:
-        if gang.is_unproven:
+        if gang.stands_already:
             for packing in packings.values():
                 packing.hold(gang)
     refusals: dict[str, Refusal] = {}
@@ -175,7 +176,9 @@ def _wait(gang: Gang, pools: Sequence[PoolSlots], packings: Mapping[str, Packing
         name
         for name in names
         # Who waits for one that keeps itself out would otherwise hold the queue in its place.
-        if packings[name].is_kept_out_by_own(gang) or waiting.of_own_before(gang, name) is not None
+        if packings[name].is_kept_out_by_own(gang)
+        or packings[name].is_out_of_reach(gang)
+        or waiting.of_own_before(gang, name) is not None
     )
     return Refusal(gang, Reason.WAITING_FOR_CAPACITY, message, names, own_only)
 

@@ -17,6 +17,8 @@ from masktrain_operator.core import jobs, pods
 from masktrain_operator.core.times import parse_time
 from masktrain_operator.core.types import Manifest
 
+from .nodes import GPU_RESOURCES, gpus_requested
+
 SYSTEM_CLASSES = "system-"
 """How the names of the PriorityClasses begin that are for what the cluster itself runs on."""
 FINAL = (ConditionType.COMPLETE, ConditionType.FAILED)
@@ -43,10 +45,8 @@ class Gang:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     admitted_to: str | None = None
     """The pool that admission gave its unfinished batch Job to; None while it waits."""
-    is_unproven: bool = False
-    """Whether it waits although a batch Job of its own is at work: one that admission knows nothing of."""
     placed_on: frozenset[str] = frozenset()
-    """Nodes that hold an unfinished pod of it."""
+    """Nodes that hold an unfinished pod of it, with the GPUs of a rank."""
     namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
     """None while the namespace is not known."""
     priority_class: str | None = None
@@ -54,6 +54,14 @@ class Gang:
     """Whether it only holds what its pods stand on until they have ended."""
     objection: Objection | None = None
     """Why the API server would not take its pods, or has not been asked yet."""
+
+    @property
+    def stands_already(self) -> bool:
+        """Whether it waits although pods of it have GPUs.
+
+        Of a batch Job that admission knows nothing of, or of an attempt that ended.
+        """
+        return self.admitted_to is None and bool(self.placed_on)
 
     @property
     def title(self) -> str:
@@ -93,7 +101,7 @@ def gang_of(
         return None
     proven = (pool for pool, manifest in said if pool == placed_in or _is_admitted(manifest, pool, status))
     admitted_to = next(proven, None)
-    placed_on = frozenset(node for pod in job_pods if not pods.is_terminal(pod) and (node := pods.node_name(pod)))
+    placed_on = _placed_on(job_pods, training_job["spec"].get("compute", {}))
     is_deleted = "deletionTimestamp" in metadata
     if is_deleted:
         # Its pods may outlive its Job.
@@ -112,13 +120,24 @@ def gang_of(
         pool_ref=compute.get("nodePoolRef", {}).get("name"),
         node_selector=compute.get("nodeSelector", {}),
         admitted_to=admitted_to,
-        is_unproven=bool(said) and admitted_to is None,
         placed_on=placed_on,
         namespace_labels=namespace_labels,
         priority_class=compute.get("priorityClassName"),
         is_deleted=is_deleted,
         objection=objection,
     )
+
+
+def _placed_on(job_pods: Iterable[Manifest], compute: Manifest) -> frozenset[str]:
+    """Nodes of its unfinished pods, at most as many as it has ranks.
+
+    Whoever may create pods makes more of them, anywhere and with an owner reference to his own batch Job: what does not
+    ask for the GPUs of a rank stands on nothing.
+    """
+    resource, each = compute.get("gpuResource", GPU_RESOURCES[0]), compute.get("gpusPerNode", 1)
+    least = gpus_requested({"containers": [{"resources": {"limits": {resource: each}}}]})
+    asking = (pod for pod in job_pods if not pods.is_terminal(pod) and 0 < least <= gpus_requested(pod.get("spec", {})))
+    return frozenset(sorted({node for pod in asking if (node := pods.node_name(pod))})[: compute.get("nodes", 1)])
 
 
 def _pool_of(manifest: Manifest) -> str | None:
@@ -263,6 +282,8 @@ class Packing:
         self._grown = 0
         self._held = {namespace: set(names) for namespace, names in pool.rules.held.items()}
         self._used: defaultdict[str, Counter[NodeSlot]] = defaultdict(Counter)
+        is_open = [slot.open for slot in pool.slots]
+        self._within_reach = sum(is_open) if pool.obstacle else pool.limit - is_open.count(False)
         for slot in pool.slots:
             for namespace, gpus in slot.taken:
                 self._used[namespace][slot] += gpus
@@ -290,7 +311,7 @@ class Packing:
 
     def admit(self, gang: Gang, *, growing: bool) -> tuple[NodeSlot, ...] | None:
         """Put a gang that waits, whole or not at all; without `growing` only on nodes that are there or coming."""
-        own = self._placed(gang) if gang.is_unproven else ()
+        own = self._placed(gang) if gang.stands_already else ()
         needed = max(0, gang.nodes - len(own))
         found = self._first_fit(gang, needed, besides=own)
         missing = needed - len(found)
@@ -324,6 +345,8 @@ class Packing:
 
     def is_limited(self, gang: Gang) -> bool:
         """Whether the gang waits for nothing but nodes of its own namespace."""
+        if self._pool.rules.max_nodes is None:
+            return False
         own = self._held.get(gang.namespace, set())
         usable = sum(s.open and f >= gang.gpus_per_node and _held_name(s) in own for s, f in self._free.items())
         missing = max(0, gang.nodes - usable)
@@ -332,12 +355,16 @@ class Packing:
     def kept_by_own(self, gang: Gang) -> int:
         """On so many nodes the gang would find no room although all other namespaces had left: its own keeps them."""
         used: Counter[NodeSlot] = self._used.get(gang.namespace, Counter())
-        own = self._placed(gang) if gang.is_unproven else ()
+        own = self._placed(gang) if gang.stands_already else ()
         return sum(_all_gpus(slot) - gpus < gang.gpus_per_node for slot, gpus in used.items() if slot not in own)
 
     def is_kept_out_by_own(self, gang: Gang) -> bool:
         """Whether it could not be placed if all other namespaces had left and its own kept what it has."""
         return gang.nodes > self._pool.limit - self.kept_by_own(gang)
+
+    def is_out_of_reach(self, gang: Gang) -> bool:
+        """Whether it could not be placed either: nodes are closed, or the pool does not grow at this moment."""
+        return gang.nodes > self._within_reach - self.kept_by_own(gang)
 
     def _within_limit(self, gang: Gang, count: int) -> int:
         """So many of `count` nodes that are new to its namespace may it have."""

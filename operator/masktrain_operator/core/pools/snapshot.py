@@ -47,10 +47,10 @@ class Snapshot:
         return min((pool.changes for pool in self.pools if pool.changes is not None), default=None)
 
 
-def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | None = None) -> PoolSlots:
+def slots_of(context: PoolContext, gangs: Mapping[str, Gang], silence: str | None = None) -> PoolSlots:
     """Of a pool that Oracle has shown. `silence`: why it shows the pool no more, if so.
 
-    `gang_uids`: jobs whose pods admission accounts for itself; all other pods only take GPUs away.
+    `gangs`: by the uid of their jobs; admission accounts for their pods itself. All other pods only take GPUs away.
     """
     oke, spec, inventory = context.observed.oke, context.pool.spec, take_inventory(context)
     obstacle = silence or _obstacle(context, inventory)
@@ -58,7 +58,7 @@ def slots_of(context: PoolContext, gang_uids: Collection[str], silence: str | No
     return PoolSlots(
         name=context.pool.metadata.name,
         gpus_per_node=context.gpus_per_node or 0,
-        slots=tuple(_slots(context, inventory, gang_uids)),
+        slots=tuple(_slots(context, inventory, gangs)),
         growable=0 if obstacle else max(0, spec.max_nodes - standing),
         # Nodes that people added beyond maxNodes can hold a gang as well.
         limit=0 if context.is_deleting else max(spec.max_nodes, standing),
@@ -109,13 +109,13 @@ def node_rates(names: Iterable[str], pools: Iterable[GPUNodePool]) -> Mapping[st
     }
 
 
-def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gang_uids: Collection[str]) -> Iterator[NodeSlot]:
+def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gangs: Mapping[str, Gang]) -> Iterator[NodeSlot]:
     """Those that are paid for longest come first, so that what is removed is what costs."""
     present = []
     for entry in sorted(inventory.nodes, key=lambda entry: entry.created_time, reverse=True):
         node = context.kube_node_of(entry)
         if entry.state in PRESENT and node is not None:
-            present.append(_on_node(context, entry, node, gang_uids))
+            present.append(_on_node(context, entry, node, gangs))
     # The fullest first (the sort is stable): small gangs share nodes, and empty ones may go.
     yield from sorted(present, key=lambda slot: slot.free_gpus)
     gpus = context.gpus_per_node or 0
@@ -126,14 +126,11 @@ def _slots(context: PoolContext, inventory: GPUNodePoolStatus, gang_uids: Collec
         yield NodeSlot(f"coming-{number}", gpus, present=False)
 
 
-def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_uids: Collection[str]) -> NodeSlot:
+def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gangs: Mapping[str, Gang]) -> NodeSlot:
     """A node that is not ready for a moment, was just cordoned by the operator, or whose pods nobody has looked at yet
     is on its way, like one that boots: what will fit there needs no other node. One that a person cordoned is closed.
     """
-    taken: Counter[str] = Counter()
-    for pod in node.pods or ():
-        if pod.job_uid not in gang_uids:
-            taken[pod.namespace] += pod.gpus
+    taken = _taken(node, gangs)
     gpus = node.gpus or context.gpus_per_node or 0
     cordoned_by_person = node.cordoned and node.removal_begun is None
     on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
@@ -146,6 +143,20 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gang_u
         gpus=gpus,
         taken=tuple(sorted(taken.items())),
     )
+
+
+def _taken(node: KubeNode, gangs: Mapping[str, Gang]) -> Counter[str]:
+    """GPUs by namespace, without those that admission counts for a gang: one rank of it for each node."""
+    taken: Counter[str] = Counter()
+    by_job: Counter[tuple[str, str | None]] = Counter()
+    for pod in node.pods or ():
+        by_job[pod.namespace, pod.job_uid] += pod.gpus
+    for (namespace, uid), gpus in by_job.items():
+        gang = gangs.get(uid or "")
+        counted = gang.gpus_per_node if gang is not None and node.name in gang.placed_on else 0
+        if gpus > counted:
+            taken[namespace] += gpus - counted
+    return taken
 
 
 def _unsupported(shape: str) -> str | None:

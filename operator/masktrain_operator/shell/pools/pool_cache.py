@@ -183,19 +183,19 @@ class PoolCache:
     def _renew(self) -> None:
         """Most changes, like the progress of a job, make no other snapshot: then the admissions stay, too."""
         gangs = self._gangs()
-        uids = {gang.job_uid for gang in gangs}
-        snapshot = Snapshot(gangs, tuple(self._slots(pool, uids) for pool in self._pools()))
+        by_uid = {gang.job_uid: gang for gang in gangs}
+        snapshot = Snapshot(gangs, tuple(self._slots(pool, by_uid) for pool in self._pools()))
         if snapshot != self._snapshot:
             self._snapshot = snapshot
         self._holds_until = snapshot.changes
 
-    def _slots(self, pool: GPUNodePool, gang_uids: set[str]) -> PoolSlots:
+    def _slots(self, pool: GPUNodePool, gangs: Mapping[str, Gang]) -> PoolSlots:
         observation = self._observations.get(pool.metadata.uid)
         silence = self._silences.get(pool.metadata.uid)
         if observation is None:
             return unobserved_slots(pool, silence)
         try:
-            return slots_of(self._bare_context(pool, observation), gang_uids, silence)
+            return slots_of(self._bare_context(pool, observation), gangs, silence)
         except Exception:
             # The others go on; its own reconcile fails, too, and says so.
             logger.exception("GPUNodePool %s cannot be offered to any job.", pool.metadata.name)

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 2.0
 """Events in quick succession do not make the operator ask Oracle each time."""
 AGAIN_SECONDS = {OciErrorKind.STALE: 1.0, OciErrorKind.BUSY: 10.0}
+SILENT = "Oracle does not show its nodes, its conditions say why"
 OTHERWISE_AGAIN_SECONDS = 30.0
 PASSING = (OciErrorKind.STALE, OciErrorKind.BUSY)
 """Nothing that a person would want to know."""
@@ -138,7 +139,8 @@ class PoolReconciler:
 
     async def _unanswered(self, body: Manifest, pool: GPUNodePool, error: OciError) -> float | None:
         """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
-        self._pools.put_silence(pool.metadata.uid, error.sentence)
+        # Jobs of every team repeat it: Oracle's identifiers and the operator's Secrets are for who may see the pool.
+        self._pools.put_silence(pool.metadata.uid, SILENT)
         self._wake_waiting_jobs()
         if pool.metadata.deletion_timestamp is not None:
             waited = is_out_of_patience(pool, self._pools.now())

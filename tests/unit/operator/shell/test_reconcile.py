@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 
+from masktrain_operator.api.labels import JOB_UID_LABEL
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.apply import Applier
 from masktrain_operator.shell.caches import KnownObjects
@@ -63,11 +64,14 @@ class Operator:
 
     def shows_jobs(self, world: World) -> None:
         for job in world.jobs.values():
-            self._put(JOBS, job)
+            self.shows_job(job)
         for pod in world.pods.values():
             self._put(PODS, pod)
         if world.service is not None:
             self._put(SERVICES, world.service)
+
+    def shows_job(self, job: Manifest) -> None:
+        self._put(JOBS, job)
 
     def has_a_pool(self) -> None:
         spec = {"nodePoolId": "ocid1.nodepool.x", "region": "us-ashburn-1", "maxNodes": 4}
@@ -136,6 +140,20 @@ async def test_what_a_job_that_is_gone_has_left_is_deleted(operator: Operator) -
     await operator.reconcile(UID)
     assert operator.answers.asked[1:] == [f"delete Pod {name}" for name in world.pods]
     assert operator.answers.statuses == []
+
+
+async def test_a_batch_job_of_another_namespace_hides_nothing_that_a_job_has_left(operator: Operator) -> None:
+    """Attack: relabel an own batch Job to the uid of another team's job that is gone: its gang went on for ever."""
+    world = running()
+    operator.shows(world)
+    theirs = copy.deepcopy(world.jobs["masks-0"])
+    own = {JOB_UID_LABEL: operator.submit("theirs", "radar")}
+    theirs["metadata"] |= {"name": "a-first", "namespace": "radar", "uid": "uid-of-a-first", "labels": own}
+    operator.shows_job(theirs)
+    operator.shows_job({**theirs, "metadata": {**theirs["metadata"], "labels": {JOB_UID_LABEL: UID}}})
+    operator.known.remove(TRAINING_JOBS, world.body)
+    await operator.reconcile(UID)
+    assert "delete Job masks-0" in operator.answers.asked
 
 
 @pytest.mark.parametrize("nodes", [2, "many"])

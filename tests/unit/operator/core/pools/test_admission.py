@@ -152,7 +152,7 @@ def test_a_deleted_gang_holds_its_nodes_and_gets_none_instead_of_one_that_is_los
 def test_the_pods_of_an_unproven_batch_job_count_and_bring_it_no_nodes_early(
     free: tuple[int, ...], is_admitted: bool
 ) -> None:
-    forged = gang("forged", nodes=2, placed_on=frozenset({"gpu-1"}), is_unproven=True)
+    forged = gang("forged", nodes=2, placed_on=frozenset({"gpu-1"}))
     nodes = replace(slots(free=free), limit=2)
     assert ("forged" in admitted(admit([forged], [nodes]))) is is_admitted
     older = gang("older", nodes=2, age=9)

@@ -40,7 +40,7 @@ class Standing:
         jobs = [*self.world.cluster.jobs.values(), *(self._job(*asked) for asked in enumerate(gangs))]
         found = tuple(job.gang() for job in jobs)
         bare = self.world.operator._context("gpu")
-        pool = slots_of(bare, {gang.job_uid for gang in found})
+        pool = slots_of(bare, {gang.job_uid: gang for gang in found})
         return with_admissions(bare, admit(found, [pool]))
 
     def wanted(self, gangs: list[Asked]) -> int:

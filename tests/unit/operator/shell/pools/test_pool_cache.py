@@ -187,7 +187,8 @@ def test_a_deleted_job_keeps_the_nodes_of_its_pods_and_asks_for_no_other(cluster
     cluster.start("first")
     owner = {"uid": "uid-of-first-0", "controller": True}
     claims = {"labels": {labels.JOB_UID_LABEL: "uid-of-first"}, "ownerReferences": [owner]}
-    cluster.put(PODS, "pod", metadata=claims, spec={"nodeName": "a", "containers": []}, status={"phase": "Running"})
+    on_node = {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]}
+    cluster.put(PODS, "pod", metadata=claims, spec=on_node, status={"phase": "Running"})
     body = cluster.known.training_jobs.get("uid-of-first")
     assert body is not None
     gone = {**body["metadata"], "deletionTimestamp": CREATED, "finalizers": ["team.example/hold"]}
