@@ -85,9 +85,7 @@ def test_a_large_manifest_is_not_even_read(store: FolderStore, monkeypatch: pyte
     assert list(read_catalog(store, KEYS).broken.values()) == ["manifest is damaged"]
 
 
-def test_a_key_forges_no_line_of_the_log(
-    store: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_key_forges_no_line_of_the_log(store: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store.put(f"{KEYS.checkpoints}e9\n12:00:00 stored checkpoint\x1b[2J/manifest.json", b"{}")
     found = restore(store, run_config(), "pod", tmp_path / "restore")
     (sentence,) = found.skipped
