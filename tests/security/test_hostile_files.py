@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from masktrain_trainer.data import yolo_format
 from masktrain_trainer.data.archive import extract
 from masktrain_trainer.data.verify import LARGEST_PICTURE, MOST_PIXELS, UnreadableImage, decode_image, verify_split
 from masktrain_trainer.data.yolo_format import (
@@ -286,10 +287,21 @@ def test_a_number_in_parts_of_sixty_takes_no_minutes(tmp_path: Path) -> None:
         read_data_yaml(data_set(tmp_path, f"names: [1{':59' * 1_000}]\n"))
 
 
-def test_one_folder_a_hundred_thousand_times_is_looked_for_once(tmp_path: Path) -> None:
+def test_one_folder_a_hundred_thousand_times_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = data_set(tmp_path, "names: [mask]\n")
     (root / "data.yaml").write_text(f"names: [mask]\ntrain: [&x train/images{',*x' * 100_000}]\nval: valid/images\n")
+    looked_for: list[str] = []
+    find = yolo_format._Search.find
+
+    def counted(search: yolo_format._Search, value: str) -> Path | None:
+        looked_for.append(value)
+        return find(search, value)
+
+    monkeypatch.setattr(yolo_format._Search, "find", counted)
     assert len(read_data_yaml(root).images["train"]) == 1
+    assert looked_for == ["train/images", "valid/images"]
 
 
 def test_a_list_of_pictures_without_end_is_not_read(tmp_path: Path) -> None:

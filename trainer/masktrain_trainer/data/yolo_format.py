@@ -60,7 +60,7 @@ class BoundedLoader(yaml.SafeLoader):
         if ":" in node.value and len(node.value) > LONGEST_NUMBER:
             problem = f"it has a number in parts of sixty of more than {LONGEST_NUMBER:,} characters"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_yaml_int(node)  # type: ignore[no-any-return]
+        return super().construct_yaml_int(node)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         # Called for each mapping before it is made, and before its entries are copied into another.
