@@ -12,11 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from masktrain_trainer.data.verify import MOST_PIXELS, UnreadableImage, decode_image, verify_split
-from masktrain_trainer.data.yolo_format import LARGEST_LABELS, LabelViolation, read_data_yaml, read_labels
-from masktrain_trainer.errors import InvalidDataset, MaskTrainError, printable
+from masktrain_trainer.data import yolo_format
+from masktrain_trainer.data.archive import extract
+from masktrain_trainer.data.verify import LARGEST_PICTURE, MOST_PIXELS, UnreadableImage, decode_image, verify_split
+from masktrain_trainer.data.yolo_format import (
+    LARGEST_LABELS,
+    LARGEST_LIST,
+    LabelViolation,
+    parse_labels,
+    read_data_yaml,
+    read_labels,
+)
+from masktrain_trainer.detect.command import read_image
+from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, MaskTrainError, printable
 from masktrain_trainer.local.datasets import zip_folder
 from masktrain_trainer.report.tables import write_per_class
 from tests.unit.trainer.report.synthetic import evaluation
@@ -239,3 +249,123 @@ def test_a_link_within_the_folder_is_packed(tmp_path: Path) -> None:
     zip_folder(root, tmp_path / "data.zip")
     with zipfile.ZipFile(tmp_path / "data.zip") as packed:
         assert packed.read("train/images/b.png") == packed.read("train/images/a.png")
+
+
+def member(name: bytes, content: bytes, method: int = 0, *, flags: int = 0, version: int = 20) -> bytes:
+    """A zip of one member, whatever its headers say."""
+    fields = (flags, method, 0, 33, zlib.crc32(content), len(content), len(content), len(name))
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, *fields, 0) + name + content
+    central = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, version, *fields, 0, 0, 0, 0, 0, 0) + name
+    return local + central + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(central), len(local), 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        member(b"\xff\xfe.jpg", b"", flags=0x800),
+        member(b"", b"x"),
+        member(b"a.jpg", b"x", version=99),
+        member(b"a.jpg", b"\x09\x14\x05\x00\x5d\x00\x00\x00\x01" + b"garbage" * 10, 14),
+        member(b"a.jpg", b"\x09\x14\x05\x00\xff\xff\xff\xff\xff" + b"garbage" * 10, 14),
+    ],
+    ids=["a name that is no text", "no name", "a version that does not exist", "no LZMA", "no filter of LZMA"],
+)
+def test_a_zip_that_its_reader_stumbles_over_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InvalidDataset):
+        extract(tmp_path / "a.zip", tmp_path / "out", name="a.zip")
+
+
+@pytest.mark.parametrize(
+    "row", ["0 .5 .5 .5 " + "9" * 100_000, "9" * 300 + " .5 .5 .5 .5", "0." + "1" * 9_999 + " 1 1 1 1"]
+)
+def test_a_number_as_long_as_its_file_floods_no_log(row: str) -> None:
+    with pytest.raises(LabelViolation) as caught:
+        parse_labels(row, 1)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_number_in_parts_of_sixty_takes_no_minutes(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="of more than 1,000 characters"):
+        read_data_yaml(data_set(tmp_path, f"names: [1{':59' * 1_000}]\n"))
+
+
+def test_one_folder_a_hundred_thousand_times_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = data_set(tmp_path, "names: [mask]\n")
+    (root / "data.yaml").write_text(f"names: [mask]\ntrain: [&x train/images{',*x' * 100_000}]\nval: valid/images\n")
+    looked_for: list[str] = []
+    find = yolo_format._Search.find
+
+    def counted(search: yolo_format._Search, value: str) -> Path | None:
+        looked_for.append(value)
+        return find(search, value)
+
+    monkeypatch.setattr(yolo_format._Search, "find", counted)
+    assert len(read_data_yaml(root).images["train"]) == 1
+    assert looked_for == ["train/images", "valid/images"]
+
+
+def test_a_list_of_pictures_without_end_is_not_read(tmp_path: Path) -> None:
+    root = data_set(tmp_path, "names: [mask]\ntest: test.txt\n")
+    with (root / "test.txt").open("wb") as file:
+        file.truncate(LARGEST_LIST + 1)
+    with pytest.raises(InvalidDataset, match=r"test\.txt is larger than 256 MiB"):
+        read_data_yaml(root)
+
+
+def test_a_file_of_gigabytes_is_no_picture(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    with (root / "train" / "images" / "b.png").open("wb") as file:
+        file.truncate(LARGEST_PICTURE + 1)
+    (tmp_path / "out").mkdir()
+    images = sorted((root / "train" / "images").iterdir())
+    checked = verify_split(
+        "train", images, root=root, output=tmp_path / "out", classes=1, image_size=32, processes=1, say=lambda _: None
+    )
+    assert checked.skipped == ["train/images/b.png is skipped: its file is larger than 1 GiB."]
+
+
+def test_a_jpeg_of_scans_without_end_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BytesIO()
+    Image.new("L", (64, 64)).save(made, "JPEG", progressive=True)
+    content = made.getvalue()
+    assert decode_image(content).shape == (64, 64, 3)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+        decode_image(content[:-2] + scan * 200 + b"\xff\xd9")
+
+
+def test_an_animation_whose_canvas_is_huge_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    made = BytesIO()
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(made, "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(UnreadableImage, match="animation"):
+        decode_image(made.getvalue())
+
+
+@pytest.mark.parametrize("name", ["mask;=1+1", "\uff1d1+1", " =1+1", "a;\t@SUM(A1)"])
+def test_a_table_holds_no_formula_in_other_languages(name: str, tmp_path: Path) -> None:
+    found = evaluation(["mask"])
+    named = found.model_copy(update={"overall": found.overall.model_copy(update={"name": name})})
+    write_per_class(named, tmp_path / "per_class.csv")
+    text = (tmp_path / "per_class.csv").read_text(encoding="utf-8")
+    assert not any(
+        cell.strip().strip('"').startswith(("=", "+", "-", "@", "\uff1d")) for cell in text.replace(";", ",").split(",")
+    )
+
+
+def test_a_picture_to_detect_on_starts_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked"))
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    with pytest.raises(InvalidConfiguration, match="not a readable image"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(12_000, 12_000))
+    with pytest.raises(InvalidConfiguration, match="pixels"):
+        read_image(tmp_path / "a.png")

@@ -12,7 +12,7 @@ from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import ObjectInfo, Store
 
 from .keys import MANIFEST_FILE, MODEL_FILE, RESULT_FILE, JobKeys
-from .manifest import Manifest, OtherVersion
+from .manifest import LARGEST_MANIFEST, Manifest, OtherVersion
 
 _DAMAGED = "manifest is damaged"
 
@@ -54,7 +54,8 @@ def read_catalog(store: Store, keys: JobKeys, known: Iterable[Manifest] = ()) ->
             continue
         with contextlib.suppress(ObjectMissing):  # deleted since it was listed
             key = keys.checkpoint(checkpoint_id) + MANIFEST_FILE
-            _enter(catalog, checkpoint_id, files, remembered.get(checkpoint_id) or _read_manifest(store, key))
+            found = remembered.get(checkpoint_id) or _read_manifest(store, key, files[MANIFEST_FILE].size)
+            _enter(catalog, checkpoint_id, files, found)
     return catalog
 
 
@@ -101,8 +102,10 @@ def _problems(manifest: Manifest, files: Mapping[str, ObjectInfo]) -> dict[str, 
     return found
 
 
-def _read_manifest(store: Store, key: str) -> Manifest | str:
+def _read_manifest(store: Store, key: str, size: int) -> Manifest | str:
     """The manifest, or what is wrong with it."""
+    if size > LARGEST_MANIFEST:
+        return _DAMAGED
     try:
         return Manifest.unseal(store.read(key))
     except OtherVersion as error:

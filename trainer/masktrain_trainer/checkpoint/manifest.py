@@ -18,6 +18,11 @@ FORMAT: Literal["masktrain-checkpoint-v2"] = "masktrain-checkpoint-v2"
 """Told apart only by the names of the folders: those of the first format say nothing of the fitness."""
 
 
+LARGEST_MANIFEST = 1 << 20
+"""Bytes; one has a kilobyte. Whoever may write into a job's prefix must not fill a trainer's memory."""
+_PLAIN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+
 class OtherVersion(ValueError):
     """A manifest that is whole, but in a format of another version."""
 
@@ -26,7 +31,8 @@ class OtherVersion(ValueError):
 class StoredFile(Contract, extra="ignore"):
     """A file of a checkpoint; `sha256` is of its whole content."""
 
-    name: str
+    # Keys are made of it, for deleting too: a path would lead out of the checkpoint's folder.
+    name: str = Field(pattern=_PLAIN_NAME)
     size_bytes: int
     sha256: str
 
@@ -89,7 +95,10 @@ class Manifest(Contract, extra="ignore"):
         """Raises ValueError if `content` is no manifest or not as it was written, and OtherVersion if it is one of a
         format that this version does not know.
         """
-        sealed = json.loads(content)
+        try:
+            sealed = json.loads(content)
+        except RecursionError:
+            raise ValueError("the manifest is nested too deeply") from None
         if not isinstance(sealed, dict) or sealed.get("sha256") != _manifest_digest(sealed.get("manifest")):
             raise ValueError("the manifest's checksum does not match")
         found = sealed["manifest"]

@@ -17,7 +17,7 @@ from masktrain_trainer.config import (
     ExitCode,
     RunConfig,
 )
-from masktrain_trainer.errors import Fenced, StoreError
+from masktrain_trainer.errors import Fenced, StoreError, printable
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import RestoreResult, StageFailure
 from masktrain_trainer.stores import Store
@@ -102,7 +102,8 @@ def _fetch(store: Store, keys: JobKeys, manifest: Manifest, path: Path) -> str |
 
 
 def _passed_over(checkpoint_id: str, problem: str) -> str:
-    sentence = f"Checkpoint {checkpoint_id} was passed over: its {problem}."
+    # Both as a store has them, which others may write to as well.
+    sentence = printable(f"Checkpoint {checkpoint_id} was passed over: its {problem}.")
     log.warning("%s", sentence)
     return sentence
 

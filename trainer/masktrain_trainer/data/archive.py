@@ -7,8 +7,10 @@ the destination.
 from __future__ import annotations
 
 import errno
+import lzma
 import shutil
 import stat
+import struct
 import threading
 import time
 import zipfile
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from masktrain_trainer.config import DatasetSpec
-from masktrain_trainer.errors import InvalidDataset, ObjectMissing
+from masktrain_trainer.errors import InvalidDataset, ObjectMissing, UserError
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
 
@@ -84,6 +86,7 @@ def _missing(uri: str) -> InvalidDataset:
 
 GIB = 1 << 30
 COPY_BYTES = 1 << 20
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 TRANSIENT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 """Errors of the volume, not of the zip."""
 # What macOS and Windows put into zips: __MACOSX holds files that have the names of images and are none.
@@ -122,7 +125,10 @@ def extract(archive: Path, destination: Path, *, name: str, limits: ArchiveLimit
             _check_space(members, destination, name)
             for member in members:
                 _unpack_member(opened, member, destination, name)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UserError:
+        raise
+    # The last five: names that are no text or are empty, versions of the format that do not exist, fields cut off.
+    except (*DAMAGE, UnicodeDecodeError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
         raise _not_a_zip(archive, name, error) from None
     return len(members)
 
@@ -192,7 +198,7 @@ def _unpack_member(archive: zipfile.ZipFile, member: Member, destination: Path, 
         # "x": two members of one name, perhaps by case or backslash, must not overwrite each other.
         with archive.open(member.info) as source, target.open("xb") as sink:
             shutil.copyfileobj(source, sink, COPY_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except DAMAGE:
         raise InvalidDataset(
             f"{name} is damaged: its member {member.info.filename!r} cannot be unpacked; upload it again."
         ) from None

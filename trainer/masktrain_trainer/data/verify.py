@@ -36,6 +36,12 @@ from .yolo_format import LabelViolation, label_path, read_labels
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 # libjpeg's words for pixels that are wrong; it remarks on harmless things, too, such as extraneous bytes.
 SIGNS_OF_DAMAGE = ("premature end", "bad huffman code", "unsupported marker")
+JPEG_SCAN, MOST_SCANS = b"\xff\xda", 100
+"""A progressive JPEG has about ten scans, and its preview as many."""
+WEBP_ANIMATION = 0x02
+"""Flag of a file whose decoder keeps several whole canvases, however small its frames are."""
+LARGEST_PICTURE = 1 << 30
+"""Bytes of a file: 128 million pixels of six bytes fit."""
 SMALLEST_SIDE = 10
 """Pixels; smaller images are taken for mistakes, as in YOLOv5."""
 MOST_PIXELS = 128_000_000
@@ -52,6 +58,11 @@ def decode_image(data: bytes) -> Image:
     """Pixels (H, W, 3) with the EXIF orientation applied; raises UnreadableImage."""
     if not data:
         raise UnreadableImage("it is an empty file")
+    # No marker of a scan stands within one: each costs a look at all pixels, and a few bytes make another.
+    if data.startswith(JPEG_START) and data.count(JPEG_SCAN) > MOST_SCANS:
+        raise UnreadableImage(f"it is a JPEG of more than {MOST_SCANS} scans")
+    if data[:4] == b"RIFF" and data[12:16] == b"VP8X" and data[20:21] and data[20] & WEBP_ANIMATION:
+        raise UnreadableImage("it is an animation")
     _check_header(data)
     with _decoder_messages() as messages:
         try:
@@ -206,7 +217,7 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
     """Check one image (slot, path) and store its pixels; returns the violation, if any, as text."""
     slot, path = item
     try:
-        image = decode_image(path.read_bytes())
+        image = decode_image(_content(path))
         labels = read_labels(label_path(path), rules.classes)
     except (UnreadableImage, LabelViolation) as violation:
         return str(violation)
@@ -218,6 +229,12 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
     return Inspected(
         _size(image.shape), _size(fitted.shape), stored, labels.targets, labels.outlines, labels.duplicates
     )
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_PICTURE:
+        raise UnreadableImage(f"its file is larger than {LARGEST_PICTURE >> 30} GiB")
+    return path.read_bytes()
 
 
 def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:

@@ -31,6 +31,14 @@ LARGEST_LABELS = 4 << 20
 """Bytes of one picture's label file: 10,000 polygons of 20 corners fit."""
 LONGEST_PATH, MOST_FOLDERS = 4096, 64
 """Characters, of which Linux takes no more, and folders: every ending of a path is looked for."""
+LONGEST_WORD = 40
+"""Characters of a label file's word that a sentence shows: a number may be as long as the file."""
+MOST_PLACES = 1_000
+"""Folders of a split; the same one, by an alias, can stand in a few bytes hundreds of thousands of times."""
+LARGEST_LIST = 256 << 20
+"""Bytes of a text file that lists a split's pictures."""
+LONGEST_NUMBER = 1_000
+"""Characters: to read one in parts of sixty takes time by the square of its length."""
 LONGEST_KEY = 18
 """Digits of a whole number: Python's hashes of longer ones can be made equal, and a mapping of such keys slow."""
 REQUIRED = ("train", "val")
@@ -48,6 +56,12 @@ class BoundedLoader(yaml.SafeLoader):
         super().__init__(stream)
         self._entries = 0
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if ":" in node.value and len(node.value) > LONGEST_NUMBER:
+            problem = f"it has a number in parts of sixty of more than {LONGEST_NUMBER:,} characters"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_yaml_int(node)
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         # Called for each mapping before it is made, and before its entries are copied into another.
         super().flatten_mapping(node)
@@ -58,6 +72,9 @@ class BoundedLoader(yaml.SafeLoader):
         if self._entries > MOST_ENTRIES:
             problem = f"its merge keys (<<) unfold to more than {MOST_ENTRIES:,} entries"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+BoundedLoader.add_constructor(_YAML_INT, BoundedLoader.construct_yaml_int)
 
 
 @dataclass(frozen=True)
@@ -187,6 +204,9 @@ def _split(split: str, document: dict[str, Any], search: _Search) -> tuple[list[
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(entry, str) for entry in values):
         raise InvalidDataset(f"The entry '{split}' of data.yaml must be a folder or a list of folders.")
+    values = list(dict.fromkeys(values))
+    if len(values) > MOST_PLACES:
+        raise InvalidDataset(f"The entry '{split}' of data.yaml has more than {MOST_PLACES:,} folders; join them.")
     for entry in values:
         _refuse_long(entry, f"The entry '{split}' of data.yaml")
     places = [search.find(entry) for entry in values]
@@ -210,6 +230,8 @@ def _images(place: Path, search: _Search) -> Iterator[Path]:
     if place.is_dir():
         yield from (path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
         return
+    if place.stat().st_size > LARGEST_LIST:
+        raise InvalidDataset(f"{_shown(place, search.root)} is larger than {LARGEST_LIST >> 20} MiB; list folders.")
     beside = _Search(search.root, place.parent, None)
     for line in place.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         listed = line.strip()
@@ -360,10 +382,13 @@ def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float
 def _parse_class(word: str, number: int, classes: int) -> float:
     label = _parse_number(word, number)
     if not math.isfinite(label) or label != int(label):
-        raise LabelViolation(f"line {number} of its labels has the class {word}, which is not a whole number")
-    if not 0 <= label < classes:
         raise LabelViolation(
-            f"line {number} of its labels has class {word}, but data.yaml names classes 0 to {classes - 1}"
+            f"line {number} of its labels has the class {word[:LONGEST_WORD]}, which is not a whole number"
+        )
+    if not 0 <= label < classes:
+        shown = word[:LONGEST_WORD]
+        raise LabelViolation(
+            f"line {number} of its labels has class {shown}, but data.yaml names classes 0 to {classes - 1}"
         )
     return label
 
@@ -371,7 +396,7 @@ def _parse_class(word: str, number: int, classes: int) -> float:
 def _parse_coordinate(word: str, number: int) -> float:
     value = _parse_number(word, number)
     if not 0 <= value <= 1:
-        raise LabelViolation(f"line {number} of its labels has the coordinate {word}, outside 0 to 1")
+        raise LabelViolation(f"line {number} of its labels has the coordinate {word[:LONGEST_WORD]}, outside 0 to 1")
     return value
 
 
@@ -379,7 +404,9 @@ def _parse_number(word: str, number: int) -> float:
     try:
         return float(word)
     except ValueError:
-        raise LabelViolation(f"line {number} of its labels has the text {word[:40]!r} instead of a number") from None
+        raise LabelViolation(
+            f"line {number} of its labels has the text {word[:LONGEST_WORD]!r} instead of a number"
+        ) from None
 
 
 def _extent(corners: list[float]) -> list[float]:

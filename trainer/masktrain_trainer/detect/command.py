@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from masktrain_trainer.data.verify import FORMATS, MOST_PIXELS
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.weights.load import load_weights
@@ -38,10 +39,19 @@ def list_images(source: Path) -> list[Path]:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright as its EXIF orientation says. Raises InvalidConfiguration."""
     try:
-        with Image.open(path) as file:
+        # Whatever the file's name says, it may be of a format whose reader runs another program, such as Ghostscript.
+        with Image.open(path, formats=FORMATS) as file:
+            _refuse_huge(file)
             return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+    except InvalidConfiguration:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         raise InvalidConfiguration(f"{path} is not a readable image: {error}.") from error
+
+
+def _refuse_huge(picture: Image.Image) -> None:
+    if picture.width * picture.height > MOST_PIXELS:
+        raise ValueError(f"it measures {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
 
 
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:

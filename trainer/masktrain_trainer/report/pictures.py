@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from masktrain_trainer.data.verify import FORMATS
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 
 from .evaluation import EvaluatedPicture, PictureBox
@@ -74,7 +75,7 @@ def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]
 
 def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:
     """Pixels that fit into a tile, upright, and their scale; JPEGs are decoded no larger than needed."""
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         # Before `draft`, which changes it: boxes are in the original's pixels.
         full = max(file.size)
         file.draft("RGB", (2 * TILE, 2 * TILE))

@@ -4,6 +4,7 @@ results.csv has YOLOv5's columns and widths, so that people's plotting scripts g
 """
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,13 @@ def _rows(split: str, scores: SplitScores) -> Iterator[tuple[str | int, ...]]:
         yield split, index, *_cells(row)
 
 
+# Spreadsheets of other languages part cells at semicolons, and take the wide signs of East Asian keyboards too.
+_FORMULA = re.compile(r"(^|[;\t])(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
 def _as_text(name: str) -> str:
-    """Not a formula for the spreadsheet that opens the table: some skip spaces, or read the wide signs of Japanese."""
-    return f"'{name}" if name.lstrip().startswith(tuple("=+-@＝＋－＠")) else name
+    """Not a formula for the spreadsheet that opens the table."""
+    return _FORMULA.sub(r"\1'\2", name)
 
 
 def _cells(row: ClassScores) -> tuple[str | int, ...]:

@@ -70,17 +70,17 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
 
 def read_weights(path: Path) -> DetectorWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
-    # By the reader that executes nothing; only a file that looks like ours is given to torch.
+    # Also files that look like ours, by the reader that checked them: torch's own may find other members in a zip.
     document = read_torch_file(path)
     own = isinstance(document, dict) and "format" in document
-    weights = _read_own(path) if own else read_yolov5(document).weights
+    weights = _read_own(document, path) if own else read_yolov5(document).weights
     _refuse_non_finite(weights)
     return weights
 
 
-def _read_own(path: Path) -> DetectorWeights:
+def _read_own(document: Any, path: Path) -> DetectorWeights:
     try:
-        own = load_model_file(path)
+        own = _model_file(_of_format(document, path, MODEL_FORMAT), path)
     except ValueError as error:
         raise UnusableWeights(str(error).removeprefix(f"{path} ")) from None
     return DetectorWeights(own.architecture, own.names, own.image_size, own.state_dict)
@@ -112,6 +112,7 @@ def _compare_architecture(found: Architecture, wanted: Architecture) -> None:
 
 MODEL_FORMAT = "masktrain-v1"
 STATE_FORMAT = "masktrain-state-v1"
+_LARGEST_SIDE = 8192
 _KINDS = {MODEL_FORMAT: "best.pt of MaskTrain", STATE_FORMAT: "checkpoint of MaskTrain"}
 
 
@@ -131,13 +132,18 @@ class ModelFile:
 
 
 def load_model_file(path: Path) -> ModelFile:
-    """Read a best.pt. Raises ValueError with one sentence if it is not one."""
-    document = load_document(path, MODEL_FORMAT)
+    """Read a best.pt that this job has stored. Raises ValueError with one sentence if it is not one."""
+    return _model_file(load_document(path, MODEL_FORMAT), path)
+
+
+def _model_file(document: dict[str, Any], path: Path) -> ModelFile:
     missing = [field.name for field in fields(ModelFile) if field.name not in document]
     if missing:
         raise ValueError(f"{path} is an incomplete best.pt of MaskTrain: it lacks {', '.join(missing)}.")
     if document["architecture"] not in list(Architecture):
-        raise ValueError(f"{path} holds the model {document['architecture']!r}, which this version does not know.")
+        raise ValueError(f"{path} holds the model {document['architecture']!r:.80}, which this version does not know.")
+    if not _is_model(document):
+        raise ValueError(f"{path} is a damaged best.pt of MaskTrain: its fields are not of the types that they have.")
     values = {field.name: document[field.name] for field in fields(ModelFile)}
     try:
         names = class_names(document["names"])
@@ -146,13 +152,27 @@ def load_model_file(path: Path) -> ModelFile:
     return ModelFile(**values | {"architecture": Architecture(document["architecture"]), "names": names})
 
 
+def _is_model(document: dict[str, Any]) -> bool:
+    tensors, size = document["state_dict"], document["image_size"]
+    return (
+        isinstance(tensors, dict)
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items())
+        and type(size) is int
+        and 0 < size <= _LARGEST_SIDE
+        and isinstance(document["metrics"], dict)
+    )
+
+
 def load_document(path: Path, expected: str, *, mapped: bool = False) -> dict[str, Any]:
-    loaded = _load_plain(path, mapped)
+    return _of_format(_load_plain(path, mapped), path, expected)
+
+
+def _of_format(loaded: Any, path: Path, expected: str) -> dict[str, Any]:
     document: dict[str, Any] = loaded if isinstance(loaded, dict) else {}
     found = document.get("format")
     if found == expected:
         return document
-    if found in _KINDS:
+    if isinstance(found, str) and found in _KINDS:
         raise ValueError(f"{path} is a {_KINDS[found]}, not a {_KINDS[expected]}.")
     raise ValueError(f"{path} is not a {_KINDS[expected]}.")
 

@@ -55,6 +55,7 @@ DEEPEST_MARKS: Final = 10_000
 LARGEST_KEY: Final = 1 << 60
 """Python's hashes of larger whole numbers can be made equal, and a dictionary of such keys slow."""
 HIGHEST_PROTOCOL: Final = 5
+LONGEST_NAME: Final = 256
 _KEYS = (str, int, float, bytes, type(None))
 """What may be a key or a member of a set. Hashing a tuple nested a million times deep would overflow the C stack."""
 
@@ -324,7 +325,14 @@ def _name(module: Any, name: Any) -> Global:
     """A name with dots would reach into what is found, down to `__globals__`."""
     if type(module) is not str or type(name) is not str:
         raise UnusableWeights("has a pickle that names something by what is no text.")
-    if not name.isidentifier() or name.startswith("__") or not all(map(str.isidentifier, module.split("."))):
+    # Before it is looked at: a name may be as long as the file, and be asked for as often as there are objects.
+    too_long = len(module) > LONGEST_NAME or len(name) > LONGEST_NAME
+    if (
+        too_long
+        or not name.isidentifier()
+        or name.startswith("__")
+        or not all(map(str.isidentifier, module.split(".")))
+    ):
         shown = f"{module[:80]}.{name[:80]}"
         raise UnusableWeights(f"has a pickle that names {shown!a}, which is no plain name; torch writes none.")
     return Global(module, name)

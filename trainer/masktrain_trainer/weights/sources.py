@@ -31,6 +31,7 @@ from masktrain_trainer.stores import open_object
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
 _CHUNK = 1 << 20
+_WITHOUT_TLS: Final = "is redirected to an address without TLS, which is not followed."
 # GitHub answers the address of a release's file with a redirect.
 _PASSING = (429, 500, 502, 503, 504)
 _RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=_PASSING)
@@ -124,36 +125,53 @@ def _download(url: str, path: Path, retries: urllib3.Retry) -> None:
             _get(client, url, retries) as response,
             path.open("wb") as file,
         ):
-            for chunk in _checked(response).stream(_CHUNK):
+            # As it comes: weights are not compressed on the way, and a kilobyte of gzip may be a gigabyte.
+            for chunk in _checked(response).stream(_CHUNK, decode_content=False):
                 file.write(chunk)
                 # The announced length may be missing, or a lie.
                 _refuse_size(file.tell())
     except urllib3.exceptions.MaxRetryError as error:
-        raise _Unreachable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from error
-    except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError) as error:
-        raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from error
+        if isinstance(error.reason, urllib3.exceptions.URLSchemeUnknown):
+            raise UnusableWeights(_WITHOUT_TLS) from None
+        # Without the cause: its text has the whole address, and a crash's traceback would show it.
+        raise _Unreachable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from None
+    except urllib3.exceptions.URLSchemeUnknown:
+        raise UnusableWeights(_WITHOUT_TLS) from None
+    except UnusableWeights:
+        raise
+    # ValueError: a redirect to what is no address.
+    except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError, ValueError) as error:
+        raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from None
 
 
 @contextlib.contextmanager
 def _quiet_about_keys() -> Iterator[None]:
-    """urllib3 logs the path of each retry, and a signed one carries its secret there or in the query."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_has_no_key)
+    """urllib3 logs the path of each retry and both addresses of a redirect, and a signed one carries its secret there
+    or in the query.
+    """
+    loggers = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "poolmanager")]
+    for logger in loggers:
+        logger.addFilter(_has_no_key)
     try:
         yield
     finally:
-        logger.removeFilter(_has_no_key)
+        for logger in loggers:
+            logger.removeFilter(_has_no_key)
 
 
 def _has_no_key(record: logging.LogRecord) -> bool:
-    return not is_signed(f"https://{record.getMessage()}")
+    # Whatever redirects say names places that servers chose: they need not be in any log.
+    return record.name != "urllib3.poolmanager" and not is_signed(f"https://{record.getMessage()}")
 
 
 def _client(url: str) -> urllib3.PoolManager:
     """Through the proxy that HTTPS_PROXY and NO_PROXY ask for: many clusters reach the internet only so."""
     host = urlsplit(url).hostname or ""
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
-    return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+    client = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+    # Nor is a redirect to http followed: it may lead to a service of the node or the network, such as its metadata.
+    client.key_fn_by_scheme = {"https": client.key_fn_by_scheme["https"]}
+    return client
 
 
 def _get(client: urllib3.PoolManager, url: str, retries: urllib3.Retry) -> urllib3.BaseHTTPResponse:
@@ -163,17 +181,14 @@ def _get(client: urllib3.PoolManager, url: str, retries: urllib3.Retry) -> urlli
 
 def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
     """A response that is the file. Its length is compared by urllib3 itself."""
-    # Every hop counts: a redirect to http would let anybody on the way replace the weights.
-    hops = response.retries.history if response.retries is not None else ()
-    if any((hop.redirect_location or "").startswith("http://") for hop in hops):
-        raise UnusableWeights("is redirected to an address without TLS, which is not followed.")
     if response.status in (404, 410):
         raise UnusableWeights("does not exist on its server; correct model.weights.")
     if response.status != 200:
         raise UnusableWeights(
             f"was refused by its server with status {response.status}; give an address without login."
         )
-    _refuse_size(int(response.headers.get("Content-Length", 0)))
+    announced = response.headers.get("Content-Length", "")
+    _refuse_size(int(announced) if re.fullmatch(r"[0-9]{1,18}", announced) else 0)
     return response
 
 

@@ -27,6 +27,9 @@ _IMAGE_SIZES: Final = range(32, 8192 + 1)
 _MOST_MODULES: Final = 20_000
 """yolov5x6 has 800; a graph in which every module has the next one twice has 2 to the power of its depth."""
 _DEEPEST: Final = 32
+MOST_TENSORS: Final = 20_000
+"""yolov5x6 has 1,000; a module with many of them may be contained many times."""
+_MOST_STRIDES: Final = 16
 _FIRST, _FIRST_CHANNELS = "model.0.conv.weight", 64
 _NOT_STORED: Final = ("anchor_grid", "stride")
 """Buffers of the head in some versions before v7.0; both follow from the anchors."""
@@ -139,6 +142,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._seen = 0
+        self._tensors = 0
         self.activations: set[str] = set()
         """Names of their classes."""
 
@@ -148,6 +152,9 @@ class _Walk:
         if self._seen > _MOST_MODULES or depth > _DEEPEST:
             raise UnusableWeights("has more modules, or deeper ones, than any model of YOLOv5.")
         for name, tensor in _own_tensors(module):
+            self._tensors += 1
+            if self._tensors > MOST_TENSORS:
+                raise UnusableWeights("has more tensors than any model of YOLOv5.")
             yield f"{prefix}{name}", tensor
         for name, child in _children(module).items():
             if isinstance(child, StandIn):
@@ -157,10 +164,11 @@ class _Walk:
 
 
 def _own_tensors(module: StandIn) -> Iterator[tuple[str, Tensor]]:
-    unsaved = module.attribute("_non_persistent_buffers_set") or ()
+    unsaved = module.attribute("_non_persistent_buffers_set")
+    left_out = {*(unsaved if isinstance(unsaved, set) else ()), *_NOT_STORED}
     for group in ("_parameters", "_buffers"):
         for name, tensor in (_dictionary(module.attribute(group))).items():
-            if isinstance(tensor, Tensor) and name not in (*unsaved, *_NOT_STORED):
+            if isinstance(tensor, Tensor) and name not in left_out:
                 yield name, tensor
 
 
@@ -206,6 +214,8 @@ def _class_name(name: str | int) -> str:
 
 def _strides(root: StandIn) -> list[float]:
     stride = root.attribute("stride")
+    if isinstance(stride, Tensor) and stride.numel() > _MOST_STRIDES:
+        raise UnusableWeights("has more strides than any model of YOLOv5.")
     return [float(value) for value in stride.flatten()] if isinstance(stride, Tensor) else []
 
 
