@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from masktrain_trainer.config import Architecture
-from masktrain_trainer.errors import StoreError, UnusableWeights
+from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.weights import yolov5
-from masktrain_trainer.weights.load import MODEL_FORMAT, read_weights
+from masktrain_trainer.weights.load import MODEL_FORMAT, load_weights, read_weights
 from masktrain_trainer.weights.pickle_machine import Global, StandIn
 from masktrain_trainer.weights.torch_file import read_torch_file
 from masktrain_trainer.weights.yolov5 import read_yolov5
@@ -173,3 +173,14 @@ def test_what_comes_compressed_is_not_unpacked(server: Server, tmp_path: Path) -
     packed = gzip.compress(bytes(50_000_000))
     server.answers = {"/w.pt": (200, {"Content-Encoding": "gzip"}, packed)}
     assert fetch(f"{server.url}/w.pt", tmp_path) == packed
+
+
+@pytest.mark.parametrize(
+    "change", [{"architecture": "yolov5s"}, {"names": ["a"]}, {"state_dict": {"w": torch.zeros(1)}}]
+)
+def test_a_best_pt_whose_parts_do_not_fit_is_one_sentence(tmp_path: Path, change: dict[str, object]) -> None:
+    path = own_model(tmp_path)
+    assert load_weights(str(path), None).architecture is Architecture.YOLOV5N
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    with pytest.raises(InvalidWeights, match="its tensors are not those of a yolov5"):
+        load_weights(str(path), None)

@@ -21,7 +21,7 @@ from masktrain_trainer.stores import open_object
 
 from .sources import download_weights, weights_uri
 from .torch_file import read_torch_file
-from .yolov5 import DetectorWeights, class_names, read_yolov5
+from .yolov5 import DetectorWeights, class_names, read_yolov5, recognise
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
     """
     try:
         if "://" not in weights:
-            return read_weights(Path(weights))
+            return _whole_model(read_weights(Path(weights)))
         store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "weights.pt"
             store.download(key, local)
-            return read_weights(local)
+            return _whole_model(read_weights(local))
     except FileNotFoundError as error:
         raise InvalidWeights(f"The weights {weights} do not exist.") from error
     except OSError as error:
@@ -66,6 +66,13 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
     except (StoreError, ValueError) as error:
         # Whatever a store answers, these weights are of no use to the command that names them: exit code 64.
         raise InvalidWeights(str(error)) from error
+
+
+def _whole_model(weights: DetectorWeights) -> DetectorWeights:
+    """A training takes over what fits; to run a model, all of it has to be there."""
+    if recognise(weights.state_dict, len(weights.names)) is not weights.architecture:
+        raise UnusableWeights(f"is damaged: its tensors are not those of a {weights.architecture.value}.")
+    return weights
 
 
 def read_weights(path: Path) -> DetectorWeights:
