@@ -11,7 +11,9 @@ import pytest
 from devcluster.cluster import Cluster
 from masktrain_operator.api import labels
 from tests.api.namespace import ApiNamespace
+from tests.api.operator_process import OperatorProcess
 from tests.api.pools.api_server import ApiServer
+from tests.api.training_jobs import training_job
 from tests.security.team import ACCOUNT, Team
 
 pytestmark = pytest.mark.api
@@ -65,3 +67,13 @@ def test_other_teams_objects_are_never_all_in_memory(installed: Cluster, team: F
 
     assert said["kept"] == 0
     assert said["grown"] < MOST_GROWTH_MB
+
+
+def test_a_large_job_is_served_like_any_other(namespace: ApiNamespace, operator: OperatorProcess) -> None:
+    """Of its spec the operator keeps nothing but the nodes."""
+    env = [{"name": f"V{number}", "value": "x" * 4000} for number in range(64)]
+    namespace.create(training_job(compute__env=env))
+    namespace.wait("job/masks-0", "create")
+    namespace.wait("mtj/masks", "jsonpath={.status.attempt}=0")
+    (container,) = namespace.get("job/masks-0")["spec"]["template"]["spec"]["containers"]
+    assert [variable for variable in container["env"] if variable in env] == env
