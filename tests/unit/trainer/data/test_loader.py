@@ -58,7 +58,7 @@ def test_shapes_and_types(dataset: TrainDataset) -> None:
 
 
 @pytest.mark.parametrize("render_on_gpu", [False, True])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3, 9])
 def test_workers_change_nothing(dataset: TrainDataset, workers: int, render_on_gpu: bool) -> None:
     alone = epochs(dataset, 3, render_on_gpu=render_on_gpu)
     assert_equal(epochs(dataset, 3, workers=workers, render_on_gpu=render_on_gpu), alone)
