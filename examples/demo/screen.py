@@ -55,7 +55,9 @@ def progress_table(job: str, status: dict[str, Any]) -> Table:
     """One row: where training stands."""
     progress = status.get("progress", {})
     table = Table(*COLUMNS, title=f"MaskTrainingJob {NAMESPACE}/{job}")
-    epoch = f"{progress['epoch'] + 1} / {progress['epochs']}" if progress.get("epochs") else "–"
+    epochs = progress.get("epochs")
+    # Counted from 0, and once all are done it is the number of the one that would follow.
+    epoch = f"{min(progress['epoch'] + 1, epochs)} / {epochs}" if epochs else "–"
     seconds = progress.get("etaSeconds")
     table.add_row(
         status.get("state", "–"),
