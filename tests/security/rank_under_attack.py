@@ -1,6 +1,7 @@
 """Two ranks that are not each other's: ours, with the collectives of the trainer, and a stranger's with torch's own.
 
-On the wire both are alike: a length, then bytes. `python -m tests.security.rank_under_attack ROLE PROOF`.
+On the wire both are alike: a length, then bytes. A third announces a length and sends nothing.
+`python -m tests.security.rank_under_attack ROLE PROOF`, where the third takes its length for the proof.
 """
 
 import pickle
@@ -10,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from masktrain_trainer.checkpoint.tensor_tree import UnreadableTree
@@ -62,5 +64,17 @@ def _from_leader(ranks: Ranks, bomb: Bomb) -> None:
     dist.broadcast_object_list([bomb], src=0, group=ranks.control)  # noqa: TID251
 
 
+def boaster(length: str) -> None:
+    """Announces messages of that length, and sends none."""
+    announced = torch.tensor([int(length)])
+    with process_groups(PATIENCE) as ranks:
+        for _ in ("gather", "gather_to_leader"):
+            dist.all_gather([torch.zeros_like(announced) for _ in range(2)], announced, group=ranks.control)
+        if ranks.leads:
+            dist.broadcast(announced, src=0, group=ranks.control)
+        else:
+            ranks.broadcast(None)
+
+
 if __name__ == "__main__":
-    {"victim": victim, "stranger": stranger}[sys.argv[1]](sys.argv[2])
+    {"victim": victim, "stranger": stranger, "boaster": boaster}[sys.argv[1]](sys.argv[2])

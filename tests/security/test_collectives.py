@@ -20,7 +20,7 @@ from tests.ddp.tiny_dataset import write_dataset
 OWN_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 
-def start_rank(role: str, rank: int, port: int, proof: Path) -> subprocess.Popen[str]:
+def start_rank(role: str, rank: int, port: int, proof: Path | int) -> subprocess.Popen[str]:
     environment = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
     own = {"MASTER_ADDR": "127.0.0.1", "MASKTRAIN_DEVICE": "cpu", "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -44,6 +44,19 @@ def test_a_stranger_that_joined_as_a_rank_runs_no_code_in_the_other(rank: int, t
     assert str(ours.pid) not in executed_in
     # Gloo has its own word on standard output first.
     assert said.splitlines()[-1] == "2"
+
+
+@pytest.mark.parametrize("length", [1 << 40, -1])
+@pytest.mark.parametrize(("rank", "refused"), [(0, "2"), (1, "3")])
+def test_a_length_of_a_terabyte_takes_no_memory(rank: int, refused: str, length: int) -> None:
+    """Attack: eight bytes, upon which a rank pads its own message with as many zeros as the node has memory."""
+    port = free_port()
+    ours = start_rank("victim", rank, port, 0)
+    strangers = start_rank("boaster", 1 - rank, port, length)
+    said, _ = ours.communicate(timeout=240)
+    strangers.communicate(timeout=240)
+    assert ours.returncode == 0
+    assert said.splitlines()[-1] == refused
 
 
 COLLECTIVES_OF_OBJECTS = sorted(name for name in vars(dist) if "object" in name)

@@ -6,6 +6,7 @@ more. The control plane of these tests has no garbage collector: what is deleted
 
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -13,6 +14,7 @@ from devcluster.cluster import ClusterError
 from devcluster.waiting import wait_until
 from masktrain_operator.core.plan import plan_deleted
 from masktrain_operator.core.pods import is_terminal
+from masktrain_operator.core.times import format_time
 from tests.api.gang import Gang
 from tests.api.namespace import ApiNamespace
 from tests.api.operator_process import OperatorProcess
@@ -126,6 +128,36 @@ def test_a_pod_that_still_stops_is_waited_for() -> None:
     assert not is_terminal(pod)
 
 
+YEAR_SECONDS = 31_536_000
+
+
+def asked_to_end(world: World, seconds: int) -> None:
+    """By its team, with that grace period; the API server then takes no other but a shorter one."""
+    for manifest in world.pods.values():
+        end = format_time(world.now + timedelta(seconds=min(seconds, 200 * YEAR_SECONDS)))
+        manifest["metadata"] |= {"deletionTimestamp": end, "deletionGracePeriodSeconds": seconds}
+        manifest["spec"]["terminationGracePeriodSeconds"] = 120
+    world.is_woken = True
+
+
+@pytest.mark.parametrize("seconds", [YEAR_SECONDS, 1 << 40, (1 << 63) - 1])
+def test_a_grace_period_of_a_year_keeps_no_pod_past_the_deadline(seconds: int) -> None:
+    """Attack: `kubectl delete pod --grace-period=31536000` of each pod, whose image ignores signals."""
+    world = running(limits={"activeDeadlineSeconds": 60})
+    asked_to_end(world, seconds)
+    world.pass_time(240)
+    assert not [name for name in world.pods if name.startswith("masks-0-")]
+
+
+def test_a_grace_period_of_a_year_keeps_no_pod_of_a_deleted_job() -> None:
+    world = running()
+    asked_to_end(world, YEAR_SECONDS)
+    assert plan_deleted(["theirs/hold"], world.observe(), world.now).requeue_after == 150
+    world.wait(150)
+    world.apply(plan_deleted(["theirs/hold"], world.observe(), world.now))
+    assert not world.pods
+
+
 # What an API server does
 
 
@@ -199,6 +231,16 @@ def test_no_gang_is_orphaned(
         wait_until(lambda: namespace.names("jobs") == [], "the batch Job deleted", seconds=30)
     else:
         wait_until(lambda: is_stopped(namespace), "the pods asked to end", seconds=30)
+
+
+@pytest.mark.api
+def test_the_grace_period_of_a_deletion_is_not_a_pods_own(
+    namespace: ApiNamespace, team: Team, start: Callable[[dict[str, object]], Gang]
+) -> None:
+    """Without a kubelet nothing else ends it."""
+    start({"activeDeadlineSeconds": 8, "stopGraceSeconds": 10})
+    team.kubectl("delete", "pod", "masks-0-0-x", f"--grace-period={YEAR_SECONDS}", "--wait=false")
+    wait_until(lambda: "masks-0-0-x" not in namespace.names("pods"), "the pod ended by force", seconds=80)
 
 
 @pytest.mark.api

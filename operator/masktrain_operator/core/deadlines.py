@@ -36,7 +36,7 @@ from .times import format_time, parse_time
 from .types import Manifest, Refusal, WriteKey
 
 FORCED_END_PATIENCE = timedelta(seconds=30)
-"""Beyond the grace period, which a pod's deletionTimestamp already includes."""
+"""Beyond the grace period."""
 HALF_GANG_PATIENCE = timedelta(minutes=10)
 """Longer than a cluster-autoscaler usually takes to bring a GPU node."""
 HALF_GANG_JITTER = timedelta(minutes=3)
@@ -268,7 +268,7 @@ def forced_end(pod: Manifest) -> Due[Cause] | None:
         return None
     # On a lost node no kubelet is left to confirm the end: waiting for the grace period would gain nothing.
     evicted = pods.condition_time(pod, pods.DISRUPTION_TARGET) if is_on_lost_node(pod) else None
-    return Due(evicted or parse_time(deletion) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
+    return Due(evicted or pods.end_of_grace(pod) + FORCED_END_PATIENCE, cause_of_forced_end(pod))
 
 
 def kept_job(context: Context, attempt: Attempt) -> Due[Cause] | None:

@@ -76,9 +76,13 @@ def plan_deleted(finalizers: Iterable[str], observed: Observed, now: datetime) -
     """
     by_collector = FOREGROUND in finalizers
     going_on = [job for job in observed.jobs if not (by_collector or jobs.is_over(job))]
-    wanted = Plan(delete=(*map(_delete_job, going_on), *map(_delete_pod, _pods_without_job(observed))))
+    left = map(_delete_pod, _pods_without_job(observed))
+    stuck = map(_delete_pod_by_force, _stuck_pods(observed, now))
+    wanted = Plan(delete=(*map(_delete_job, going_on), *left, *stuck))
+    ends = [end.moment for end in map(forced_end, observed.pods) if end is not None and end.moment > now]
     held = [refusal for refusal in observed.refusals if refusal.key in wanted.writes and is_held(refusal, now)]
-    wait = min(((refusal.retry_time - now).total_seconds() for refusal in held), default=None)
+    moments = [*ends, *(refusal.retry_time for refusal in held)]
+    wait = min(((moment - now).total_seconds() for moment in moments), default=None)
     return replace(wanted.without({refusal.key for refusal in held}), requeue_after=wait)
 
 
@@ -127,7 +131,7 @@ def _writes(context: Context, decision: Decision) -> Plan:
         create = (job_manifest(context.job, decision.number, context.settings, pool, fence_seconds(context)),)
     left = map(_delete_pod, _pods_without_job(context.observed))
     # Once each, in order: a stuck pod's Job may be to be deleted for two reasons.
-    deletions = dict.fromkeys((*_deletions(context, decision), *_stuck_pods(context), *left))
+    deletions = dict.fromkeys((*_deletions(context, decision), *_end_stuck(context), *left))
     return Plan(create=create, apply=_applied(context, decision), delete=tuple(deletions))
 
 
@@ -203,9 +207,13 @@ def _pods_without_job(observed: Observed) -> list[Manifest]:
     return [pod for pod in left if not (pods.is_terminal(pod) or jobs.is_going(pod))]
 
 
-def _stuck_pods(context: Context) -> tuple[Deletion, ...]:
+def _stuck_pods(observed: Observed, now: datetime) -> list[Manifest]:
+    return [pod for pod in observed.pods if verdict_of([forced_end(pod)], now)]
+
+
+def _end_stuck(context: Context) -> tuple[Deletion, ...]:
     """Pods that do not end, by force, and the Jobs that wait for them."""
-    stuck = [pod for pod in context.observed.pods if verdict_of([forced_end(pod)], context.now)]
+    stuck = _stuck_pods(context.observed, context.now)
     # The Job goes first: its controller would wait for the pod and never say Failed.
     attempts = {jobs.attempt_number(pod) for pod in stuck}
     waiting = [

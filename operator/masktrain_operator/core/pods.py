@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from masktrain_operator.api import labels
 from masktrain_trainer.config import plain_text
@@ -14,6 +14,9 @@ from .types import Manifest
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
 DISRUPTION_TARGET = "DisruptionTarget"
+LONGEST_GRACE_SECONDS = 3600
+"""The largest `limits.stopGraceSeconds`."""
+_AT_ONCE = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ def is_terminal(pod: Manifest) -> bool:
     finalizer: it may be anybody's and stay for ever.
     """
     return phase(pod) in TERMINAL_PHASES or (is_going(pod) and pod["metadata"].get("deletionGracePeriodSeconds") == 0)
+
+
+def end_of_grace(pod: Manifest) -> datetime:
+    """When a pod that was asked to end has had its time: that of its spec, and no longer one that the deletion names.
+
+    Whoever may delete pods may grant a year, and no later deletion but one by force shortens it unasked.
+    """
+    metadata = pod["metadata"]
+    end = parse_time(metadata["deletionTimestamp"])
+    own = pod.get("spec", {}).get("terminationGracePeriodSeconds", LONGEST_GRACE_SECONDS)
+    surplus = metadata.get("deletionGracePeriodSeconds", 0) - min(own, LONGEST_GRACE_SECONDS)
+    try:
+        return end - timedelta(seconds=max(0, surplus))
+    # Of 63 bits, which Go's durations do not hold either: its deletionTimestamp is any.
+    except OverflowError:
+        return _AT_ONCE
 
 
 def is_scheduled(pod: Manifest) -> bool:

@@ -218,7 +218,7 @@ def _read_of_pod(body: Manifest) -> Manifest:
     index = (labels.COMPLETION_INDEX,)
     return _some(body, "apiVersion", "kind") | {
         "metadata": _metadata(body, (*OUR_LABELS, *index), index),
-        "spec": _some(spec, "nodeName") | _asking(spec) | claims,
+        "spec": _some(spec, "nodeName", "terminationGracePeriodSeconds") | _asking(spec) | claims,
         "status": _some(status, "phase", "reason", "message", "podIP") | said,
     }
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
-from masktrain_trainer.checkpoint.tensor_tree import lay_out, length_of, read_tree
+from masktrain_trainer.checkpoint.tensor_tree import UnreadableTree, lay_out, length_of, read_tree
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS
 from masktrain_trainer.model.precision import multiply_in_tf32
 
@@ -23,6 +23,10 @@ Value = TypeVar("Value")
 
 START_TIMEOUT = timedelta(seconds=RENDEZVOUS_TIMEOUT_SECONDS)
 """Ranks of different pods start as far apart as their downloads end."""
+
+
+LONGEST_MESSAGE = 1 << 32
+"""Bytes of a rank's tree: many times those of a validation's detections. Room is made before a byte has come."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Ranks:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
     def broadcast(self, value: Value) -> Value:
-        """Rank 0's tree of tensors, on every rank. Raises TypeError for anything that is none."""
+        """Rank 0's tree of tensors, on every rank. Raises TypeError for anything that is none, UnreadableTree."""
         if self.alone:
             return value
         length_1 = torch.zeros(1, dtype=torch.int64)
@@ -58,12 +62,12 @@ class Ranks:
             length_1.fill_(len(message_N))
         dist.broadcast(length_1, src=0, group=self.control)
         if message_N is None:
-            message_N = torch.empty(int(length_1), dtype=torch.uint8)
+            message_N = torch.empty(*_lengths(length_1), dtype=torch.uint8)
         dist.broadcast(message_N, src=0, group=self.control)
         return value if self.leads else cast("Value", read_tree(message_N.numpy()))
 
     def gather(self, value: Value) -> list[Value]:
-        """Every rank's tree of tensors by rank, on every rank. Raises TypeError for anything that is none."""
+        """Every rank's tree of tensors by rank, on every rank. Raises TypeError for what is none, UnreadableTree."""
         if self.alone:
             return [value]
         message_N, lengths = self._padded(value)
@@ -85,7 +89,7 @@ class Ranks:
         message_N = _message(value)
         lengths_R = torch.empty(self.world_size, 1, dtype=torch.int64)
         dist.all_gather(list(lengths_R.unbind()), torch.tensor([len(message_N)]), group=self.control)
-        lengths = [int(length) for length in lengths_R]
+        lengths = _lengths(lengths_R)
         return functional.pad(message_N, (0, max(lengths) - len(message_N))), lengths
 
     def broadcast_tensors(self, tensors: list[torch.Tensor]) -> None:
@@ -118,6 +122,14 @@ def _message(value: object) -> Tensor:
     for offset, part in parts:
         whole[offset : offset + len(part)] = part
     return message_N
+
+
+def _lengths(said_R: Tensor) -> list[int]:
+    """By rank; a few bytes of a peer must not take the node's memory. Raises UnreadableTree."""
+    lengths = [int(length) for length in said_R]
+    if not all(0 < length <= LONGEST_MESSAGE for length in lengths):
+        raise UnreadableTree(f"a rank announced a message of {lengths} bytes")
+    return lengths
 
 
 def _value(message_N: Tensor, length: int) -> Any:
