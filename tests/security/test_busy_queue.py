@@ -8,14 +8,18 @@ from unittest.mock import Mock
 import pytest
 
 from masktrain_operator.api import labels
+from masktrain_operator.core.times import format_time
 from masktrain_operator.shell.client import JOBS, PODS
 from masktrain_operator.shell.controller import STUCK_SECONDS
 from masktrain_operator.shell.observe import Observer
 from masktrain_operator.shell.progress import WAIT_SECONDS, ProgressReader
 from masktrain_operator.shell.work_queue import WorkQueue
+from masktrain_trainer.config import OutcomeKind
+from tests.unit.operator.manifests import checkpoint, outcome_message
 from tests.unit.operator.shell.pools.test_pool_cache import Cluster
 from tests.unit.operator.shell.test_work_queue import Recorder
 from tests.unit.operator.shell.virtual_clock import run
+from tests.unit.operator.world import World
 
 MANY = 2000
 WORKERS = 4
@@ -110,3 +114,23 @@ def test_a_silent_pod_of_an_attempt_that_is_over_holds_up_no_admission(
     """Attack: pods that outlive their attempts and never answer. One job at a time is admitted, and each of these kept
     all others waiting, for a quarter of a second at every look."""
     assert run(seconds_of_a_look(*conditions)) == pytest.approx(seconds, abs=0.01)
+
+
+def test_attempts_that_claim_progress_and_end_at_once_do_not_follow_each_other_without_a_pause() -> None:
+    """Attack: an image that reports a checkpoint of one step more and crashes; the next attempt began at once, for
+    ever, each with a batch Job, pods, events and writes of the status."""
+    world = World()
+    world.run_operator()
+    for attempt in range(10):
+        world.jobs[f"masks-{attempt}"]["metadata"]["creationTimestamp"] = format_time(world.now)
+        world.start_pods()
+        newer = outcome_message(OutcomeKind.CRASHED, "Mine", "Mine.", attempt=attempt, last=checkpoint(attempt + 1))
+        world.end_all(1, newer)
+        world.run_operator()
+        world.remove_terminating()
+        world.is_woken = True
+        world.pass_time(9)
+        assert f"masks-{attempt + 1}" not in world.jobs
+        world.pass_time(1)
+        assert f"masks-{attempt + 1}" in world.jobs
+    assert world.status["restarts"].get("withoutProgress", 0) == 0, "and progress is progress"

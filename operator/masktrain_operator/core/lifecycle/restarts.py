@@ -1,8 +1,9 @@
 """Whether another attempt follows and when it starts, and the account of a job's attempts that decides it.
 
 Progress is a newer verified checkpoint than there was when the attempt started: steps that were not stored are lost
-with the attempt. After progress the next attempt starts at once. Without it the attempts move apart, and those that
-crashed or hung are charged to the restart budget, `limits.maxRestartsWithoutProgress`. Preemptions never are.
+with the attempt. After progress the next attempt starts at once, if the last one lived for ten seconds. Without it the
+attempts move apart, and those that crashed or hung are charged to the restart budget,
+`limits.maxRestartsWithoutProgress`. Preemptions never are.
 
 An attempt starts once nothing of the old gang can write or hold a GPU, and not before its back-off is over.
 """
@@ -16,6 +17,7 @@ from masktrain_operator.core import pods
 from masktrain_operator.core.attempts import gang_is_gone
 from masktrain_operator.core.context import Context
 from masktrain_operator.core.deadlines import (
+    FIRST_BACKOFF,
     LONGEST_BACKOFF,
     back_off,
     backoff,
@@ -27,6 +29,7 @@ from masktrain_operator.core.deadlines import (
 from masktrain_operator.core.decisions import Blocked, Failed, Restarting, Start, Waiting
 from masktrain_operator.core.manifests.credentials import closed_mirror, missing_region, outdated_image
 from masktrain_operator.core.manifests.metadata import attempt_name
+from masktrain_operator.core.times import parse_time
 from masktrain_trainer.config import Phase
 
 from .causes import Cause
@@ -44,7 +47,7 @@ PRICE_UNKNOWN = (
 
 def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cause: Cause) -> Restarting | Failed:
     """What follows the end of that attempt, which `status` does not account for yet."""
-    restarts = with_failure(status, attempt, cause, context.now)
+    restarts = _not_before(_next_start(context), with_failure(status, attempt, cause, context.now))
     allowed = context.job.spec.limits.max_restarts_without_progress
     if cause.kind == FailureKind.USER_ERROR:
         return Failed(cause.reason, cause.message, restarts)
@@ -56,6 +59,19 @@ def after_end(context: Context, status: MaskTrainingJobStatus, attempt: int, cau
         )
         return Failed(Reason.RESTART_BUDGET_EXHAUSTED, message, restarts)
     return Restarting(Reason.ATTEMPT_FAILED, f"Attempt {attempt} ended: {cause.message}", restarts)
+
+
+def _next_start(context: Context) -> datetime | None:
+    """Attempts that begin more often train nothing, however new the checkpoints that they report."""
+    job = context.attempt.job if context.attempt else None
+    created = job["metadata"].get("creationTimestamp") if job else None
+    return parse_time(created) + FIRST_BACKOFF if created else None
+
+
+def _not_before(moment: datetime | None, restarts: Restarts) -> Restarts:
+    if moment is None or restarts.retry_time is None or moment <= restarts.retry_time:
+        return restarts
+    return restarts.model_copy(update={"retry_time": moment})
 
 
 def with_failure(status: MaskTrainingJobStatus, attempt: int, cause: Cause, now: datetime) -> Restarts:

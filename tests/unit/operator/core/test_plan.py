@@ -50,7 +50,7 @@ def test_a_job_that_a_finalizer_keeps_trains_no_longer() -> None:
     assert world.plan() == Plan(delete=(deletion,)), "no status, no event, and nothing else"
     world.run_operator()
     assert world.jobs == {}
-    assert world.plan() == Plan()
+    assert world.plan() == Plan(requeue_after=150), "then pods that have not ended are ended by force"
 
 
 def test_a_deletion_in_the_foreground_is_left_to_the_garbage_collector() -> None:
