@@ -36,6 +36,12 @@ def _throughput(options: argparse.Namespace, folder: Path) -> None:
         )
 
 
+def _bare(options: argparse.Namespace, folder: Path) -> None:
+    dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
+    for workload in _workloads(options):
+        throughput.compare_with_bare(workload, dataset, folder / workload.architecture, rounds=options.rounds)
+
+
 def _profile(options: argparse.Namespace, folder: Path) -> None:
     dataset = draw_dataset(folder, train_images=options.images, image_size=options.image_size)
     for workload in _workloads(options):
@@ -82,6 +88,8 @@ def _options() -> argparse.Namespace:
     compared = _benchmark(benchmarks, "throughput", _throughput, "against v7.0 and against the bare model")
     compared.add_argument("--rounds", type=int, default=3)
     compared.add_argument("--newest-torch-only", action="store_true", help="without ours on v7.0's version of torch")
+    alone = _benchmark(benchmarks, "bare", _bare, "by the bare model alone, in float32 and bfloat16")
+    alone.add_argument("--rounds", type=int, default=3)
     single = _benchmark(benchmarks, "levers", _levers, "each lever with and without")
     single.add_argument("--rounds", type=int, default=5)
     single.add_argument("--only", nargs="+", choices=LEVERS, default=LEVERS, help="kinds of levers")
