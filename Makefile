@@ -66,8 +66,8 @@ test-e2e: setup binaries ## Whole training runs on the dev cluster
 bench-nodepool: setup ## A month of node pools, simulated: what idle nodes cost, beside cluster-autoscaler and Karpenter (about 3 minutes)
 	@$(BIN)/python -m benchmarks.node_pools --plot docs/images/node-pool-waste.png
 
-bench-train: setup ## How fast training is and how soon it learns, against YOLOv5 v7.0 and lever by lever (about 70 minutes; DEVICE=cuda on a GPU)
-	@for benchmark in throughput profile levers; do \
+bench-train: setup ## How fast training is and how soon it learns, against YOLOv5 v7.0 and lever by lever (about 80 minutes; DEVICE=cuda on a GPU)
+	@for benchmark in throughput bare profile levers; do \
 		$(BIN)/python -m benchmarks.training $$benchmark $(if $(DEVICE),--device $(DEVICE) --image-size 640 --images 640); done
 	@$(MAKE) --no-print-directory bench-train-learning
 
