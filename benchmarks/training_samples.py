@@ -20,7 +20,7 @@ import numpy as np
 from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.dataset import TrainDataset
 from masktrain_trainer.data.prepared import PreparedDataset
-from masktrain_trainer.data.verify import verify_split
+from masktrain_trainer.data.source.verify import verify_split
 
 IMAGE_SIZES = (160, 320, 640)
 IMAGES = 64

@@ -14,17 +14,12 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from masktrain_trainer.data import yolo_format
-from masktrain_trainer.data.archive import extract
-from masktrain_trainer.data.verify import LARGEST_PICTURE, MOST_PIXELS, UnreadableImage, decode_image, verify_split
-from masktrain_trainer.data.yolo_format import (
-    LARGEST_LABELS,
-    LARGEST_LIST,
-    LabelViolation,
-    parse_labels,
-    read_data_yaml,
-    read_labels,
-)
+from masktrain_trainer.data.source import data_yaml
+from masktrain_trainer.data.source.archive import extract
+from masktrain_trainer.data.source.data_yaml import LARGEST_LIST, read_data_yaml
+from masktrain_trainer.data.source.labels import LARGEST_LABELS, LabelViolation, parse_labels, read_labels
+from masktrain_trainer.data.source.pictures import LARGEST_PICTURE, MOST_PIXELS, UnreadableImage, decode_image
+from masktrain_trainer.data.source.verify import verify_split
 from masktrain_trainer.detect.command import read_image
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, MaskTrainError, printable
 from masktrain_trainer.local.datasets import zip_folder
@@ -296,13 +291,13 @@ def test_one_folder_a_hundred_thousand_times_is_looked_for_once(
     root = data_set(tmp_path, "names: [mask]\n")
     (root / "data.yaml").write_text(f"names: [mask]\ntrain: [&x train/images{',*x' * 100_000}]\nval: valid/images\n")
     looked_for: list[str] = []
-    find = yolo_format._Search.find
+    find = data_yaml._Search.find
 
-    def counted(search: yolo_format._Search, value: str) -> Path | None:
+    def counted(search: data_yaml._Search, value: str) -> Path | None:
         looked_for.append(value)
         return find(search, value)
 
-    monkeypatch.setattr(yolo_format._Search, "find", counted)
+    monkeypatch.setattr(data_yaml._Search, "find", counted)
     assert len(read_data_yaml(root).images["train"]) == 1
     assert looked_for == ["train/images", "valid/images"]
 

@@ -35,11 +35,11 @@ from masktrain_trainer.errors import InvalidDataset, StoreError, UserError, prin
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
-from .archive import extract, fetch
 from .cpu_limit import cpu_limit
 from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
-from .verify import VerifiedSplit, verify_split
-from .yolo_format import DataYaml, read_data_yaml
+from .source.archive import extract, fetch
+from .source.data_yaml import DataYaml, read_data_yaml
+from .source.verify import VerifiedSplit, verify_split
 
 SINGLE_CLASS = "item"
 """YOLOv5's name of what all classes become with training.singleClass."""

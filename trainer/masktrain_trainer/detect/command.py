@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from masktrain_trainer.data.verify import FORMATS, MOST_PIXELS
+from masktrain_trainer.data.source.pictures import FORMATS, MOST_PIXELS
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.weights.load import load_weights

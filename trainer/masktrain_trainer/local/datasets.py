@@ -16,11 +16,11 @@ import yaml
 from rich.console import Console
 
 from masktrain_trainer.config import DatasetSpec, StoreSpec
-from masktrain_trainer.data.archive import SYSTEM_CLUTTER, extract, fetch
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
-from masktrain_trainer.data.verify import VerifiedSplit, verify_split
-from masktrain_trainer.data.yolo_format import IMAGE_SUFFIXES, DataYaml, read_data_yaml
+from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract, fetch
+from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, DataYaml, read_data_yaml
+from masktrain_trainer.data.source.verify import VerifiedSplit, verify_split
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from masktrain_trainer.data.verify import FORMATS
+from masktrain_trainer.data.source.pictures import FORMATS
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 
 from .evaluation import EvaluatedPicture, PictureBox

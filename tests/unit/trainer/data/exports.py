@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from masktrain_trainer.data.prepared import PreparedDataset
-from masktrain_trainer.data.verify import verify_split
+from masktrain_trainer.data.source.verify import verify_split
 
 DATA_YAML = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"
 GOOD_LABELS = "0 0.5 0.5 0.4 0.3\n1 0.25 0.3 0.2 0.2\n"

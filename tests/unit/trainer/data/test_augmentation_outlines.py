@@ -9,7 +9,7 @@ from masktrain_trainer.config import Hyperparameters
 from masktrain_trainer.data.augmentation import Warp, place_outlines, warp_boxes, warp_matrix, warp_outlines
 from masktrain_trainer.data.dataset import TrainDataset, warped_targets
 from masktrain_trainer.data.prepared import CachedImages, PreparedDataset
-from masktrain_trainer.data.verify import verify_split
+from masktrain_trainer.data.source.verify import verify_split
 
 from .exports import picture, unpacked
 

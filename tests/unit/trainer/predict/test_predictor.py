@@ -7,7 +7,7 @@ import torch
 
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.data.loader import val_batches
-from masktrain_trainer.data.verify import decode_image
+from masktrain_trainer.data.source.pictures import decode_image
 from masktrain_trainer.detect.detector import MAX_DETECTIONS, DetectionOptions, Detector
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo

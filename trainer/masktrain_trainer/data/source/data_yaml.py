@@ -1,38 +1,28 @@
-"""What the files of a YOLO data set say: `data.yaml`, whatever it thinks its folders are called, and label files.
+"""What a `data.yaml` says: class names and splits, whatever it thinks its folders are called.
 
 The paths in Roboflow's exports point one folder too high (`../train/images`), into a folder named after the project, or
-to an absolute path of the machine that exported them. Every one of these forms is tried, inside the unpacked zip only.
-A label file has one box or polygon per line; a line that breaks the format costs the image its place.
+to an absolute path of the machine that exported them. Every one of these forms is tried, inside the data set only.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import yaml
 
 from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
-
-from .augmentation import Outline
-from .geometry import Targets
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp", ".pfm"})
 """The formats that YOLOv5 reads."""
 SYNONYMS = {"valid": "val", "val": "valid"}
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 LARGEST_BYTES = 1 << 20
-LARGEST_LABELS = 4 << 20
-"""Bytes of one picture's label file: 10,000 polygons of 20 corners fit."""
 LONGEST_PATH, MOST_FOLDERS = 4096, 64
 """Characters, of which Linux takes no more, and folders: every ending of a path is looked for."""
-LONGEST_WORD = 40
-"""Characters of a label file's word that a sentence shows: a number may be as long as the file."""
 MOST_PLACES = 1_000
 """Folders of a split; the same one, by an alias, can stand in a few bytes hundreds of thousands of times."""
 LARGEST_LIST = 256 << 20
@@ -306,110 +296,3 @@ def _refuse_long(path: str, where: str) -> None:
 def _shown(path: Path, root: Path) -> str:
     resolved = path.resolve()
     return str(resolved.relative_to(root.resolve())) if resolved != root.resolve() else "."
-
-
-BOX_COLUMNS = 5
-SMALLEST_POLYGON = 7
-"""Class and three corners."""
-
-
-class LabelViolation(ValueError):
-    """`str()` says what a label file does wrong, as the rest of a sentence that began with the image's name."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    targets: Targets
-    outlines: list[Outline]
-    """Of each target, normalised; empty for one that is labelled with a box."""
-    duplicates: int
-    """Rows that were there twice and are left out."""
-
-
-def label_path(image: Path) -> Path:
-    """Where the labels of an image are: the last `images` folder becomes `labels`, the ending `.txt`."""
-    parts = list(image.parts)
-    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
-    if folders:
-        parts[folders[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
-
-
-def read_labels(path: Path, classes: int) -> Labels:
-    """Labels of one image; a missing or empty file means background. Raises LabelViolation."""
-    try:
-        if path.stat().st_size > LARGEST_LABELS:
-            raise LabelViolation(f"its label file is larger than {LARGEST_LABELS >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        text = ""
-    except (UnicodeDecodeError, OSError):
-        raise LabelViolation("its label file is not a text file") from None
-    return parse_labels(text, classes)
-
-
-def parse_labels(text: str, classes: int) -> Labels:
-    """Rows `class x y w h` or `class x1 y1 x2 y2 x3 y3 …`, coordinates as fractions; raises LabelViolation.
-
-    Unlike YOLOv5, which takes a whole file for polygons when one row is, each row is read for what it is.
-    """
-    rows = [
-        _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
-    ]
-    # A dictionary and not a set: it keeps the order of the file, and with it the samples byte for byte.
-    unique: dict[tuple[float, ...], list[float]] = {}
-    for box, corners in rows:
-        unique.setdefault(box, corners)
-    targets = np.array(list(unique), np.float32).reshape(-1, BOX_COLUMNS)
-    outlines = [np.array(corners, np.float32).reshape(-1, 2) for corners in unique.values()]
-    return Labels(targets, outlines, len(rows) - len(unique))
-
-
-def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float, ...], list[float]]:
-    """Class and box, and the corners of a polygon."""
-    columns = len(words)
-    if columns != BOX_COLUMNS and (columns < SMALLEST_POLYGON or columns % 2 == 0):
-        raise LabelViolation(f"line {number} of its labels has {columns} columns instead of 5 (class x y w h)")
-    label = _parse_class(words[0], number, classes)
-    values = [_parse_coordinate(word, number) for word in words[1:]]
-    box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
-    # No anchor matches such a box: it would count as missed in every validation, and never be learnt.
-    if box[2] <= 0 or box[3] <= 0:
-        raise LabelViolation(f"line {number} of its labels is a box without width or height")
-    return (label, *box), corners
-
-
-def _parse_class(word: str, number: int, classes: int) -> float:
-    label = _parse_number(word, number)
-    if not math.isfinite(label) or label != int(label):
-        raise LabelViolation(
-            f"line {number} of its labels has the class {word[:LONGEST_WORD]}, which is not a whole number"
-        )
-    if not 0 <= label < classes:
-        shown = word[:LONGEST_WORD]
-        raise LabelViolation(
-            f"line {number} of its labels has class {shown}, but data.yaml names classes 0 to {classes - 1}"
-        )
-    return label
-
-
-def _parse_coordinate(word: str, number: int) -> float:
-    value = _parse_number(word, number)
-    if not 0 <= value <= 1:
-        raise LabelViolation(f"line {number} of its labels has the coordinate {word[:LONGEST_WORD]}, outside 0 to 1")
-    return value
-
-
-def _parse_number(word: str, number: int) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise LabelViolation(
-            f"line {number} of its labels has the text {word[:LONGEST_WORD]!r} instead of a number"
-        ) from None
-
-
-def _extent(corners: list[float]) -> list[float]:
-    """Centre box around a polygon."""
-    left, right, top, bottom = min(corners[::2]), max(corners[::2]), min(corners[1::2]), max(corners[1::2])
-    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]

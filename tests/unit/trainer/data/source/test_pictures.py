@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from masktrain_trainer.data.verify import decode_image
+from masktrain_trainer.data.source.pictures import decode_image
 
 from .exports import picture
 

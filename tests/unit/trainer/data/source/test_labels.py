@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masktrain_trainer.data.yolo_format import label_path, parse_labels
+from masktrain_trainer.data.source.labels import label_path, parse_labels
 
 READ = {
     "box": ("1 0.5 0.5 0.25 0.5", [[1, 0.5, 0.5, 0.25, 0.5]]),

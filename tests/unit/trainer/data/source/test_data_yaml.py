@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.data.yolo_format import read_data_yaml
+from masktrain_trainer.data.source.data_yaml import read_data_yaml
 from masktrain_trainer.errors import InvalidDataset
 
 from .exports import export, unpacked
