@@ -41,7 +41,9 @@ RESULTS_MARK = ".masktrain-results"
 
 def unused(path: Path) -> Path:
     """The path itself, else the first of `path2`, `path3`, … where nothing lies: as YOLOv5 numbers its runs."""
-    numbered = (path.with_name(f"{path.name}{number}") for number in count(2))
+    # `.` and `..` are no names that a number could follow.
+    named = path if path.name not in ("", "..") else path.resolve()
+    numbered = (named.with_name(f"{named.name}{number}") for number in count(2))
     return next(candidate for candidate in chain([path], numbered) if _is_free(candidate))
 
 

@@ -214,7 +214,8 @@ def test_a_picture_of_an_ending_that_is_not_written_becomes_a_jpeg(
     Image.new("RGB", (64, 48), "grey").save(tmp_path / name, "PNG")
     result = detect("--weights", str(weights), "--source", str(tmp_path / name), "--output", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "out" / written).format == "JPEG"
+    with Image.open(tmp_path / "out" / written) as drawn:
+        assert drawn.format == "JPEG"
 
 
 @pytest.mark.parametrize("name", ["my data #1", "100%", "a?b", "[x](y)", "a%20b", "口罩"])

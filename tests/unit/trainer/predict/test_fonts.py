@@ -14,17 +14,16 @@ from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.predict.fonts import BOLD, drawable_names, families, runs, undrawable
 from masktrain_trainer.report.plots import figure_names
 
-HAS, HAS_NOT = "\ue000\ue001", "\ue000\ue00f"
-"""Private letters, which no font of a machine has by itself."""
+HAS, HAS_NOT = "口罩", "口镜"
 
 
 @pytest.fixture
 def system_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A font of the system with two letters, a whole and a half square."""
+    """The only font of the system: two letters, a whole and a half square."""
     path = tmp_path / "squares.ttf"
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", "whole", "half"])
-    builder.setupCharacterMap({0xE000: "whole", 0xE001: "half"})
+    builder.setupCharacterMap({ord("口"): "whole", ord("罩"): "half"})
     builder.setupGlyf({".notdef": _square(100), "whole": _square(900), "half": _square(450)})
     builder.setupHorizontalMetrics(dict.fromkeys([".notdef", "whole", "half"], (1000, 0)))
     builder.setupHorizontalHeader(ascent=900, descent=-100)
@@ -32,8 +31,8 @@ def system_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     builder.setupOS2()
     builder.setupPost()
     builder.save(path)
-    known = list(font_manager.fontManager.ttflist)
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", known)
+    # No other one, whatever this machine has.
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     font_manager.fontManager.addfont(path)
     _forget()
     yield path
@@ -69,7 +68,7 @@ def test_a_letter_of_the_system_s_font_is_drawn_with_it(system_font: Path) -> No
 
 def test_names_of_different_letters_look_different(system_font: Path) -> None:
     picture = np.full((200, 200, 3), 255, np.uint8)
-    drawn = [draw_boxes(picture, [LabelledBox((20, 90, 120, 150), 0, name)]) for name in ("\ue000", "\ue001")]
+    drawn = [draw_boxes(picture, [LabelledBox((20, 90, 120, 150), 0, name)]) for name in HAS]
     assert not np.array_equal(*drawn)
 
 
