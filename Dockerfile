@@ -33,8 +33,11 @@ ENTRYPOINT ["masktrain-operator"]
 
 FROM base AS trainer
 USER 0:0
-# torch.compile (training.compile) builds what starts its kernels with a C++ compiler.
-RUN apt-get update && apt-get install --no-install-recommends --yes g++ && rm -rf /var/lib/apt/lists/*
+# torch.compile (training.compile) builds what starts its kernels with a C++ compiler. Class names on pictures take a font
+# that has their letters (Apache-2.0; matplotlib's own has no Chinese, Japanese or Korean), and one library to arrange
+# those that run to the left.
+RUN apt-get update && apt-get install --no-install-recommends --yes g++ fonts-droid-fallback libfribidi0 \
+ && rm -rf /var/lib/apt/lists/*
 USER 65532:65532
 COPY --from=trainer-environment /environment /environment
 ENTRYPOINT ["masktrain"]

@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,28 @@ def finished_whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+RESULTS_MARK = ".masktrain-results"
+"""A file in a folder that a command writes results to, so that none takes them for data."""
+
+
+def unused(path: Path) -> Path:
+    """The path itself, else the first of `path2`, `path3`, … where nothing lies: as YOLOv5 numbers its runs."""
+    # `.` and `..` are no names that a number could follow.
+    named = path if path.name not in ("", "..") else path.resolve()
+    numbered = (named.with_name(f"{named.name}{number}") for number in count(2))
+    return next(candidate for candidate in chain([path], numbered) if _is_free(candidate))
+
+
+def _is_free(path: Path) -> bool:
+    return not (path.is_symlink() or path.exists()) or (path.is_dir() and next(path.iterdir(), None) is None)
+
+
+def make_results_folder(path: Path) -> None:
+    """A folder, marked as one of results; if it is there already it only gets the mark."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / RESULTS_MARK).touch()
 
 
 def write_text_atomically(path: Path, text: str) -> None:

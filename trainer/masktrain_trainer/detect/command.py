@@ -1,7 +1,9 @@
 """`masktrain detect`: weights and pictures in, pictures with boxes and one line each out."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from PIL import Image, ImageOps
 
 from masktrain_trainer.data.source.pictures import FORMATS, MOST_PIXELS
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.files import RESULTS_MARK, make_results_folder, unused
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.fonts import drawable_names, undrawable
 from masktrain_trainer.weights.load import load_weights
 
 from .detector import Detection, DetectionOptions, Detector
@@ -24,16 +28,26 @@ BATCH_SIZE = 8
 
 
 def list_images(source: Path) -> list[Path]:
-    """The image itself, or a folder's images at any depth, by name. Raises InvalidConfiguration if there are none."""
+    """The image itself, or a folder's images at any depth, by name. Raises InvalidConfiguration if there are none.
+
+    Folders with results of an earlier run are passed over: they hold the same pictures with boxes on them.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise InvalidConfiguration(f"{source} does not exist.")
     # Sorted, since the order of a folder differs from one file system to the next.
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in _files_below(source) if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise InvalidConfiguration(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
     return found
+
+
+def _files_below(source: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(source):
+        here = Path(folder)
+        folders[:] = [name for name in folders if not (here / name / RESULTS_MARK).exists()]
+        yield from (here / name for name in names)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -54,25 +68,69 @@ def _refuse_huge(picture: Image.Image) -> None:
         raise ValueError(f"it measures {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
 
 
+WRITTEN_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""A picture of another ending is written as `name.ending.jpg`."""
+
+
+def choose_output(asked: Path) -> Path:
+    """The folder for the pictures: the one that was asked for if nothing lies there, else a numbered one beside it.
+
+    Raises InvalidConfiguration if it is a file, or lies in one.
+    """
+    in_the_way = next((path for path in (asked, *asked.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise InvalidConfiguration(f"{in_the_way} is a file; --output is the folder for the pictures with boxes.")
+    return unused(asked)
+
+
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
     """Each image with the relative path of its picture; the sub-folders of a source folder are kept."""
     root = source if source.is_dir() else source.parent
     for image in images:
-        yield image, image.relative_to(root)
+        name = image.relative_to(root)
+        written = name.suffix.lower() in WRITTEN_SUFFIXES
+        yield image, name if written else name.with_name(f"{name.name}.jpg")
 
 
 def run_detection(
     weights: str, source: Path, output: Path, options: DetectionOptions, endpoint: str | None = None
 ) -> Iterator[str]:
-    """Draw the detections of every image of `source` into `output`; yields one line for each. Raises UserError.
+    """Draw the detections of every image of `source` into `output`, or into a numbered folder beside it if that is not
+    empty: nothing is ever overwritten. Yields one line for each image. Raises UserError.
 
     An unreadable image of a folder is named and passed over.
     """
+    folder = choose_output(output)
     images = list_images(source)
-    detector = Detector(load_weights(weights, endpoint), options)
+    file = load_weights(weights, endpoint)
+    if folder != output:
+        yield f"{output} is not empty: the pictures go to {folder}"
+    if (sentence := undrawable(file.names)) is not None:
+        yield sentence
+    detector = Detector(file, options)
+    drawing = _Drawing(folder, drawable_names(file.names))
     named = output_names(images, source)
     while batch := list(islice(named, BATCH_SIZE)):
-        yield from _detect_batch(detector, batch, output, skip_unreadable=source.is_dir())
+        yield from _detect_batch(detector, batch, drawing, skip_unreadable=source.is_dir())
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Where pictures go, and what is drawn of each class's name."""
+
+    folder: Path
+    names: Sequence[str]
+
+    def write(self, picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], name: Path) -> Path:
+        boxes = [
+            LabelledBox(found.xyxy, found.class_index, f"{self.names[found.class_index]} {found.confidence:.2f}")
+            for found in detections
+        ]
+        make_results_folder(self.folder)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_boxes(picture_HWC, boxes)).save(path)
+        return path
 
 
 def summarise(name: str, detections: Sequence[Detection]) -> str:
@@ -82,7 +140,7 @@ def summarise(name: str, detections: Sequence[Detection]) -> str:
 
 
 def _detect_batch(
-    detector: Detector, batch: list[tuple[Path, Path]], output: Path, *, skip_unreadable: bool
+    detector: Detector, batch: list[tuple[Path, Path]], drawing: _Drawing, *, skip_unreadable: bool
 ) -> Iterator[str]:
     pictures = [_read(image, skip_unreadable=skip_unreadable) for image, _ in batch]
     found = iter(detector([picture for picture in pictures if not isinstance(picture, str)]))
@@ -91,8 +149,7 @@ def _detect_batch(
             yield f"skipped: {picture}"
         else:
             detections = next(found)
-            _draw(picture, detections, output / name)
-            yield f"{summarise(str(image), detections)} -> {output / name}"
+            yield f"{summarise(str(image), detections)} -> {drawing.write(picture, detections, name)}"
 
 
 def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
@@ -103,9 +160,3 @@ def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
         if skip_unreadable:
             return str(error)
         raise
-
-
-def _draw(picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], path: Path) -> None:
-    boxes = [LabelledBox(found.xyxy, found.class_index, f"{found.name} {found.confidence:.2f}") for found in detections]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_boxes(picture_HWC, boxes)).save(path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 from pydantic import Field, ValidationError
@@ -32,7 +33,7 @@ from masktrain_trainer.config import (
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.data_yaml import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
-from masktrain_trainer.files import sha256_of
+from masktrain_trainer.files import make_results_folder, sha256_of
 
 from .datasets import as_archive
 
@@ -296,10 +297,13 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 
     A folder of data becomes a zip in `scratch`, as a store would hold it.
     """
+    results = _results_uri(request)
+    if request.data:
+        _keep_apart(results, request.data)
     archive = local_archive(request.data, scratch) if request.data else None
     changes = Overrides(
         dataset=archive.as_uri() if archive else request.data,
-        results=_results_uri(request),
+        results=results,
         endpoint=request.endpoint,
         assignments=request.assignments,
     )
@@ -311,6 +315,13 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     return LocalJob(_run_config(manifest, archive), ranks, environment, notes)
 
 
+def _keep_apart(results: str, data: str) -> None:
+    """Results within a folder of data would be data the next time; they get a mark by which they are left out."""
+    folder = Path(local_path(results))
+    if results.startswith("file://") and "://" not in data and folder.is_relative_to(Path(data).resolve()):
+        make_results_folder(folder)
+
+
 def local_archive(data: str, scratch: Path) -> Path | None:
     """The zip of a folder or file; None for what lies in a store. Raises InvalidDataset."""
     return None if "://" in data else as_archive(Path(data), scratch)
@@ -318,7 +329,7 @@ def local_archive(data: str, scratch: Path) -> Path | None:
 
 def local_path(uri: str) -> str:
     """How a person would write the place: a plain path for file:// URIs."""
-    return uri.removeprefix("file://")
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
 
 
 def _results_uri(request: JobOptions) -> str:

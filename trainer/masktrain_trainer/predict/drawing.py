@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from .fonts import BOLD, runs
+
 Colour = tuple[int, int, int]
 
 _GOLDEN_RATIO = 0.618034
-_FONT = "fonts/ttf/DejaVuSans-Bold.ttf"
-"""matplotlib's own font: it knows far more scripts than OpenCV's, and every trainer image has it."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,56 @@ def draw_boxes(image_HWC: NDArray[np.uint8], boxes: Sequence[LabelledBox]) -> ND
     picture = Image.fromarray(image_HWC)
     canvas = ImageDraw.Draw(picture)
     thickness = max(2, round(sum(picture.size) / 2 * 0.003))
-    font = _font(max(11, round(sum(picture.size) / 2 * 0.022)))
+    height = max(11, round(sum(picture.size) / 2 * 0.022))
     for box in boxes:
         canvas.rectangle(_ordered(box.xyxy), outline=class_colour(box.class_index), width=thickness)
     # After all boxes, so that no other one's line crosses a label.
     for box in boxes:
-        _draw_label(canvas, box, font, picture.size)
+        _draw_label(canvas, box, height, picture.size)
     return np.asarray(picture)
 
 
-def _draw_label(
-    canvas: ImageDraw.ImageDraw, box: LabelledBox, font: ImageFont.FreeTypeFont, size: tuple[int, int]
-) -> None:
+def _draw_label(canvas: ImageDraw.ImageDraw, box: LabelledBox, points: int, size: tuple[int, int]) -> None:
     """Above the box, or inside its top edge where the picture ends; shifted left at the right edge."""
     if not box.text:
         return
     colour = class_colour(box.class_index)
-    left, top, right, bottom = canvas.textbbox((0, 0), box.text, font=font)
-    width, height = right - left + 6, bottom - top + 6
+    lettering = Lettering.of(box.text, points)
+    width, height = lettering.width + 6, lettering.ascent + lettering.descent + 2
     x = max(0.0, min(box.xyxy[0], size[0] - width))
     y = box.xyxy[1] - height if box.xyxy[1] >= height else max(0.0, box.xyxy[1])
     canvas.rectangle((x, y, x + width, y + height), fill=colour)
-    canvas.text((x + 3 - left, y + 3 - top), box.text, fill=_text_colour(colour), font=font)
+    lettering.draw(canvas, x + 3, y + 1 + lettering.ascent, _text_colour(colour))
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A text in as many fonts as it takes; sizes in pixels."""
+
+    parts: Sequence[tuple[str, ImageFont.FreeTypeFont]]
+
+    @classmethod
+    def of(cls, text: str, points: int, own: Path = BOLD) -> "Lettering":
+        """Letters that no font has are drawn as the empty box of the font `own`."""
+        return cls([(part, _font(font, points)) for font, part in runs(text, own) or [(own, text)]])
+
+    @property
+    def width(self) -> float:
+        return sum(font.getlength(text) for text, font in self.parts)
+
+    @property
+    def ascent(self) -> int:
+        return max(font.getmetrics()[0] for _, font in self.parts)
+
+    @property
+    def descent(self) -> int:
+        return max(font.getmetrics()[1] for _, font in self.parts)
+
+    def draw(self, canvas: ImageDraw.ImageDraw, left: float, baseline: float, fill: tuple[int, ...]) -> None:
+        # By the baseline, on which fonts of different heights stand together.
+        for text, font in self.parts:
+            canvas.text((left, baseline), text, fill=fill, font=font, anchor="ls")
+            left += font.getlength(text)
 
 
 def _text_colour(background: Colour) -> Colour:
@@ -74,6 +101,6 @@ def _ordered(xyxy: tuple[float, float, float, float]) -> tuple[float, float, flo
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / _FONT), size)
+@lru_cache(maxsize=16)
+def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(path), size)

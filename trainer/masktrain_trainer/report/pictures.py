@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from masktrain_trainer.data.source.pictures import FORMATS
-from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.drawing import LabelledBox, Lettering, draw_boxes
+from masktrain_trainer.predict.fonts import REGULAR
 
 from .evaluation import EvaluatedPicture, PictureBox
-from .plots import FIGURE_FONT, figure_text, save_jpeg, shortened
+from .plots import figure_text, save_jpeg, shortened
 
 TILE = 400
 """Side of one picture in the grid, in pixels."""
@@ -89,8 +90,7 @@ def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:
 def _write_caption(grid: Image.Image, caption: str, left: int, bottom: int) -> None:
     """The file's name along the tile's lower edge, where labels seldom are."""
     text = figure_text(caption, _LONGEST_CAPTION)
-    font = ImageFont.truetype(str(FIGURE_FONT), 11)
+    lettering = Lettering.of(text, 11, REGULAR)
     canvas = ImageDraw.Draw(grid, "RGBA")
-    width = canvas.textlength(text, font=font)
-    canvas.rectangle((left, bottom - 17, left + width + 8, bottom), fill=(0, 0, 0, 150))
-    canvas.text((left + 4, bottom - 15), text, fill=(255, 255, 255, 255), font=font)
+    canvas.rectangle((left, bottom - 17, left + lettering.width + 8, bottom), fill=(0, 0, 0, 150))
+    lettering.draw(canvas, left + 4, bottom - 5, (255, 255, 255, 255))

@@ -1,21 +1,17 @@
 """The plots of a training: losses and metrics over epochs, precision and recall of each class, the confusion matrix.
 
 Files are small and replaced whole. Whatever people call their classes, nothing overflows and nothing is garbled: the
-HTML report shows names as they are, but figures have one font, and it does not know every script.
+HTML report shows names as they are, figures those of which some font has the letters.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from masktrain_trainer.files import finished_whole
+from masktrain_trainer.predict.fonts import families, is_drawable, is_simple, on_one_line
 
 from .evaluation import Evaluation
 
@@ -41,10 +38,6 @@ DPI = 110
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 MOST_TICKS = 100
 """More class names than that beside each other cannot be read: every second, third … is shown."""
-_FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
-FIGURE_FONT = _FONTS / "DejaVuSans.ttf"
-_LABEL_FONT = _FONTS / "DejaVuSans-Bold.ttf"
-_RIGHT_TO_LEFT = {"R", "AL", "AN"}
 LONGEST_NAME = 24
 
 
@@ -239,35 +232,25 @@ def _write_shares(axes: Axes, shares_PT: np.ndarray) -> None:
 
 
 def figure_names(names: Sequence[str]) -> list[str]:
-    """One for each class: its name, shortened; `class 3` where the font lacks a character, or letters run to the left
-    or change their form, which figures do not do.
+    """One for each class: its name, shortened; `class 3` where no font has a letter, or letters run to the left or
+    change their form, which figures do not do.
     """
-    return [_figure_name(index, " ".join(name.split())) for index, name in enumerate(names)]
+    plain = map(on_one_line, names)
+    return [
+        shortened(name) if is_drawable(name) and is_simple(name) else f"class {index}"
+        for index, name in enumerate(plain)
+    ]
 
 
 def figure_text(text: str, length: int) -> str:
-    """At most `length` characters, with a question mark for what the font lacks."""
-    return shortened("".join(letter if _is_drawn(letter) else "?" for letter in " ".join(text.split())), length)
+    """At most `length` characters, with a question mark for what no font has."""
+    plain = on_one_line(text)
+    drawn = (letter if is_drawable(letter) and is_simple(letter) else "?" for letter in plain)
+    return shortened(plain if is_drawable(plain) and is_simple(plain) else "".join(drawn), length)
 
 
 def shortened(text: str, length: int = LONGEST_NAME) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def _figure_name(index: int, name: str) -> str:
-    return shortened(name) if name and all(map(_is_drawn, name)) else f"class {index}"
-
-
-def _is_drawn(letter: str) -> bool:
-    return (
-        ord(letter) in _letters() and letter.isprintable() and unicodedata.bidirectional(letter) not in _RIGHT_TO_LEFT
-    )
-
-
-@cache
-def _letters() -> frozenset[int]:
-    """What both fonts have: plots are lettered with the one, boxes with the other."""
-    return frozenset(FT2Font(FIGURE_FONT).get_charmap()) & frozenset(FT2Font(_LABEL_FONT).get_charmap())
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -286,19 +269,22 @@ def name_classes(axes: Axes, names: Sequence[str], *, x: bool = False, y: bool =
     shown = range(0, len(names), -(-len(names) // MOST_TICKS))
     size = tick_size(len(names))
     labels = [names[index] for index in shown]
+    fonts = families(labels)
     if x:
         axes.set_xticks(list(shown))
-        axes.set_xticklabels(labels, rotation=90 if len(names) > 12 else 45, fontsize=size, parse_math=False)
+        rotation = 90 if len(names) > 12 else 45
+        axes.set_xticklabels(labels, rotation=rotation, fontsize=size, fontfamily=fonts, parse_math=False)
         _align_slanted(axes, slanted=len(names) <= 12)
     if y:
         axes.set_yticks(list(shown))
-        axes.set_yticklabels(labels, fontsize=size, parse_math=False)
+        axes.set_yticklabels(labels, fontsize=size, fontfamily=fonts, parse_math=False)
 
 
 def label_legend(legend: Legend, labels: Sequence[str]) -> None:
     """Put the texts in last: matplotlib drops those that begin with an underscore and reads `$` as a formula."""
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
+        text.set_fontfamily(families([label]))
         text.set_text(label)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
@@ -169,3 +169,59 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(InvalidConfiguration, match="holds no image"):
         next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))
+
+
+def detect(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["detect", *arguments])
+
+
+@pytest.mark.parametrize("output", [".", "sub folder", "sub folder/../"])
+def test_no_picture_is_overwritten_by_its_own_result(
+    output: str, weights: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in pictures.rglob("*") if path.is_file()}
+    monkeypatch.chdir(pictures)
+    result = detect("--weights", str(weights), "--source", ".", "--output", output)
+    assert result.exit_code == 0, result.output
+    assert {path: path.read_bytes() for path in before} == before
+    assert "is not empty: the pictures go to" in result.output
+
+
+def test_a_second_run_leaves_the_first_ones_pictures_and_does_not_look_at_them(weights: Path, pictures: Path) -> None:
+    arguments = ("--weights", str(weights), "--source", str(pictures), "--output", str(pictures / "out"))
+    first, second = detect(*arguments), detect(*arguments)
+    assert first.exit_code == second.exit_code == 0, second.output
+    drawn = sorted(path.relative_to(pictures / "out") for path in (pictures / "out").rglob("*.*"))
+    again = sorted(path.relative_to(pictures / "out2") for path in (pictures / "out2").rglob("*.*"))
+    assert drawn == again
+    assert second.output.count(" -> ") == first.output.count(" -> ") == 2
+
+
+@pytest.mark.parametrize("output", ["pictures/notes.txt", "pictures/notes.txt/below"])
+def test_a_file_in_the_place_of_the_output_is_said_before_anything_is_detected(
+    output: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    result = detect("--weights", "no such.pt", "--source", "pictures", "--output", output)
+    assert result.exit_code == 64
+    assert "notes.txt is a file; --output is the folder for the pictures with boxes." in result.output
+
+
+@pytest.mark.parametrize(("name", "written"), [("a", "a.jpg"), ("b.gif", "b.gif.jpg"), ("c.dng", "c.dng.jpg")])
+def test_a_picture_of_an_ending_that_is_not_written_becomes_a_jpeg(
+    name: str, written: str, weights: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 48), "grey").save(tmp_path / name, "PNG")
+    result = detect("--weights", str(weights), "--source", str(tmp_path / name), "--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out" / written) as drawn:
+        assert drawn.format == "JPEG"
+
+
+@pytest.mark.parametrize("name", ["my data #1", "100%", "a?b", "[x](y)", "a%20b", "口罩"])
+def test_the_paths_that_are_printed_are_those_that_exist(name: str, weights: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), "grey").save(tmp_path / "a.png")
+    result = detect("--weights", str(weights), "--source", str(tmp_path / "a.png"), "--output", str(tmp_path / name))
+    printed = Path(result.output.rstrip("\n").rpartition(" -> ")[2])
+    assert printed == tmp_path / name / "a.png"
+    assert printed.exists()

@@ -63,6 +63,22 @@ def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert plan(tmp_path, data=str(folder)).config.uid != first.uid
 
 
+def test_results_within_the_data_are_no_data(tmp_path: Path) -> None:
+    """`masktrain train job.yaml --data .` twice: the first one's pictures must not become data of the second."""
+    folder, scratch = tmp_path / "data", tmp_path / "scratch"
+    for place in (folder, scratch):
+        place.mkdir()
+    (folder / "data.yaml").write_text("names: [a]")
+    (folder / "job.yaml").write_text(JOB)
+    options = JobOptions(folder / "job.yaml", str(folder), assignments=("compute.gpusPerNode=1",))
+    first = plan_job(options, scratch).config
+    results = Path(results_folder(first))
+    results.mkdir(parents=True)
+    (results / "val_batch0_pred.jpg").write_bytes(b"a picture")
+    (results / "per_class.txt").write_text("a table")
+    assert plan_job(options, scratch).config.uid == first.uid
+
+
 def test_results_lie_beside_the_manifest(tmp_path: Path) -> None:
     assert results_folder(plan(tmp_path).config) == f"{tmp_path}/runs/vision/masks/"
 

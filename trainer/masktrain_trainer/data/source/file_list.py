@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from masktrain_trainer.files import RESULTS_MARK
+
 SYSTEM_CLUTTER = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
 """What macOS and Windows put beside files."""
 LABEL_SUFFIX = ".txt"
@@ -95,6 +97,8 @@ def _objection(path: Path, top: Path, left_out: list[LeftOut]) -> bool:
     """Whether a name belongs to the list; if not, `left_out` says why."""
     if is_clutter(path.name):
         left_out.append(LeftOut(_relative(path, top), "is hidden or was put there by the system"))
+    elif (path / RESULTS_MARK).exists():
+        left_out.append(LeftOut(_relative(path, top), "holds results, not data"))
     elif not path.resolve().is_relative_to(top):
         left_out.append(LeftOut(_relative(path, top), f"is a link to {path.resolve()}, outside the data set"))
     elif not path.exists():

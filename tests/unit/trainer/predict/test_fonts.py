@@ -1,0 +1,95 @@
+"""Names in any script: drawn with a font that has the letters, else as numbers with a sentence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+
+from masktrain_trainer.predict import fonts
+from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.fonts import BOLD, drawable_names, families, runs, undrawable
+from masktrain_trainer.report.plots import figure_names
+
+HAS, HAS_NOT = "口罩", "口镜"
+
+
+@pytest.fixture
+def system_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The only font of the system: two letters, a whole and a half square."""
+    path = tmp_path / "squares.ttf"
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "whole", "half"])
+    builder.setupCharacterMap({ord("口"): "whole", ord("罩"): "half"})
+    builder.setupGlyf({".notdef": _square(100), "whole": _square(900), "half": _square(450)})
+    builder.setupHorizontalMetrics(dict.fromkeys([".notdef", "whole", "half"], (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    # No other one, whatever this machine has.
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    font_manager.fontManager.addfont(path)
+    _forget()
+    yield path
+    _forget()
+
+
+def _square(side: int) -> object:
+    pen = TTGlyphPen(None)
+    pen.moveTo((50, 0))
+    for point in ((50, side), (50 + side, side), (50 + side, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    return pen.glyph()
+
+
+def _forget() -> None:
+    for cached in (fonts.runs, fonts._system_font, fonts._system_fonts, fonts._letters):
+        cached.cache_clear()
+
+
+def test_plain_names_are_lettered_in_one_font() -> None:
+    assert runs("Größe 0.87") == [(BOLD, "Größe 0.87")]
+    assert drawable_names(["mask", " no\tmask ", ""]) == ["mask", "no mask", "class 2"]
+    assert undrawable(["mask", "Größe", "маска", " no  mask"]) is None
+
+
+def test_a_letter_of_the_system_s_font_is_drawn_with_it(system_font: Path) -> None:
+    assert runs(f"a {HAS} 0.5") == [(BOLD, "a "), (system_font, HAS), (BOLD, " 0.5")]
+    assert drawable_names([HAS]) == [HAS]
+    assert figure_names([HAS]) == [HAS]
+    assert families(["a", HAS])[1:] == ["Squares"]
+
+
+def test_names_of_different_letters_look_different(system_font: Path) -> None:
+    picture = np.full((200, 200, 3), 255, np.uint8)
+    drawn = [draw_boxes(picture, [LabelledBox((20, 90, 120, 150), 0, name)]) for name in HAS]
+    assert not np.array_equal(*drawn)
+
+
+def test_what_no_font_has_is_drawn_by_number_and_said(system_font: Path) -> None:
+    assert drawable_names(["mask", HAS_NOT]) == ["mask", "class 1"]
+    sentence = undrawable(["mask", HAS_NOT])
+    assert sentence is not None
+    assert "as 'class 1' in pictures; install a font" in sentence
+
+
+def test_letters_that_are_arranged_need_the_library_that_arranges_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arabic and Hebrew run to the left, which plots do not do and pictures only with Raqm and FriBiDi."""
+    monkeypatch.setattr(fonts, "_is_arranged", lambda: False)
+    _forget()
+    assert drawable_names(["\u05de\u05e1\u05db\u05d4"]) == ["class 0"]
+    monkeypatch.setattr(fonts, "_is_arranged", lambda: True)
+    _forget()
+    assert drawable_names(["\u05de\u05e1\u05db\u05d4"]) == ["\u05de\u05e1\u05db\u05d4"]
+    assert figure_names(["\u05de\u05e1\u05db\u05d4"]) == ["class 0"]
+    _forget()
+
+
+def test_a_decomposed_name_is_drawn_as_the_composed_one() -> None:
+    assert runs("Gro\u0308sse") == [(BOLD, "Grösse")]
