@@ -14,7 +14,7 @@ SOURCES := operator trainer devcluster tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup check test test-quick test-newest-torch test-api test-cluster test-e2e bench-nodepool bench-train bench-train-learning demo demo-trees demo-down generate lock binaries clean
+.PHONY: help setup check test test-quick test-newest-torch test-api test-cluster test-e2e fuzz bench-nodepool bench-train bench-train-learning demo demo-trees demo-down generate lock binaries clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -62,6 +62,9 @@ test-cluster: setup binaries ## Tests of the dev cluster itself
 
 test-e2e: setup binaries ## Whole training runs on the dev cluster
 	$(BIN)/python -m pytest tests/e2e
+
+fuzz: setup ## 2,000 damaged labels, data.yamls, zips, pictures and weight files: each ends in success or in one sentence (about 10 minutes)
+	@$(BIN)/python -m tests.fuzz
 
 bench-nodepool: setup ## A month of node pools, simulated: what idle nodes cost, beside cluster-autoscaler and Karpenter (about 3 minutes)
 	@$(BIN)/python -m benchmarks.node_pools --plot docs/images/node-pool-waste.png
