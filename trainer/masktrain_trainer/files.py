@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,12 @@ def finished_whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unused(path: Path) -> Path:
+    """The path itself, else the first of `path2`, `path3`, … where nothing lies: as YOLOv5 numbers its runs."""
+    numbered = (path.with_name(f"{path.name}{number}") for number in count(2))
+    return next(candidate for candidate in chain([path], numbered) if not candidate.exists())
 
 
 def write_text_atomically(path: Path, text: str) -> None:
