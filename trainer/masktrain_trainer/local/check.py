@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def check(options: CheckOptions, say: Say) -> list[Finding]:
             *odd_classes(pictures, checked.names),
         ]
         if options.deep is not None:
-            predicted = predict_out_of_fold(pictures, groups, checked.names, options.deep, scratch, say)
+            predicted = predict_out_of_fold(pictures, groups, checked.names, options.deep, scratch=scratch, say=say)
             found += contradictions(pictures, predicted, checked.names)
         found = in_order(found)
         for line in _summary(found):
@@ -152,11 +153,13 @@ def render(found: Sequence[Finding], source: str) -> str:
         lstrip_blocks=True,
     )
     kinds = Counter(finding.kind for finding in found)
-    sections = [
-        _Section(kind, number, [_card(finding) for finding in found if finding.kind is kind][:SHOWN_OF_A_KIND])
-        for kind, number in kinds.items()
-    ]
+    sections = [_section(kind, number, found) for kind, number in kinds.items()]
     return environment.get_template(_TEMPLATE).render(source=source, sections=sections)
+
+
+def _section(kind: Kind, number: int, found: Sequence[Finding]) -> _Section:
+    shown = islice((finding for finding in found if finding.kind is kind), SHOWN_OF_A_KIND)
+    return _Section(kind, number, [_card(finding) for finding in shown])
 
 
 def _card(finding: Finding) -> _Card:

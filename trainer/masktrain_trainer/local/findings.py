@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`score` orders the findings of a kind, the worst first. `boxes` are drawn on each of `pictures`, in its pixels."""
+    """`score` orders the findings of a kind, the worst first; `boxes`, in pixels, are drawn on `pictures`."""
 
     kind: Kind
     sentence: str
@@ -61,8 +61,8 @@ class Picture:
     targets: Targets
 
     @property
-    def boxes_N4(self) -> Boxes:
-        """Corners in pixels."""
+    def corners(self) -> Boxes:
+        """(N, 4) xyxy in pixels."""
         return xywhn_to_xyxy(self.targets[:, 1:], width=self.width, height=self.height)
 
     @property
@@ -212,7 +212,7 @@ def odd_boxes(pictures: Sequence[Picture], names: Sequence[str]) -> Iterator[Fin
                 score = abs(float(np.log(np.prod(picture.targets[index, 3:]) + 1e-12)))
                 yield Finding(
                     Kind.SIZE,
-                    f"{picture.name}: the box {names[label]!r} {at(picture.boxes_N4[index])} {sentence}.",
+                    f"{picture.name}: the box {names[label]!r} {at(picture.corners[index])} {sentence}.",
                     score,
                     [picture],
                     [marked(picture, index, names)],
@@ -262,7 +262,7 @@ def _odd_size(target_5: npt.NDArray[np.float32], usual: _Usual, picture: Picture
 
 
 def _overlaps(picture: Picture, names: Sequence[str]) -> Iterator[Finding]:
-    boxes_N4 = torch.from_numpy(picture.boxes_N4)
+    boxes_N4 = torch.from_numpy(picture.corners)
     if len(boxes_N4) < 2:
         return
     overlap_NN = pairwise_iou(boxes_N4, boxes_N4).triu(diagonal=1)
@@ -271,7 +271,7 @@ def _overlaps(picture: Picture, names: Sequence[str]) -> Iterator[Finding]:
         same = "twice as" if labels[0] == labels[1] else f"as {labels[0]!r} and as"
         yield Finding(
             Kind.OVERLAP,
-            f"{picture.name}: what lies {at(picture.boxes_N4[first])} is labelled {same} {labels[1]!r}.",
+            f"{picture.name}: what lies {at(picture.corners[first])} is labelled {same} {labels[1]!r}.",
             float(overlap_NN[first, second]),
             [picture],
             [marked(picture, index, names) for index in (first, second)],
@@ -286,7 +286,7 @@ def at(xyxy_4: npt.NDArray[np.floating] | Sequence[float]) -> str:
 
 def marked(picture: Picture, index: int, names: Sequence[str]) -> LabelledBox:
     """The label as it is drawn."""
-    x1, y1, x2, y2 = picture.boxes_N4[index].tolist()
+    x1, y1, x2, y2 = picture.corners[index].tolist()
     label = picture.classes[index]
     return LabelledBox((x1, y1, x2, y2), label, names[label])
 

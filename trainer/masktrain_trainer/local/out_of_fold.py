@@ -88,6 +88,7 @@ def predict_out_of_fold(
     groups: Sequence[int],
     names: Sequence[str],
     options: FoldOptions,
+    *,
     scratch: Path,
     say: Say,
 ) -> list[list[Detection]]:
@@ -199,8 +200,8 @@ UNSEEN_CONFIDENCE, LEAST_RECALL = 0.1, 0.85
 
 @dataclass(frozen=True)
 class _Compared:
-    """Labels (N) and predictions (M) of a picture. `own_N` and `other_N`: the highest confidence for a label's class,
-    and for any other, among the predictions in its place.
+    """Labels (N) and predictions (M) of a picture. `own_N`, `other_N`: the highest confidence for a label's class, and
+    for any other, among the predictions in its place; `any_N`: of whatever overlaps it.
     """
 
     picture: Picture
@@ -208,21 +209,9 @@ class _Compared:
     iou_NM: npt.NDArray[np.float64]
     same_class_NM: npt.NDArray[np.bool_]
     confidence_M: npt.NDArray[np.float64]
-
-    @property
-    def own_N(self) -> npt.NDArray[np.float64]:
-        return self._highest(self.same_class_NM & (self.iou_NM >= SAME_PLACE))
-
-    @property
-    def other_N(self) -> npt.NDArray[np.float64]:
-        return self._highest(~self.same_class_NM & (self.iou_NM >= SAME_PLACE))
-
-    @property
-    def any_N(self) -> npt.NDArray[np.float64]:
-        return self._highest(self.iou_NM >= ANY_OVERLAP)
-
-    def _highest(self, counts_NM: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        return np.where(counts_NM, self.confidence_M[None], 0.0).max(axis=1, initial=0.0)
+    own_N: npt.NDArray[np.float64]
+    other_N: npt.NDArray[np.float64]
+    any_N: npt.NDArray[np.float64]
 
 
 def contradictions(
@@ -237,11 +226,26 @@ def contradictions(
 
 def _compare(picture: Picture, found: Sequence[Detection]) -> _Compared:
     boxes_M4 = np.array([detection.xyxy for detection in found], np.float64).reshape(-1, 4)
-    iou_NM = pairwise_iou(torch.from_numpy(picture.boxes_N4), torch.from_numpy(boxes_M4)).numpy()
+    iou_NM = pairwise_iou(torch.from_numpy(picture.corners), torch.from_numpy(boxes_M4)).numpy()
     classes_N = np.array(picture.classes, int)
     classes_M = np.array([detection.class_index for detection in found], int)
     confidence_M = np.array([detection.confidence for detection in found], np.float64)
-    return _Compared(picture, found, iou_NM, classes_N[:, None] == classes_M[None], confidence_M)
+    same_class_NM, same_place_NM = classes_N[:, None] == classes_M[None], iou_NM >= SAME_PLACE
+
+    def highest(counts_NM: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        highest_N: npt.NDArray[np.float64] = np.where(counts_NM, confidence_M[None], 0.0).max(axis=1, initial=0.0)
+        return highest_N
+
+    return _Compared(
+        picture,
+        found,
+        iou_NM,
+        same_class_NM,
+        confidence_M,
+        own_N=highest(same_class_NM & same_place_NM),
+        other_N=highest(~same_class_NM & same_place_NM),
+        any_N=highest(iou_NM >= ANY_OVERLAP),
+    )
 
 
 def _recall(compared: Sequence[_Compared], classes: int) -> npt.NDArray[np.float64]:
@@ -283,7 +287,7 @@ def _moved(one: _Compared, number: int, doubted: Sequence[int]) -> int | None:
     found_sides = np.array([x2 - x1, y2 - y1])
     best, nearest = None, np.inf
     for index in doubted:
-        left, top, right, bottom = one.picture.boxes_N4[index]
+        left, top, right, bottom = one.picture.corners[index]
         sides = np.array([right - left, bottom - top])
         away = float(np.hypot((left + right - x1 - x2) / 2, (top + bottom - y1 - y2) / 2)) / float(sides.max())
         alike = bool((sides < 2 * found_sides).all() and (found_sides < 2 * sides).all())
@@ -298,7 +302,7 @@ def _other_class(one: _Compared, index: int, names: Sequence[str]) -> Finding:
     other = one.found[int(candidates.argmax())]
     return Finding(
         Kind.CLASS,
-        f"{one.picture.name}: the box {names[label]!r} {at(one.picture.boxes_N4[index])} looks like {other.name!r} "
+        f"{one.picture.name}: the box {names[label]!r} {at(one.picture.corners[index])} looks like {other.name!r} "
         f"({other.confidence:.2f}, as {names[label]!r} {one.own_N[index]:.2f}).",
         float(one.other_N[index] - one.own_N[index]),
         [one.picture],
@@ -310,7 +314,7 @@ def _shifted(one: _Compared, index: int, number: int, names: Sequence[str]) -> F
     label, found = one.picture.classes[index], one.found[number]
     return Finding(
         Kind.SHIFTED,
-        f"{one.picture.name}: the box {names[label]!r} {at(one.picture.boxes_N4[index])} has nothing in it that looks "
+        f"{one.picture.name}: the box {names[label]!r} {at(one.picture.corners[index])} has nothing in it that looks "
         f"like one, but there is one {at(found.xyxy)} ({found.confidence:.2f}).",
         found.confidence,
         [one.picture],
@@ -333,7 +337,7 @@ def _spurious(one: _Compared, index: int, recall: float, names: Sequence[str]) -
     label = one.picture.classes[index]
     return Finding(
         Kind.SPURIOUS,
-        f"{one.picture.name}: nothing is found in the box {names[label]!r} {at(one.picture.boxes_N4[index])}; of its "
+        f"{one.picture.name}: nothing is found in the box {names[label]!r} {at(one.picture.corners[index])}; of its "
         f"class {recall:.0%} are found.",
         recall,
         [one.picture],
