@@ -50,7 +50,7 @@ def groups(root: Path, **splits: Sequence[Path]) -> tuple[list[Picture], list[in
             classes=len(NAMES),
             image_size=64,
             processes=1,
-            say=lambda line: None,
+            say=lambda _: None,
         ).split
         for name, paths in splits.items()
     }
