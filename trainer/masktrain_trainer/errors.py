@@ -13,6 +13,7 @@ MaskTrainError
 │   ├── ConditionsUnsupported   the server does not know conditional writes, and says so
 │   └── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
 ├── Fenced                      a later run of the job writes now: exit code 77
+├── TrainingEnded               one that a command started, before its end: it may work next time
 └── NothingToPublish            the job's end finds no model: a crash
 
 Sentences name files, classes and what servers said; none of it may write more to a terminal or a log than a name.
@@ -114,6 +115,12 @@ class Fenced(MaskTrainError):
 
     reason = "Fenced"
     exit_code = ExitCode.FENCED
+
+
+class TrainingEnded(MaskTrainError):
+    """A training that is only a part of what was asked for came to no end."""
+
+    reason = "TrainingEnded"
 
 
 class NothingToPublish(MaskTrainError):

@@ -35,6 +35,53 @@ def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None
         click.echo(as_block(push_dataset(source, uri, endpoint, replace=replace, say=say)), nl=False)
 
 
+@data.command()
+@click.argument("source", metavar="DIR_ZIP_OR_URI")
+@click.option("--deep", is_flag=True, help="Also train small models that have not seen a label to judge it (minutes).")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="New folder for the page of suspects [default: data-check, numbered].",
+)
+@click.option(
+    "--folds", default=3, show_default=True, type=click.IntRange(2, 20), help="--deep: parts of the data set."
+)
+@click.option(
+    "--epochs", type=click.IntRange(1, 10_000), help="--deep: of each model [default: by the number of pictures]."
+)
+@click.option(
+    "--image-size", default=192, show_default=True, type=click.IntRange(64, 4096), help="--deep: side in pixels."
+)
+@click.option(
+    "--weights",
+    default="official",
+    show_default=True,
+    help="--deep: 'official', 'scratch', or a URI of a .pt of yolov5n.",
+)
+@click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")
+def check(
+    *,
+    source: str,
+    deep: bool,
+    output: Path | None,
+    folds: int,
+    epochs: int | None,
+    image_size: int,
+    weights: str,
+    endpoint: str | None,
+) -> None:
+    """Find duplicates, odd boxes and, with --deep, labels that a model contradicts, and show them on one page."""
+    from masktrain_trainer.local.check import CheckOptions, FoldOptions  # noqa: PLC0415
+    from masktrain_trainer.local.check import check as run  # noqa: PLC0415
+
+    def say(line: str) -> None:
+        click.echo(printable(line))
+
+    with exit_on_error("data check"):
+        options = FoldOptions(folds=folds, epochs=epochs, image_size=image_size, weights=weights) if deep else None
+        run(CheckOptions(source, output, endpoint, options), say)
+
+
 @click.command()
 @click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
 @click.option("--data", help="Data set to check instead of dataset.uri: a folder, a zip, or a URI.")

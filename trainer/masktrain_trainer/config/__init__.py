@@ -33,6 +33,8 @@ from .progress import (
 )
 from .spec import (
     ENDPOINT_WITH_LOGIN,
+    OFFICIAL,
+    SCRATCH,
     WEIGHTS_WITH_QUERY,
     Architecture,
     CheckpointSpec,
@@ -62,12 +64,14 @@ __all__ = [
     "ENDPOINT_WITH_LOGIN",
     "LONGEST_CLASS_NAME",
     "MOST_CLASSES",
+    "OFFICIAL",
     "PEER_LOST",
     "POD_UID_VARIABLE",
     "PRESETS",
     "PROGRESS_PORT",
     "RENDEZVOUS_PORT",
     "RESERVED_VARIABLES",
+    "SCRATCH",
     "TERMINATION_MESSAGE_LIMIT",
     "WEIGHTS_MIRROR_VARIABLE",
     "WEIGHTS_URL",

@@ -84,7 +84,7 @@ def _rows(split: str, scores: SplitScores) -> Iterator[tuple[str | int, ...]]:
 _FORMULA = re.compile(r"(^|[;\t])(\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
-def _as_text(name: str) -> str:
+def as_text(name: str) -> str:
     """Not a formula for the spreadsheet that opens the table."""
     return _FORMULA.sub(r"\1'\2", name)
 
@@ -92,4 +92,4 @@ def _as_text(name: str) -> str:
 def _cells(row: ClassScores) -> tuple[str | int, ...]:
     numbers = (row.precision, row.recall, row.map50, row.map50_95)
     shown = [f"{number:.5g}" if row.labels else "" for number in numbers]
-    return _as_text(row.name), row.images, row.labels, *shown
+    return as_text(row.name), row.images, row.labels, *shown
