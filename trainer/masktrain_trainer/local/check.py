@@ -19,8 +19,8 @@ from rich.console import Console
 
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes
 from masktrain_trainer.data.source.pictures import decode_image
-from masktrain_trainer.errors import InvalidDataset
-from masktrain_trainer.files import unused, write_text_atomically
+from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.files import make_results_folder, unused, write_text_atomically
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.report.tables import as_text
 
@@ -96,8 +96,8 @@ def in_order(found: Sequence[Finding]) -> list[Finding]:
 def _output(asked: Path | None) -> Path:
     if asked is None:
         return unused(Path(OUTPUT))
-    if asked.exists():
-        raise InvalidDataset(f"{asked} exists; give a folder that does not, so that nothing is overwritten.")
+    if asked.exists() and (not asked.is_dir() or any(asked.iterdir())):
+        raise InvalidConfiguration(f"{asked} holds something; give a new folder, so that nothing is overwritten.")
     return asked
 
 
@@ -109,7 +109,7 @@ def _summary(found: Sequence[Finding]) -> Iterator[str]:
 
 
 def _write(found: Sequence[Finding], folder: Path, source: str) -> None:
-    folder.mkdir(parents=True)
+    make_results_folder(folder)
     write_text_atomically(folder / "suspects.html", render(found, source))
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
