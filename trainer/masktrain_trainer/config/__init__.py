@@ -30,6 +30,7 @@ from .progress import (
     OutcomeKind,
     Phase,
     Progress,
+    SplitCounts,
 )
 from .spec import (
     ENDPOINT_WITH_LOGIN,
@@ -99,6 +100,7 @@ __all__ = [
     "Schedule",
     "SecretKeyRef",
     "SecretRef",
+    "SplitCounts",
     "StoreAuth",
     "StoreSpec",
     "TrainingSpec",

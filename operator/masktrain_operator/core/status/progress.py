@@ -80,11 +80,16 @@ def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) 
 
 def _dataset_sentence(dataset: DatasetSummary) -> str:
     skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
+    rows, labels = (
+        sum(getattr(split, name) for split in dataset.splits) for name in ("dropped_rows", "label_without_image")
+    )
+    dropped = f"; {rows} label rows were dropped" if rows else ""
+    orphans = f"; {labels} labels have no image" if labels else ""
     names = ", ".join(_bounded(dataset.classes, _CLASSES))
     return (
         f"{len(dataset.classes)} classes ({names}), {dataset.images} training images with "
         f"{dataset.boxes} boxes, {dataset.validation_images} validation images with {dataset.validation_boxes} boxes"
-        f"{skipped}."
+        f"{skipped}{dropped}{orphans}."
     )
 
 
