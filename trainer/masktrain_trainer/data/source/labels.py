@@ -199,7 +199,8 @@ def _parse_row(words: list[str], classes: int | None, keypoint_columns: int | No
     # No anchor matches such a box: it would count as missed in every validation, and never be learnt. As float32,
     # which it becomes.
     if not (np.float32(box[2]) > 0 and np.float32(box[3]) > 0):
-        raise _WithoutArea("is a box without width or height" if values == clipped else "is a box outside its picture")
+        is_outside = is_beyond and min(values[2:4]) > 0
+        raise _WithoutArea("is a box outside its picture" if is_outside else "is a box without width or height")
     return _Row((label, *box), corners, is_beyond, has_keypoints)
 
 
