@@ -297,19 +297,23 @@ REFUSED_EXPORTS = {
         "class 7 exceeds nc 2 (line 1 of train/labels/train0.txt), and so it is in 3 of 3 labelled images",
     ),
     "classes numbered from 1": (
-        {name: "1 .5 .5 .1 .1\n2 .5 .5 .1 .1" for name in ALL_LABELS},
+        dict.fromkeys(ALL_LABELS, "1 .5 .5 .1 .1\n2 .5 .5 .1 .1"),
         "class 2 exceeds nc 2 (line 2 of train/labels/train0.txt), and class 0 never occurs: numbered from 1?",
     ),
     "all labels in pixels": (
         dict.fromkeys(ALL_TRAIN_LABELS, "0 30 20 9 9"),
-        "None of the 3 train images can be used; the first: train/images/train0.jpg is skipped: line 1 of its labels "
-        "has the coordinate 30, outside 0 to 1 (in pixels?)",
+        (
+            "None of the 3 train images can be used; the first: train/images/train0.jpg is skipped: line 1 of its "
+            "labels has the coordinate 30, outside 0 to 1 (in pixels?)"
+        ),
     ),
     "all labels in pixels beside backgrounds": (
         {**dict.fromkeys(ALL_TRAIN_LABELS, "0 30 20 9 9"), LABEL: "", "train/images/more.jpg": picture(9)},
-        "No training image has a box: 2 of 2 labels are skipped, the first: train/images/train1.jpg is skipped: line 1 "
-        "of its labels has the coordinate 30, outside 0 to 1 (in pixels?); 1 of 4 images have no label file; 1 of 4 "
-        "images have an empty label file.",
+        (
+            "No training image has a box: 2 of 2 labels are skipped, the first: train/images/train1.jpg is skipped: "
+            "line 1 of its labels has the coordinate 30, outside 0 to 1 (in pixels?); 1 of 4 images have no label file; "
+            "1 of 4 images have an empty label file."
+        ),
     ),
     "all labels in another encoding": (
         {**dict.fromkeys(ALL_TRAIN_LABELS, GOOD_LABELS.encode("utf-16")), LABEL: ""},
@@ -332,8 +336,10 @@ REFUSED_EXPORTS = {
     ),
     "validation without labels": (
         dict.fromkeys(ALL_VAL_LABELS, ""),
-        "No val image has a box, so that no epoch can be measured: 2 of 2 images have an empty label file; put their "
-        "labels in place, or set dataset.allowUnlabelledValidation to train without a measure.",
+        (
+            "No val image has a box, so that no epoch can be measured: 2 of 2 images have an empty label file; put "
+            "their labels in place, or set dataset.allowUnlabelledValidation to train without a measure."
+        ),
     ),
     "validation's labels in another folder": (
         {
