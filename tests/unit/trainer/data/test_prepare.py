@@ -310,9 +310,9 @@ REFUSED_EXPORTS = {
     "all labels in pixels beside backgrounds": (
         {**dict.fromkeys(ALL_TRAIN_LABELS, "0 30 20 9 9"), LABEL: "", "train/images/more.jpg": picture(9)},
         (
-            "No training image has a box: 2 of 2 labels are skipped, the first: train/images/train1.jpg is skipped: "
-            "line 1 of its labels has the coordinate 30, outside 0 to 1 (in pixels?); 1 of 4 images have no label file; "
-            "1 of 4 images have an empty label file."
+            "No training image has a box: 2 of 2 labels are skipped, the first: train/images/train1.jpg is "
+            "skipped: line 1 of its labels has the coordinate 30, outside 0 to 1 (in pixels?); 1 of 4 images have no "
+            "label file; 1 of 4 images have an empty label file."
         ),
     ),
     "all labels in another encoding": (
@@ -338,7 +338,7 @@ REFUSED_EXPORTS = {
         dict.fromkeys(ALL_VAL_LABELS, ""),
         (
             "No val image has a box, so that no epoch can be measured: 2 of 2 images have an empty label file; put "
-            "their labels in place, or set dataset.allowUnlabelledValidation to train without a measure."
+            "their labels right, or set dataset.allowUnlabelledValidation to train without a measure."
         ),
     ),
     "validation's labels in another folder": (

@@ -55,8 +55,8 @@ def test_what_a_data_set_loses_is_said() -> None:
     world.progress = progress(dataset=DatasetSummary(classes=["mask"], splits=splits, **known))
     world.run_operator()
     assert world.condition("DatasetVerified")["message"] == (
-        "1 classes (mask), 90 training images with 200 boxes, 8 validation images with 20 boxes; 1 images were skipped; "
-        "7 label rows were dropped; 2 labels have no image."
+        "1 classes (mask), 90 training images with 200 boxes, 8 validation images with 20 boxes; 1 images were "
+        "skipped; 7 label rows were dropped; 2 labels have no image."
     )
 
 
