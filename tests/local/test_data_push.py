@@ -74,7 +74,8 @@ def test_what_cannot_be_pushed_is_one_sentence(workplace: Workplace, arguments: 
 
 def test_a_data_set_for_jobs_of_a_single_class_is_pushed_as_one(workplace: Workplace) -> None:
     folder = workplace.folder / "tiny"
-    (folder / "data.yaml").write_text((folder / "data.yaml").read_text().replace("['red', 'green']", "['item']"))
+    described = (folder / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(described.replace("nc: 2", "nc: 1").replace("['red', 'green']", "['item']"))
     command = ("data", "push", "tiny", f"file://{workplace.folder}/store.zip")
     refused = workplace.run(*command)
     assert refused.returncode == ExitCode.USER_ERROR

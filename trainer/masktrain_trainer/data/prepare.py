@@ -173,8 +173,7 @@ def require_validation_boxes(val: VerifiedSplit) -> None:
     """Raise InvalidDataset if no epoch could be measured: the fitness would be 0 throughout, and best.pt any."""
     if (problem := _without_validation_boxes(val)) is not None:
         raise InvalidDataset(
-            f"{problem}; put their labels right, or set dataset.allowUnlabelledValidation to train without a "
-            "measure."
+            f"{problem}; put their labels right, or set dataset.allowUnlabelledValidation to train without a measure."
         )
 
 

@@ -85,6 +85,18 @@ class Inspected:
 
 
 @dataclass(frozen=True)
+class Usable:
+    name: str
+    item: Item
+    result: Inspected
+    stored: Stored
+
+    def record(self) -> ImageRecord:
+        height, width = self.stored.original
+        return ImageRecord(name=self.name, path=self.item.image, height=height, width=width)
+
+
+@dataclass(frozen=True)
 class VerifiedSplit:
     split: Split
     targets: list[Targets]
@@ -176,35 +188,42 @@ def verify_split(
     # Also for images that will be left out: slots are needed before that is known, and a hole costs nothing.
     create_cache(rules.cache, len(images), image_size)
     names = [name_of(image, files) for image in images]
-    labels = [files.label_of(name) for name in names]
+    shown, labels = [printable(str(name)) for name in names], [files.label_of(name) for name in names]
     items = [
         Item(slot, image, None if label is None else files.path(label))
         for slot, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
     results = list(_reported(_inspect_all(items, rules, processes), len(items), split, say))
     beside = beside or files_beside(files, {split: images})[split]
-    account = _account(split, [printable(str(name)) for name in names], labels, results, beside)
+    account = _account(split, shown, labels, results, beside)
     for line in account.lines():
         say(line)
-    good = [(item, result, result.stored) for item, result in zip(items, results, strict=True) if result.stored]
+    good = [
+        Usable(name, item, result, result.stored)
+        for name, item, result in zip(shown, items, results, strict=True)
+        if result.stored
+    ]
     if not good:
         raise InvalidDataset(
             class_problem([account], classes)
             or f"None of the {len(images)} {split} images can be used; the first: {account.skipped[0]}"
         )
-    targets = [result.labels.targets for _, result, _ in good]
+    described = _save(good, output / f"{split}.npz", rules)
+    targets = [image.result.labels.targets for image in good]
+    return VerifiedSplit(described, targets, [image.result.digest for image in good], account)
+
+
+def _save(good: list[Usable], index: Path, rules: Rules) -> Split:
     save_index(
-        output / f"{split}.npz",
-        slots_N=np.array([item.slot for item, _, _ in good]),
-        sizes_N2=np.array([stored.cached for _, _, stored in good]),
-        bytes_N=np.array([stored.bytes for _, _, stored in good]),
-        targets=targets,
-        outlines=[result.labels.outlines for _, result, _ in good],
-        image_size=image_size,
+        index,
+        slots_N=np.array([image.item.slot for image in good]),
+        sizes_N2=np.array([image.stored.cached for image in good]),
+        bytes_N=np.array([image.stored.bytes for image in good]),
+        targets=[image.result.labels.targets for image in good],
+        outlines=[image.result.labels.outlines for image in good],
+        image_size=rules.image_size,
     )
-    records = [_record(printable(str(names[item.slot])), item.image, stored) for item, _, stored in good]
-    described = Split(images=records, labels=output / f"{split}.npz", cache=rules.cache)
-    return VerifiedSplit(described, targets, [result.digest for _, result, _ in good], account)
+    return Split(images=[image.record() for image in good], labels=index, cache=rules.cache)
 
 
 def inspect(item: Item, rules: Rules) -> Inspected:
@@ -346,7 +365,3 @@ def _reported(results: Iterable[Inspected], total: int, split: str, say: Callabl
 
 def _size(shape: tuple[int, ...]) -> Size:
     return shape[0], shape[1]
-
-
-def _record(name: str, path: Path, stored: Stored) -> ImageRecord:
-    return ImageRecord(name=name, path=path, height=stored.original[0], width=stored.original[1])
