@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from masktrain_trainer.data.source.account import SplitAccount, UnnamedClasses, class_problem
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
@@ -316,3 +319,25 @@ def test_one_list_of_images_for_two_splits_is_said(tmp_path: Path) -> None:
         say=lambda _: None,
     )
     assert verified["val"].account.shared[0].startswith("5 of 5 val images are train images, too")
+
+
+ROWS = st.sampled_from(["0 .5 .5 .1 .1", "1 .3 .3 .2 .2", "0 .5 .5 0 0", "0 48 32 9 9", "-1 .5 .5 .1 .1", "x", "", "0"])
+LABELS = st.none() | st.lists(ROWS, max_size=5).map("\n".join)
+
+
+@settings(max_examples=40, deadline=None)
+@given(labels=st.lists(LABELS, min_size=1, max_size=6))
+def test_every_image_and_every_row_is_in_one_count(labels: list[str | None]) -> None:
+    # An image that can be used whatever the others are, or the split would be refused.
+    texts = ["", *labels]
+    with tempfile.TemporaryDirectory() as folder:
+        found: Members = {f"train/images/{index}.jpg": picture(index) for index in range(len(texts))}
+        rows = {f"train/labels/{index}.txt": text for index, text in enumerate(texts) if text is not None}
+        split = Checked(unpacked(Path(folder) / "set", {**found, **rows}), Path(folder) / "out").splits["train"]
+    account = split.account
+    assert account.images == len(texts)
+    assert len(account.unlabelled) == texts.count(None)
+    assert len(split.targets) + len(account.skipped) == len(texts)
+    used = [index for index in range(len(texts)) if f"train/images/{index}.jpg" in {i.name for i in split.split.images}]
+    written = sum(bool(row) for index in used for row in (texts[index] or "").split("\n"))
+    assert sum(map(len, split.targets)) + account.duplicates + account.dropped == written
