@@ -47,7 +47,7 @@ class Checked:
         self.said: list[str] = []
         folders = {split: root.resolve() / folder / "images" for split, folder in FOLDERS.items()}
         self.splits: dict[str, VerifiedSplit] = verify_splits(
-            {split: sorted(folder.glob("*.jpg")) for split, folder in folders.items() if folder.is_dir()},
+            {split: _existing(folder) for split, folder in folders.items() if folder.is_dir()},
             root=root,
             output=output,
             classes=classes,
@@ -60,6 +60,10 @@ class Checked:
 
     def account(self, split: str = "train") -> SplitAccount:
         return self.splits[split].account
+
+
+def _existing(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.jpg") if path.is_file() and not path.name.startswith("."))
 
 
 def check(folder: Path, changes: Members | None = None, *, classes: int = 2) -> Checked:
