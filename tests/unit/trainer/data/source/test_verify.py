@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.errors import InvalidDataset
 
 from ..exports import GOOD_LABELS, Members, changed, picture, unpacked
+
+Changes = Mapping[str, bytes | str | None]
 
 FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 SPLITS = {"train": 5, "val": 3}
@@ -66,7 +69,7 @@ def _existing(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.jpg") if path.is_file() and not path.name.startswith("."))
 
 
-def check(folder: Path, changes: Members | None = None, *, classes: int = 2) -> Checked:
+def check(folder: Path, changes: Changes | None = None, *, classes: int = 2) -> Checked:
     return Checked(unpacked(folder / "set", members(**changes or {})), folder / "out", classes=classes)
 
 
@@ -81,7 +84,7 @@ def test_a_clean_data_set_has_four_counts_and_no_oddity(tmp_path: Path) -> None:
 
 
 MAC, WINDOWS = (unicodedata.normalize(form, "Übung") for form in ("NFD", "NFC"))
-FOUND = {
+FOUND: dict[str, Changes] = {
     "a capital ending": {"train/labels/0.TXT": GOOD_LABELS, "train/labels/0.txt": None},
     "a doubled ending": {"train/labels/0.jpg.txt": GOOD_LABELS, "train/labels/0.txt": None},
     "beside the image": {"train/images/0.txt": GOOD_LABELS, "train/labels/0.txt": None},
@@ -95,13 +98,13 @@ FOUND = {
 
 
 @pytest.mark.parametrize("changes", FOUND.values(), ids=FOUND)
-def test_a_label_is_found_where_it_is_meant(tmp_path: Path, changes: Members) -> None:
+def test_a_label_is_found_where_it_is_meant(tmp_path: Path, changes: Changes) -> None:
     account = check(tmp_path, changes).account()
     assert (account.labelled, account.unlabelled, account.orphans) == (5, [], [])
 
 
 def test_what_is_not_a_labelled_image_is_counted_and_named(tmp_path: Path) -> None:
-    changes: Members = {
+    changes: Changes = {
         "train/labels/0.txt": None,
         "train/labels/1.txt": "",
         "train/labels/2.txt": "\n \n",
@@ -141,8 +144,8 @@ ELSEWHERE = {
 def test_labels_in_another_folder_belong_to_the_split_that_they_are_of(
     tmp_path: Path, place: str, moved_to: str, split: str
 ) -> None:
-    moved = {f"{moved_to}/{index}.txt": GOOD_LABELS for index in range(SPLITS[split])}
-    gone = {f"{place}/{index}.txt": None for index in range(SPLITS[split])}
+    moved: Changes = {f"{moved_to}/{index}.txt": GOOD_LABELS for index in range(SPLITS[split])}
+    gone: Changes = {f"{place}/{index}.txt": None for index in range(SPLITS[split])}
     account = check(tmp_path, {**moved, **gone}).account(split)
     assert (account.labelled, len(account.unlabelled)) == (0, SPLITS[split])
     assert account.orphans == sorted(moved)
@@ -157,7 +160,7 @@ def test_a_long_list_is_named_by_its_first(tmp_path: Path) -> None:
 
 
 def test_files_that_look_like_images_and_are_not_read_are_named(tmp_path: Path) -> None:
-    changes: Members = {
+    changes: Changes = {
         "train/images/phone.heic": b"x",
         "train/labels/phone.txt": GOOD_LABELS,
         "train/images/drawing.psd": b"x",
@@ -184,7 +187,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_named_with_its_file_and_its_picture_stays(tmp_path: Path) -> None:
-    changes: Members = {
+    changes: Changes = {
         "train/labels/0.txt": f"{GOOD_LABELS}0 .5 .5 0 0\n",
         "train/labels/1.txt": f"1 .3 .3 .3 .3 .3 .3 .3 .3\n{GOOD_LABELS}",
         "train/labels/2.txt": f"{GOOD_LABELS}{GOOD_LABELS}1 .2 .2 .4 .2 .3\n",
@@ -293,7 +296,7 @@ def test_key_points_are_said(tmp_path: Path) -> None:
 
 
 def test_images_that_are_in_two_splits_are_said(tmp_path: Path) -> None:
-    changes: Members = {
+    changes: Changes = {
         "valid/images/1.jpg": picture(0),
         "test/images/a.jpg": picture(3),
         "test/images/b.jpg": picture(101),
