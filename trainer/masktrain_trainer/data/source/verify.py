@@ -318,7 +318,7 @@ def _shared(split: tuple[str, VerifiedSplit], before: tuple[str, VerifiedSplit])
     (name, own), (earlier, others) = split, before
     known = {digest: image.name for digest, image in zip(others.digests, others.split.images, strict=True)}
     pairs = [
-        f"{image.name} = {known[digest]}"
+        image.name if image.name == known[digest] else f"{image.name} = {known[digest]}"
         for digest, image in zip(own.digests, own.split.images, strict=True)
         if digest in known
     ]

@@ -325,7 +325,11 @@ def test_one_list_of_images_for_two_splits_is_said(tmp_path: Path) -> None:
         processes=1,
         say=lambda _: None,
     )
-    assert verified["val"].account.shared[0].startswith("5 of 5 val images are train images, too")
+    assert (
+        verified["val"]
+        .account.shared[0]
+        .startswith("5 of 5 val images are train images, too, byte for byte (train/images/0.jpg, train/images/1.jpg, ")
+    )
 
 
 ROWS = st.sampled_from(["0 .5 .5 .1 .1", "1 .3 .3 .2 .2", "0 .5 .5 0 0", "0 48 32 9 9", "-1 .5 .5 .1 .1", "x", "", "0"])
