@@ -39,6 +39,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/n/axvision/b/weights/o/runs%2F7%2Fbest.pt"
     },
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
+    "validation without labels": {"dataset__allowUnlabelledValidation": True},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
     "environment and resources": {
@@ -264,6 +265,12 @@ def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiN
     store = {"uri": "oci://checkpoints@axvision", "store": {"region": "eu-frankfurt-1"}}
     spec = namespace.create(training_job(checkpoint=store), "--dry-run=server")["spec"]
     assert spec["checkpoint"]["store"] == {"region": "eu-frankfurt-1"}
+
+
+def test_a_field_that_an_earlier_operator_does_not_know_is_in_no_job_that_does_not_set_it(
+    namespace: ApiNamespace,
+) -> None:
+    assert namespace.create(training_job(), "--dry-run=server")["spec"]["dataset"].keys() == {"uri"}
 
 
 def test_every_immutable_field_has_a_change() -> None:

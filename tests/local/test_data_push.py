@@ -72,6 +72,37 @@ def test_what_cannot_be_pushed_is_one_sentence(workplace: Workplace, arguments: 
     assert "Traceback" not in refused.stderr
 
 
+def test_a_data_set_for_jobs_of_a_single_class_is_pushed_as_one(workplace: Workplace) -> None:
+    folder = workplace.folder / "tiny"
+    described = (folder / "data.yaml").read_text()
+    (folder / "data.yaml").write_text(described.replace("nc: 2", "nc: 1").replace("['red', 'green']", "['item']"))
+    command = ("data", "push", "tiny", f"file://{workplace.folder}/store.zip")
+    refused = workplace.run(*command)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert "class 1 exceeds nc 1" in refused.stderr
+    assert "training.singleClass takes any number" in refused.stderr
+    pushed = workplace.run(*command, "--single-class")
+    assert pushed.returncode == 0, pushed.stderr
+    assert "train: 16 images: 16 labelled, 0 without label, 0 with an empty label; 0 labels without image" in (
+        pushed.stderr
+    )
+
+
+def test_validation_without_labels_is_said_and_pushed(workplace: Workplace) -> None:
+    for label in (workplace.folder / "tiny" / "valid" / "labels").iterdir():
+        label.write_text("")
+    pushed = workplace.run("data", "push", "tiny", f"file://{workplace.folder}/store.zip")
+    assert pushed.returncode == 0, pushed.stderr
+    assert "No val image has a box, so that no epoch can be measured: 4 of 4 images have an empty label" in (
+        pushed.stderr
+    )
+    refused = workplace.run("preflight", "job.yaml", "--data", "tiny")
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert "set dataset.allowUnlabelledValidation" in refused.stderr
+    allowed = ("--set", "dataset.allowUnlabelledValidation=true")
+    assert workplace.run("preflight", "job.yaml", "--data", "tiny", *allowed).returncode == 0
+
+
 def test_missing_keys_are_named_as_what_they_are_here(workplace: Workplace, s3_spec: tuple[StoreSpec, Path]) -> None:  # noqa: F811
     endpoint = s3_spec[0].endpoint
     assert endpoint is not None

@@ -92,7 +92,7 @@ def test_a_failure_of_a_stage_is_one_sentence_and_64(workplace: Workplace) -> No
 def test_preflight_names_every_skipped_image_and_writes_nothing_beside_the_data(workplace: Workplace) -> None:
     labels = sorted((workplace.folder / "tiny" / "train" / "labels").iterdir())
     for label in labels[:12]:
-        label.write_text("7 0.5 0.5 0.1 0.1\n")
+        label.write_text("0 48 32 20 20\n")
     before = _files(workplace.folder / "tiny")
     result = workplace.run("preflight", "job.yaml", "--data", "tiny")
     assert result.returncode == 0, result.stderr

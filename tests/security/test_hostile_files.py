@@ -275,9 +275,8 @@ def test_a_zip_that_its_reader_stumbles_over_is_one_sentence(tmp_path: Path, con
     "row", ["0 .5 .5 .5 " + "9" * 100_000, "9" * 300 + " .5 .5 .5 .5", "0." + "1" * 9_999 + " 1 1 1 1"]
 )
 def test_a_number_as_long_as_its_file_floods_no_log(row: str) -> None:
-    with pytest.raises(LabelViolation) as caught:
-        parse_labels(row, 1)
-    assert len(str(caught.value)) < 200
+    (dropped,) = parse_labels(row, 1).examples
+    assert len(dropped.reason) < 200
 
 
 def test_a_number_in_parts_of_sixty_takes_no_minutes(tmp_path: Path) -> None:

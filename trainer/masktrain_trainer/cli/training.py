@@ -20,7 +20,8 @@ def data() -> None:
 @click.argument("uri")
 @click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
 @click.option("--replace", is_flag=True, help="Overwrite another data set of that name.")
-def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None:
+@click.option("--single-class", is_flag=True, help="Check it for jobs with training.singleClass: any class is taken.")
+def push(*, source: Path, uri: str, endpoint: str | None, replace: bool, single_class: bool) -> None:
     """Check a data set, upload it as a zip to URI, and print the dataset block of a job with its SHA-256.
 
     A URI that ends with a slash is a folder: the zip in it is called like DIR_OR_ZIP. The block goes to standard
@@ -32,7 +33,8 @@ def push(*, source: Path, uri: str, endpoint: str | None, replace: bool) -> None
         click.echo(printable(line), err=True)
 
     with exit_on_error("data push"):
-        click.echo(as_block(push_dataset(source, uri, endpoint, replace=replace, say=say)), nl=False)
+        pushed = push_dataset(source, uri, endpoint, replace=replace, single_class=single_class, say=say)
+        click.echo(as_block(pushed), nl=False)
 
 
 @data.command()

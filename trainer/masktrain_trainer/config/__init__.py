@@ -30,6 +30,7 @@ from .progress import (
     OutcomeKind,
     Phase,
     Progress,
+    SplitCounts,
 )
 from .spec import (
     ENDPOINT_WITH_LOGIN,
@@ -103,6 +104,7 @@ __all__ = [
     "Schedule",
     "SecretKeyRef",
     "SecretRef",
+    "SplitCounts",
     "StoreAuth",
     "StoreSpec",
     "TrainingSpec",

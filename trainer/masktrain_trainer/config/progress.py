@@ -21,6 +21,7 @@ MOST_CLASSES, LONGEST_CLASS_NAME = 10_000, 256
 MOST_OUTPUTS = 256
 LONGEST_URI = 2048
 _MOST_SENTENCES = 10
+_MOST_SPLITS = 3
 
 _Number = TypeVar("_Number", int, float)
 
@@ -79,6 +80,18 @@ class Phase(StrEnum):
     FINISHED = "Finished"
 
 
+class SplitCounts(Contract):
+    """A split's images by their labels, and what of it is not trained on or measured with."""
+
+    split: Name
+    labelled: Count = 0
+    without_label: Count = 0
+    empty_label: Count = 0
+    label_without_image: Count = 0
+    skipped_images: Count = 0
+    dropped_rows: Count = Field(default=0, description="Label rows that cannot be read, of images that are used.")
+
+
 class DatasetSummary(Contract):
     """What was found in the data set; `images` and `boxes` count the training split."""
 
@@ -88,8 +101,9 @@ class DatasetSummary(Contract):
     validation_images: Count
     validation_boxes: Count
     skipped_images: Count = 0
+    splits: Annotated[list[SplitCounts], _first(_MOST_SPLITS)] = Field(default=[], description="One for each split.")
     warnings: Annotated[list[Sentence], _first(_MOST_SENTENCES)] = Field(
-        default=[], description="One sentence per skipped image or oddity, at most ten."
+        default=[], description="One sentence per oddity, skipped image or dropped label row, at most ten."
     )
 
 

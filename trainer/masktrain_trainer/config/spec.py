@@ -275,6 +275,11 @@ class DatasetSpec(Contract):
     uri: ObjectUri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the zip.")
     store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// or oci:// URI.")
+    allow_unlabelled_validation: bool = Field(
+        default=False,
+        description="Train although no validation image has a box: no epoch can be measured then. Unset is false.",
+        json_schema_extra=not_filled_in,
+    )
 
 
 class TrainingSpec(Contract):

@@ -37,15 +37,18 @@ from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
 from .cpu_limit import cpu_limit
 from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
+from .source.account import LABEL_PLACE, why_without_boxes
 from .source.archive import extract, fetch
 from .source.data_yaml import DataYaml, read_data_yaml
-from .source.verify import VerifiedSplit, verify_split
+from .source.verify import VerifiedSplit, verify_splits
 
 SINGLE_CLASS = "item"
 """YOLOv5's name of what all classes become with training.singleClass."""
 EXPORT, ARCHIVE = "export", "dataset.zip"
 SKIPPED = "skipped.txt"
-"""Beside the prepared data set: a sentence for every image that was left out, of which the log shows a few."""
+"""Beside the prepared data set: a sentence for every image that was left out and for the dropped rows of each label
+file, of which the log shows a few.
+"""
 GIB = 2**30
 VOLUME_FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_VOLUME = (
@@ -94,10 +97,11 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     # A wrong folder is the commonest failure of a first run, so the log says which one was taken.
     for choice in described.choices:
         say(choice)
-    return _prepare_images(described, output, config.training, processes)
+    return _prepare_images(described, output, config, processes)
 
 
-def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, processes: int) -> DatasetSummary:
+def _prepare_images(described: DataYaml, output: Path, config: RunConfig, processes: int) -> DatasetSummary:
+    training = config.training
     compressed = compressed_splits({split: len(images) for split, images in described.images.items()}, training)
     for split in compressed:
         say(
@@ -105,36 +109,38 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
             f"{training.decoded_cache_gib} GiB of training.decodedCacheGib: they are kept as JPEGs and decoded anew in "
             "each epoch"
         )
-    verified = {
-        split: verify_split(
-            split,
-            images,
-            root=output / EXPORT,
-            output=output,
-            classes=len(described.names),
-            image_size=training.image_size,
-            compress=split in compressed,
-            single_class=training.single_class,
-            processes=processes,
-            say=say,
-        )
-        for split, images in described.images.items()
-    }
+    verified = verify_splits(
+        described.images,
+        root=output / EXPORT,
+        output=output,
+        classes=len(described.names),
+        image_size=training.image_size,
+        compressed=compressed,
+        single_class=training.single_class,
+        keypoint_columns=described.keypoint_columns,
+        processes=processes,
+        say=say,
+    )
     require_boxes(verified["train"])
+    if not config.dataset.allow_unlabelled_validation:
+        require_validation_boxes(verified["val"])
     splits = {split: result.split for split, result in verified.items()}
-    # A data set that has one class anyway keeps its own name for it.
-    names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
+    names = trained_names(described.names, single_class=training.single_class)
     save_prepared(output, PreparedDataset(names=names, image_size=training.image_size, **splits))
-    skipped = [sentence for result in verified.values() for sentence in result.skipped]
+    accounts = [result.account for result in verified.values()]
+    skipped = [sentence for account in accounts for sentence in (*account.skipped, *account.dropped_rows)]
     (output / SKIPPED).write_text("".join(f"{sentence}\n" for sentence in skipped), encoding="utf-8")
     summary = summarise(names, verified)
     # Documents of one data set may order its classes differently: that has to be seen before anything is trained.
     print_classes(names, verified)
-    if summary.skipped_images:
-        say(f"{summary.skipped_images} images are skipped")
     for warning in summary.warnings:
         say(warning)
     return summary
+
+
+def trained_names(names: list[str], *, single_class: bool) -> list[str]:
+    """A data set that has one class anyway keeps its own name for it."""
+    return [SINGLE_CLASS] if single_class and len(names) > 1 else names
 
 
 def compressed_splits(images: Mapping[str, int], training: TrainingSpec) -> list[str]:
@@ -156,11 +162,25 @@ def compressed_splits(images: Mapping[str, int], training: TrainingSpec) -> list
 
 def require_boxes(train: VerifiedSplit) -> None:
     """Raise InvalidDataset if there is nothing to learn."""
-    if not any(map(len, train.targets)):
+    if any(map(len, train.targets)):
+        return
+    # Where labels are there and cannot be read, their place is not what is wrong.
+    advice = "" if train.account.without_usable_row else f"; {LABEL_PLACE}"
+    raise InvalidDataset(f"No training image has a box: {why_without_boxes(train.account)}{advice}.")
+
+
+def require_validation_boxes(val: VerifiedSplit) -> None:
+    """Raise InvalidDataset if no epoch could be measured: the fitness would be 0 throughout, and best.pt any."""
+    if (problem := _without_validation_boxes(val)) is not None:
         raise InvalidDataset(
-            "No training image has a box; the label of train/images/x.jpg belongs in train/labels/x.txt, "
-            "with one line 'class x y width height' for each object."
+            f"{problem}; put their labels right, or set dataset.allowUnlabelledValidation to train without a measure."
         )
+
+
+def _without_validation_boxes(val: VerifiedSplit) -> str | None:
+    if any(map(len, val.targets)):
+        return None
+    return f"No val image has a box, so that no epoch can be measured: {why_without_boxes(val.account)}"
 
 
 def say(line: str) -> None:
@@ -195,7 +215,8 @@ def summarise(names: list[str], splits: Mapping[str, VerifiedSplit]) -> DatasetS
         validation_images=len(val.targets),
         validation_boxes=sum(map(len, val.targets)),
         skipped_images=sum(len(split.skipped) for split in splits.values()),
-        warnings=_warnings(names, splits)[:MOST_WARNINGS],
+        splits=[split.account.counts() for split in splits.values()],
+        warnings=warnings_of(names, splits)[:MOST_WARNINGS],
     )
 
 
@@ -218,18 +239,23 @@ def print_classes(names: list[str], splits: Mapping[str, VerifiedSplit], console
     (console or Console(width=TABLE_WIDTH)).print(table)
 
 
-def _warnings(names: list[str], splits: Mapping[str, VerifiedSplit]) -> list[str]:
+def warnings_of(names: list[str], splits: Mapping[str, VerifiedSplit]) -> list[str]:
     """Oddities first: they are few, and they matter for the whole training."""
+    accounts = [split.account for split in splits.values()]
     unseen = [
         name
         for name, (boxes, _) in zip(names, class_counts(splits["train"].targets, len(names)), strict=True)
         if not boxes
     ]
-    duplicates = sum(split.duplicates for split in splits.values())
+    unmeasured = _without_validation_boxes(splits["val"])
+    duplicates = sum(account.duplicates for account in accounts)
     return [
+        *([f"{unmeasured}."] if unmeasured else []),
         *(f"No training image shows the class {name!r}." for name in unseen),
         *([f"{duplicates} label rows were there twice and are left out."] if duplicates else []),
-        *(sentence for split in splits.values() for sentence in split.skipped),
+        *(sentence for account in accounts for sentence in account.oddities()),
+        *(sentence for account in accounts for sentence in account.skipped),
+        *(sentence for account in accounts for sentence in account.dropped_rows),
     ]
 
 

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from masktrain_trainer.config import DatasetSpec, StoreSpec
 from masktrain_trainer.data.cpu_limit import cpu_limit
-from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
+from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes, trained_names, warnings_of
 from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract, fetch
-from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, DataYaml, read_data_yaml
-from masktrain_trainer.data.source.verify import VerifiedSplit, verify_split
+from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, read_data_yaml
+from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object
@@ -82,25 +82,19 @@ def check_dataset(
     described = read_data_yaml(root)
     for choice in described.choices:
         say(choice)
-    found = {
-        split: verify_split(
-            split,
-            images,
-            root=root,
-            output=scratch,
-            classes=len(described.names),
-            image_size=image_size,
-            single_class=single_class,
-            processes=cpu_limit(),
-            say=say,
-        )
-        for split, images in _chosen(described, splits).items()
-    }
+    found = verify_splits(
+        described.images,
+        root=root,
+        output=scratch,
+        classes=len(described.names),
+        image_size=image_size,
+        chosen=splits,
+        single_class=single_class,
+        keypoint_columns=described.keypoint_columns,
+        processes=cpu_limit(),
+        say=say,
+    )
     return CheckedDataset(described.names, found)
-
-
-def _chosen(described: DataYaml, splits: Sequence[str]) -> dict[str, list[Path]]:
-    return {split: images for split, images in described.images.items() if split in splits}
 
 
 def _described(uri: str, endpoint: str | None) -> DatasetSpec:
@@ -179,7 +173,9 @@ _SMALL = 64
 """Side of the decoded images: they are looked at and thrown away."""
 
 
-def push_dataset(source: Path, uri: str, endpoint: str | None, *, replace: bool, say: Say) -> DatasetSpec:
+def push_dataset(
+    source: Path, uri: str, endpoint: str | None, *, replace: bool, single_class: bool = False, say: Say
+) -> DatasetSpec:
     """Check, pack if it is a folder, and upload; the block for the manifest.
 
     An object with another content stays, unless it may be replaced. Raises UserError, InvalidDataset or StoreError.
@@ -187,7 +183,7 @@ def push_dataset(source: Path, uri: str, endpoint: str | None, *, replace: bool,
     target = _target(source, uri, endpoint)
     with scratch_folder() as scratch:
         archive = as_archive(source, scratch)
-        _check(source, scratch, say)
+        _check(source, scratch, single_class, say)
         digest = sha256_of(archive)
         store, key = open_object(target.uri, target.store, None)
         _upload(store, key, archive, digest, replace=replace, say=say)
@@ -212,12 +208,14 @@ def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
         ) from None
 
 
-def _check(source: Path, scratch: Path, say: Say) -> None:
+def _check(source: Path, scratch: Path, single_class: bool, say: Say) -> None:
+    """Validation without labels is only said: it is the job that allows it."""
     root = open_dataset(str(source), None, scratch, say)
-    checked = check_dataset(root, scratch, say, image_size=_SMALL)
+    checked = check_dataset(root, scratch, say, image_size=_SMALL, single_class=single_class)
     require_boxes(checked.splits["train"])
-    print_classes(checked.names, checked.splits, Console(stderr=True, width=TABLE_WIDTH))
-    for sentence in checked.skipped:
+    names = trained_names(checked.names, single_class=single_class)
+    print_classes(names, checked.splits, Console(stderr=True, width=TABLE_WIDTH))
+    for sentence in warnings_of(names, checked.splits):
         say(sentence)
 
 

@@ -79,6 +79,8 @@ def evaluate(options: EvaluationOptions, say: Say) -> Scores:
             raise InvalidDataset(f"The data set has no {options.split!r} split; its data.yaml names none that exists.")
         if not single:
             _compare_names(file, checked, say)
+        for sentence in checked.splits[options.split].account.oddities():
+            say(sentence)
         split = checked.splits[options.split].split
         return _score(file, split, image_size, options.batch_size, checked.skipped)
 

@@ -205,7 +205,8 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
     dataset, checkpoint = _section(spec, "dataset"), _section(spec, "checkpoint")
     if changes.dataset is not None:
         # Without the manifest's sha256 and store, which are those of another data set.
-        dataset = {"uri": changes.dataset}
+        kept = {name: value for name, value in dataset.items() if name == "allowUnlabelledValidation"}
+        dataset = {"uri": changes.dataset, **kept}
     if changes.results is not None:
         checkpoint = checkpoint | {"uri": changes.results}
     places = {"dataset": dataset, "checkpoint": checkpoint}

@@ -80,11 +80,15 @@ def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) 
 
 def _dataset_sentence(dataset: DatasetSummary) -> str:
     skipped = f"; {dataset.skipped_images} images were skipped" if dataset.skipped_images else ""
+    rows = sum(split.dropped_rows for split in dataset.splits)
+    labels = sum(split.label_without_image for split in dataset.splits)
+    dropped = f"; {rows} label rows were dropped" if rows else ""
+    orphans = f"; {labels} labels have no image" if labels else ""
     names = ", ".join(_bounded(dataset.classes, _CLASSES))
     return (
         f"{len(dataset.classes)} classes ({names}), {dataset.images} training images with "
         f"{dataset.boxes} boxes, {dataset.validation_images} validation images with {dataset.validation_boxes} boxes"
-        f"{skipped}."
+        f"{skipped}{dropped}{orphans}."
     )
 
 

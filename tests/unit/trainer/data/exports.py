@@ -30,7 +30,7 @@ def export(**changes: bytes | str | None) -> Members:
     members: Members = {"data.yaml": DATA_YAML}
     for split, count in (("train", 3), ("valid", 2)):
         for index in range(count):
-            members[f"{split}/images/{split}{index}.jpg"] = picture(index)
+            members[f"{split}/images/{split}{index}.jpg"] = picture(index if split == "train" else 100 + index)
             members[f"{split}/labels/{split}{index}.txt"] = GOOD_LABELS
     return changed(members, changes)
 

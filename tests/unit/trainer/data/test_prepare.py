@@ -33,6 +33,8 @@ from .exports import DATA_YAML, GOOD_LABELS, Members, export, picture, zipped
 IMAGE = "train/images/train0.jpg"
 LABEL = "train/labels/train0.txt"
 ALL_TRAIN_LABELS = [f"train/labels/train{index}.txt" for index in range(3)]
+ALL_VAL_LABELS = [f"valid/labels/valid{index}.txt" for index in range(2)]
+ALL_LABELS = ALL_TRAIN_LABELS + ALL_VAL_LABELS
 
 
 class Stage:
@@ -83,6 +85,12 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(tmp_path, monkeypatch)
 
 
+def counts(split: str, **numbers: int) -> dict[str, Any]:
+    """As the summary has them; what is not given is 0."""
+    names = ("labelled", "withoutLabel", "emptyLabel", "labelWithoutImage", "skippedImages", "droppedRows")
+    return {"split": split, **dict.fromkeys(names, 0), **numbers}
+
+
 def test_good_export(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     code, result = stage.run(zipped(export()))
     assert code == 0
@@ -93,6 +101,7 @@ def test_good_export(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
         "validationImages": 2,
         "validationBoxes": 4,
         "skippedImages": 0,
+        "splits": [counts("train", labelled=3), counts("val", labelled=2)],
         "warnings": [],
     }
     prepared = load_prepared(stage.output)
@@ -131,8 +140,8 @@ def test_odd_but_good(stage: Stage, changes: Members) -> None:
 
 SKIPPED = {
     "class out of range": (
-        {LABEL: "0 .5 .5 .1 .1\n2 .5 .5 .1 .1"},
-        "line 2 of its labels has class 2, but data.yaml names classes 0 to 1",
+        {LABEL: "2 .5 .5 .1 .1"},
+        "line 1 of its labels has class 2, but data.yaml names classes 0 to 1",
     ),
     "negative class": ({LABEL: "-1 .5 .5 .1 .1"}, "class -1"),
     "class not whole": ({LABEL: "0.5 .5 .5 .1 .1"}, "class 0.5, which is not a whole number"),
@@ -141,11 +150,9 @@ SKIPPED = {
     "infinite": ({LABEL: "0 inf .5 .1 .1"}, "coordinate inf"),
     "negative": ({LABEL: "0 -.1 .5 .1 .1"}, "coordinate -.1"),
     "above 1": ({LABEL: "0 320 200 50 40"}, "coordinate 320, outside 0 to 1"),
-    "zero size": ({LABEL: "0 .5 .5 0 .1"}, "a box without width or height"),
     "text": ({LABEL: "cat .5 .5 .1 .1"}, "the text 'cat' instead of a number"),
     "four columns": ({LABEL: "0 .5 .5 .1"}, "has 4 columns instead of 5"),
     "six columns": ({LABEL: "0 .5 .5 .1 .1 .9"}, "has 6 columns instead of 5"),
-    "flat polygon": ({LABEL: "0 .1 .1 .2 .1 .3 .1"}, "a box without width or height"),
     "binary labels": ({LABEL: b"\xff\xfe\x00\x81"}, "its label file is not a text file"),
     "truncated JPEG": ({IMAGE: picture()[:-200]}, "truncated JPEG"),
     "JPEG without its end marker": ({IMAGE: picture()[:-2]}, "truncated JPEG"),
@@ -163,6 +170,25 @@ def test_bad_image_is_skipped_and_named(stage: Stage, changes: Members, reason: 
     (warning,) = result["summary"]["warnings"]
     assert warning.startswith(f"{IMAGE} is skipped: ")
     assert reason in warning
+
+
+DROPPED = {
+    "class out of range": ("2 .5 .5 .1 .1", "it has class 2, but data.yaml names classes 0 to 1"),
+    "zero size": ("0 .5 .5 0 .1", "it is a box without width or height"),
+    "flat polygon": ("0 .1 .1 .2 .1 .3 .1", "it is a box without width or height"),
+    "six columns": ("0 .5 .5 .1 .1 .9", "it has 6 columns instead of 5 (class x y w h)"),
+    "in pixels": ("0 320 200 50 40", "it has the coordinate 320, outside 0 to 1 (in pixels?)"),
+}
+
+
+@pytest.mark.parametrize(("row", "reason"), DROPPED.values(), ids=DROPPED)
+def test_a_bad_row_costs_its_row_and_is_named(stage: Stage, row: str, reason: str) -> None:
+    code, result = stage.run(zipped(export(**{LABEL: f"{GOOD_LABELS}{row}\n"})))
+    summary = result["summary"]
+    assert (code, summary["images"], summary["boxes"], summary["skippedImages"]) == (0, 3, 6, 0)
+    assert summary["splits"][0] == counts("train", labelled=3, droppedRows=1)
+    assert summary["warnings"] == [f"Line 3 of {LABEL} is dropped: {reason}."]
+    assert summary["warnings"] == (stage.output / prepare.SKIPPED).read_text().splitlines()
 
 
 def corrupt_jpeg() -> bytes:
@@ -266,11 +292,62 @@ REFUSED_EXPORTS = {
         {**{f"train/images/train{i}.jpg": None for i in range(3)}, "train/images/readme.txt": "x"},
         "holds no images",
     ),
-    "all images bad": (
+    "all classes beyond the names": (
         dict.fromkeys(ALL_TRAIN_LABELS, "7 .5 .5 .1 .1"),
-        "None of the 3 train images can be used; the first: train/images/train0.jpg is skipped: line 1",
+        "class 7 exceeds nc 2 (line 1 of train/labels/train0.txt), and so it is in 3 of 3 labelled images",
     ),
-    "no boxes": (dict.fromkeys(ALL_TRAIN_LABELS, ""), "No training image has a box"),
+    "classes numbered from 1": (
+        dict.fromkeys(ALL_LABELS, "1 .5 .5 .1 .1\n2 .5 .5 .1 .1"),
+        "class 2 exceeds nc 2 (line 2 of train/labels/train0.txt), and class 0 never occurs: numbered from 1?",
+    ),
+    "all labels in pixels": (
+        dict.fromkeys(ALL_TRAIN_LABELS, "0 30 20 9 9"),
+        (
+            "None of the 3 train images can be used; the first: train/images/train0.jpg is skipped: line 1 of its "
+            "labels has the coordinate 30, outside 0 to 1 (in pixels?)"
+        ),
+    ),
+    "all labels in pixels beside backgrounds": (
+        {**dict.fromkeys(ALL_TRAIN_LABELS, "0 30 20 9 9"), LABEL: "", "train/images/more.jpg": picture(9)},
+        (
+            "No training image has a box: 2 of 2 labels are skipped, the first: train/images/train1.jpg is "
+            "skipped: line 1 of its labels has the coordinate 30, outside 0 to 1 (in pixels?); 1 of 4 images have no "
+            "label file; 1 of 4 images have an empty label file."
+        ),
+    ),
+    "all labels in another encoding": (
+        {**dict.fromkeys(ALL_TRAIN_LABELS, GOOD_LABELS.encode("utf-16")), LABEL: ""},
+        "the first: train/images/train1.jpg is skipped: its label file is not a text file in UTF-8; save it as UTF-8",
+    ),
+    "all rows without area": (
+        dict.fromkeys(ALL_TRAIN_LABELS, "0 .5 .5 0 0"),
+        "No training image has a box: 3 label rows dropped, the first: Line 1 of train/labels/train0.txt is dropped",
+    ),
+    "no boxes": (
+        dict.fromkeys(ALL_TRAIN_LABELS, ""),
+        "No training image has a box: 3 of 3 images have an empty label file; the label of train/images/x.jpg belongs",
+    ),
+    "labels in a folder that is not looked in": (
+        {
+            **dict.fromkeys(ALL_TRAIN_LABELS),
+            **{name.replace("labels", "annotations"): GOOD_LABELS for name in ALL_TRAIN_LABELS},
+        },
+        "3 of 3 images have no label file; 3 labels without image: train/annotations/train0.txt, ",
+    ),
+    "validation without labels": (
+        dict.fromkeys(ALL_VAL_LABELS, ""),
+        (
+            "No val image has a box, so that no epoch can be measured: 2 of 2 images have an empty label file; put "
+            "their labels right, or set dataset.allowUnlabelledValidation to train without a measure."
+        ),
+    ),
+    "validation's labels in another folder": (
+        {
+            **dict.fromkeys(ALL_VAL_LABELS),
+            **{name.replace("valid/", "val/"): GOOD_LABELS for name in ALL_VAL_LABELS},
+        },
+        "2 of 2 images have no label file; 2 labels without image: val/labels/valid0.txt, val/labels/valid1.txt; put",
+    ),
 }
 
 
@@ -279,6 +356,50 @@ def test_bad_export_is_refused(stage: Stage, changes: Members, reason: str) -> N
     message = stage.refusal(zipped(export(**changes)))
     assert reason in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("labels", ["", None, "0 .5 .5 0 0"], ids=["empty", "none", "rows that show nothing"])
+def test_validation_without_labels_is_taken_where_the_job_says_so(
+    stage: Stage, tmp_path: Path, labels: str | None
+) -> None:
+    dataset = DatasetSpec(uri=f"file://{tmp_path}/set.zip", allow_unlabelled_validation=True)
+    code, result = stage.run(zipped(export(**dict.fromkeys(ALL_VAL_LABELS, labels))), dataset=dataset)
+    assert (code, result["summary"]["validationBoxes"]) == (0, 0)
+    assert result["summary"]["warnings"][0].startswith("No val image has a box, so that no epoch can be measured: ")
+
+
+def test_the_log_has_the_four_counts_of_each_split(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {LABEL: None, "valid/labels/valid0.txt": "", "valid/labels/of-nothing.txt": GOOD_LABELS}
+    _, result = stage.run(zipped(export(**changes)))
+    printed = capsys.readouterr().out
+    assert (
+        "train: 3 images: 2 labelled, 1 without label (train/images/train0.jpg), 0 with an empty label; 0 labels "
+        "without image\n"
+    ) in printed
+    assert (
+        "val: 2 images: 1 labelled, 0 without label, 1 with an empty label (valid/images/valid0.jpg); 1 label without "
+        "image (valid/labels/of-nothing.txt)\n"
+    ) in printed
+    assert result["summary"]["splits"] == [
+        counts("train", labelled=2, withoutLabel=1),
+        counts("val", labelled=1, emptyLabel=1, labelWithoutImage=1),
+    ]
+
+
+def test_labels_beside_half_of_the_images_are_found(stage: Stage) -> None:
+    """Images in a folder of their own have theirs beside them, the others in the folder `labels`."""
+    changes: Members = {f"train/more/{index}.jpg": picture(20 + index) for index in range(3)}
+    labels = {f"train/more/{index}.txt": GOOD_LABELS for index in range(3)}
+    yaml = DATA_YAML.replace("train: ../train/images", "train: [../train/images, ../train/more]")
+    code, result = stage.run(zipped(export(**{**changes, **labels, "data.yaml": yaml})))
+    assert (code, result["summary"]["boxes"], result["summary"]["warnings"]) == (0, 12, [])
+
+
+def test_a_single_class_takes_any_number(stage: Stage) -> None:
+    yaml = DATA_YAML.replace("nc: 2", "nc: 1").replace("'cat', 'dog'", "'item'")
+    labels = {name: f"{number} .5 .5 .1 .1" for number, name in enumerate(ALL_LABELS)}
+    code, result = stage.run(zipped(export(**{**labels, "data.yaml": yaml})), single_class=True)
+    assert (code, result["summary"]["classes"], result["summary"]["boxes"]) == (0, ["item"], 3)
 
 
 def test_missing_object(stage: Stage) -> None:

@@ -63,6 +63,14 @@ def test_what_needs_a_cluster_is_listed(tmp_path: Path) -> None:
     assert manifest.spec.dataset.uri == "file:///data.zip"
 
 
+def test_another_data_set_keeps_what_the_manifest_allows(tmp_path: Path) -> None:
+    changes = Overrides(
+        results=RESULTS, dataset="file:///data.zip", assignments=["dataset.allowUnlabelledValidation=true"]
+    )
+    dataset = read(tmp_path, JOB, changes).spec.dataset
+    assert (dataset.uri, dataset.store, dataset.allow_unlabelled_validation) == ("file:///data.zip", None, True)
+
+
 def test_one_node_is_nothing_to_ignore(tmp_path: Path) -> None:
     assert "compute.nodes" not in read(tmp_path, JOB + "  compute: {nodes: 1}\n").ignored
 

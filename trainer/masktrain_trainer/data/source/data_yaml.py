@@ -75,6 +75,8 @@ class DataYaml:
     images: dict[str, list[Path]]
     choices: list[str] = field(default_factory=list)
     """One line per split that says which folder was taken, for the log."""
+    keypoint_columns: int | None = None
+    """Columns of key points that follow each box in the labels, by `kpt_shape`."""
 
 
 def read_data_yaml(root: Path) -> DataYaml:

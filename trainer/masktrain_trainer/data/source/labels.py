@@ -1,9 +1,12 @@
-"""Label files in YOLO's format: one box or polygon a line, coordinates as fractions of the picture."""
+"""Label files in YOLO's format: one box or polygon a line, coordinates as fractions of the picture.
+
+A row that cannot be read costs itself and not its picture: it is dropped, and said with its line and the reason.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,102 +21,242 @@ LONGEST_WORD = 40
 BOX_COLUMNS = 5
 SMALLEST_POLYGON = 7
 """Class and three corners."""
+ROUNDING = float(np.finfo(np.float32).eps)
+"""So far beyond 0 or 1 a coordinate still is 0 or 1: tools compute in float32, or print a digit too many."""
+CLIP_LIMIT = 0.01
+"""So far beyond 0 or 1 a coordinate may be for its box to be clipped at the picture's edges: a pixel of a hundred."""
+SURELY_PIXELS = 2.0
+"""From this coordinate on a sentence asks whether it is one in pixels."""
+LARGEST_CLASS = 1 << 24
+"""Up to here float32, in which boxes and classes are kept, tells all whole numbers apart."""
+MOST_EXAMPLES = 3
+"""Dropped rows of one file that are kept with their reasons: a file may hold a million."""
 
 
 class LabelViolation(ValueError):
-    """`str()` says what a label file does wrong, as the rest of a sentence that began with the image's name."""
+    """`str()` says why a label file cannot be read, as the rest of a sentence that began with the image's name."""
+
+
+class _Unusable(ValueError):
+    """`str()` is the reason of a `DroppedRow`."""
+
+
+class _WithoutArea(_Unusable):
+    """A row that is read and shows nothing."""
+
+
+class _BeyondNames(_Unusable):
+    """A class that data.yaml has no name for, above the others."""
+
+    def __init__(self, reason: str, label: float) -> None:
+        super().__init__(reason)
+        self.label = label
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """`reason` is the rest of a sentence that begins with the row."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class UnnamedClass:
+    number: float
+    line: int
 
 
 @dataclass(frozen=True)
 class Labels:
+    """`targets` of the rows that are taken; every other row of the file is counted in `duplicates` or `dropped`."""
+
     targets: Targets
     outlines: list[Outline]
     """Of each target, normalised; empty for one that is labelled with a box."""
-    duplicates: int
+    duplicates: int = 0
     """Rows that were there twice and are left out."""
+    dropped: int = 0
+    without_area: int = 0
+    """Those of the dropped rows that name no part of the picture."""
+    examples: list[DroppedRow] = field(default_factory=list)
+    """The first of the dropped rows."""
+    clipped: int = 0
+    """Of the targets, those that are clipped at the picture's edges."""
+    keypoints: int = 0
+    """Of the targets, those whose key points are passed over."""
+    unnamed: UnnamedClass | None = None
+    """The highest class above those that data.yaml names, if any."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.targets) + self.duplicates + self.dropped
+
+    @property
+    def hides_objects(self) -> bool:
+        """Whether no row is left although some named an object: the picture would be learnt as one without any."""
+        return not len(self.targets) and self.dropped > self.without_area
 
 
-def label_path(image: Path) -> Path:
-    """Where the labels of an image are: the last `images` folder becomes `labels`, the ending `.txt`."""
-    parts = list(image.parts)
-    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
-    if folders:
-        parts[folders[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
-
-
-def read_labels(path: Path, classes: int) -> Labels:
-    """Labels of one image; a missing or empty file means background. Raises LabelViolation."""
+def read_labels(path: Path | None, classes: int | None, keypoint_columns: int | None = None) -> Labels:
+    """Labels of one image; no file, a missing or an empty one means background. Raises LabelViolation."""
     try:
-        if path.stat().st_size > LARGEST_LABELS:
+        if path is not None and path.stat().st_size > LARGEST_LABELS:
             raise LabelViolation(f"its label file is larger than {LARGEST_LABELS >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = "" if path is None else path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         text = ""
-    except (UnicodeDecodeError, OSError):
-        raise LabelViolation("its label file is not a text file") from None
-    return parse_labels(text, classes)
+    except UnicodeDecodeError:
+        raise LabelViolation("its label file is not a text file in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise LabelViolation(f"its label file cannot be read ({error.strerror})") from None
+    return parse_labels(text, classes, keypoint_columns)
 
 
-def parse_labels(text: str, classes: int) -> Labels:
-    """Rows `class x y w h` or `class x1 y1 x2 y2 x3 y3 …`, coordinates as fractions; raises LabelViolation.
+def parse_labels(text: str, classes: int | None, keypoint_columns: int | None = None) -> Labels:
+    """Rows `class x y w h` or `class x1 y1 x2 y2 x3 y3 …`, coordinates as fractions of the picture's sides.
 
-    Unlike YOLOv5, which takes a whole file for polygons when one row is, each row is read for what it is.
+    With `classes` None any class number is taken. `keypoint_columns` of a pose data set follow the box in a row; where
+    it is set, no row is a polygon. Unlike YOLOv5, which takes a whole file for polygons when one row is, each row is
+    read for what it is.
     """
-    rows = [
-        _parse_row(line.split(), number, classes) for number, line in enumerate(text.splitlines(), 1) if line.strip()
-    ]
+    reading = _Reading(classes, keypoint_columns)
+    for number, line in enumerate(text.splitlines(), 1):
+        if words := line.split():
+            reading.take(number, words)
+    return reading.labels()
+
+
+@dataclass(frozen=True)
+class _Row:
+    box: tuple[float, ...]
+    """Class, centre, width and height."""
+    corners: list[float]
+    """Of a polygon."""
+    is_clipped: bool
+    has_keypoints: bool
+
+
+@dataclass
+class _Reading:
+    classes: int | None
+    keypoint_columns: int | None
     # A dictionary and not a set: it keeps the order of the file, and with it the samples byte for byte.
-    unique: dict[tuple[float, ...], list[float]] = {}
-    for box, corners in rows:
-        unique.setdefault(box, corners)
-    targets = np.array(list(unique), np.float32).reshape(-1, BOX_COLUMNS)
-    outlines = [np.array(corners, np.float32).reshape(-1, 2) for corners in unique.values()]
-    return Labels(targets, outlines, len(rows) - len(unique))
+    taken: dict[tuple[float, ...], _Row] = field(default_factory=dict)
+    duplicates: int = 0
+    dropped: int = 0
+    without_area: int = 0
+    examples: list[DroppedRow] = field(default_factory=list)
+    unnamed: UnnamedClass | None = None
+
+    def take(self, number: int, words: list[str]) -> None:
+        try:
+            row = _parse_row(words, self.classes, self.keypoint_columns)
+        except _Unusable as problem:
+            self._drop(number, problem)
+            return
+        if row.box in self.taken:
+            self.duplicates += 1
+        else:
+            self.taken[row.box] = row
+
+    def _drop(self, number: int, problem: _Unusable) -> None:
+        self.dropped += 1
+        self.without_area += isinstance(problem, _WithoutArea)
+        if isinstance(problem, _BeyondNames) and (self.unnamed is None or problem.label > self.unnamed.number):
+            self.unnamed = UnnamedClass(problem.label, number)
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(DroppedRow(number, str(problem)))
+
+    def labels(self) -> Labels:
+        rows = self.taken.values()
+        return Labels(
+            np.array(list(self.taken), np.float32).reshape(-1, BOX_COLUMNS),
+            [np.array(row.corners, np.float32).reshape(-1, 2) for row in rows],
+            duplicates=self.duplicates,
+            dropped=self.dropped,
+            without_area=self.without_area,
+            examples=self.examples,
+            clipped=sum(row.is_clipped for row in rows),
+            keypoints=sum(row.has_keypoints for row in rows),
+            unnamed=self.unnamed,
+        )
 
 
-def _parse_row(words: list[str], number: int, classes: int) -> tuple[tuple[float, ...], list[float]]:
-    """Class and box, and the corners of a polygon."""
-    columns = len(words)
-    if columns != BOX_COLUMNS and (columns < SMALLEST_POLYGON or columns % 2 == 0):
-        raise LabelViolation(f"line {number} of its labels has {columns} columns instead of 5 (class x y w h)")
-    label = _parse_class(words[0], number, classes)
-    values = [_parse_coordinate(word, number) for word in words[1:]]
-    box, corners = (values, []) if columns == BOX_COLUMNS else (_extent(values), values)
-    # No anchor matches such a box: it would count as missed in every validation, and never be learnt.
-    if box[2] <= 0 or box[3] <= 0:
-        raise LabelViolation(f"line {number} of its labels is a box without width or height")
-    return (label, *box), corners
+def _parse_row(words: list[str], classes: int | None, keypoint_columns: int | None) -> _Row:
+    has_keypoints = bool(keypoint_columns) and len(words) == BOX_COLUMNS + (keypoint_columns or 0)
+    if has_keypoints:
+        words = words[:BOX_COLUMNS]
+    _check_columns(len(words), keypoint_columns)
+    label = _parse_class(words[0], classes)
+    values = [_parse_coordinate(word) for word in words[1:]]
+    clipped = [min(max(value, 0.0), 1.0) for value in values]
+    is_beyond = values != clipped
+    if len(values) == BOX_COLUMNS - 1:
+        box, corners = (_clip_box(values) if is_beyond else values), []
+    else:
+        box, corners = _extent(clipped), clipped
+    # No anchor matches such a box: it would count as missed in every validation, and never be learnt. As float32,
+    # which it becomes.
+    if not (np.float32(box[2]) > 0 and np.float32(box[3]) > 0):
+        is_outside = is_beyond and min(values[2:4]) > 0
+        raise _WithoutArea("is a box outside its picture" if is_outside else "is a box without width or height")
+    return _Row((label, *box), corners, is_beyond, has_keypoints)
 
 
-def _parse_class(word: str, number: int, classes: int) -> float:
-    label = _parse_number(word, number)
+def _check_columns(columns: int, keypoint_columns: int | None) -> None:
+    if columns == BOX_COLUMNS:
+        return
+    if keypoint_columns:
+        raise _Unusable(
+            f"has {columns} columns instead of 5 (class x y w h) or {BOX_COLUMNS + keypoint_columns} (with the key "
+            "points of kpt_shape)"
+        )
+    if columns < SMALLEST_POLYGON or columns % 2 == 0:
+        raise _Unusable(f"has {columns} columns instead of 5 (class x y w h)")
+
+
+def _parse_class(word: str, classes: int | None) -> float:
+    label, shown = _parse_number(word), word[:LONGEST_WORD]
     if not math.isfinite(label) or label != int(label):
-        raise LabelViolation(
-            f"line {number} of its labels has the class {word[:LONGEST_WORD]}, which is not a whole number"
-        )
-    if not 0 <= label < classes:
-        shown = word[:LONGEST_WORD]
-        raise LabelViolation(
-            f"line {number} of its labels has class {shown}, but data.yaml names classes 0 to {classes - 1}"
-        )
+        raise _Unusable(f"has the class {shown}, which is not a whole number")
+    if classes is None:
+        if not 0 <= label <= LARGEST_CLASS:
+            raise _Unusable(f"has the class {shown}, which is not the number of a class")
+    elif not 0 <= label < classes:
+        reason = f"has class {shown}, but data.yaml names {_numbers(classes)}"
+        raise _BeyondNames(reason, label) if label > 0 else _Unusable(reason)
     return label
 
 
-def _parse_coordinate(word: str, number: int) -> float:
-    value = _parse_number(word, number)
-    if not 0 <= value <= 1:
-        raise LabelViolation(f"line {number} of its labels has the coordinate {word[:LONGEST_WORD]}, outside 0 to 1")
-    return value
+def _numbers(classes: int) -> str:
+    return f"classes 0 to {classes - 1}" if classes > 1 else "class 0 only"
 
 
-def _parse_number(word: str, number: int) -> float:
+def _parse_coordinate(word: str) -> float:
+    """A number from -CLIP_LIMIT to 1 + CLIP_LIMIT, 0 or 1 where only rounding keeps it from that."""
+    value = _parse_number(word)
+    if not -CLIP_LIMIT <= value <= 1 + CLIP_LIMIT:
+        question = " (in pixels?)" if SURELY_PIXELS <= value < math.inf else ""
+        raise _Unusable(f"has the coordinate {word[:LONGEST_WORD]}, outside 0 to 1{question}")
+    nearest = min(max(value, 0.0), 1.0)
+    return nearest if abs(value - nearest) <= ROUNDING else value
+
+
+def _parse_number(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise LabelViolation(
-            f"line {number} of its labels has the text {word[:LONGEST_WORD]!r} instead of a number"
-        ) from None
+        raise _Unusable(f"has the text {word[:LONGEST_WORD]!r} instead of a number") from None
+
+
+def _clip_box(box: list[float]) -> list[float]:
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return box
+    across = [min(max(edge, 0.0), 1.0) for edge in (x - width / 2, x + width / 2)]
+    down = [min(max(edge, 0.0), 1.0) for edge in (y - height / 2, y + height / 2)]
+    return _extent([across[0], down[0], across[1], down[1]])
 
 
 def _extent(corners: list[float]) -> list[float]:

@@ -7,7 +7,7 @@ from masktrain_operator.core.status.events import LONGEST_MESSAGE
 from masktrain_operator.core.status.progress import LONGEST_LIST
 from masktrain_operator.core.status.transitions import waiting_sentence
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import DatasetSummary
+from masktrain_trainer.config import DatasetSummary, SplitCounts
 from tests.unit.operator.manifests import pod, progress, with_condition
 from tests.unit.operator.world import World
 
@@ -43,6 +43,21 @@ def waiting_container(reason: str, message: str = "") -> Manifest:
 )
 def test_a_start_that_takes_long_is_explained(pods: tuple[Manifest, ...], sentence: str) -> None:
     assert waiting_sentence(Attempt(0, None, pods), nodes=2) == sentence
+
+
+def test_what_a_data_set_loses_is_said() -> None:
+    world = World()
+    world.run_operator()
+    world.start_pods()
+    counts = {"labelled": 90, "label_without_image": 2, "skipped_images": 1, "dropped_rows": 3}
+    splits = [SplitCounts(split="train", **counts), SplitCounts(split="val", labelled=8, dropped_rows=4)]
+    known = {"images": 90, "boxes": 200, "validation_images": 8, "validation_boxes": 20, "skipped_images": 1}
+    world.progress = progress(dataset=DatasetSummary(classes=["mask"], splits=splits, **known))
+    world.run_operator()
+    assert world.condition("DatasetVerified")["message"] == (
+        "1 classes (mask), 90 training images with 200 boxes, 8 validation images with 20 boxes; 1 images were "
+        "skipped; 7 label rows were dropped; 2 labels have no image."
+    )
 
 
 def test_any_number_of_classes_fits_event_and_status() -> None:
