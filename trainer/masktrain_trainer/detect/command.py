@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from masktrain_trainer.data.source.pictures import FORMATS, MOST_PIXELS
+from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES, UnreadablePicture, read_picture
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.weights.load import load_weights
 
 from .detector import Detection, DetectionOptions, Detector
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-
+NEVER_WRITTEN = frozenset({".dng", ".pbm", ".pfm", ".pgm"})
+"""Endings of pictures that are read, but that have no place for colours or that Pillow does not write."""
 BATCH_SIZE = 8
 """Pictures that are read before they are detected together."""
 
@@ -30,35 +29,29 @@ def list_images(source: Path) -> list[Path]:
     if not source.is_dir():
         raise InvalidConfiguration(f"{source} does not exist.")
     # Sorted, since the order of a folder differs from one file system to the next.
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise InvalidConfiguration(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
-    return found
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    if not any(path.suffix.lower() in READ_SUFFIXES for path in files):
+        raise InvalidConfiguration(_no_images(source, files))
+    # Those that are not read become a line that says so, unless their first bytes are better than their ending.
+    return [path for path in files if path.suffix.lower() in READ_SUFFIXES | LIKELY_PICTURES]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, upright as its EXIF orientation says. Raises InvalidConfiguration."""
-    try:
-        # Whatever the file's name says, it may be of a format whose reader runs another program, such as Ghostscript.
-        with Image.open(path, formats=FORMATS) as file:
-            _refuse_huge(file)
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except InvalidConfiguration:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-        raise InvalidConfiguration(f"{path} is not a readable image: {error}.") from error
-
-
-def _refuse_huge(picture: Image.Image) -> None:
-    if picture.width * picture.height > MOST_PIXELS:
-        raise ValueError(f"it measures {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
+def _no_images(source: Path, files: list[Path]) -> str:
+    others = [path for path in files if path.suffix.lower() in LIKELY_PICTURES]
+    told = f"; {others[0]} is one of {len(others)} of other kinds: save them as JPEG or PNG" if others else ""
+    return f"The folder {source} holds no image ({', '.join(sorted(READ_SUFFIXES))}){told}."
 
 
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with the relative path of its picture; the sub-folders of a source folder are kept."""
+    """Each image with the relative path of its picture; the sub-folders of a source folder are kept.
+
+    A picture of colours whose ending promises something else gets another one behind it.
+    """
     root = source if source.is_dir() else source.parent
     for image in images:
-        yield image, image.relative_to(root)
+        name = image.relative_to(root)
+        kept = image.suffix.lower() in READ_SUFFIXES - NEVER_WRITTEN
+        yield image, name if kept else name.with_name(f"{name.name}.png")
 
 
 def run_detection(
@@ -97,12 +90,13 @@ def _detect_batch(
 
 def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
     """The picture, or the sentence that says why it is passed over."""
-    try:
-        return read_image(image)
-    except InvalidConfiguration as error:
-        if skip_unreadable:
-            return str(error)
-        raise
+    picture = read_picture(image)
+    if not isinstance(picture, UnreadablePicture):
+        return picture
+    sentence = f"{image} is not a readable image: {picture.reason}."
+    if skip_unreadable:
+        return sentence
+    raise InvalidConfiguration(sentence)
 
 
 def _draw(picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], path: Path) -> None:

@@ -22,7 +22,7 @@ from ..augmentation import Outline
 from ..geometry import Size, Targets, fit_long_side
 from ..prepared import ImageRecord, Split, create_cache, save_index, store_image
 from .labels import LabelViolation, label_path, read_labels
-from .pictures import LARGEST_PICTURE, UnreadableImage, decode_image
+from .pictures import SMALLEST_SIDE, UnreadablePicture, read_picture
 
 IMAGES_PER_TASK = 16
 SECONDS_BETWEEN_LINES = 5.0
@@ -116,10 +116,12 @@ def verify_split(
 def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
     """Check one image (slot, path) and store its pixels; returns the violation, if any, as text."""
     slot, path = item
+    image = read_picture(path, smallest_side=SMALLEST_SIDE)
+    if isinstance(image, UnreadablePicture):
+        return image.reason
     try:
-        image = decode_image(_content(path))
         labels = read_labels(label_path(path), rules.classes)
-    except (UnreadableImage, LabelViolation) as violation:
+    except LabelViolation as violation:
         return str(violation)
     # After the check: a class that data.yaml does not name is a mistake, whatever it would become.
     if rules.single_class:
@@ -129,12 +131,6 @@ def inspect(item: tuple[int, Path], rules: Rules) -> Inspected | str:
     return Inspected(
         _size(image.shape), _size(fitted.shape), stored, labels.targets, labels.outlines, labels.duplicates
     )
-
-
-def _content(path: Path) -> bytes:
-    if path.stat().st_size > LARGEST_PICTURE:
-        raise UnreadableImage(f"its file is larger than {LARGEST_PICTURE >> 30} GiB")
-    return path.read_bytes()
 
 
 def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
