@@ -181,12 +181,23 @@ def _attempt(step: Callable[[], T]) -> T | None:
 
 def _is_for_pillow(header: PIL.Image.Image, data: bytes) -> bool:
     if isinstance(header, TiffImageFile):
-        deep = max(header.tag_v2.get(BITSPERSAMPLE, (1,))) > 16
-        return deep or header.tag_v2.get(COMPRESSION) in PILLOWS_COMPRESSIONS
+        return not _opencv_reads(header)
     if header.format == "WEBP":
         return data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)
     # The last is PFM.
     return header.format in {"GIF", "JPEG2000", "AVIF"} or header.mode == "F"
+
+
+def _opencv_reads(tiff: TiffImageFile) -> bool:
+    bits = _bits(tiff)
+    depths = {"P": (1, 4, 8), "CMYK": (8,)}.get(tiff.mode, (1, 8, 16))
+    return max(bits) in depths and len(bits) <= 4 and tiff.tag_v2.get(COMPRESSION) not in PILLOWS_COMPRESSIONS
+
+
+def _bits(tiff: TiffImageFile) -> tuple[int, ...]:
+    """Of each channel."""
+    bits: tuple[int, ...] = tiff.tag_v2.get(BITSPERSAMPLE, (1,))
+    return bits
 
 
 def _pixels_by_opencv(data: bytes) -> Image:
@@ -286,7 +297,9 @@ def _as_rgb(picture: PIL.Image.Image) -> Image:
 def _grey(picture: PIL.Image.Image) -> npt.NDArray[np.uint8]:
     numbers = np.asarray(picture)
     if numbers.dtype.itemsize == 2:
-        return (numbers >> 8).astype(np.uint8)
+        # Of TIFF there are 12 bits, too; JPEG 2000 of any depth comes as 16.
+        depth = max(_bits(picture)) if isinstance(picture, TiffImageFile) else 16
+        return (numbers >> (depth - 8)).astype(np.uint8)
     # Pillow has no mode for numbers without sign, and reads their bits as if they had one.
     if picture.mode == "I" and isinstance(picture, TiffImageFile) and picture.tag_v2.get(SAMPLEFORMAT, (1,))[0] == 1:
         numbers = numbers.view(np.uint32)
