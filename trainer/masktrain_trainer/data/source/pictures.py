@@ -79,12 +79,16 @@ SIGNS_OF_DAMAGE = ("premature end", "bad huffman code", "unsupported marker", "i
 EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 HOLE = bytes(64)
 """NUL bytes in a row that no honest pixels make: with the usual tables three blocks of the finest pattern."""
+_WITHOUT_LENGTH = frozenset(bytes([code]) for code in (0x00, 0x01, *range(0xD0, 0xDA), 0xFF))
+"""Second bytes of markers that nothing follows, and of what is no marker."""
 WEBP_ANIMATION = 0x02
 """Flag of a file whose decoder keeps several whole canvases, however small its frames are."""
 PILLOWS_COMPRESSIONS = frozenset({34925, 50000, 50001})
 """Of TIFF: LZMA, Zstandard and WebP, which OpenCV's own libtiff is built without."""
 WHITES = (1, 255, 65_535, 2**32 - 1)
+"""Of pictures of 32-bit fractions: see `_eight_bits`."""
 ROWS = 256
+"""That are turned to RGB at a time."""
 
 NO_PICTURE = "it cannot be decoded as an image"
 CORRUPT = "its image data is corrupt"
@@ -241,35 +245,37 @@ def _refuse_holes(data: bytes, complaints: str) -> None:
 def _first_scan(data: bytes) -> tuple[int, bool]:
     """Where a JPEG's first scan begins, and whether NUL bytes can be its pixels.
 
-    They can in a progressive one, and where a table gives its shortest code, all zeros, to "the block ends here" or to
-    a run of zeros: the even surfaces of an optimised JPEG.
+    They can in a progressive one, and where every table for what varies within a block has, as its shortest code, all
+    zeros, a symbol without a value: "the block ends here", as for the even surfaces of an optimised JPEG.
     """
-    at, may_be_flat = 2, False
+    at, shortest, progressive = 2, list[int](), False
     for _ in range(MOST_SEGMENTS):
-        marker = data[at : at + 2]
-        if marker == JPEG_SCAN or len(marker) < 2:
+        at = data.find(b"\xff", at)
+        marker = data[at + 1 : at + 2]
+        if marker == JPEG_SCAN[1:]:
+            return at, progressive or (bool(shortest) and not any(symbol & 0x0F for symbol in shortest))
+        if at < 0 or not marker:
             break
-        if marker == b"\xff\xff":  # a filler
+        if marker in _WITHOUT_LENGTH:
             at += 1
             continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == b"\xff\xc4":
-            may_be_flat |= _ends_blocks_by_zeros(data[at + 4 : at + 2 + length])
-        elif b"\xff\xc2" <= marker <= b"\xff\xcf" and marker not in (b"\xff\xc8", b"\xff\xcc"):
-            may_be_flat = True
+        if marker == b"\xc4":
+            shortest += _shortest_codes(data[at + 4 : at + 2 + length])
+        progressive |= b"\xc2" <= marker <= b"\xcf" and marker not in b"\xc4\xc8\xcc"
         at += 2 + length
-    return at, may_be_flat
+    # libjpeg found one, by leaping over what is not understood here.
+    return data.find(JPEG_SCAN), True
 
 
-def _ends_blocks_by_zeros(tables: bytes) -> bool:
-    """Whether any Huffman table for what varies within a block begins with a symbol without a value."""
+def _shortest_codes(tables: bytes) -> Iterator[int]:
+    """The symbol that all zeros stand for in each of the Huffman tables for what varies within a block."""
     at = 0
     while at + 17 < len(tables):
         symbols = sum(tables[at + 1 : at + 17])
-        if tables[at] >> 4 == 1 and symbols and tables[at + 17] & 0x0F == 0:
-            return True
+        if tables[at] >> 4 == 1 and symbols:
+            yield tables[at + 17]
         at += 17 + symbols
-    return False
 
 
 def _pixels_by_pillow(picture: PIL.Image.Image) -> Image:
@@ -307,20 +313,21 @@ def _grey(picture: PIL.Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _eight_bits(numbers_HW: npt.NDArray[Any], scale: float = 1.0) -> npt.NDArray[np.uint8]:
-    """Numbers of 32 bits, each times `scale`, as grey values.
+    """Numbers of 32 bits as grey values; fractions are multiplied by `scale` before.
 
     Nothing in a file says which number is white. It is the least of 1 (of fractions only), 255, 65,535 and 2**32 - 1
     that no number of the picture exceeds, else the greatest one. What is below 0, or no number, is black.
     """
-    fractions = numbers_HW.dtype.kind == "f"
-    top = float(np.max(numbers_HW, where=np.isfinite(numbers_HW), initial=0)) * scale
-    white = next((white for white in WHITES[0 if fractions else 1 :] if top <= white), top)
-    # Whole numbers lose their lower bits, as those of 16 bits do.
-    factor = 255 / white if white == 1 or white > WHITES[-1] else 256 / (white + 1)
-    grey_HW = np.multiply(numbers_HW, np.float32(scale * factor), dtype=np.float32)
+    top = float(np.max(numbers_HW, where=np.isfinite(numbers_HW), initial=0))
+    if numbers_HW.dtype.kind != "f":
+        # Of the upper bits, as with 16.
+        shift = next(shift for shift in (0, 8, 24) if top < 256 << shift)
+        return (np.maximum(numbers_HW, 0) >> shift).astype(np.uint8)
+    white = next((white for white in WHITES if top * scale <= white), top * scale)
+    grey_HW = np.multiply(numbers_HW, np.float32(255 / white * scale), dtype=np.float32)
     np.nan_to_num(grey_HW, copy=False, nan=0, posinf=255, neginf=0)
     np.clip(grey_HW, 0, 255, out=grey_HW)
-    return (np.rint(grey_HW, out=grey_HW) if fractions else grey_HW).astype(np.uint8)
+    return np.rint(grey_HW, out=grey_HW).astype(np.uint8)
 
 
 @contextmanager
