@@ -16,8 +16,8 @@ from masktrain_trainer.weights.load import load_weights
 
 from .detector import Detection, DetectionOptions, Detector
 
-NEVER_WRITTEN = frozenset({".dng", ".pbm", ".pfm", ".pgm"})
-"""Endings of pictures that are read, but that have no place for colours or that Pillow does not write."""
+NEVER_WRITTEN = frozenset({".dib", ".dng", ".pbm", ".pfm", ".pgm"})
+"""Endings that are read but have no place for colours, or that Pillow writes otherwise or not at all."""
 BATCH_SIZE = 8
 """Pictures that are read before they are detected together."""
 

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
+from masktrain_trainer.data.geometry import plan_letterbox
 from masktrain_trainer.data.source.pictures import read_picture
 from masktrain_trainer.detect.command import list_images, run_detection, summarise
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
@@ -78,6 +81,17 @@ def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None
         x1, y1, x2, y2 = detection.xyxy
         assert 0 <= x1 <= x2 <= size[1]
         assert 0 <= y1 <= y2 <= size[0]
+
+
+sides = st.integers(1, 5_000)
+
+
+@given(sides, sides, st.booleans())
+def test_no_side_of_a_letterbox_rounds_to_nothing(height: int, width: int, enlarge: bool) -> None:
+    plan = plan_letterbox((height, width), (64, 64), stride=32, enlarge=enlarge)
+    assert 1 <= plan.height <= 64
+    assert 1 <= plan.width <= 64
+    assert all(side in (32, 64) for side in plan.output)
 
 
 def test_pictures_of_several_shapes_are_detected_as_if_each_came_alone(weights: Path) -> None:

@@ -160,7 +160,6 @@ AS_BEFORE = {
     "tif, turned": turned("TIFF"),
     "ppm": saved(of_mode("RGB"), "PPM"),
     "pgm, 16 bits": by_cv2(".pgm", grey(np.uint16, 65_535)),
-    "pfm": float_map(grey(np.float32, 255)),
 }
 """What training accepted before: its pixels stay as they were, to the bit."""
 
@@ -239,6 +238,7 @@ NEW = {
         tiff([8] * 5, 2, np.concatenate([scene(), scene()[..., :2]], axis=2).tobytes()),
         LOSSLESS,
     ),
+    "pfm to 255": (float_map(grey(np.float32, 255)), as_grey(np.rint(grey(np.float32, 255)))),
     "pfm to 1": (float_map(grey(np.float32, 1)), as_grey(np.rint(grey(np.float32, 1) * 255))),
 }
 """What only detect read, with colours of its own, or nobody: the file and its pixels."""
@@ -478,7 +478,7 @@ def test_one_limit_of_pixels_ends_no_folder(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(command, "load_weights", lambda *_: None)
     monkeypatch.setattr(command, "Detector", lambda *_: lambda batch: [[] for _ in batch])
     lines = list(command.run_detection("best.pt", folder, tmp_path / "out", DetectionOptions()))
-    huge = "it measures 15000 x 12500 pixels, more than 128,000,000"
+    huge = "it has more than 128,000,000 pixels"
     assert lines[1] == f"skipped: {folder / 'b-panorama.png'} is not a readable image: {huge}."
     assert [line.split(":")[0] for line in lines] == [str(folder / "a.jpg"), "skipped", str(folder / "c.jpg")]
 
