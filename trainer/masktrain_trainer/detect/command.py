@@ -32,7 +32,7 @@ def list_images(source: Path) -> list[Path]:
     files = sorted(path for path in source.rglob("*") if path.is_file())
     if not any(path.suffix.lower() in READ_SUFFIXES for path in files):
         raise InvalidConfiguration(_no_images(source, files))
-    # Those that are not read become a line that says so, unless their first bytes are better than their ending.
+    # Those that are not read become a line that says so.
     return [path for path in files if path.suffix.lower() in READ_SUFFIXES | LIKELY_PICTURES]
 
 
@@ -90,6 +90,9 @@ def _detect_batch(
 
 def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
     """The picture, or the sentence that says why it is passed over."""
+    # By its ending, as in training: of many a raw file of a camera the thumbnail could be read.
+    if skip_unreadable and image.suffix.lower() in LIKELY_PICTURES:
+        return f"{image} is of a kind that is not read; save it as JPEG or PNG."
     picture = read_picture(image)
     if not isinstance(picture, UnreadablePicture):
         return picture

@@ -526,7 +526,7 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize(("data", "words"), STRANGERS.items(), ids=[key[:12] for key in STRANGERS])
+@pytest.mark.parametrize(("data", "words"), STRANGERS.items(), ids=[words[:20] for words in STRANGERS.values()])
 def test_what_is_no_picture_is_said(data: bytes, words: str) -> None:
     assert words in reason(data)
 
@@ -540,7 +540,8 @@ SAMPLES = [*AS_BEFORE.values(), *(data for data, _ in NEW.values()), *WHOLE.valu
 
 
 def cut(data: bytes, draw: Callable[[Any], Any]) -> bytes:
-    return data[: draw(st.integers(0, len(data)))]
+    end: int = draw(st.integers(0, len(data)))
+    return data[:end]
 
 
 def flip(data: bytes, draw: Callable[[Any], Any]) -> bytes:
@@ -552,14 +553,16 @@ def flip(data: bytes, draw: Callable[[Any], Any]) -> bytes:
 
 
 def fill(data: bytes, draw: Callable[[Any], Any]) -> bytes:
-    start = draw(st.integers(0, len(data)))
-    end = draw(st.integers(start, len(data)))
-    return data[:start] + draw(st.sampled_from([b"\0", b"\xff"])) * (end - start) + data[end:]
+    start: int = draw(st.integers(0, len(data)))
+    end: int = draw(st.integers(start, len(data)))
+    filler: bytes = draw(st.sampled_from([b"\0", b"\xff"]))
+    return data[:start] + filler * (end - start) + data[end:]
 
 
 def splice(data: bytes, draw: Callable[[Any], Any]) -> bytes:
-    other = draw(st.sampled_from(SAMPLES))
-    return data[: draw(st.integers(0, len(data)))] + other[draw(st.integers(0, len(other))) :]
+    other: bytes = draw(st.sampled_from(SAMPLES))
+    end, start = draw(st.integers(0, len(data))), draw(st.integers(0, len(other)))
+    return data[:end] + other[start:]
 
 
 @settings(max_examples=300, deadline=None)
