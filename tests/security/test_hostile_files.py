@@ -12,15 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, WebPImagePlugin
 
 from masktrain_trainer.data.source import data_yaml
 from masktrain_trainer.data.source.archive import extract
 from masktrain_trainer.data.source.data_yaml import LARGEST_LIST, read_data_yaml
 from masktrain_trainer.data.source.labels import LARGEST_LABELS, LabelViolation, parse_labels, read_labels
-from masktrain_trainer.data.source.pictures import LARGEST_PICTURE, MOST_PIXELS, UnreadableImage, decode_image
+from masktrain_trainer.data.source.pictures import (
+    LARGEST_PICTURE,
+    MOST_PIXELS,
+    UnreadablePicture,
+    decode_picture,
+)
 from masktrain_trainer.data.source.verify import verify_split
-from masktrain_trainer.detect.command import read_image
+from masktrain_trainer.detect import command
+from masktrain_trainer.detect.detector import DetectionOptions
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, MaskTrainError, printable
 from masktrain_trainer.local.datasets import zip_folder
 from masktrain_trainer.report.tables import write_per_class
@@ -41,6 +47,20 @@ def data_set(folder: Path, data_yaml: str) -> Path:
         Image.new("RGB", (16, 16)).save(folder / split / "images" / "a.png")
     (folder / "data.yaml").write_text(f"train: train/images\nval: valid/images\n{data_yaml}", encoding="utf-8")
     return folder
+
+
+def why_unreadable(content: bytes) -> str:
+    """What a picture is skipped for."""
+    found = decode_picture(content)
+    assert isinstance(found, UnreadablePicture)
+    return found.reason
+
+
+def detect(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detect on a picture with a model that must never see it."""
+    monkeypatch.setattr(command, "load_weights", lambda *_: None)
+    monkeypatch.setattr(command, "Detector", lambda *_: lambda _: pytest.fail("it was taken for a picture"))
+    list(command.run_detection("best.pt", picture, picture.parent / "out", DetectionOptions()))
 
 
 def merge_bomb(levels: int = 9, width: int = 9) -> str:
@@ -151,13 +171,11 @@ def test_a_small_file_that_is_a_huge_picture_is_refused_before_it_is_decoded(
     content = make(16_000, 16_000)
     assert len(content) < 40_000
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(UnreadableImage, match="pixels"):
-        decode_image(content)
+    assert "pixels" in why_unreadable(content)
 
 
 def test_the_largest_picture_is_said_with_its_size() -> None:
-    with pytest.raises(UnreadableImage, match=r"16000 x 8001 pixels, more than 128,000,000"):
-        decode_image(png(16_000, 8_001))
+    assert why_unreadable(png(16_000, 8_001)) == "it measures 16000 x 8001 pixels, more than 128,000,000"
     assert MOST_PIXELS >= 16_000 * 8_000
 
 
@@ -165,8 +183,7 @@ def test_a_format_of_opencv_whose_header_is_not_checked_is_no_picture() -> None:
     """Nor is it one to YOLOv5."""
     float_map = b"PF\n16 16\n-1.0\n" + bytes(16 * 16 * 12)
     assert cv2.imdecode(np.frombuffer(float_map, np.uint8), cv2.IMREAD_UNCHANGED) is not None
-    with pytest.raises(UnreadableImage, match="cannot be decoded"):
-        decode_image(float_map)
+    assert "cannot be decoded" in why_unreadable(float_map)
 
 
 @pytest.mark.parametrize("name", [CLEAR_SCREEN, WINDOW_TITLE, FORGED_LINE, REVERSED])
@@ -325,20 +342,34 @@ def test_a_jpeg_of_scans_without_end_is_refused_before_it_is_decoded(monkeypatch
     made = BytesIO()
     Image.new("L", (64, 64)).save(made, "JPEG", progressive=True)
     content = made.getvalue()
-    assert decode_image(content).shape == (64, 64, 3)
+    assert isinstance(decode_picture(content), np.ndarray)
     scan = content[content.rindex(b"\xff\xda") : -2]
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
-    with pytest.raises(UnreadableImage, match="more than 100 scans"):
-        decode_image(content[:-2] + scan * 200 + b"\xff\xd9")
+    assert "more than 100 scans" in why_unreadable(content[:-2] + scan * 200 + b"\xff\xd9")
+
+
+def animation() -> bytes:
+    """Two frames of 16 x 16 pixels, the first one red."""
+    made = BytesIO()
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(made, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    return made.getvalue()
 
 
 def test_an_animation_whose_canvas_is_huge_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
-    made = BytesIO()
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
-    frames[0].save(made, "WEBP", save_all=True, append_images=frames[1:])
-    with pytest.raises(UnreadableImage, match="animation"):
-        decode_image(made.getvalue())
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "load", lambda *_: pytest.fail("it was decoded"))
+    made = animation()
+    side = (9_999).to_bytes(3, "little")
+    huge = made[:24] + side + side + made[30:]
+    assert why_unreadable(huge) == "it measures 10000 x 10000 pixels, more than 64,000,000 for an animated WebP"
+
+
+def test_a_small_animation_is_its_first_frame() -> None:
+    first = decode_picture(animation())
+    assert isinstance(first, np.ndarray)
+    assert first.shape == (16, 16, 3)
+    assert (first == [255, 0, 0]).all()
 
 
 @pytest.mark.parametrize("name", ["mask;=1+1", "\uff1d1+1", " =1+1", "a;\t@SUM(A1)"])
@@ -356,10 +387,13 @@ def test_a_picture_to_detect_on_starts_no_other_program(tmp_path: Path, monkeypa
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked"))
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     with pytest.raises(InvalidConfiguration, match="not a readable image"):
-        read_image(tmp_path / "a.jpg")
+        detect(tmp_path / "a.jpg", monkeypatch)
 
 
-def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     (tmp_path / "a.png").write_bytes(png(12_000, 12_000))
     with pytest.raises(InvalidConfiguration, match="pixels"):
-        read_image(tmp_path / "a.png")
+        detect(tmp_path / "a.png", monkeypatch)

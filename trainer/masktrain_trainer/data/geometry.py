@@ -105,7 +105,8 @@ def plan_letterbox(source: Size, target: Size, *, stride: int | None = None, enl
     """
     ratio = min(target[0] / source[0], target[1] / source[1])
     ratio = ratio if enlarge else min(ratio, 1.0)
-    height, width = round(source[0] * ratio), round(source[1] * ratio)
+    # A side never rounds to nothing, as it does in YOLOv5 with a strip of 2400 x 1 pixels.
+    height, width = max(round(source[0] * ratio), 1), max(round(source[1] * ratio), 1)
     pad_y, pad_x = float(target[0] - height), float(target[1] - width)
     if stride is not None:
         pad_y, pad_x = pad_y % stride, pad_x % stride

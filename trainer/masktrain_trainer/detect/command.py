@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from masktrain_trainer.data.source.pictures import FORMATS, MOST_PIXELS
+from masktrain_trainer.data.source.file_list import is_clutter
+from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES, UnreadablePicture, read_picture
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.files import RESULTS_MARK, make_results_folder, unused
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
@@ -20,9 +21,8 @@ from masktrain_trainer.weights.load import load_weights
 
 from .detector import Detection, DetectionOptions, Detector
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-
+NEVER_WRITTEN = frozenset({".dib", ".dng", ".pbm", ".pfm", ".pgm"})
+"""Endings that are read but have no place for colours, or that Pillow writes otherwise or not at all."""
 BATCH_SIZE = 8
 """Pictures that are read before they are detected together."""
 
@@ -37,39 +37,24 @@ def list_images(source: Path) -> list[Path]:
     if not source.is_dir():
         raise InvalidConfiguration(f"{source} does not exist.")
     # Sorted, since the order of a folder differs from one file system to the next.
-    found = sorted(path for path in _files_below(source) if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise InvalidConfiguration(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
-    return found
+    files = sorted(path for path in _files_below(source) if path.is_file())
+    if not any(path.suffix.lower() in READ_SUFFIXES for path in files):
+        raise InvalidConfiguration(_no_images(source, files))
+    # Those that are not read become a line that says so.
+    return [path for path in files if path.suffix.lower() in READ_SUFFIXES | LIKELY_PICTURES]
 
 
 def _files_below(source: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(source):
         here = Path(folder)
-        folders[:] = [name for name in folders if not (here / name / RESULTS_MARK).exists()]
-        yield from (here / name for name in names)
+        folders[:] = [name for name in folders if not is_clutter(name) and not (here / name / RESULTS_MARK).exists()]
+        yield from (here / name for name in names if not is_clutter(name))
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, upright as its EXIF orientation says. Raises InvalidConfiguration."""
-    try:
-        # Whatever the file's name says, it may be of a format whose reader runs another program, such as Ghostscript.
-        with Image.open(path, formats=FORMATS) as file:
-            _refuse_huge(file)
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except InvalidConfiguration:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
-        raise InvalidConfiguration(f"{path} is not a readable image: {error}.") from error
-
-
-def _refuse_huge(picture: Image.Image) -> None:
-    if picture.width * picture.height > MOST_PIXELS:
-        raise ValueError(f"it measures {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
-
-
-WRITTEN_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""A picture of another ending is written as `name.ending.jpg`."""
+def _no_images(source: Path, files: list[Path]) -> str:
+    others = [path for path in files if path.suffix.lower() in LIKELY_PICTURES]
+    told = f"; {others[0]} is one of {len(others)} of other kinds: save them as JPEG or PNG" if others else ""
+    return f"The folder {source} holds no image ({', '.join(sorted(READ_SUFFIXES))}){told}."
 
 
 def choose_output(asked: Path) -> Path:
@@ -84,12 +69,15 @@ def choose_output(asked: Path) -> Path:
 
 
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with the relative path of its picture; the sub-folders of a source folder are kept."""
+    """Each image with the relative path of its picture; the sub-folders of a source folder are kept.
+
+    A picture of colours whose ending promises something else gets another one behind it.
+    """
     root = source if source.is_dir() else source.parent
     for image in images:
         name = image.relative_to(root)
-        written = name.suffix.lower() in WRITTEN_SUFFIXES
-        yield image, name if written else name.with_name(f"{name.name}.jpg")
+        kept = image.suffix.lower() in READ_SUFFIXES - NEVER_WRITTEN
+        yield image, name if kept else name.with_name(f"{name.name}.png")
 
 
 def run_detection(
@@ -154,9 +142,13 @@ def _detect_batch(
 
 def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
     """The picture, or the sentence that says why it is passed over."""
-    try:
-        return read_image(image)
-    except InvalidConfiguration as error:
-        if skip_unreadable:
-            return str(error)
-        raise
+    # By its ending, as in training: of many a raw file of a camera the thumbnail could be read.
+    if skip_unreadable and image.suffix.lower() in LIKELY_PICTURES:
+        return f"{image} is of a kind that is not read; save it as JPEG or PNG."
+    picture = read_picture(image)
+    if not isinstance(picture, UnreadablePicture):
+        return picture
+    sentence = f"{image} is not a readable image: {picture.reason}."
+    if skip_unreadable:
+        return sentence
+    raise InvalidConfiguration(sentence)

@@ -18,7 +18,6 @@ from PIL import Image
 from rich.console import Console
 
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes
-from masktrain_trainer.data.source.pictures import decode_image
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.files import make_results_folder, unused, write_text_atomically
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
@@ -167,7 +166,7 @@ def _card(finding: Finding) -> _Card:
 
 
 def _tile(picture: Picture, boxes: Sequence[LabelledBox]) -> str:
-    image = decode_image(picture.path.read_bytes())
+    image = picture.pixels()
     ratio = min(_TILE / max(image.shape[:2]), 1.0)
     size = max(round(image.shape[1] * ratio), 1), max(round(image.shape[0] * ratio), 1)
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))

@@ -20,6 +20,8 @@ import torch
 
 from masktrain_trainer.data.geometry import Boxes, Image, Targets, xywhn_to_xyxy
 from masktrain_trainer.data.prepared import CachedImages, Split
+from masktrain_trainer.data.source.pictures import UnreadablePicture, read_picture
+from masktrain_trainer.errors import InvalidDataset
 from masktrain_trainer.model.boxes import pairwise_iou
 from masktrain_trainer.predict.drawing import LabelledBox
 
@@ -64,6 +66,13 @@ class Picture:
     def corners(self) -> Boxes:
         """(N, 4) xyxy in pixels."""
         return xywhn_to_xyxy(self.targets[:, 1:], width=self.width, height=self.height)
+
+    def pixels(self) -> Image:
+        """As training sees them. Raises InvalidDataset if the file was changed since it was looked at."""
+        image = read_picture(self.path)
+        if isinstance(image, UnreadablePicture):
+            raise InvalidDataset(f"{self.name} was changed while it was looked at: {image.reason}.")
+        return image
 
     @property
     def classes(self) -> list[int]:

@@ -33,7 +33,6 @@ from masktrain_trainer.config import (
     RunConfig,
     TrainingSpec,
 )
-from masktrain_trainer.data.source.pictures import decode_image
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
 from masktrain_trainer.errors import MaskTrainError, TrainingEnded, user_error
 from masktrain_trainer.model.boxes import pairwise_iou
@@ -184,7 +183,7 @@ def _detect(weights: Path, pictures: Sequence[Picture]) -> list[list[Detection]]
     found: list[list[Detection]] = []
     for start in range(0, len(pictures), _PICTURES_AT_ONCE):
         some = pictures[start : start + _PICTURES_AT_ONCE]
-        found += detector([decode_image(picture.path.read_bytes()) for picture in some])
+        found += detector([picture.pixels() for picture in some])
     return found
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
-from masktrain_trainer.data.source.pictures import FORMATS
+from masktrain_trainer.data.geometry import fit_long_side
+from masktrain_trainer.data.source.pictures import UnreadablePicture, read_picture
 from masktrain_trainer.predict.drawing import LabelledBox, Lettering, draw_boxes
 from masktrain_trainer.predict.fonts import REGULAR
 
@@ -50,7 +51,8 @@ def draw_grid(tiles: Sequence[Tile], path: Path) -> None:
 
 def evaluated_tiles(pictures: Sequence[EvaluatedPicture], names: Sequence[str]) -> list[tuple[Tile, Tile]]:
     """Each picture twice, with its labels and with what was found; read once, and none that cannot be read any more."""
-    return [_tiles(picture, names) for picture in pictures if Path(picture.path).exists()]
+    tiles = (_tiles(picture, names) for picture in pictures)
+    return [pair for pair in tiles if pair is not None]
 
 
 def labelled(
@@ -61,8 +63,13 @@ def labelled(
     return LabelledBox((x1, y1, x2, y2), class_index, text if confidence is None else f"{text} {confidence:.2f}")
 
 
-def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]:
-    pixels, ratio = _shrunk(Path(picture.path))
+def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile] | None:
+    original_HWC = read_picture(Path(picture.path))
+    if isinstance(original_HWC, UnreadablePicture):
+        return None
+    # Boxes are in the original's pixels.
+    ratio = TILE / max(original_HWC.shape[:2])
+    pixels = fit_long_side(original_HWC, TILE, area_when_shrinking=True)
     caption = Path(picture.name).name
 
     def tile(boxes: Sequence[PictureBox]) -> Tile:
@@ -72,19 +79,6 @@ def _tiles(picture: EvaluatedPicture, names: Sequence[str]) -> tuple[Tile, Tile]
 
     surest_on_top = sorted(picture.predictions, key=lambda box: box.confidence or 0.0)
     return tile(picture.labels), tile(surest_on_top)
-
-
-def _shrunk(path: Path) -> tuple[NDArray[np.uint8], float]:
-    """Pixels that fit into a tile, upright, and their scale; JPEGs are decoded no larger than needed."""
-    with Image.open(path, formats=FORMATS) as file:
-        # Before `draft`, which changes it: boxes are in the original's pixels.
-        full = max(file.size)
-        file.draft("RGB", (2 * TILE, 2 * TILE))
-        upright = ImageOps.exif_transpose(file).convert("RGB")
-    ratio = TILE / full
-    scale = TILE / max(upright.size)
-    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR)), ratio
 
 
 def _write_caption(grid: Image.Image, caption: str, left: int, bottom: int) -> None:

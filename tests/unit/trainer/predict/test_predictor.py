@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.data.loader import val_batches
-from masktrain_trainer.data.source.pictures import decode_image
+from masktrain_trainer.data.source.pictures import decode_picture
 from masktrain_trainer.detect.detector import MAX_DETECTIONS, DetectionOptions, Detector
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
@@ -45,7 +46,9 @@ def test_detect_finds_the_boxes_of_validation(file: DetectorWeights, tmp_path: P
     for batch in val_batches(prepared, prepared.val, image_size=SIZE, batch_size=2, rectangular=False):
         measured = validating.detections(validating.infer(batch.images_BCHW), batch.placements)
         for index, expected_K6 in zip(batch.indices_B.tolist(), measured, strict=True):
-            (drawn,) = detector([decode_image(prepared.val.images[index].path.read_bytes())])
+            original = decode_picture(prepared.val.images[index].path.read_bytes())
+            assert isinstance(original, np.ndarray)
+            (drawn,) = detector([original])
             found_K6 = torch.tensor([(*found.xyxy, found.confidence, found.class_index) for found in drawn])
             assert len(drawn) > 0
             torch.testing.assert_close(found_K6, expected_K6, atol=1e-4, rtol=1e-5)

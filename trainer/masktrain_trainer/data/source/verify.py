@@ -36,7 +36,7 @@ from .account import (
 from .data_yaml import SPLITS
 from .file_list import FileList, list_files
 from .labels import Labels, LabelViolation, parse_labels, read_labels
-from .pictures import LARGEST_PICTURE, UnreadableImage, decode_image
+from .pictures import SMALLEST_SIDE, UnreadablePicture, read_picture
 
 IMAGES_PER_TASK = 16
 SECONDS_BETWEEN_LINES = 5.0
@@ -229,11 +229,9 @@ def _save(good: list[Usable], index: Path, rules: Rules) -> Split:
 def inspect(item: Item, rules: Rules) -> Inspected:
     """Check one image and store its pixels."""
     seen = _with_labels(item, rules)
-    try:
-        content = _content(item.image)
-        image = decode_image(content)
-    except UnreadableImage as problem:
-        return dataclasses.replace(seen, violation=str(problem))
+    image = read_picture(item.image, smallest_side=SMALLEST_SIDE)
+    if isinstance(image, UnreadablePicture):
+        return dataclasses.replace(seen, violation=image.reason)
     if seen.violation:
         return seen
     # After the check: a class that data.yaml does not name is a mistake, whatever it would become.
@@ -242,7 +240,7 @@ def inspect(item: Item, rules: Rules) -> Inspected:
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
     stored = store_image(rules.cache, item.slot, fitted, rules.image_size, compress=rules.compress)
     return dataclasses.replace(
-        seen, digest=sha256_of(content), stored=Stored(_size(image.shape), _size(fitted.shape), stored)
+        seen, digest=sha256_of(item.image), stored=Stored(_size(image.shape), _size(fitted.shape), stored)
     )
 
 
@@ -330,13 +328,11 @@ def _shared(split: tuple[str, VerifiedSplit], before: tuple[str, VerifiedSplit])
     )
 
 
-def _content(path: Path) -> bytes:
-    if path.stat().st_size > LARGEST_PICTURE:
-        raise UnreadableImage(f"its file is larger than {LARGEST_PICTURE >> 30} GiB")
-    return path.read_bytes()
-
-
+<<<<<<< HEAD
 def _inspect_all(items: list[Item], rules: Rules, processes: int) -> Iterator[Inspected]:
+=======
+def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
+>>>>>>> wt-pictures
     check = partial(inspect, rules=rules)
     # For so few images it takes longer to start processes than to look at them.
     if processes == 1 or len(items) <= IMAGES_PER_TASK:
