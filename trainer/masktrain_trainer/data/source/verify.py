@@ -328,11 +328,7 @@ def _shared(split: tuple[str, VerifiedSplit], before: tuple[str, VerifiedSplit])
     )
 
 
-<<<<<<< HEAD
 def _inspect_all(items: list[Item], rules: Rules, processes: int) -> Iterator[Inspected]:
-=======
-def _inspect_all(images: list[Path], rules: Rules, processes: int) -> Iterator[Inspected | str]:
->>>>>>> wt-pictures
     check = partial(inspect, rules=rules)
     # For so few images it takes longer to start processes than to look at them.
     if processes == 1 or len(items) <= IMAGES_PER_TASK:
