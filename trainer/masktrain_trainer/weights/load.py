@@ -107,7 +107,7 @@ def _refuse_non_finite(weights: DetectorWeights) -> None:
 
 def _compare_sha256(model: ModelSpec, path: Path) -> None:
     found = sha256_of(path)
-    if model.sha256 not in (None, found):
+    if model.sha256 is not None and model.sha256.lower() != found:
         raise UnusableWeights(
             f"has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; it was replaced or damaged."
         )

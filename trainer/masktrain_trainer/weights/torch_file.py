@@ -144,6 +144,8 @@ _BUILTIN_TYPES: Final = frozenset(
     {
         *("bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "tuple", "dict", "set", "frozenset"),
         *("range", "slice", "object"),
+        # Python 2's names of range, str and int.
+        *("xrange", "unicode", "long"),
     }
 )
 """A pickle mentions them, as the factory of a defaultdict for instance; all but sets are made by opcodes."""

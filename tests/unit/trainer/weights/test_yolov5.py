@@ -137,7 +137,7 @@ VARIANTS: dict[str, Make] = {
     "old buffers": lambda: stripped(_with_old_buffers().half()),
     "unstripped": _unstripped,
     "on several GPUs": lambda: stripped(_wrapped()),
-    "from torch.hub": lambda: _from_hub(),
+    "from torch.hub": _from_hub,
     "averaging as an object": lambda: {"model": None, "ema": _averaging()},
     "all that training leaves": _with_all_that_training_leaves,
     "tensors with attributes": lambda: stripped(_with_attributes()),
@@ -247,7 +247,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         r"^names 2 classes, but its model has 3; correct the model's names\.$",
     ),
     "from torch.hub": (
-        lambda: class_named("models.common.AutoShape")(),
+        class_named("models.common.AutoShape"),
         r"^holds a models\.common\.AutoShape, which is no YOLOv5 detector",
     ),
     "no names": (lambda: stripped(model(source(), names=[])), "does not say the names of its classes"),
