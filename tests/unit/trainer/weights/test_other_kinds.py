@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -29,12 +30,13 @@ from masktrain_trainer.errors import InvalidWeights, UnusableWeights
 from masktrain_trainer.weights.load import load_weights, read_weights
 from masktrain_trainer.weights.other_kinds import refuse_other_formats
 
-from .traps import called, named, number
+from .test_yolov5 import REFUSED
+from .traps import called, named, number, traps
 from .yolov5_files import as_released, classifier, model, of_layers, save, source, stripped, unstripped
 
 Write = Callable[[Path], object]
-WANTED = r"; give a best\.pt, or a \.pt of YOLOv5's train\.py\.$"
-SOURCE = r"; give the \.pt that it was made from\.$"
+WANTED_WORDS, SOURCE_WORDS = "give a best.pt, or a .pt of YOLOv5's train.py", "give the .pt that it was made from"
+WANTED, SOURCE = (rf"; {re.escape(words)}\.$" for words in (WANTED_WORDS, SOURCE_WORDS))
 
 
 def content(*parts: bytes | str) -> Write:
@@ -294,15 +296,39 @@ KINDS = {
 DAMAGED = ("format: zeros", "format: noise")
 
 
+def said_of(write: Write, path: Path) -> str:
+    write(path)
+    with pytest.raises(UnusableWeights) as caught:
+        read_weights(path)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_gets_its_sentence(kind: str, tmp_path: Path) -> None:
     write, sentence = KINDS[kind]
-    write(tmp_path / "file.pt")
-    with pytest.raises(UnusableWeights, match=sentence) as caught:
-        read_weights(tmp_path / "file.pt")
-    said = str(caught.value)
-    assert (said.count("."), said[-1], "\n" in said) >= (1, ".", False)
+    said = said_of(write, tmp_path / "file.pt")
+    assert re.search(sentence, said), said
+    assert said.endswith(".")
+    assert "\n" not in said
     assert ("damaged" in said) is (kind in DAMAGED)
+
+
+def test_the_document_has_the_sentences_as_they_are_printed(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[4] / "docs/weights.md").read_text(encoding="utf-8")
+    section = document.partition("## What is refused, and why")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    shown = {sentence for row in rows for sentence in re.findall("`([^`]+[.])`", row)}
+    others = [saved(make) for make, _ in REFUSED.values()]
+    malicious = traps(tmp_path / "executed", 0xF0)
+    others += [
+        zipped("x/data.pkl", "x/data/0", body=malicious["os.system"].content, compression=zipfile.ZIP_STORED),
+        saved(lambda: torch.zeros(1).expand(10**9)),
+    ]
+    written = (write for write, _ in KINDS.values())
+    said = {said_of(write, tmp_path / f"{number}.pt") for number, write in enumerate([*written, *others])}
+    abbreviated = {sentence.replace(WANTED_WORDS, "WANTED").replace(SOURCE_WORDS, "SOURCE") for sentence in said}
+    assert len(shown) >= 30
+    assert shown - abbreviated == set()
 
 
 def test_torch_deflates_the_code_of_torchscript(tmp_path: Path) -> None:
