@@ -273,7 +273,7 @@ class _TorchBuilder:
 
     def _tensor_with_attributes(self, function: Any, _type: Any, arguments: Any, _state: Any) -> Tensor:
         """A tensor that somebody gave attributes of Python; those are left behind."""
-        if str(function) != _TENSOR or not isinstance(function, Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, Global) or str(function) != _TENSOR or type(arguments) is not tuple:
             raise UnusableWeights("has a pickle with a tensor of a kind of its own; YOLOv5 writes none.")
         return self._tensor(*arguments)
 

@@ -294,7 +294,15 @@ def _storages_and_tensors() -> Bodies:
 
 def _memory_and_time() -> Bodies:
     """Small files that take much."""
+    doubled = kept(pickle.EMPTY_LIST, 0) + b"".join(
+        pickle.POP + kept(listed(recalled(level), recalled(level)), level + 1) for level in range(60)
+    )
     return {
+        "a list whose text has no end": (
+            doubled + called(named("torch._tensor", "_rebuild_from_type_v2"), recalled(60), *[pickle.NONE] * 3),
+            "a tensor of a kind of its own",
+            False,
+        ),
         "bytes of an exabyte": (pickle.BINBYTES8 + struct.pack("<Q", 1 << 60), "is damaged", False),
         "a number with a million digits": (pickle.LONG + b"9" * 1_000_000 + b"L\n", "is damaged", False),
         "a tuple that breaks the stack when hashed": (
