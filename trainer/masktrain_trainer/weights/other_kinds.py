@@ -77,7 +77,7 @@ _BY_START: Final = tuple(
         (rb"7z\xbc\xaf\x27\x1c", _packed("7-Zip")),
         (rb"Rar!\x1a\x07", _packed("RAR")),
         (rb"PK\x05\x06", "is an empty zip; give a .pt file."),
-        (rb"f?[fp]trt|.{4}\{\"description\"", _exported("a TensorRT engine")),
+        (rb"[fp]trt|.{4}\{\"description\"", _exported("a TensorRT engine")),
         (rb".{4}\x00{4}\{", f"is a safetensors file, which says neither the classes nor the model; {_SOURCE}."),
         (rb".{4}TFL3", _exported("a TensorFlow Lite model")),
         (rb"\x08.\x12.{1,4}\x0a|\x0a.{1,4}\x0a.{1,80}\x12.Placeholder", _exported("a Core ML or TensorFlow model")),
