@@ -80,8 +80,9 @@ _BY_START: Final = tuple(
         (rb"[fp]trt|.{4}\{\"description\"", _exported("a TensorRT engine")),
         (rb".{4}\x00{4}\{", f"is a safetensors file, which says neither the classes nor the model; {_SOURCE}."),
         (rb".{4}TFL3", _exported("a TensorFlow Lite model")),
+        # The second field is the producer's name here, and a message of fields in the other two.
+        (rb"\x08.(?:\x12(?:\x00|[\x01-\x7f][ -~])|[\x1a\x22\x28\x32\x3a\x42])", _exported("an ONNX model")),
         (rb"\x08.\x12.{1,4}\x0a|\x0a.{1,4}\x0a.{1,80}\x12.Placeholder", _exported("a Core ML or TensorFlow model")),
-        (rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42]", _exported("an ONNX model")),
         (rb"\x89HDF\r\n", f"is an HDF5 file, as Keras writes them, and no file of YOLOv5; {WANTED}."),
         (rb"\x93NUMPY", f"is an array of NumPy and no model; {WANTED}."),
         (rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP", f"is a picture and no weights; {WANTED}."),

@@ -12,6 +12,7 @@ import pickle
 import re
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -85,10 +86,25 @@ def _picture(kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def _numpy(save_array: Callable[..., None]) -> bytes:
+    buffer = io.BytesIO()
+    save_array(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
 def _torchscript(path: Path) -> None:
     """As YOLOv5's export.py does."""
-    script = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.SiLU()), torch.zeros(1, 3, 4, 4))
-    torch.jit.save(script, str(path), _extra_files={"config.txt": json.dumps({"names": {"0": "mask"}})})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.SiLU()), torch.zeros(1, 3, 4, 4))
+        torch.jit.save(script, str(path), _extra_files={"config.txt": json.dumps({"names": {"0": "mask"}})})
+
+
+def _legacy(path: Path) -> None:
+    with warnings.catch_warnings():
+        # That the classes have no source, which that format stores.
+        warnings.simplefilter("ignore", UserWarning)
+        save(stripped(model(source())), path, _use_new_zipfile_serialization=False)
 
 
 def _onnx(producer: str) -> Write:
@@ -141,7 +157,7 @@ FORMATS: dict[str, tuple[Write, str]] = {
     ),
     "Keras": (content(b"\x89HDF\r\n\x1a\n", bytes(40)), f"^is an HDF5 file.*{WANTED}"),
     "Darknet": (content(struct.pack("<iiiQ", 0, 2, 5, 32013312), bytes(100)), f"^is a file of Darknet.*{WANTED}"),
-    "NumPy": (lambda path: np.save(path.open("wb"), np.zeros(3)), "^is an array of NumPy"),
+    "NumPy": (content(_numpy(np.save)), "^is an array of NumPy"),
     "PNG": (content(_picture("PNG")), "^is a picture and no weights"),
     "JPEG": (content(_picture("JPEG")), "^is a picture and no weights"),
     "gzip": (packed(gzip.compress), r"^is packed with gzip; unpack it, and give the \.pt inside\.$"),
@@ -153,7 +169,7 @@ FORMATS: dict[str, tuple[Write, str]] = {
     "tar": (content(_tar("runs/train/exp/weights/best.pt")), "^is a tar archive; unpack it"),
     "torch 0.1": (content(_tar("sys_info")), r"format of torch before 1\.6"),
     "torch before 1.6": (
-        saved(lambda: stripped(model(source())), _use_new_zipfile_serialization=False),
+        _legacy,
         r"format of torch before 1\.6.*torch\.save",
     ),
     "torch before 1.6, protocol 4": (
@@ -185,7 +201,7 @@ ZIPS: dict[str, tuple[Write, str]] = {
     "SavedModel": (zipped("m/saved_model.pb", "m/variables/variables.index"), f"^is a TensorFlow SavedModel.*{SOURCE}"),
     "Core ML": (zipped("m.mlpackage/Data/com.apple.CoreML/model.mlmodel"), "^is a Core ML package"),
     "Keras": (zipped("config.json", "metadata.json", "model.weights.h5"), f"^is a file of Keras.*{WANTED}"),
-    "NumPy": (lambda path: np.savez(path.open("wb"), a=np.zeros(3)), "^is a file of NumPy's arrays"),
+    "NumPy": (content(_numpy(np.savez)), "^is a file of NumPy's arrays"),
     "anything": (zipped("notes.txt"), "^is a zip without the one data.pkl"),
     "code that is no TorchScript": (zipped("yolov5/code/train.py"), "^is a zip without the one data.pkl"),
 }
@@ -335,9 +351,8 @@ def test_torch_deflates_the_code_of_torchscript(tmp_path: Path) -> None:
     """So that a file without any compressed member, as tests had it, is not what people have."""
     _torchscript(tmp_path / "a.torchscript")
     with zipfile.ZipFile(tmp_path / "a.torchscript") as file:
-        kinds = {member.filename.partition("/")[2]: member.compress_type for member in file.infolist()}
-    assert kinds["code/__torch__/torch/nn/modules/container.py"] == zipfile.ZIP_DEFLATED
-    assert kinds["constants.pkl"] == zipfile.ZIP_STORED
+        deflated = [member.filename for member in file.infolist() if member.compress_type == zipfile.ZIP_DEFLATED]
+    assert any("/code/__torch__" in name for name in deflated)
 
 
 def test_the_file_is_named_in_front(tmp_path: Path) -> None:
