@@ -138,6 +138,8 @@ _INERT_NAMES: Final = {
     ),
     "collections": frozenset({"Counter", "deque"}),
     "types": frozenset({"SimpleNamespace"}),
+    # How dill writes NumPy's arrays and types.
+    **dict.fromkeys(("dill.dill", "dill._dill"), frozenset({"_create_array", "_create_dtypemeta"})),
 }
 """By module: names that become records."""
 _BUILTIN_TYPES: Final = frozenset(
@@ -214,7 +216,7 @@ class _TorchBuilder:
 
     def resolve(self, found: Global) -> Any:
         name = str(found)
-        if name in self._functions:
+        if name in self._functions or found.name in _INERT_NAMES.get(found.module, ()):
             return found
         refuse_by_name(found.module, found.name)
         if _is_inert(found):
@@ -283,8 +285,6 @@ def _is_inert(found: Global) -> bool:
         return found.name in _BUILTIN_TYPES
     if found.module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
         return found.name in _NUMPY_NAMES
-    if found.name in _INERT_NAMES.get(found.module, ()):
-        return True
     return any(found.module == package or found.module.startswith(f"{package}.") for package in _INERT_PACKAGES)
 
 

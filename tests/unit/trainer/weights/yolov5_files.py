@@ -144,20 +144,27 @@ def save(document: Any, path: Path, **options: Any) -> Path:
 
 
 def save_with_dill(document: Any, path: Path) -> Path:
-    """As from a program that has imported dill: it writes built-in types by a function of its own."""
+    """As from a program that pickles with dill: built-in types and NumPy's arrays by functions of its own."""
 
     def load_type(name: str) -> type:
         return {"set": set, "frozenset": frozenset, "dict": dict, "list": list}[name]
 
-    load_type.__module__, load_type.__name__, load_type.__qualname__ = "dill._dill", "_load_type", "_load_type"
+    def create_array(function: Any, arguments: Any, state: Any, attributes: Any) -> None: ...
+
+    for function in (load_type, create_array):
+        function.__module__, function.__name__ = "dill._dill", f"_{function.__name__}"
+        function.__qualname__ = function.__name__
 
     class Pickler(pickle.Pickler):
         def reducer_override(self, found: Any) -> Any:
+            if type(found) is np.ndarray:
+                return create_array, (*found.__reduce__(), None)
             known = found in (set, frozenset, dict, list) if isinstance(found, type) else False
             return (load_type, (found.__name__,)) if known else NotImplemented
 
     dill, inner, module = (types.ModuleType(name) for name in ("dill", "dill._dill", "pickles_as_dill"))
-    inner._load_type, module.Pickler = load_type, Pickler  # type: ignore[attr-defined]
+    vars(inner).update(_load_type=load_type, _create_array=create_array)
+    vars(module)["Pickler"] = Pickler
     with _importable(document):
         sys.modules.update({"dill": dill, "dill._dill": inner})
         torch.save(document, path, pickle_module=module)
@@ -174,7 +181,9 @@ def _importable(document: Any) -> Iterator[None]:
             parts = kind.__module__.split(".")
             for end in range(1, len(parts) + 1):
                 name = ".".join(parts[:end])
-                sys.modules.setdefault(name, types.ModuleType(name))
+                inner = sys.modules.setdefault(name, types.ModuleType(name))
+                if end > 1:
+                    setattr(sys.modules[name.rpartition(".")[0]], parts[end - 1], inner)
             setattr(sys.modules[kind.__module__], kind.__name__, kind)
             _share(kind, foreign)
         yield
