@@ -225,11 +225,14 @@ def class_names(found: Any) -> list[str]:
     return [_class_name(name) for name in found]
 
 
-def _class_name(name: str | float | None) -> str:
+def _class_name(name: Any) -> str:
     # Python writes no whole number of thousands of digits.
-    if (isinstance(name, str) and len(name) > LONGEST_CLASS_NAME) or (
-        isinstance(name, int) and abs(name) >= 10**LONGEST_CLASS_NAME
-    ):
+    too_long = (
+        len(name) > LONGEST_CLASS_NAME
+        if isinstance(name, str)
+        else isinstance(name, int) and abs(name) >= 10**LONGEST_CLASS_NAME
+    )
+    if too_long:
         raise UnusableWeights(f"has a class whose name is longer than {LONGEST_CLASS_NAME} characters.")
     return printable(str(name))
 

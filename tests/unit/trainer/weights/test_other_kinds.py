@@ -96,7 +96,9 @@ def _torchscript(path: Path) -> None:
     """As YOLOv5's export.py does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        script = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.SiLU()), torch.zeros(1, 3, 4, 4))
+        script = torch.jit.trace(  # type: ignore[no-untyped-call]
+            nn.Sequential(nn.Conv2d(3, 8, 1), nn.SiLU()), torch.zeros(1, 3, 4, 4)
+        )
         torch.jit.save(script, str(path), _extra_files={"config.txt": json.dumps({"names": {"0": "mask"}})})
 
 

@@ -85,9 +85,10 @@ def _wrapped() -> nn.Module:
     return nn.DataParallel(model(source()))
 
 
-def _from_hub() -> nn.Module:
+def _from_hub() -> Any:
     """As `torch.hub.load` puts a model of one's own into its wrappers, and somebody saves it."""
-    outer, inner = class_named("models.common.AutoShape")(), class_named("models.common.DetectMultiBackend")()
+    outer: Any = class_named("models.common.AutoShape")()
+    inner: Any = class_named("models.common.DetectMultiBackend")()
     inner.model, inner.names, inner.device = model(source()), NAMES, torch.device("cpu")
     outer.model, outer.names = inner, NAMES
     return outer
@@ -164,7 +165,7 @@ def test_a_file_of_a_program_that_has_imported_dill_is_read(tmp_path: Path) -> N
 
 
 def test_a_model_that_several_gpus_train_is_read_from_its_wrapper(tmp_path: Path) -> None:
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    distributed.init_process_group("gloo", f"file://{tmp_path}/group", rank=0, world_size=1)
     try:
         path = save({"model": nn.parallel.DistributedDataParallel(model(source()))}, tmp_path / "last.pt")
     finally:
