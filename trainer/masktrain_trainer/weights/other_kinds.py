@@ -89,7 +89,7 @@ _BY_START: Final = tuple(
         # No control characters: a text, which is not shown, for nobody knows what it is.
         (
             rb"[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]{5,}\Z",
-            f"is a text and no weights (a server's error message, perhaps); {WANTED}.",
+            f"is not a file that torch.save writes but a text, a server's error message perhaps; {WANTED}.",
         ),
     )
 )

@@ -119,5 +119,5 @@ def test_unusable_weights_name_their_uri(best: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidWeights, match=f"but model.sha256 asks for {'0' * 64}; it was replaced or damaged"):
         fetch_weights(ModelSpec(weights=best.as_uri(), sha256="0" * 64), None, None, local)
     best.write_bytes(b"something else")
-    with pytest.raises(InvalidWeights, match=f"^{best.as_uri()} is a text and no weights"):
+    with pytest.raises(InvalidWeights, match=f"^{best.as_uri()} is not a file that torch.save writes"):
         fetch_weights(ModelSpec(weights=best.as_uri()), None, None, local)
