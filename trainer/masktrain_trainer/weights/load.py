@@ -79,10 +79,14 @@ def read_weights(path: Path) -> DetectorWeights:
     """A .pt of YOLOv5, or a best.pt of ours. Raises UnusableWeights."""
     # Also files that look like ours, by the reader that checked them: torch's own may find other members in a zip.
     document = read_torch_file(path)
-    own = isinstance(document, dict) and "format" in document
-    weights = _read_own(document, path) if own else read_yolov5(document).weights
+    weights = _read_own(document, path) if _says_own_format(document) else read_yolov5(document).weights
     _refuse_non_finite(weights)
     return weights
+
+
+def _says_own_format(document: Any) -> bool:
+    found = document.get("format") if isinstance(document, dict) else None
+    return isinstance(found, str) and found.startswith(_OWN_FORMATS)
 
 
 def _read_own(document: Any, path: Path) -> DetectorWeights:
@@ -103,7 +107,7 @@ def _refuse_non_finite(weights: DetectorWeights) -> None:
 
 def _compare_sha256(model: ModelSpec, path: Path) -> None:
     found = sha256_of(path)
-    if model.sha256 not in (None, found):
+    if model.sha256 is not None and model.sha256.lower() != found:
         raise UnusableWeights(
             f"has the SHA-256 {found}, but model.sha256 asks for {model.sha256}; it was replaced or damaged."
         )
@@ -119,6 +123,7 @@ def _compare_architecture(found: Architecture, wanted: Architecture) -> None:
 
 MODEL_FORMAT = "masktrain-v1"
 STATE_FORMAT = "masktrain-state-v1"
+_OWN_FORMATS = "masktrain-"
 _LARGEST_SIDE = 8192
 _KINDS = {MODEL_FORMAT: "best.pt of MaskTrain", STATE_FORMAT: "checkpoint of MaskTrain"}
 
@@ -181,6 +186,8 @@ def _of_format(loaded: Any, path: Path, expected: str) -> dict[str, Any]:
         return document
     if isinstance(found, str) and found in _KINDS:
         raise ValueError(f"{path} is a {_KINDS[found]}, not a {_KINDS[expected]}.")
+    if isinstance(found, str) and found.startswith(_OWN_FORMATS):
+        raise ValueError(f"{path} is of the format {found!r:.80}, which this version of MaskTrain does not know.")
     raise ValueError(f"{path} is not a {_KINDS[expected]}.")
 
 

@@ -311,9 +311,11 @@ def members(items: list[Any]) -> list[Any]:
     """The items of a set or the keys of a dictionary. Raises UnusableWeights for what no torch file has there."""
     for item in items:
         if not isinstance(item, _KEYS):
-            raise UnusableWeights(f"has a pickle with a {type(item).__name__} as a key; torch writes none.")
+            raise UnusableWeights(f"has a pickle with a {type(item).__name__} as a key, which no file of YOLOv5 has.")
         if isinstance(item, int) and abs(item) > LARGEST_KEY:
-            raise UnusableWeights("has a pickle with a number of more than 60 bits as a key; torch writes none.")
+            raise UnusableWeights(
+                "has a pickle with a number of more than 60 bits as a key, which no file of YOLOv5 has."
+            )
     return items
 
 

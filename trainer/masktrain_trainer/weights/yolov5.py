@@ -15,13 +15,21 @@ from masktrain_trainer.errors import UnusableWeights, printable
 from masktrain_trainer.model.graph import SIZES, Size
 from masktrain_trainer.model.yolo import build_yolo
 
+from .other_kinds import WANTED, layers_objection, refuse_other_families, state_dict_objection
 from .pickle_machine import StandIn
 
 # Older versions call it Model.
 _DETECTORS: Final = ("models.yolo.Model", "models.yolo.DetectionModel")
 _PYPI_PACKAGE: Final = "yolov5."
-_OTHER_TASKS: Final = {"SegmentationModel": ("segmentation", "seg"), "ClassificationModel": ("classification", "cls")}
-_WRAPPERS: Final = ("DataParallel", "DistributedDataParallel")
+_SEGMENTATION: Final = "models.yolo.SegmentationModel"
+_WRAPPERS: Final = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "AutoShape": "model",
+    "DetectMultiBackend": "model",
+    "ModelEMA": "ema",
+}
+"""What training on several GPUs, torch.hub and averaging put around a model, and where they keep it."""
 _ACTIVATION: Final = "SiLU"
 _IMAGE_SIZES: Final = range(32, 8192 + 1)
 _MOST_MODULES: Final = 20_000
@@ -62,17 +70,20 @@ class YoloV5Checkpoint:
 def read_yolov5(document: Any) -> YoloV5Checkpoint:
     """The detector in what `read_torch_file` gave. Raises UnusableWeights for everything else."""
     root, averaged = _find_model(document)
-    _refuse_other_models(root)
+    _refuse_other_roots(root)
     walk = _Walk()
     state_dict = dict(walk.tensors(root))
+    refuse_other_families(walk.layers)
+    if _original_name(root) == _SEGMENTATION:
+        raise UnusableWeights("is a YOLOv5 segmentation model; only detectors are taken: give one without -seg.")
     names = _class_names(root)
-    _refuse_other_layouts(root, state_dict)
+    # A convolution gets a bias only when its batch norm is folded into it.
+    if "model.0.conv.bias" in state_dict:
+        raise UnusableWeights("was fused for inference; give the .pt as training wrote it.")
     _refuse_other_activations(walk.activations)
     if (architecture := recognise(state_dict, len(names))) is None:
-        raise UnusableWeights(
-            "is a YOLOv5 detector whose layers are those of none of the ten sizes n to x6; "
-            "models with layers of their own are not known here."
-        )
+        _refuse_other_numbers(root, state_dict, names)
+        raise UnusableWeights(layers_objection(walk.layers))
     anchors = next(tensor for name, tensor in state_dict.items() if name.endswith(".anchors"))
     image_size = _image_size(document) or architecture.native_image_size
     weights = DetectorWeights(architecture, names, image_size, _floats(state_dict))
@@ -84,49 +95,48 @@ def _find_model(document: Any) -> tuple[StandIn, bool]:
     if isinstance(document, StandIn):
         return _unwrapped(document), False
     if not isinstance(document, dict):
-        raise UnusableWeights(
-            f"holds a {type(document).__name__} and no model; give a best.pt, or a .pt of YOLOv5's train.py."
-        )
+        raise UnusableWeights(f"holds a {type(document).__name__} and no model; {WANTED}.")
     # YOLOv5 validates with the average, and leaves `ema` empty in a finished file.
     for name in ("ema", "model"):
         if isinstance(found := document.get(name), StandIn):
             return _unwrapped(found), name == "ema"
-    if _has_tensors(document) or _has_tensors(document.get("model")) or _has_tensors(document.get("state_dict")):
-        raise UnusableWeights(
-            "is a plain state dict, which says neither the classes nor the model; give the .pt that YOLOv5 wrote."
-        )
-    raise UnusableWeights("holds no model; give a best.pt, or a .pt of YOLOv5's train.py.")
+    for found in (*document.values(), document):
+        if tensors := _names_of_tensors(found):
+            raise UnusableWeights(state_dict_objection(tensors))
+    raise UnusableWeights(f"holds no model; {WANTED}.")
 
 
-def _has_tensors(found: Any) -> bool:
-    return isinstance(found, dict) and any(isinstance(value, Tensor) for value in found.values())
+def _names_of_tensors(found: Any) -> list[str]:
+    return [str(name) for name, value in _dictionary(found).items() if isinstance(value, Tensor)]
 
 
 def _unwrapped(root: StandIn) -> StandIn:
-    """Without the wrapper that training on several GPUs puts around the model."""
-    inner = _children(root).get("module") if root.type.name in _WRAPPERS else None
-    return inner if isinstance(inner, StandIn) else root
+    """Without what was put around the model."""
+    for _ in range(_DEEPEST):
+        name = _WRAPPERS.get(root.type.name)
+        inner = None if name is None else _children(root).get(name, root.attribute(name))
+        if not isinstance(inner, StandIn):
+            break
+        root = inner
+    return root
 
 
-def _refuse_other_models(root: StandIn) -> None:
-    if (other := _OTHER_TASKS.get(root.type.name)) is not None:
-        task, suffix = other
-        raise UnusableWeights(f"is a YOLOv5 {task} model; only detectors are taken: give one without -{suffix}.")
-    if str(root.type).removeprefix(_PYPI_PACKAGE) not in _DETECTORS:
+def _original_name(root: StandIn) -> str:
+    return str(root.type).removeprefix(_PYPI_PACKAGE)
+
+
+def _refuse_other_roots(root: StandIn) -> None:
+    if _original_name(root) not in (*_DETECTORS, _SEGMENTATION):
+        raise UnusableWeights(f"holds a {root.type}, which is no YOLOv5 detector; {WANTED}.")
+
+
+def _refuse_other_numbers(root: StandIn, state_dict: Mapping[str, Tensor], names: list[str]) -> None:
+    """A model of ours but for the number of its names."""
+    classes = root.attribute("nc")
+    if type(classes) is int and 0 < classes <= MOST_CLASSES and recognise(state_dict, classes) is not None:
         raise UnusableWeights(
-            f"holds a {root.type}, which is no YOLOv5 detector; give a best.pt, or a .pt of YOLOv5's train.py."
+            f"names {len(names):,} classes, but its model has {classes:,}; correct the model's names."
         )
-
-
-def _refuse_other_layouts(root: StandIn, state_dict: Mapping[str, Tensor]) -> None:
-    layers = _children(_children(root).get("model")).values()
-    if any(isinstance(layer, StandIn) and layer.type.name in ("Focus", "SPP") for layer in layers):
-        raise UnusableWeights(
-            "is from before YOLOv5 v6.0, whose models have other layers (Focus, SPP); files from v6.0 on are read."
-        )
-    # A convolution gets a bias only when its batch norm is folded into it.
-    if "model.0.conv.bias" in state_dict:
-        raise UnusableWeights("was fused for inference; give the .pt as training wrote it.")
 
 
 def _refuse_other_activations(found: set[str]) -> None:
@@ -145,12 +155,16 @@ class _Walk:
         self._tensors = 0
         self.activations: set[str] = set()
         """Names of their classes."""
+        self.layers: set[str] = set()
+        """Names of the classes of all modules but the model itself and torch's own."""
 
     def tensors(self, module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers with their names in a state dict."""
         self._seen += 1
         if self._seen > _MOST_MODULES or depth > _DEEPEST:
             raise UnusableWeights("has more modules, or deeper ones, than any model of YOLOv5.")
+        if depth > 0 and not module.type.module.startswith("torch."):
+            self.layers.add(module.type.name)
         for name, tensor in _own_tensors(module):
             self._tensors += 1
             if self._tensors > MOST_TENSORS:
@@ -196,18 +210,29 @@ def _class_names(root: StandIn) -> list[str]:
     return class_names(found)
 
 
+_NAME: Final = (str, int, float, type(None))
+
+
 def class_names(found: Any) -> list[str]:
-    """What a file gives as the names of its classes, if they are some. Raises UnusableWeights."""
-    if not isinstance(found, list) or not found or not all(isinstance(name, (str, int)) for name in found):
-        raise UnusableWeights("is damaged: the model does not say the names of its classes.")
+    """What a file gives as the names of its classes, if they are some. Raises UnusableWeights.
+
+    They are as YOLOv5 had them of a data.yaml: with numbers among them, or yes, no and nothing, which it shows as text.
+    """
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, _NAME) for name in found):
+        raise UnusableWeights(f"does not say the names of its classes, as a list or by number; {WANTED}.")
     if len(found) > MOST_CLASSES:
         raise UnusableWeights(f"has {len(found):,} classes; more than {MOST_CLASSES:,} are not taken.")
     return [_class_name(name) for name in found]
 
 
-def _class_name(name: str | int) -> str:
+def _class_name(name: Any) -> str:
     # Python writes no whole number of thousands of digits.
-    if (len(name) > LONGEST_CLASS_NAME) if isinstance(name, str) else (abs(name) >= 10**LONGEST_CLASS_NAME):
+    too_long = (
+        len(name) > LONGEST_CLASS_NAME
+        if isinstance(name, str)
+        else isinstance(name, int) and abs(name) >= 10**LONGEST_CLASS_NAME
+    )
+    if too_long:
         raise UnusableWeights(f"has a class whose name is longer than {LONGEST_CLASS_NAME} characters.")
     return printable(str(name))
 

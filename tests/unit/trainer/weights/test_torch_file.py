@@ -6,22 +6,28 @@ import pickle
 import sys
 import types
 import zipfile
+from argparse import Namespace
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import timedelta
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from masktrain_trainer.errors import UnusableWeights
 from masktrain_trainer.weights import pickle_machine
 from masktrain_trainer.weights.load import read_weights
-from masktrain_trainer.weights.pickle_machine import DEEPEST_MARKS, MOST_OBJECTS
+from masktrain_trainer.weights.pickle_machine import DEEPEST_MARKS, MOST_OBJECTS, StandIn
 from masktrain_trainer.weights.torch_file import read_torch_file
 
-from .traps import Trap, traps
+from .traps import Trap, called, named, text, traps
 
 EXTENSION = 0xF0
 NAMES = list(traps(Path("unused"), EXTENSION))
@@ -106,11 +112,25 @@ def test_a_zip_that_counts_its_bytes_over_and_over_is_refused(tmp_path: Path) ->
         read_torch_file(path)
 
 
-def test_views_of_one_storage_cannot_outgrow_the_file(tmp_path: Path) -> None:
-    flat = torch.zeros(10_000)
-    torch.save([flat.view(100, 100), *(flat[:9_000] for _ in range(4))], tmp_path / "file.pt")
-    with pytest.raises(UnusableWeights, match="larger than the whole file together"):
+_MILLION = torch.zeros(1_000_000)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [torch.zeros(1).expand(10**9)],
+        {"a": torch.zeros(2, 1).expand(2, 10**9)},
+        [_MILLION[start:] for start in range(100)],
+        [torch.zeros(1).expand(1 << number) for number in range(40)],
+    ],
+    ids=["one number", "two numbers", "a million again and again", "more and more"],
+)
+def test_views_of_one_storage_cannot_outgrow_the_file(document: Any, tmp_path: Path) -> None:
+    """By their size and not as damage, for such tensors are legal."""
+    torch.save(document, tmp_path / "file.pt")
+    with pytest.raises(UnusableWeights, match="larger than the whole file together") as caught:
         read_torch_file(tmp_path / "file.pt")
+    assert "damaged" not in str(caught.value)
 
 
 def test_endless_pickles_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +174,90 @@ def test_tensors_of_every_type_and_layout_are_read(dtype: torch.dtype, tmp_path:
     torch.save(document, tmp_path / "file.pt")
     found = read_torch_file(tmp_path / "file.pt")
     assert all(torch.equal(found[name], tensor) and found[name].dtype == dtype for name, tensor in document.items())
+
+
+def _with_a_note(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.note = "x"  # type: ignore[attr-defined]
+    return tensor
+
+
+LEGAL_TENSORS = {
+    "a stride of 0": torch.arange(6.0).view(1, 3, 1, 1, 2).expand(1, 3, 80, 80, 2),
+    "a number for all": torch.ones(()).expand(1000),
+    "overlapping": torch.arange(10.0).unfold(0, 3, 1),
+    "none, beyond its storage": torch.zeros(2, 3)[2:, 3:],
+    "none, of one dimension": torch.zeros(0),
+    "none, of a large one": torch.zeros(0, 1 << 30),
+    "nine dimensions": torch.ones([1] * 9),
+    "a parameter with an attribute": _with_a_note(nn.Parameter(torch.ones(2))),
+    "a tensor with an attribute": _with_a_note(torch.ones(2)),
+    "a frozen parameter": nn.Parameter(torch.ones(2), requires_grad=False),
+    "a buffer": nn.Buffer(torch.ones(2)),
+}
+
+
+@pytest.mark.parametrize("kind", LEGAL_TENSORS)
+def test_unusual_tensors_are_no_damage(kind: str, tmp_path: Path) -> None:
+    tensor = LEGAL_TENSORS[kind]
+    torch.save({"a": tensor, "b": tensor.detach()}, tmp_path / "file.pt")
+    found = read_torch_file(tmp_path / "file.pt")
+    assert torch.equal(found["a"], tensor)
+    assert torch.equal(found["b"], tensor)
+
+
+LEGAL_VALUES: dict[str, tuple[Any, Any]] = {
+    "defaultdict": (defaultdict(list, a=[1]), {"a": [1]}),
+    "OrderedDict": (OrderedDict(a=1), {"a": 1}),
+    "set": ({"a", 1}, {"a", 1}),
+    "frozenset": (frozenset({"a"}), frozenset({"a"})),
+    "Size": (torch.Size((1, 2)), (1, 2)),
+    "device": (torch.device("cuda", 1), ("torch.device", ("cuda", 1))),
+    "deque": (deque([1, 2]), ("collections.deque", [1, 2])),
+    "Counter": (Counter("aab"), ("collections.Counter", ({"a": 2, "b": 1},))),
+    "Namespace": (Namespace(a=1), ("argparse.Namespace", {"a": 1})),
+    "SimpleNamespace": (SimpleNamespace(a=1), ("types.SimpleNamespace", {"a": 1})),
+    "path": (PurePosixPath("a/b"), ("pathlib.PurePosixPath", None)),
+    "path of Windows": (PureWindowsPath("a\\b"), ("pathlib.PureWindowsPath", None)),
+    "timedelta": (timedelta(1), ("datetime.timedelta", (1, 0, 0))),
+    "complex": (complex(1, 2), ("complex", (1.0, 2.0))),
+    "range": (range(3), ("range", (0, 3, 1))),
+}
+
+
+@pytest.mark.parametrize("kind", LEGAL_VALUES)
+def test_values_that_people_keep_in_checkpoints_are_read(kind: str, tmp_path: Path) -> None:
+    """An object becomes a record: of its name, and what it was made of, its state or its items."""
+    value, expected = LEGAL_VALUES[kind]
+    torch.save([value], tmp_path / "file.pt")
+    (found,) = read_torch_file(tmp_path / "file.pt")
+    if isinstance(found, StandIn):
+        name, content = expected
+        assert str(found.type).endswith(name)
+        assert content is None or content in (found.arguments, found.state, found.items)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(0.5), np.float32(1), np.int64(3), np.array([0.4]), np.zeros((2, 2))], ids=repr
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_numbers_of_numpy_are_records(value: Any, version: int, tmp_path: Path) -> None:
+    """Of both NumPys: 2 moved the functions that its pickles name."""
+    content = pickle.dumps([value], 2)
+    if version == 1:
+        content = content.replace(b"numpy._core.", b"numpy.core.")
+    (found,) = read_torch_file(write(tmp_path / "file.pt", content))
+    assert isinstance(found, StandIn)
+    assert found.type.module.partition(".")[0] == "numpy"
+
+
+@pytest.mark.parametrize("package", ["dill.dill", "dill._dill"])
+@pytest.mark.parametrize(("name", "made"), [("set", set()), ("SetType", set()), ("frozenset", frozenset())])
+def test_dills_name_of_a_type_is_that_type(package: str, name: str, made: Any, tmp_path: Path) -> None:
+    kind = called(named(package, "_load_type"), text(name))
+    found = read_torch_file(write(tmp_path / "file.pt", kind + pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.STOP))
+    assert (type(found), found) == (type(made), made)
 
 
 values = st.recursive(

@@ -1,15 +1,19 @@
-"""YOLOv5's files of every version, and what else lies around under the name .pt."""
+"""YOLOv5's files of every version, and those that are changed or damaged."""
 
 import sys
 import zipfile
 from argparse import Namespace
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.errors import UnusableWeights
@@ -18,19 +22,23 @@ from masktrain_trainer.weights.load import read_weights
 from masktrain_trainer.weights.torch_file import read_torch_file
 from masktrain_trainer.weights.yolov5 import read_yolov5
 
-from .yolov5_files import NAMES, class_named, model, save, source, stripped, unstripped
+from .yolov5_files import (
+    NAMES,
+    class_named,
+    expanded_grids,
+    model,
+    save,
+    save_with_dill,
+    source,
+    stripped,
+    unstripped,
+)
 
 Make = Callable[[], Any]
 
 
 def _unstripped() -> dict[str, Any]:
     return unstripped(model(source(1)), model(source(0)))
-
-
-def _pre_v6() -> Any:
-    root = model(source())
-    root.get_submodule("model.0").__class__ = class_named("models.common.Focus")
-    return root
 
 
 def _with_old_buffers() -> Any:
@@ -67,8 +75,58 @@ def _with_another_activation() -> Any:
     return root
 
 
+def _named_anew(names: list[str]) -> Any:
+    root = model(source())
+    root.names = names
+    return root
+
+
 def _wrapped() -> nn.Module:
     return nn.DataParallel(model(source()))
+
+
+def _from_hub() -> Any:
+    """As `torch.hub.load` puts a model of one's own into its wrappers, and somebody saves it."""
+    outer: Any = class_named("models.common.AutoShape")()
+    inner: Any = class_named("models.common.DetectMultiBackend")()
+    inner.model, inner.names, inner.device = model(source()), NAMES, torch.device("cpu")
+    outer.model, outer.names = inner, NAMES
+    return outer
+
+
+def _averaging() -> Any:
+    found: Any = type("ModelEMA", (), {"__module__": "utils.torch_utils", "__qualname__": "ModelEMA"})()
+    found.ema, found.updates = model(source()), 10
+    return found
+
+
+def _with_attributes() -> Any:
+    """Of Python, on parameters and buffers."""
+    root = model(source())
+    for tensor in (*root.parameters(), *root.buffers()):
+        tensor.note = "kept by somebody's optimizer"
+    return root
+
+
+def _with_all_that_training_leaves() -> dict[str, Any]:
+    options = {
+        "weights": Path("yolov5n.pt"),
+        "save_dir": PureWindowsPath("runs\\train"),
+        "hyp": defaultdict(float, lr0=0.01),
+        "imgsz": 640,
+        "freeze": [0],
+        "device": torch.device("cuda", 0),
+        "nested": SimpleNamespace(classes=frozenset(NAMES), counted=Counter(NAMES), last=deque([1, 2], 3)),
+        "started": datetime(2022, 11, 22, tzinfo=UTC),
+        "size": torch.Size((640, 640)),
+    }
+    left = {
+        "opt": Namespace(**options),
+        "training_results": "0/299 1.2G\n",
+        "wandb_id": None,
+        "fitness": np.float32(0.4),
+    }
+    return _unstripped() | left
 
 
 VARIANTS: dict[str, Make] = {
@@ -80,6 +138,13 @@ VARIANTS: dict[str, Make] = {
     "old buffers": lambda: stripped(_with_old_buffers().half()),
     "unstripped": _unstripped,
     "on several GPUs": lambda: stripped(_wrapped()),
+    "from torch.hub": _from_hub,
+    "averaging as an object": lambda: {"model": None, "ema": _averaging()},
+    "all that training leaves": _with_all_that_training_leaves,
+    "tensors with attributes": lambda: stripped(_with_attributes()),
+    "saved after a detection, half": lambda: stripped(expanded_grids(model(source())).half()),
+    "saved after a detection": lambda: stripped(expanded_grids(model(source()))),
+    "bfloat16, half as exact": lambda: stripped(model(source()).bfloat16()),
     "the model alone": lambda: model(source()),
 }
 
@@ -91,6 +156,38 @@ def test_every_variant_gives_the_tensors_by_name(variant: str, tmp_path: Path) -
     assert (weights.architecture, weights.names) == (Architecture.YOLOV5N, NAMES)
     _assert_equal(weights.state_dict, source(), tolerance=1e-2 if "half" in variant else 5e-3)
     assert not any(name.partition(".")[0] in ("models", "utils") for name in sys.modules)
+
+
+def test_a_file_of_a_program_that_has_imported_dill_is_read(tmp_path: Path) -> None:
+    path = save_with_dill(unstripped(model(source(1)), model(source(0))), tmp_path / "best.pt")
+    assert b"dill._dill\n_load_type" in _pickle(path)
+    _assert_equal(read_weights(path).state_dict, source(), tolerance=0)
+
+
+def test_a_model_that_several_gpus_train_is_read_from_its_wrapper(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        path = save({"model": nn.parallel.DistributedDataParallel(model(source()))}, tmp_path / "last.pt")
+    finally:
+        distributed.destroy_process_group()
+    assert read_weights(path).names == NAMES
+
+
+def _pickle(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as file:
+        return file.read(f"{path.stem}/data.pkl")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([True, None, 0.5], ["True", "None", "0.5"]),
+        ({2: "c", 0: "a", 1: 7}, ["a", "7", "c"]),
+        (("a", "b", "c"), ["a", "b", "c"]),
+    ],
+)
+def test_names_are_shown_as_yolov5_shows_them(names: Any, expected: list[str], tmp_path: Path) -> None:
+    assert read_weights(save(stripped(model(source(), names=names)), tmp_path / "best.pt")).names == expected
 
 
 def _assert_equal(found: dict[str, Tensor], expected: Yolo, tolerance: float) -> None:
@@ -124,14 +221,6 @@ def test_a_finished_file_has_no_epoch(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Make, str]] = {
-    "pre-v6": (lambda: stripped(_pre_v6()), r"^is from before YOLOv5 v6\.0"),
-    "segmentation": (lambda: stripped(model(source(), "models.yolo.SegmentationModel")), "is a YOLOv5 segmentation"),
-    "classification": (lambda: {"model": model(source(), "models.yolo.ClassificationModel")}, "YOLOv5 classification"),
-    "YOLOv8": (lambda: {"model": model(source(), "ultralytics.nn.tasks.DetectionModel")}, "of the package ultralytics"),
-    "another project": (lambda: {"model": model(source(), "other.Net")}, r"^names other\.Net, which no file of YOLOv5"),
-    "another model": (lambda: {"model": nn.Sequential(nn.Conv2d(3, 8, 1))}, "Sequential, which is no YOLOv5 detector"),
-    "state dict": (lambda: source().state_dict(), "is a plain state dict"),
-    "nested state dict": (lambda: {"state_dict": source().state_dict()}, "is a plain state dict"),
     "a list": (lambda: [1, 2], "holds a list and no model"),
     "a dictionary": (lambda: {"epoch": 3}, "holds no model"),
     "fused": (lambda: stripped(_without_batch_norm()), "was fused for inference"),
@@ -154,6 +243,14 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda: stripped(model(source(), names={"0": "a"})),
         "does not say the names of its classes",
     ),
+    "fewer names than classes": (
+        lambda: stripped(_named_anew(NAMES[:2])),
+        r"^names 2 classes, but its model has 3; correct the model's names\.$",
+    ),
+    "from torch.hub": (
+        class_named("models.common.AutoShape"),
+        r"^holds a models\.common\.AutoShape, which is no YOLOv5 detector",
+    ),
     "no names": (lambda: stripped(model(source(), names=[])), "does not say the names of its classes"),
     "MaskTrain's checkpoint": (lambda: {"format": "masktrain-state-v1"}, "is a checkpoint of MaskTrain, not a best"),
 }
@@ -166,23 +263,10 @@ def test_other_files_get_one_sentence(kind: str, tmp_path: Path) -> None:
     _assert_refused(path, sentence)
 
 
-def test_the_format_before_zip_says_how_to_convert(tmp_path: Path) -> None:
-    path = save({"model": torch.zeros(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    _assert_refused(path, r"format of torch before 1\.6.*torch\.save")
-
-
-def test_torchscript_is_told_apart(tmp_path: Path) -> None:
-    path = tmp_path / "yolov5n.torchscript"
-    with zipfile.ZipFile(path, "w") as file:
-        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
-            file.writestr(f"yolov5n/{name}", b"\x80\x02}.")
-    _assert_refused(path, "is TorchScript")
-
-
 def test_a_file_cut_off_anywhere_gives_one_sentence(tmp_path: Path) -> None:
     path = save({"model": nn.Conv2d(3, 8, 1)}, tmp_path / "file.pt")
     content = path.read_bytes()
-    for length in range(0, len(content), 101):
+    for length in range(4, len(content), 101):
         path.write_bytes(content[:length])
         _assert_refused(path, "damaged")
 

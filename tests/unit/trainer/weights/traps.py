@@ -1,4 +1,4 @@
-"""Malicious pickles, written opcode by opcode. What they all try is to make the file `target`."""
+"""Malicious pickles by kind, written opcode by opcode. What those that spring try is to make the file `target`."""
 
 import pickle
 import struct
@@ -67,6 +67,39 @@ def tensor(stored: bytes, *, offset: int, size: int, stride: int) -> bytes:
     )
 
 
+_NAMES, _OPCODE, _NO_PLAIN_NAME = r"^names ", r"^has a pickle with the opcode ", "which is no plain name"
+_SYSTEM = named("os", "system")
+_IMPORTED_OS = called(named("builtins", "__import__"), text("os"))
+
+
+@dataclass(frozen=True)
+class _Attack:
+    """`extension_code` stands for os.system in the registry of copyreg; models.evil.run makes `target`."""
+
+    target: Path
+    extension_code: int
+
+    @property
+    def command(self) -> bytes:
+        return text(f"touch {self.target}")
+
+    @property
+    def python(self) -> bytes:
+        return text(f"__import__('pathlib').Path({str(self.target)!r}).touch()")
+
+    @property
+    def path(self) -> bytes:
+        return called(named("pathlib", "Path"), text(str(self.target)))
+
+    @property
+    def run(self) -> bytes:
+        return called(_SYSTEM, self.command)
+
+
+Bodies = dict[str, tuple[Any, ...]]
+"""Content without its STOP, the sentence, and whether it springs if it does not."""
+
+
 def _copies() -> Iterator[tuple[str, bytes, str, bytes, str]]:
     """What is made by which function of what, and what is said about it. Each source is short, each copy is not."""
     made_set, size = named("builtins", "set"), named("torch", "Size")
@@ -75,6 +108,7 @@ def _copies() -> Iterator[tuple[str, bytes, str, bytes, str]]:
     frozen = pickle.MARK + numbers + pickle.FROZENSET
     content = pickle.BINBYTES + struct.pack("<I", 1_000_000) + bytes(1_000_000)
     yield "a set", made_set, "a frozenset", frozen, "again and again"
+    yield "a frozenset", named("builtins", "frozenset"), "a frozenset", frozen, "again and again"
     yield "a set", made_set, "a dict", keys, "of something other than items"
     yield "a set", made_set, "bytes", content, "of something other than items"
     yield "a Size", size, "bytes", content, "other than whole numbers"
@@ -83,57 +117,79 @@ def _copies() -> Iterator[tuple[str, bytes, str, bytes, str]]:
     yield "an OrderedDict", named("collections", "OrderedDict"), "a dict", keys, "of something other than pairs"
 
 
-def traps(target: Path, extension_code: int) -> dict[str, Trap]:
-    """`extension_code` stands for os.system in the registry of copyreg; models.evil.run makes `target`."""
-    imported_os = called(named("builtins", "__import__"), text("os"))
-    inner = called(named("_codecs", "encode"), text("cos\nsystem\n."), text("latin1"))
-    command, python = text(f"touch {target}"), text(f"__import__('pathlib').Path({str(target)!r}).touch()")
-    system, path = named("os", "system"), called(named("pathlib", "Path"), text(str(target)))
-    run = called(system, command)
-    name, opcode, plain = r"^names ", r"^has a pickle with the opcode ", "which is no plain name"
-    bodies: dict[str, tuple[Any, ...]] = {
-        "os.system": (run, f"{name}os.system,"),
-        "posix.system": (called(named("posix", "system"), command), f"{name}posix.system"),
-        "subprocess": (called(named("subprocess", "getoutput"), command), f"{name}subprocess.getoutput"),
-        "eval": (called(named("builtins", "eval"), python), f"{name}builtins.eval"),
-        "exec": (called(named("builtins", "exec"), python), f"{name}builtins.exec"),
-        "eval of Python 2": (called(named("__builtin__", "eval"), python), f"{name}__builtin__.eval"),
+def _called_functions(attack: _Attack) -> Bodies:
+    """A function of Python is named and called."""
+    return {
+        "os.system": (attack.run, f"{_NAMES}os.system,"),
+        "posix.system": (called(named("posix", "system"), attack.command), f"{_NAMES}posix.system"),
+        "subprocess": (called(named("subprocess", "getoutput"), attack.command), f"{_NAMES}subprocess.getoutput"),
+        "eval": (called(named("builtins", "eval"), attack.python), f"{_NAMES}builtins.eval"),
+        "exec": (called(named("builtins", "exec"), attack.python), f"{_NAMES}builtins.exec"),
+        "eval of Python 2": (called(named("__builtin__", "eval"), attack.python), f"{_NAMES}__builtin__.eval"),
         "__import__": (
             called(
-                called(named("builtins", "getattr"), imported_os, text("system")),
-                command,
+                called(named("builtins", "getattr"), _IMPORTED_OS, text("system")),
+                attack.command,
             ),
-            f"{name}builtins.getattr",
+            f"{_NAMES}builtins.getattr",
         ),
-        "__import__ first": (imported_os + pickle.POP + run, plain),
+        "__import__ first": (_IMPORTED_OS + pickle.POP + attack.run, _NO_PLAIN_NAME),
         "getattr chain": (
-            called(called(named("builtins", "getattr"), named("pathlib", "os"), text("system")), command),
-            f"{name}builtins.getattr",
+            called(called(named("builtins", "getattr"), named("pathlib", "os"), text("system")), attack.command),
+            f"{_NAMES}builtins.getattr",
         ),
-        "reduce in a reduce": (called(named("collections", "OrderedDict"), listed(together(run, run))), f"{name}os"),
-        "in a layer's arguments": (called(named("builtins", "set"), listed(run)), f"{name}os.system"),
-        "in a layer's state": (pickle.EMPTY_DICT + text("state") + run + pickle.SETITEM, f"{name}os.system"),
-        "behind what is thrown away": (run + pickle.POP + pickle.EMPTY_DICT, f"{name}os.system"),
-        "STACK_GLOBAL": (called(looked_up("os", "system"), command), f"{name}os.system"),
-        "dotted name in an allowed package": (called(looked_up("pathlib", "os.system"), command), plain),
+        "reduce in a reduce": (
+            called(named("collections", "OrderedDict"), listed(together(attack.run, attack.run))), f"{_NAMES}os"
+        ),
+        "in a layer's arguments": (called(named("builtins", "set"), listed(attack.run)), f"{_NAMES}os.system"),
+        "in a layer's state": (pickle.EMPTY_DICT + text("state") + attack.run + pickle.SETITEM, f"{_NAMES}os.system"),
+        "behind what is thrown away": (attack.run + pickle.POP + pickle.EMPTY_DICT, f"{_NAMES}os.system"),
+    }  # fmt: skip
+
+
+def _names_that_reach_further(attack: _Attack) -> Bodies:
+    """What is named is allowed, or looks so; what it leads to is not."""
+    return {
+        "STACK_GLOBAL": (called(looked_up("os", "system"), attack.command), f"{_NAMES}os.system"),
+        "dotted name in an allowed package": (
+            called(looked_up("pathlib", "os.system"), attack.command), _NO_PLAIN_NAME
+        ),
         "dotted name through a class": (
-            called(looked_up("collections", "OrderedDict.__init__.__class__"), command),
-            plain,
+            called(looked_up("collections", "OrderedDict.__init__.__class__"), attack.command),
+            _NO_PLAIN_NAME,
             False,
         ),
-        "an allowed class's method": (called(looked_up("pathlib", "Path.touch"), path), plain),
-        "INST": (pickle.MARK + command + pickle.INST + b"os\nsystem\n", f"{opcode}INST"),
-        "OBJ": (pickle.MARK + system + command + pickle.OBJ, f"{name}os.system"),
-        "OBJ of an allowed class": (pickle.MARK + named("pathlib", "Path") + pickle.OBJ, f"{opcode}OBJ", False),
-        "NEWOBJ": (named("subprocess", "Popen") + together() + pickle.NEWOBJ, f"{name}subprocess.Popen", False),
+        "an allowed class's method": (called(looked_up("pathlib", "Path.touch"), attack.path), _NO_PLAIN_NAME),
+        "__setstate__": (
+            named("models.evil", "Layer") + together() + pickle.NEWOBJ + attack.command + pickle.BUILD,
+            r"^holds a models\.evil\.Layer, which is no YOLOv5 detector",
+        ),
+        "a function of an allowed package": (
+            called(named("models.evil", "run"), attack.command),
+            r"^holds a models\.evil\.run, which is no YOLOv5 detector",
+        ),
+        "extension registry": (
+            called(pickle.EXT1 + bytes([attack.extension_code]), attack.command),
+            f"{_OPCODE}EXT1",
+        ),
+    }  # fmt: skip
+
+
+def _other_opcodes(attack: _Attack) -> Bodies:
+    """Ways to make an object that torch does not use."""
+    return {
+        "INST": (pickle.MARK + attack.command + pickle.INST + b"os\nsystem\n", f"{_OPCODE}INST"),
+        "OBJ": (pickle.MARK + _SYSTEM + attack.command + pickle.OBJ, f"{_NAMES}os.system"),
+        "OBJ of an allowed class": (pickle.MARK + named("pathlib", "Path") + pickle.OBJ, f"{_OPCODE}OBJ", False),
+        "NEWOBJ": (named("subprocess", "Popen") + together() + pickle.NEWOBJ, f"{_NAMES}subprocess.Popen", False),
         "NEWOBJ_EX": (
-            named("argparse", "Namespace") + together() + pickle.EMPTY_DICT + text("a") + command
+            named("argparse", "Namespace") + together() + pickle.EMPTY_DICT + text("a") + attack.command
             + pickle.SETITEM + pickle.NEWOBJ_EX,
             "keyword arguments",
             False,
         ),
         "BUILD of a class": (
-            named("collections", "OrderedDict") + pickle.EMPTY_DICT + text("__init__") + command + pickle.SETITEM
+            named("collections", "OrderedDict") + pickle.EMPTY_DICT + text("__init__") + attack.command + pickle.SETITEM
             + pickle.BUILD,
             "sets the state of a Global",
             False,
@@ -144,53 +200,79 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
             "sets the state of a list",
             False,
         ),
-        "__setstate__": (
-            named("models.evil", "Layer") + together() + pickle.NEWOBJ + command + pickle.BUILD,
-            r"^holds a models\.evil\.Layer, which is no YOLOv5 detector",
+        "calls a tensor": (called(tensor(storage(1), offset=0, size=1, stride=1)), "without a name", False),
+        "calls text": (called(text("os.system"), attack.command), "without a name", False),
+        "PERSID": (pickle.PERSID + b"os.system\n", f"{_OPCODE}PERSID", False),
+        "persistent id of something else": (
+            together(text("module"), attack.command) + pickle.BINPERSID, "no storage", False
         ),
-        "a function of an allowed package": (
-            called(named("models.evil", "run"), command),
-            r"^holds a models\.evil\.run, which is no YOLOv5 detector",
+    }  # fmt: skip
+
+
+def _called_libraries(attack: _Attack) -> Bodies:
+    """Functions of the standard library, of torch and of NumPy that run something, or fetch it."""
+    inner = called(named("_codecs", "encode"), text("cos\nsystem\n."), text("latin1"))
+    return {
+        "functools.partial": (
+            called(called(named("functools", "partial"), _SYSTEM, attack.command)), f"{_NAMES}functools"
         ),
-        "functools.partial": (called(called(named("functools", "partial"), system, command)), f"{name}functools"),
         "operator.attrgetter": (
-            called(called(called(named("operator", "attrgetter"), text("os.system")), named("pathlib", "os")), command),
-            f"{name}operator.attrgetter",
+            called(
+                called(called(named("operator", "attrgetter"), text("os.system")), named("pathlib", "os")),
+                attack.command,
+            ),
+            f"{_NAMES}operator.attrgetter",
             False,
         ),
         "operator.methodcaller": (
-            called(called(named("operator", "methodcaller"), text("touch")), path),
-            f"{name}operator.methodcaller",
+            called(called(named("operator", "methodcaller"), text("touch")), attack.path),
+            f"{_NAMES}operator.methodcaller",
         ),
-        "importlib": (called(named("importlib", "import_module"), text("os")) + pickle.POP + run, f"{name}importlib"),
-        "runpy": (called(named("runpy", "_run_code"), python, pickle.EMPTY_DICT), f"{name}runpy._run_code"),
+        "importlib": (
+            called(named("importlib", "import_module"), text("os")) + pickle.POP + attack.run, f"{_NAMES}importlib"
+        ),
+        "runpy": (called(named("runpy", "_run_code"), attack.python, pickle.EMPTY_DICT), f"{_NAMES}runpy._run_code"),
         "pickle in a pickle": (
             called(named("pickle", "loads"), inner),
-            f"{name}pickle.loads",
+            f"{_NAMES}pickle.loads",
             False,
         ),
         "a codec": (called(named("_codecs", "encode"), text("x"), text("unicode_escape")), "encodes text", False),
-        "codecs.lookup": (called(named("codecs", "lookup"), text("rot13")), f"{name}codecs.lookup", False),
-        "marshalled code": (called(named("marshal", "loads"), pickle.NONE), f"{name}marshal.loads", False),
-        "torch.load": (called(named("torch", "load"), text("other.pt")), f"{name}torch.load", False),
-        "torch.hub": (called(named("torch.hub", "load"), text("a/b"), text("c")), f"{name}torch.hub.load", False),
+        "codecs.lookup": (called(named("codecs", "lookup"), text("rot13")), f"{_NAMES}codecs.lookup", False),
+        "marshalled code": (called(named("marshal", "loads"), pickle.NONE), f"{_NAMES}marshal.loads", False),
+        "torch.load": (called(named("torch", "load"), text("other.pt")), f"{_NAMES}torch.load", False),
+        "torch.hub": (called(named("torch.hub", "load"), text("a/b"), text("c")), f"{_NAMES}torch.hub.load", False),
         "numpy object array": (
-            called(named("numpy.core.multiarray", "_reconstruct"), named("numpy", "ndarray"), together(number(0)), run),
-            f"{name}os.system",
+            called(
+                named("numpy.core.multiarray", "_reconstruct"),
+                named("numpy", "ndarray"),
+                together(number(0)),
+                attack.run,
+            ),
+            f"{_NAMES}os.system",
+            False,
+        ),
+        "a tensor made by a function of its own": (
+            called(
+                named("torch._tensor", "_rebuild_from_type_v2"),
+                named("models.evil", "run"),
+                named("torch", "Tensor"),
+                together(attack.command),
+                pickle.EMPTY_DICT,
+            ),
+            "a tensor of a kind of its own",
             False,
         ),
         "numpy's own exec": (
-            called(named("numpy.testing._private.utils", "runstring"), python, pickle.EMPTY_DICT),
-            f"{name}numpy.testing",
+            called(named("numpy.testing._private.utils", "runstring"), attack.python, pickle.EMPTY_DICT),
+            f"{_NAMES}numpy.testing",
         ),
-        "extension registry": (
-            called(pickle.EXT1 + bytes([extension_code]), command),
-            f"{opcode}EXT1",
-        ),
-        "calls a tensor": (called(tensor(storage(1), offset=0, size=1, stride=1)), "without a name", False),
-        "calls text": (called(text("os.system"), command), "without a name", False),
-        "PERSID": (pickle.PERSID + b"os.system\n", f"{opcode}PERSID", False),
-        "persistent id of something else": (together(text("module"), command) + pickle.BINPERSID, "no storage", False),
+    }  # fmt: skip
+
+
+def _storages_and_tensors() -> Bodies:
+    """More than the file holds, or outside of it."""
+    return {
         "storage type by text": (storage(1, text("FloatStorage")), "that is no storage", False),
         "storage in another folder": (
             together(text("storage"), named("torch", "FloatStorage"), text("../../etc/passwd"), text("cpu"), number(1))
@@ -202,7 +284,25 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
         "a negative storage": (storage(-1), "that is no storage", False),
         "a tensor beyond its storage": (tensor(storage(1), offset=1, size=1, stride=1), "beyond its storage", False),
         "a tensor before its storage": (tensor(storage(1), offset=-1, size=1, stride=1), "beyond its storage", False),
-        "a terabyte of one number": (tensor(storage(1), offset=0, size=1 << 38, stride=0), "beyond its storage", False),
+        "a terabyte of one number": (
+            tensor(storage(1), offset=0, size=1 << 38, stride=0),
+            "larger than the whole file together",
+            False,
+        ),
+    }  # fmt: skip
+
+
+def _memory_and_time() -> Bodies:
+    """Small files that take much."""
+    doubled = kept(pickle.EMPTY_LIST, 0) + b"".join(
+        pickle.POP + kept(listed(recalled(level), recalled(level)), level + 1) for level in range(60)
+    )
+    return {
+        "a list whose text has no end": (
+            doubled + called(named("torch._tensor", "_rebuild_from_type_v2"), recalled(60), *[pickle.NONE] * 3),
+            "a tensor of a kind of its own",
+            False,
+        ),
         "bytes of an exabyte": (pickle.BINBYTES8 + struct.pack("<Q", 1 << 60), "is damaged", False),
         "a number with a million digits": (pickle.LONG + b"9" * 1_000_000 + b"L\n", "is damaged", False),
         "a tuple that breaks the stack when hashed": (
@@ -235,4 +335,40 @@ def traps(target: Path, extension_code: int) -> dict[str, Trap]:
         "no end": (pickle.MARK * 1000, "holds a|is damaged", False),
         "a protocol to come": (pickle.PROTO + b"\x09" + pickle.NONE, "protocol 9", False),
     }  # fmt: skip
+
+
+def _through_dill() -> Bodies:
+    """dill's function that finds a type by its name: of those it knows, only plain ones are taken."""
+    function = named("dill._dill", "_load_type")
+    made = called(function, text("set"))
+    return {
+        "dill: a type of code": (called(function, text("CodeType")), "a type of its own by dill", False),
+        "dill: type itself": (called(called(function, text("type")), text("X")), "a type of its own by dill", False),
+        "dill: a function's name": (called(function, text("eval")), "a type of its own by dill", False),
+        "dill: no name": (called(function, number(5)), "a type of its own by dill", False),
+        "dill: a name that is no text": (called(function, listed()), "a type of its own by dill", False),
+        "dill: code": (called(named("dill._dill", "_create_code"), number(0)), "together with program code", False),
+        "dill: a function": (named("dill._dill", "_create_function"), "together with program code", False),
+        "dill: an import": (called(named("dill._dill", "_import_module"), text("os")), "together with program", False),
+        "dill: a set made over and over": (
+            kept(pickle.MARK + number(1) * 20_000 + pickle.LIST, 1) + kept(made, 2)
+            + b"".join(called(recalled(2), recalled(1)) for _ in range(100)),
+            "again and again",
+            False,
+        ),
+    }  # fmt: skip
+
+
+def traps(target: Path, extension_code: int) -> dict[str, Trap]:
+    """By name. `extension_code` and `target`: as in _Attack."""
+    attack = _Attack(target, extension_code)
+    bodies = {
+        **_called_functions(attack),
+        **_names_that_reach_further(attack),
+        **_other_opcodes(attack),
+        **_called_libraries(attack),
+        **_storages_and_tensors(),
+        **_memory_and_time(),
+        **_through_dill(),
+    }
     return {name: Trap(body + pickle.STOP, sentence, *rest) for name, (body, sentence, *rest) in bodies.items()}
