@@ -101,7 +101,7 @@ def _shifted(box: Box, rng: np.random.Generator) -> Box:
     """By half a side to a whole one, along one axis or both, within the picture."""
     x, y, width, height = box
     while True:
-        sides = rng.uniform(0.5, 1.0, 2) * rng.choice([-1, 1], 2) * (rng.permutation([1, rng.integers(0, 2)]))
+        sides = rng.uniform(0.5, 1.0, 2) * rng.choice([-1, 1], 2) * (rng.permutation(np.array([1, rng.integers(0, 2)])))
         moved_x, moved_y = x + sides[0] * width, y + sides[1] * height
         if width / 2 <= moved_x <= 1 - width / 2 and height / 2 <= moved_y <= 1 - height / 2:
             return float(moved_x), float(moved_y), width, height
@@ -111,14 +111,14 @@ def _duplicates(examples: Sequence[Example], rng: np.random.Generator) -> Iterat
     train = [example for example in examples if example.split == "train"]
     for turn, place in enumerate(rng.permutation(len(train))[:DUPLICATES]):
         example = train[place]
-        image = cv2.imdecode(np.frombuffer(example.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(np.frombuffer(example.jpeg, np.uint8), cv2.IMREAD_COLOR))
         boxes = example.boxes
         if turn % 4 == 0:
-            image = cv2.resize(image, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, (0, 0), fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
         elif turn % 4 == 1:
             image = cv2.convertScaleAbs(image, alpha=1.0, beta=20)
         elif turn % 4 == 2:
-            image = image[:, ::-1]
+            image = np.ascontiguousarray(image[:, ::-1])
             boxes = [(label, 1 - x, y, width, height) for label, x, y, width, height in boxes]
         _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])
         yield Example("valid", f"copy-of-{example.name}", jpeg.tobytes(), boxes)

@@ -73,8 +73,9 @@ def check(
     endpoint: str | None,
 ) -> None:
     """Find duplicates, odd boxes and, with --deep, labels that a model contradicts, and show them on one page."""
-    from masktrain_trainer.local.check import CheckOptions, FoldOptions  # noqa: PLC0415
+    from masktrain_trainer.local.check import CheckOptions  # noqa: PLC0415
     from masktrain_trainer.local.check import check as run  # noqa: PLC0415
+    from masktrain_trainer.local.out_of_fold import FoldOptions  # noqa: PLC0415
 
     def say(line: str) -> None:
         click.echo(printable(line))

@@ -1,6 +1,6 @@
 """What looks like a mistake without a training. Pictures are textures, so that only copies are alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -58,7 +58,7 @@ def groups(root: Path, **splits: Sequence[Path]) -> tuple[list[Picture], list[in
     return pictures, groups_of(len(pictures), list(alike(fingerprints(verified))))
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[NDArray[np.uint8]], object]] = {
     "the same": lambda image: image,
     "smaller": lambda image: cv2.resize(image, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA),
     "brighter": lambda image: cv2.convertScaleAbs(image, alpha=1.0, beta=25),
@@ -70,7 +70,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_copy_in_another_split_is_found_however_it_was_changed(change: str, tmp_path: Path) -> None:
     train = [write(tmp_path, "train", f"{seed}.jpg", texture(seed)) for seed in range(6)]
-    copy = write(tmp_path, "valid", "copy.jpg", CHANGES[change](texture(2)), quality=50)
+    copy = write(tmp_path, "valid", "copy.jpg", np.asarray(CHANGES[change](texture(2)), np.uint8), quality=50)
     other = write(tmp_path, "valid", "other.jpg", texture(100))
     pictures, grouped = groups(tmp_path, train=train, val=[copy, other])
     (found,) = duplicates(pictures, grouped)
