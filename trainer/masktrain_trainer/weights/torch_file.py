@@ -171,7 +171,7 @@ _INERT_PACKAGES: Final = (
 """YOLOv5 installed from PyPI writes its own names below `yolov5`."""
 _MOST_DIMENSIONS: Final = 64
 """Torch's own limit."""
-_MOST_REPEATED_BYTES: Final = 256 << 20
+_MOST_REPEATED_BYTES: Final = 64 << 20
 """By which all tensors together may be larger than the file. Views share their numbers: those of a grid that was
 expanded, as the head keeps one after each detection, are a million in the place of ten.
 """
