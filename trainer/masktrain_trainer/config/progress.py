@@ -181,6 +181,10 @@ class Progress(Contract):
     map50: Share | None = Field(default=None, alias="mAP50")
     map50_95: Share | None = Field(default=None, alias="mAP50_95")
     stopped_early: bool = False
+    fitness_warning: Sentence | None = Field(
+        default=None,
+        description="Once training has ended without a fitness above 0: why, what best.pt is, and what to do.",
+    )
     resumed_from: CheckpointRef | None = None
     skipped_checkpoints: Annotated[list[Sentence], _first(_MOST_SENTENCES)] = Field(
         default=[], description="One sentence per newer checkpoint that was passed over because it did not verify."
@@ -195,3 +199,14 @@ class Progress(Contract):
     )
     outcome: Outcome | None = None
     updated_at: Moment
+
+    @property
+    def model_warning(self) -> str | None:
+        """What a person has to know of a best.pt that no fitness has chosen, also from versions that do not say it."""
+        complete = self.outcome is not None and self.outcome.kind is OutcomeKind.COMPLETE
+        if self.fitness_warning is not None or not complete or self.best is None or self.best.fitness:
+            return self.fitness_warning
+        return (
+            f"No validation gave best.pt, the weights of epoch {self.best.epoch}, a fitness above 0, so nothing says "
+            "that they are good: look at what `masktrain detect` draws with them before they are used."
+        )

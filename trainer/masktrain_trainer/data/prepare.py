@@ -121,6 +121,8 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
         for split, images in described.images.items()
     }
     require_boxes(verified["train"])
+    if training.require_fitness:
+        require_measure(verified["val"])
     splits = {split: result.split for split, result in verified.items()}
     # A data set that has one class anyway keeps its own name for it.
     names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
@@ -160,6 +162,15 @@ def require_boxes(train: VerifiedSplit) -> None:
         raise InvalidDataset(
             "No training image has a box; the label of train/images/x.jpg belongs in train/labels/x.txt, "
             "with one line 'class x y width height' for each object."
+        )
+
+
+def require_measure(val: VerifiedSplit) -> None:
+    """Raise InvalidDataset if no epoch can have a fitness: a job that asks for one would be trained in vain."""
+    if not any(map(len, val.targets)):
+        raise InvalidDataset(
+            "training.requireFitness asks for a fitness, which no epoch can have because no picture of the validation "
+            "split has a box: label those pictures, or leave requireFitness out."
         )
 
 
