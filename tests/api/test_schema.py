@@ -266,6 +266,14 @@ def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiN
     assert spec["checkpoint"]["store"] == {"region": "eu-frankfurt-1"}
 
 
+def test_fields_that_came_later_are_not_filled_in(namespace: ApiNamespace) -> None:
+    """An earlier operator, after a roll-back, refuses a job with a key that it does not know."""
+    training = namespace.create(training_job(), "--dry-run=server")["spec"]["training"]
+    assert not {"requireFitness", "decodedCacheGib"} & training.keys()
+    asked = training_job(training={"requireFitness": True})
+    assert namespace.create(asked, "--dry-run=server")["spec"]["training"]["requireFitness"]
+
+
 def test_every_immutable_field_has_a_change() -> None:
     assert set(CHANGES) == {*IMMUTABLE_SECTIONS, *(f"compute.{field}" for field in IMMUTABLE_COMPUTE)}
 

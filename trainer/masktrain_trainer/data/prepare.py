@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -36,6 +36,7 @@ from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
 from .cpu_limit import cpu_limit
+from .geometry import Targets
 from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
 from .source.archive import extract, fetch
 from .source.data_yaml import DataYaml, read_data_yaml
@@ -122,7 +123,7 @@ def _prepare_images(described: DataYaml, output: Path, training: TrainingSpec, p
     }
     require_boxes(verified["train"])
     if training.require_fitness:
-        require_measure(verified["val"])
+        require_measure(verified["val"].targets)
     splits = {split: result.split for split, result in verified.items()}
     # A data set that has one class anyway keeps its own name for it.
     names = [SINGLE_CLASS] if training.single_class and len(described.names) > 1 else described.names
@@ -165,9 +166,9 @@ def require_boxes(train: VerifiedSplit) -> None:
         )
 
 
-def require_measure(val: VerifiedSplit) -> None:
+def require_measure(targets: Sequence[Targets]) -> None:
     """Raise InvalidDataset if no epoch can have a fitness: a job that asks for one would be trained in vain."""
-    if not any(map(len, val.targets)):
+    if not any(map(len, targets)):
         raise InvalidDataset(
             "training.requireFitness asks for a fitness, which no epoch can have because no picture of the validation "
             "split has a box: label those pictures, or leave requireFitness out."

@@ -151,7 +151,7 @@ class Training:
         if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
             self._state.metrics = validation.metrics.named()
             self._report(Phase.VALIDATING, self._epoch_losses)
-        return Outcome.complete(self._closing_sentence())
+        return Outcome.complete(closing_sentence(self._state, self._schedule.last_warmup_epoch))
 
     def _train_epoch(self) -> Interruption | None:
         """Train the rest of the epoch in work; its last batch always ends with an optimizer step."""
@@ -361,16 +361,18 @@ class Training:
     def _fitness_warning(self) -> str | None:
         return fitness_warning(self._context.prepared.val, self._state)
 
-    def _closing_sentence(self) -> str:
-        state, stopping = self._state, self._state.early_stopping
-        trained = f"Trained {state.position.epoch} epochs"
-        if not stopping.has_fitness:
-            newest = f"best.pt holds the newest weights, those of epoch {stopping.best_epoch}"
-            return f"{trained}; none had a fitness above 0, so {newest}."
-        best = f"the best is epoch {stopping.best_epoch} with fitness {stopping.best_fitness:.4f}."
-        if not state.stopped_early:
-            return f"{trained}; {best}"
-        since = stopping.counts_from(self._schedule.last_warmup_epoch)
-        why = "the best" if since == stopping.best_epoch else "the last of the warm-up"
-        patience = f"{stopping.patience} epochs without a better one, counted from epoch {since}, {why}"
-        return f"{trained}, stopped early after {patience}; {best}"
+
+def closing_sentence(state: TrainingState, last_warmup_epoch: int) -> str:
+    """How far the training came, why it ended, and which epoch best.pt is of."""
+    stopping = state.early_stopping
+    trained = f"Trained {state.position.epoch} epochs"
+    if not stopping.has_fitness:
+        newest = f"best.pt holds the newest weights, those of epoch {stopping.best_epoch}"
+        return f"{trained}; none had a fitness above 0, so {newest}."
+    best = f"the best is epoch {stopping.best_epoch} with fitness {stopping.best_fitness:.4f}."
+    if not state.stopped_early:
+        return f"{trained}; {best}"
+    since = stopping.counts_from(last_warmup_epoch)
+    why = "the best" if since == stopping.best_epoch else "the last of the warm-up"
+    patience = f"{stopping.patience} epochs without a better one, counted from epoch {since}, {why}"
+    return f"{trained}, stopped early after {patience}; {best}"
