@@ -131,6 +131,9 @@ def test_a_job_that_requires_a_fitness_fails_with_the_newest_weights_left(
     assert second.outcome.message.startswith("Trained 2 epochs; none had a fitness above 0")
     assert second.last_words.best is not None
     assert second.last_words.best.epoch == 1
+    third = start("third", dataset=unmatched, attempt=2, training={"epochs": 2, "requireFitness": True})
+    assert third.wait() == ExitCode.USER_ERROR, "also of a training that is complete already"
+    assert third.outcome.message.startswith("training.requireFitness is not met: No validation gave best.pt")
 
 
 def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_path: Path) -> None:

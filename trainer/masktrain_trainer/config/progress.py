@@ -111,6 +111,16 @@ class CheckpointRef(Contract, extra="ignore"):
     fitness: Share | None = Field(default=None, description="0.1 mAP50 + 0.9 mAP50-95, of the epoch's validation.")
     verified_at: Moment
 
+    @property
+    def fitness_warning(self) -> str | None:
+        """What a person has to know of a model whose validation found no fitness above 0."""
+        if self.fitness:
+            return None
+        return (
+            f"No validation gave best.pt, the weights of epoch {self.epoch}, a fitness above 0, so nothing says that "
+            "they are good: look at what `masktrain detect` draws with them before they are used."
+        )
+
 
 class OutcomeKind(StrEnum):
     COMPLETE = "Complete"
@@ -203,10 +213,6 @@ class Progress(Contract):
     @property
     def model_warning(self) -> str | None:
         """What a person has to know of a best.pt that no fitness has chosen, also from versions that do not say it."""
-        complete = self.outcome is not None and self.outcome.kind is OutcomeKind.COMPLETE
-        if self.fitness_warning is not None or not complete or self.best is None or self.best.fitness:
-            return self.fitness_warning
-        return (
-            f"No validation gave best.pt, the weights of epoch {self.best.epoch}, a fitness above 0, so nothing says "
-            "that they are good: look at what `masktrain detect` draws with them before they are used."
-        )
+        if self.fitness_warning is None and self.best is not None and self.outcome is not None:
+            return self.best.fitness_warning if self.outcome.kind is OutcomeKind.COMPLETE else None
+        return self.fitness_warning
