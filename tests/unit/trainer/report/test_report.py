@@ -226,11 +226,12 @@ def test_without_a_fitness_no_epoch_is_marked_as_the_best(
     evaluated = evaluation(["mask"]).model_copy(update={"fitness_warning": warning})
     run.evaluation.write_text(evaluated.to_json(), encoding="utf-8")
     drawn_for: list[int | None] = []
-    monkeypatch.setattr(build, "draw_results", lambda _, path, epoch: (drawn_for.append(epoch), draw(path)))
 
-    def draw(path: Path) -> None:
+    def draw(_: object, path: Path, best_epoch: int | None) -> None:
+        drawn_for.append(best_epoch)
         Image.new("RGB", (8, 8)).save(path)
 
+    monkeypatch.setattr(build, "draw_results", draw)
     build_report(run)
     html = (run.artifacts / "report.html").read_text(encoding="utf-8")
     assert drawn_for == [marked]
