@@ -273,6 +273,14 @@ def test_a_field_that_an_earlier_operator_does_not_know_is_in_no_job_that_does_n
     assert namespace.create(training_job(), "--dry-run=server")["spec"]["dataset"].keys() == {"uri"}
 
 
+def test_fields_that_came_later_are_not_filled_in(namespace: ApiNamespace) -> None:
+    """An earlier operator, after a roll-back, refuses a job with a key that it does not know."""
+    training = namespace.create(training_job(), "--dry-run=server")["spec"]["training"]
+    assert not {"requireFitness", "decodedCacheGib"} & training.keys()
+    asked = training_job(training={"requireFitness": True})
+    assert namespace.create(asked, "--dry-run=server")["spec"]["training"]["requireFitness"]
+
+
 def test_every_immutable_field_has_a_change() -> None:
     assert set(CHANGES) == {*IMMUTABLE_SECTIONS, *(f"compute.{field}" for field in IMMUTABLE_COMPUTE)}
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,55 @@ def test_the_last_word_is_about_best_pt_not_about_the_last_epoch(start: StartPod
     assert words.map50 == pytest.approx(float(overall["mAP50"]), abs=1e-5)
     assert words.map50_95 == pytest.approx(float(overall["mAP50-95"]), abs=1e-5)
     assert words.losses is not None
+
+
+@pytest.fixture(scope="session")
+def unmatched(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pictures, with validation boxes that are smaller than anything a model ever finds."""
+    path = tmp_path_factory.mktemp("unmatched") / "tiny.zip"
+    with zipfile.ZipFile(dataset) as whole, zipfile.ZipFile(path, "w") as changed:
+        for name in whole.namelist():
+            is_label = name.startswith("valid/labels/")
+            changed.writestr(name, b"0 0.5 0.5 0.001 0.001\n" if is_label else whole.read(name))
+    return path
+
+
+def test_without_a_fitness_the_newest_weights_are_best_pt_and_all_say_so(
+    start: StartPod, unmatched: Path, tmp_path: Path
+) -> None:
+    """Epoch 0 was the best, and patience ended the training with it."""
+    hyperparameters = {"warmupEpochs": 0, "warmupMinIterations": 0}
+    pod = start(dataset=unmatched, training={"epochs": 4, "patience": 1, "hyperparameters": hyperparameters})
+    assert pod.wait() == 0, pod.log
+    words = pod.last_words
+    assert words.best is not None
+    assert (words.best.epoch, words.best.fitness) == (3, 0)
+    assert pod.outcome.message == (
+        "Trained 4 epochs; none had a fitness above 0, so best.pt holds the newest weights, those of epoch 3."
+    )
+    assert words.fitness_warning is not None
+    assert "no detection matched any of the 4 boxes of the validation split" in words.fitness_warning
+    report = (tmp_path / "store/team/tiny/report.html").read_text()
+    assert "no detection matched any of the 4 boxes" in report
+    assert torch.load(tmp_path / "store/team/tiny/best.pt", weights_only=True)["epoch"] == 3
+
+
+def test_a_job_that_requires_a_fitness_fails_with_the_newest_weights_left(
+    start: StartPod, unmatched: Path, tmp_path: Path
+) -> None:
+    pod = start(dataset=unmatched, training={"epochs": 2, "requireFitness": True})
+    assert pod.wait() == ExitCode.USER_ERROR, pod.log
+    assert (pod.outcome.kind, pod.outcome.reason) == (OutcomeKind.USER_ERROR, "NoFitness")
+    assert pod.outcome.message.startswith("training.requireFitness is not met: No epoch had a fitness above 0")
+    assert torch.load(tmp_path / "store/team/tiny/uid-1/best.pt", weights_only=True)["epoch"] == 1
+    second = start("second", dataset=unmatched, attempt=1)
+    assert second.wait() == 0, second.log
+    assert second.outcome.message.startswith("Trained 2 epochs; none had a fitness above 0")
+    assert second.last_words.best is not None
+    assert second.last_words.best.epoch == 1
+    third = start("third", dataset=unmatched, attempt=2, training={"epochs": 2, "requireFitness": True})
+    assert third.wait() == ExitCode.USER_ERROR, "also of a training that is complete already"
+    assert third.outcome.message.startswith("training.requireFitness is not met: No validation gave best.pt")
 
 
 def test_a_stopped_pod_exits_75_and_the_next_one_completes(start: StartPod, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ MaskTrainError
 │   ├── InvalidDataset          what the data set holds
 │   ├── InvalidWeights          the weights to start from
 │   ├── Diverged                the loss is no longer a number
+│   ├── NoFitness               no epoch had a fitness, where training.requireFitness asks for one
 │   └── StoreDenied             also a StoreError: credentials, permission, address or the bucket itself
 ├── StoreError                  a store did not do what was asked
 │   ├── ObjectMissing           the store answers, the object is not there
@@ -81,6 +82,12 @@ class Diverged(UserError):
     reason = FailureReason.DIVERGED
 
 
+class NoFitness(UserError):
+    """No epoch had a fitness above zero, and the job asks for one."""
+
+    reason = FailureReason.NO_FITNESS
+
+
 class StoreError(MaskTrainError):
     """A store did not do what was asked; the sentence says which one."""
 
@@ -138,5 +145,5 @@ class UnusableWeights(ValueError):
 
 def user_error(reason: FailureReason, message: str) -> UserError:
     """The error of a reason that another process has left in a document."""
-    kinds = (InvalidConfiguration, InvalidDataset, InvalidWeights, Diverged, StoreDenied)
+    kinds = (InvalidConfiguration, InvalidDataset, InvalidWeights, Diverged, NoFitness, StoreDenied)
     return next(kind for kind in kinds if kind.reason is reason)(message)

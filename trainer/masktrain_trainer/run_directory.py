@@ -141,3 +141,4 @@ class TrainingProgress(Contract):
     map50: float | None = None
     map50_95: float | None = None
     stopped_early: bool = False
+    fitness_warning: str | None = None

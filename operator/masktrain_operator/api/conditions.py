@@ -16,6 +16,7 @@ class ConditionType(StrEnum):
     CHECKPOINT_FRESH = "CheckpointFresh"
     PROGRESS_UNKNOWN = "ProgressUnknown"
     WRITE_REFUSED = "WriteRefused"
+    BEST_UNKNOWN = "BestUnknown"
 
 
 class Reason(StrEnum):
@@ -32,7 +33,7 @@ class Reason(StrEnum):
     WAITING_FOR_OLD_PODS = "WaitingForOldPods"
     WRITE_REFUSED = "WriteRefused"
     FINISHED = "Finished"
-    # Complete, DatasetVerified, CheckpointFresh, ProgressUnknown, WriteRefused
+    # Complete, DatasetVerified, CheckpointFresh, ProgressUnknown, WriteRefused, BestUnknown
     TRAINING_COMPLETE = "TrainingComplete"
     VERIFIED = "Verified"
     STORED = "Stored"
@@ -40,6 +41,8 @@ class Reason(StrEnum):
     UNREACHABLE = "Unreachable"
     REACHABLE = "Reachable"
     ACCEPTED = "Accepted"
+    NO_FITNESS = "NoFitness"
+    FITNESS_FOUND = "FitnessFound"
     # Failed and Stalled
     RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

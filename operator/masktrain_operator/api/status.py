@@ -235,7 +235,9 @@ class StatusCheckpoint(StatusModel):
 
 
 class StatusCheckpoints(StatusModel):
-    best: StatusCheckpoint | None = Field(default=None, description="The fittest so far.")
+    best: StatusCheckpoint | None = Field(
+        default=None, description="The fittest so far; the newest while none has a fitness above 0."
+    )
     last: StatusCheckpoint | None = Field(default=None, description="The newest.")
     resumed_from: StatusCheckpoint | None = Field(default=None, description="Where the current attempt started.")
     skipped: list[Sentence] = Field(
@@ -274,7 +276,7 @@ class MaskTrainingJobStatus(StatusModel):
         default=[],
         max_length=32,
         description="Complete, Failed, Reconciling, Stalled, DatasetVerified, CheckpointFresh, ProgressUnknown, "
-        "WriteRefused.",
+        "WriteRefused, BestUnknown.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     state: Open[State] | None = Field(default=None, description="One word for people; programs read the conditions.")

@@ -8,6 +8,7 @@ and must not lose files under that manifest.
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from masktrain_trainer.config import Keep
 from masktrain_trainer.errors import StoreError
@@ -35,22 +36,33 @@ def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 def best(manifests: Iterable[Manifest]) -> Manifest | None:
-    """What best.pt is made of: the highest fitness, the earliest on a tie; None if no validated one has a model."""
+    """What best.pt is made of: the highest fitness, the earliest on a tie, and the newest while none is above zero;
+    None if no validated one has a model.
+    """
     return next((manifest for manifest in models_best_first(manifests) if manifest.fitness is not None), None)
 
 
 def models_best_first(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Checkpoints whose model could be a job's result: validated ones by fitness, then, newest first, the others.
+    """Checkpoints whose model could be a job's result: those with a fitness by that; then, newest first, those whose
+    validation found none, and those without a validation.
 
     The job's end publishes the first of them that reads back, so that a damaged best one leaves the second best.
     """
     with_model = [manifest for manifest in newest_first(manifests) if manifest.has_model]
-    validated = [manifest for manifest in with_model if manifest.fitness is not None]
-    return [*sorted(validated, key=_rank), *(manifest for manifest in with_model if manifest.fitness is None)]
+    return sorted(with_model, key=_rank)
 
 
-def _rank(manifest: Manifest) -> tuple[float, tuple[int, int, int]]:
-    return (-(manifest.fitness or 0.0), manifest.age_order)
+def surpasses(fitness: float, best_so_far: float) -> bool:
+    """Whether a newer model is the better one: as long as none has a fitness above zero, by being newer."""
+    return fitness > best_so_far or fitness == best_so_far <= 0
+
+
+def _rank(manifest: Manifest) -> tuple[Any, ...]:
+    """Sorts what comes newest first. Only what has a fitness is told apart by its rank: all else keeps its order."""
+    if manifest.fitness is None:
+        return (2,)
+    # Zero says nothing of a model but that it was looked at: the epochs before it have learnt less.
+    return (0, -manifest.fitness, manifest.age_order) if manifest.fitness > 0 else (1,)
 
 
 def superseded(manifests: Iterable[Manifest], fence: Fence, keep: Keep, now: datetime) -> list[Manifest]:

@@ -26,7 +26,7 @@ from masktrain_trainer.weights.load import load_model_file
 from .catalog import Result, read_catalog
 from .keys import DATA_PICTURES, MODEL_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest
-from .selection import best
+from .selection import best, surpasses
 from .snapshot import UnusableSnapshot, read_snapshot
 from .spool import SnapshotMeta, Spool, UploaderExit, UploaderStatus
 from .state_files import save, slim_model
@@ -168,7 +168,7 @@ class Uploader:
     def _deserves_model(self, meta: SnapshotMeta) -> bool:
         """Also what beats the best that is stored, even if training has seen a better one that was lost."""
         top = best(self._known)
-        beats = meta.fitness is not None and (top is None or meta.fitness > (top.fitness or 0.0))
+        beats = meta.fitness is not None and (top is None or surpasses(meta.fitness, top.fitness or 0.0))
         # A final one too: where no epoch was validated, its model is all that a job can leave.
         return beats or meta.is_best or meta.periodic or meta.reason == "final"
 

@@ -180,7 +180,9 @@ class CheckpointWriter:
         return _is_stored(expected, found) and found is not None and abs(now - found.modified) < LONGEST_UPLOAD
 
     def _refresh_best(self, manifests: Sequence[Manifest]) -> CheckpointRef | None:
-        """Have the fittest model as `best.pt`, so that every ending leaves one; a broken one gives way to the next."""
+        """Have the fittest model, or without any fitness the newest, as `best.pt`, so that every ending leaves one; a
+        broken one gives way to the next.
+        """
         for manifest in models_best_first(manifests):
             # A model that no epoch has validated is good enough for a job's end at most.
             if manifest.fitness is not None and self._holds_best(manifest):

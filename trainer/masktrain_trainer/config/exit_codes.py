@@ -24,6 +24,7 @@ class FailureReason(StrEnum):
     INVALID_CONFIGURATION = "InvalidConfiguration"
     STORE_DENIED = "StoreDenied"
     DIVERGED = "Diverged"
+    NO_FITNESS = "NoFitness"
 
 
 PEER_LOST = "PeerLost"

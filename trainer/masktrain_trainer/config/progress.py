@@ -125,6 +125,16 @@ class CheckpointRef(Contract, extra="ignore"):
     fitness: Share | None = Field(default=None, description="0.1 mAP50 + 0.9 mAP50-95, of the epoch's validation.")
     verified_at: Moment
 
+    @property
+    def fitness_warning(self) -> str | None:
+        """What a person has to know of a model whose validation found no fitness above 0."""
+        if self.fitness:
+            return None
+        return (
+            f"No validation gave best.pt, the weights of epoch {self.epoch}, a fitness above 0, so nothing says that "
+            "they are good: look at what `masktrain detect` draws with them before they are used."
+        )
+
 
 class OutcomeKind(StrEnum):
     COMPLETE = "Complete"
@@ -195,6 +205,10 @@ class Progress(Contract):
     map50: Share | None = Field(default=None, alias="mAP50")
     map50_95: Share | None = Field(default=None, alias="mAP50_95")
     stopped_early: bool = False
+    fitness_warning: Sentence | None = Field(
+        default=None,
+        description="Once training has ended without a fitness above 0: why, what best.pt is, and what to do.",
+    )
     resumed_from: CheckpointRef | None = None
     skipped_checkpoints: Annotated[list[Sentence], _first(_MOST_SENTENCES)] = Field(
         default=[], description="One sentence per newer checkpoint that was passed over because it did not verify."
@@ -209,3 +223,10 @@ class Progress(Contract):
     )
     outcome: Outcome | None = None
     updated_at: Moment
+
+    @property
+    def model_warning(self) -> str | None:
+        """What a person has to know of a best.pt that no fitness has chosen, also from versions that do not say it."""
+        if self.fitness_warning is None and self.best is not None and self.outcome is not None:
+            return self.best.fitness_warning if self.outcome.kind is OutcomeKind.COMPLETE else None
+        return self.fitness_warning

@@ -289,7 +289,17 @@ class TrainingSpec(Contract):
         default=640, ge=64, le=4096, multiple_of=32, description="Side of the square training images in pixels."
     )
     patience: int = Field(
-        default=100, ge=0, le=10_000, description="Stop after this many epochs without a better fitness; 0 means never."
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Stop after this many epochs without a better fitness, counted from the first fitness above 0 and "
+        "not before the end of the warm-up; 0 means never.",
+    )
+    require_fitness: bool = Field(
+        default=False,
+        description="Let the job fail if no epoch has a fitness above 0, instead of completing with the newest weights "
+        "as best.pt. Unset is false.",
+        json_schema_extra=not_filled_in,
     )
     optimizer: Optimizer = Field(
         default=Optimizer.SGD,

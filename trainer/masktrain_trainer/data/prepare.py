@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -36,6 +36,7 @@ from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
 
 from .cpu_limit import cpu_limit
+from .geometry import Targets
 from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
 from .source.account import LABEL_PLACE, why_without_boxes
 from .source.archive import extract, fetch
@@ -124,6 +125,8 @@ def _prepare_images(described: DataYaml, output: Path, config: RunConfig, proces
     require_boxes(verified["train"])
     if not config.dataset.allow_unlabelled_validation:
         require_validation_boxes(verified["val"])
+    if training.require_fitness:
+        require_measure(verified["val"].targets)
     splits = {split: result.split for split, result in verified.items()}
     names = trained_names(described.names, single_class=training.single_class)
     save_prepared(output, PreparedDataset(names=names, image_size=training.image_size, **splits))
@@ -181,6 +184,15 @@ def _without_validation_boxes(val: VerifiedSplit) -> str | None:
     if any(map(len, val.targets)):
         return None
     return f"No val image has a box, so that no epoch can be measured: {why_without_boxes(val.account)}"
+
+
+def require_measure(targets: Sequence[Targets]) -> None:
+    """Raise InvalidDataset if no epoch can have a fitness: a job that asks for one would be trained in vain."""
+    if not any(map(len, targets)):
+        raise InvalidDataset(
+            "training.requireFitness asks for a fitness, which no epoch can have because no picture of the validation "
+            "split has a box: label those pictures, or leave requireFitness out."
+        )
 
 
 def say(line: str) -> None:

@@ -359,9 +359,13 @@ def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
 
 
 def _uid(manifest: Manifest, dataset: str) -> str:
-    """The same model, data and training go on from their checkpoints; anything else starts anew, beside them."""
+    """The same model, data and training go on from their checkpoints; anything else starts anew, beside them.
+
+    requireFitness changes how a training ends and nothing of what is trained: without it one that failed completes.
+    """
     spec = manifest.spec
-    document = [spec.model.to_json(), spec.training.to_json(), dataset]
+    training = spec.training.model_dump_json(by_alias=True, exclude_none=True, exclude={"require_fitness"})
+    document = [spec.model.to_json(), training, dataset]
     return sha256_of(json.dumps(document).encode())[:12]
 
 

@@ -232,7 +232,9 @@ def results_folder(config: RunConfig) -> str:
 def closing_lines(outcome: Outcome, progress: Progress) -> list[str]:
     """How it ended, what to do next, and where the results lie."""
     if outcome.kind is OutcomeKind.COMPLETE:
-        return [outcome.message, *(f"  {local_path(uri)}" for uri in progress.outputs)]
+        warning = progress.model_warning
+        warnings = [f"warning: {warning}"] if warning else []
+        return [outcome.message, *warnings, *(f"  {local_path(uri)}" for uri in progress.outputs)]
     if outcome.kind is OutcomeKind.STOPPED:
         return [outcome.message, "The same command goes on from there."]
     return [f"{outcome.reason}: {outcome.message}", "The same command tries again from the last checkpoint."]

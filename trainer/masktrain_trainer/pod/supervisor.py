@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
-from masktrain_trainer.config import DEVICE_VARIABLE, Outcome, OutcomeKind, Phase, Progress
-from masktrain_trainer.errors import Fenced, NothingToPublish, UserError
+from masktrain_trainer.config import DEVICE_VARIABLE, CheckpointRef, Outcome, OutcomeKind, Phase, Progress
+from masktrain_trainer.errors import Fenced, NoFitness, NothingToPublish, UserError
 from masktrain_trainer.heartbeat import (
     STACK_SIGNAL,
     Activity,
@@ -121,8 +121,14 @@ class Supervisor:
             raise AttemptEnded(Outcome.crashed("StageCrashed", "The restore stage left no readable result."))
         self._progress.set_restored(restored)
         if restored.completed:
-            raise AttemptEnded(Outcome.complete("An earlier attempt had already finished everything."))
+            raise AttemptEnded(self._already_complete(restored.best))
         return restored
+
+    def _already_complete(self, best: CheckpointRef | None) -> Outcome:
+        warning = best.fitness_warning if best is not None else None
+        if warning and self._launch.config.training.require_fitness:
+            return Outcome.user_error(NoFitness.reason, f"training.requireFitness is not met: {warning}")
+        return Outcome.complete("An earlier attempt had already finished everything.")
 
     async def _lead(self, restored: RestoreResult) -> Outcome:
         uploader = UploaderProcess(self._uploader_command(restored.run), self._environment)

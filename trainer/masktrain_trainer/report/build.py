@@ -158,9 +158,8 @@ def _draw_results(run: RunDirectory, evaluation: Evaluation | None) -> Iterator[
     results = run.artifacts / "results.csv"
     if results.exists():
         figure = run.artifacts / "results.png"
-        draw_results(
-            parse_results(results.read_text(encoding="utf-8")), figure, evaluation.epoch if evaluation else None
-        )
+        best_epoch = evaluation.epoch if evaluation and not evaluation.fitness_warning else None
+        draw_results(parse_results(results.read_text(encoding="utf-8")), figure, best_epoch)
         yield figure
 
 

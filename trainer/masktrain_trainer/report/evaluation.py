@@ -57,6 +57,7 @@ class Fact(Contract):
 
 class Evaluation(Contract):
     """`confusion[predicted][true]` counts; the last row and column are the background. `advice`: a sentence each.
+    `fitness_warning`: why `epoch` is the newest and not the best, if none had a fitness above 0.
 
     `confidence` is the threshold with the best mean F1; `settings` are all in force, by their dotted names.
     """
@@ -67,6 +68,7 @@ class Evaluation(Contract):
     epoch: int
     epochs_trained: int
     stopped_early: bool
+    fitness_warning: str | None = None
     overall: ClassScores
     classes: list[ClassScores]
     test: SplitScores | None = None

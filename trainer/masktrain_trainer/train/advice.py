@@ -10,6 +10,7 @@ import numpy as np
 
 from masktrain_trainer.config import Architecture, ModelSpec, RunConfig, Schedule, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset, TrainingStatistics, training_statistics
+from masktrain_trainer.data.sampler import batches_per_epoch
 from masktrain_trainer.model.autoanchor import measure
 from masktrain_trainer.model.graph import SIZES
 
@@ -20,6 +21,8 @@ EXPECTED_EPOCHS = 300
 guide tells people to start with (docs.ultralytics.com/yolov5/tutorials/tips_for_best_training_results)."""
 HALF_DECAYED = 0.5
 """With less than half of its decay behind it, a schedule has hardly begun to do what it is for."""
+LONGEST_WARMUP = 0.5
+"""Of all epochs: in YOLOv5's recipes it is a hundredth."""
 IMBALANCE = 10
 """Times as many boxes: the order of magnitude between LVIS's frequent, common and rare classes, whose AP falls with it
 (Gupta et al. 2019)."""
@@ -55,6 +58,7 @@ def advice(model: ModelSpec, training: TrainingSpec, statistics: TrainingStatist
     found = (
         *_start(model, statistics),
         *_schedule(training),
+        *_warmup(training, statistics),
         *_imbalance(training, statistics),
         *_tiny_boxes(architecture, training, statistics),
         *_anchors(architecture, training, statistics),
@@ -89,6 +93,23 @@ def _schedule(training: TrainingSpec) -> Iterator[str]:
             f"{training.schedule.value} schedule over {training.epochs} still has {left:.0%} of the learning rate, so "
             f"it never decays: set training.schedule to {Schedule.COSINE.value} and training.epochs to about "
             f"{EXPECTED_EPOCHS}."
+        )
+
+
+def _warmup(training: TrainingSpec, statistics: TrainingStatistics) -> Iterator[str]:
+    """One that ends late or never: an epoch of few images has few iterations."""
+    if training.auto_batch:
+        return
+    per_epoch = batches_per_epoch(statistics.images, training.batch_size)
+    schedule = TrainingSchedule(
+        training.hyperparameters, training.schedule, training.epochs, per_epoch, training.batch_size
+    )
+    epochs = schedule.last_warmup_epoch + 1
+    if epochs > training.epochs * LONGEST_WARMUP:
+        yield (
+            f"The warm-up takes {schedule.warmup_iterations} iterations, which are {epochs} epochs of {per_epoch}, and "
+            f"training.epochs is {training.epochs}: most of the training runs below its learning rate; "
+            "raise training.epochs, or lower hyperparameters.warmupEpochs and warmupMinIterations."
         )
 
 

@@ -112,6 +112,7 @@ def describe(
         epoch=state.early_stopping.best_epoch,
         epochs_trained=state.position.epoch,
         stopped_early=state.stopped_early,
+        fitness_warning=fitness_warning(prepared.val, state),
         overall=scores.overall,
         classes=scores.classes,
         test=split_scores(prepared.names, prepared.test, test.metrics) if prepared.test and test else None,
@@ -186,21 +187,48 @@ def _rounded(values: Any) -> list[float]:
 def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[Fact]:
     """What was trained, on what, and how long: a line each."""
     config, prepared, ranks = context.config, context.prepared, context.ranks
-    images = CachedImages(prepared.train.labels, prepared.train.cache)
-    boxes = sum(len(images.targets(index)) for index in range(len(images)))
     known = {
         "model": f"{config.model.architecture.value} from {config.model.weights_shown}",
         "data set": config.dataset.uri,
         "classes": f"{len(prepared.names)}",
-        "training split": f"{len(prepared.train.images):,} images, {boxes:,} boxes",
+        "training split": f"{len(prepared.train.images):,} images, {_boxes(prepared.train):,} boxes",
         "validation split": f"{len(prepared.val.images):,} images, {scores.overall.labels:,} boxes",
         "test split": f"{len(prepared.test.images):,} images" if prepared.test else "none",
-        "epochs": f"{state.position.epoch} of at most {config.training.epochs}; the best is epoch "
-        f"{state.early_stopping.best_epoch}, counted from 0",
+        "epochs": f"{state.position.epoch} of at most {config.training.epochs}; {_choice(state)}",
         "time": _time(context),
         "hardware": f"{ranks.world_size} × {ranks.device_name}, {str(context.format).removeprefix('torch.')}",
     }
     return [Fact(name=name, value=value) for name, value in known.items()]
+
+
+def fitness_warning(val: Split, state: TrainingState) -> str | None:
+    """What a person has to know of a best.pt that no fitness has chosen; None where one has."""
+    if state.early_stopping.has_fitness:
+        return None
+    newest = f"best.pt holds the newest weights, those of epoch {state.early_stopping.best_epoch}, and nothing says"
+    boxes = _boxes(val)
+    if not boxes:
+        return (
+            f"No epoch had a fitness, because no picture of the validation split has a box: {newest} how good they "
+            "are; label those pictures, or look at what `masktrain detect` draws before best.pt is used."
+        )
+    return (
+        f"No epoch had a fitness above 0, because no detection matched any of the {boxes:,} boxes of the validation "
+        f"split: {newest} that they are good; look whether these labels fit their pictures, and train for more epochs."
+    )
+
+
+def _choice(state: TrainingState) -> str:
+    """Which epoch best.pt is of, and why."""
+    stopping = state.early_stopping
+    if stopping.has_fitness:
+        return f"the best is epoch {stopping.best_epoch}, counted from 0"
+    return f"none had a fitness above 0, best.pt is of epoch {stopping.best_epoch}, counted from 0"
+
+
+def _boxes(split: Split) -> int:
+    images = CachedImages(split.labels, split.cache)
+    return sum(len(images.targets(index)) for index in range(len(images)))
 
 
 def _time(context: Context) -> str:

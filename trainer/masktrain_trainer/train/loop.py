@@ -14,7 +14,7 @@ from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.config import Losses, Outcome, Phase
 from masktrain_trainer.data.loader import TrainLoader
 from masktrain_trainer.data.sampler import count_boxes, image_weights
-from masktrain_trainer.errors import Diverged, UserError
+from masktrain_trainer.errors import Diverged, NoFitness, UserError
 from masktrain_trainer.files import write_news
 from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
@@ -24,7 +24,7 @@ from masktrain_trainer.run_directory import RunDirectory, TrainingProgress
 
 from .checkpoints import CheckpointClock, hand_over, is_periodic
 from .distributed import StepConsensus, StepRequests
-from .evaluate_best import evaluate_best
+from .evaluate_best import evaluate_best, fitness_warning
 from .initialise import compile_model
 from .optimizer import apply_step_values
 from .schedule import TrainingSchedule
@@ -132,7 +132,9 @@ class Training:
         self._epoch_losses: Sequence[float] | None = None
 
     def run(self) -> Outcome:
-        """Train what is left. Raises UserError if the loss is no longer a number; all ranks end alike."""
+        """Train what is left. Raises UserError if the loss is no longer a number, or if no epoch had a fitness where
+        one is required; all ranks end alike.
+        """
         while not self._state.ended:
             # Validation's rectangles are of many shapes.
             with tried_convolutions(self._sizes is None):
@@ -142,12 +144,14 @@ class Training:
                 raise self._divergence()
             if interruption is Interruption.STOP:
                 return self._stop()
+        if self._context.training.require_fitness and (warning := self._fitness_warning()):
+            raise NoFitness(f"training.requireFitness is not met: {warning}")
         # With the longer limit: rank 0 loads and sends the best weights before a batch of the evaluation beats.
         self._context.heartbeat.beat(Activity.SAVING)
         if (validation := evaluate_best(self._context, self._state, self._validator)) is not None:
             self._state.metrics = validation.metrics.named()
             self._report(Phase.VALIDATING, self._epoch_losses)
-        return Outcome.complete(self._closing_sentence())
+        return Outcome.complete(closing_sentence(self._state, self._schedule.last_warmup_epoch))
 
     def _train_epoch(self) -> Interruption | None:
         """Train the rest of the epoch in work; its last batch always ends with an optimizer step."""
@@ -227,7 +231,9 @@ class Training:
         return cast("Yolo", ema)
 
     def _record(self, validation: Validation, train_losses: Sequence[float]) -> bool:
-        """Enter the epoch into results.csv, metrics and early stopping, alike on all ranks; whether it is the best."""
+        """Enter the epoch into results.csv, metrics and early stopping, alike on all ranks; whether its
+        weights are best.pt so far.
+        """
         state, metrics = self._state, validation.metrics
         epoch = state.position.epoch
         result = tables.EpochResult(
@@ -246,14 +252,14 @@ class Training:
         is_best = state.early_stopping.record(epoch, metrics.fitness)
         if is_best and self._context.ranks.leads:
             state.best = BestModel(epoch, metrics.fitness, half_precision_copy(state.ema.module))
-        self._log_epoch(result, is_best)
+        self._log_epoch(result, is_best and state.early_stopping.has_fitness)
         self._advance(epoch)
         return is_best
 
     def _advance(self, epoch: int) -> None:
         state = self._state
         last = epoch + 1 >= self._context.training.epochs
-        state.stopped_early = not last and state.early_stopping.should_stop(epoch)
+        state.stopped_early = not last and state.early_stopping.should_stop(epoch, self._schedule.last_warmup_epoch)
         state.ended = last or state.stopped_early
         state.position.next_epoch()
         state.loss_sums_3.zero_()
@@ -339,6 +345,7 @@ class Training:
                 map50=state.metrics.get("mAP50"),
                 map50_95=state.metrics.get("mAP50_95"),
                 stopped_early=state.stopped_early,
+                fitness_warning=self._fitness_warning() if state.ended else None,
             )
         )
 
@@ -351,10 +358,21 @@ class Training:
             *(self._pace.images_per_second or 0.0, "  best" if is_best else ""),
         )
 
-    def _closing_sentence(self) -> str:
-        state = self._state
-        early = f", stopped early after {self._context.training.patience} epochs without a better one"
-        return (
-            f"Trained {state.position.epoch} epochs{early if state.stopped_early else ''}; the best is epoch "
-            f"{state.early_stopping.best_epoch} with fitness {state.early_stopping.best_fitness:.4f}."
-        )
+    def _fitness_warning(self) -> str | None:
+        return fitness_warning(self._context.prepared.val, self._state)
+
+
+def closing_sentence(state: TrainingState, last_warmup_epoch: int) -> str:
+    """How far the training came, why it ended, and which epoch best.pt is of."""
+    stopping = state.early_stopping
+    trained = f"Trained {state.position.epoch} epochs"
+    if not stopping.has_fitness:
+        newest = f"best.pt holds the newest weights, those of epoch {stopping.best_epoch}"
+        return f"{trained}; none had a fitness above 0, so {newest}."
+    best = f"the best is epoch {stopping.best_epoch} with fitness {stopping.best_fitness:.4f}."
+    if not state.stopped_early:
+        return f"{trained}; {best}"
+    since = stopping.counts_from(last_warmup_epoch)
+    why = "the best" if since == stopping.best_epoch else "the last of the warm-up"
+    patience = f"{stopping.patience} epochs without a better one, counted from epoch {since}, {why}"
+    return f"{trained}, stopped early after {patience}; {best}"

@@ -41,6 +41,11 @@ class TrainingSchedule:
         by_epochs = round(self.hyperparameters.warmup_epochs * self.batches_per_epoch)
         return max(by_epochs, self.hyperparameters.warmup_min_iterations)
 
+    @property
+    def last_warmup_epoch(self) -> int:
+        """The epoch in which the warm-up reaches its length; -1 without one. It may lie beyond the last epoch."""
+        return math.ceil(self.warmup_iterations / self.batches_per_epoch) - 1
+
     def at(self, iteration: int) -> StepValues:
         epoch = iteration // self.batches_per_epoch
         if self.is_warmup(iteration):

@@ -4,6 +4,7 @@ A checkpoint is taken only between optimizer steps, when no gradient is pending;
 the same numbers. What differs between ranks (random generators, loss sums) is kept for each rank.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from masktrain_trainer.checkpoint.selection import surpasses
 from masktrain_trainer.config import Hyperparameters, RunConfig, TrainingSpec
 from masktrain_trainer.data.prepared import PreparedDataset
 from masktrain_trainer.heartbeat import Heartbeat
@@ -47,25 +49,43 @@ class Context:
         return self.config.training.hyperparameters
 
 
+_NO_NUMBER = -1.0
+"""Stands for a fitness that is none, and for none at all: below every fitness."""
+
+
 class EarlyStopping:
-    """Remembers the best epoch. Only a strictly higher fitness is better: a plateau counts as standing still."""
+    """Remembers the epoch whose weights are best.pt, and how long none has been better.
+
+    Only a strictly higher fitness is better: a plateau counts as standing still. Without a fitness above zero nothing
+    tells epochs apart, so the newest weights, which have learnt longest, take the place of those before. An epoch whose
+    fitness is no number stands behind every other.
+    """
 
     def __init__(self, patience: int) -> None:
         """patience: epochs without a better one until `should_stop`; 0 means never."""
         self.patience = patience
         self.best_epoch = 0
-        self.best_fitness = -1.0
-        """Below every fitness, so that the first validated epoch is the best so far, even at zero."""
+        self.best_fitness = _NO_NUMBER
+
+    @property
+    def has_fitness(self) -> bool:
+        """Whether an epoch had a fitness above zero: until then there is none that a later one could fall short of."""
+        return self.best_fitness > 0
 
     def record(self, epoch: int, fitness: float) -> bool:
-        """Record an epoch's fitness; whether it is the best so far. NaN never is."""
-        if not fitness > self.best_fitness:
+        """Record an epoch's fitness; whether its weights are the ones to keep so far."""
+        known = _NO_NUMBER if math.isnan(fitness) else fitness
+        if not surpasses(known, self.best_fitness):
             return False
-        self.best_epoch, self.best_fitness = epoch, fitness
+        self.best_epoch, self.best_fitness = epoch, known
         return True
 
-    def should_stop(self, epoch: int) -> bool:
-        return self.patience > 0 and epoch - self.best_epoch >= self.patience
+    def counts_from(self, last_warmup_epoch: int) -> int:
+        """The epoch after which patience counts: while learning rates still rise nobody expects a better one."""
+        return max(self.best_epoch, last_warmup_epoch)
+
+    def should_stop(self, epoch: int, last_warmup_epoch: int) -> bool:
+        return self.patience > 0 and self.has_fitness and epoch - self.counts_from(last_warmup_epoch) >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_epoch": self.best_epoch, "best_fitness": self.best_fitness}
@@ -92,7 +112,7 @@ class Position:
 
 @dataclass
 class BestModel:
-    """The averaged weights of the best epoch so far (float16 on the CPU), for the last evaluation."""
+    """The averaged weights that are best.pt so far (float16 on the CPU), for the last evaluation."""
 
     epoch: int
     fitness: float
@@ -208,7 +228,16 @@ def restore_state(document: dict[str, Any], state: TrainingState, ranks: Ranks) 
     if ranks.leads and document["best"] is not None:  # elsewhere it would hold the whole document in memory
         state.best = BestModel(**document["best"])
     state.stopped_early, state.ended = document["stopped_early"], document["ended"]
+    _keep_newest_without_fitness(state)
     _restore_rank(document["rng"], state, ranks)
+
+
+def _keep_newest_without_fitness(state: TrainingState) -> None:
+    """Versions before this one kept the first of the epochs without a fitness; of a training that goes on the next
+    epoch takes its place, of one that has ended the average itself, whose checkpoint is the newest in the store.
+    """
+    if state.ended and not state.early_stopping.has_fitness:
+        state.early_stopping.best_epoch, state.best = max(0, state.position.epoch - 1), None
 
 
 def _lay_out_like_weights(optimizer: torch.optim.Optimizer) -> None:

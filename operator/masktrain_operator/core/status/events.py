@@ -5,7 +5,7 @@ from typing import Literal
 
 from masktrain_operator.api.compute import ComputeSpec
 from masktrain_operator.api.conditions import ConditionType, Reason
-from masktrain_operator.api.status import MaskTrainingJobStatus
+from masktrain_operator.api.status import MaskTrainingJobStatus, StatusCheckpoint
 from masktrain_operator.core.types import Event
 from masktrain_trainer.config import plain_text
 
@@ -37,6 +37,7 @@ def events_between(
         _skipped(old, new),
         _resumed(old, new),
         _best_checkpoint(old, new),
+        _best_unknown(old, new),
         _store_failing(old, new),
         _progress_unknown(old, new),
         _attempt_failed(old, new),
@@ -86,16 +87,26 @@ def _skipped(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator
 
 def _best_checkpoint(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     """At most once in every tenth of the training: early on, nearly every epoch is the best so far."""
-    best, before = new.checkpoints.best, old.checkpoints.best
+    best, before = _with_fitness(new.checkpoints.best), _with_fitness(old.checkpoints.best)
     # An Event per epoch would bury the others, and each is a write to etcd.
     if best is not None and (before is None or _tenth(new, best.epoch) != _tenth(old, before.epoch)):
-        fitness = f" with fitness {best.fitness}" if best.fitness else ""
-        yield _event("Normal", "BestCheckpoint", f"Epoch {best.epoch} is the best so far{fitness}: {best.uri}")
+        message = f"Epoch {best.epoch} is the best so far with fitness {best.fitness}: {best.uri}"
+        yield _event("Normal", "BestCheckpoint", message)
+
+
+def _with_fitness(checkpoint: StatusCheckpoint | None) -> StatusCheckpoint | None:
+    """Without one it is the newest, and the best of nothing."""
+    return checkpoint if checkpoint is not None and float(checkpoint.fitness or 0) > 0 else None
 
 
 def _tenth(status: MaskTrainingJobStatus, epoch: int) -> int:
     epochs = status.progress.epochs if status.progress else 0
     return 10 * epoch // max(epochs, 10)
+
+
+def _best_unknown(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    if _became_true(old, new, ConditionType.BEST_UNKNOWN):
+        yield _event("Warning", Reason.NO_FITNESS, _message(new, ConditionType.BEST_UNKNOWN))
 
 
 def _store_failing(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:

@@ -24,7 +24,7 @@ from masktrain_operator.core.manifests.credentials import default_auth
 from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Progress
 from masktrain_trainer.config.explain import first_problem
 
-from .conditions import find_condition, is_finished, set_condition
+from .conditions import find_condition, is_finished, is_true, set_condition
 from .cost import with_cost, with_reserved_cost
 
 _CLASSES = 2000
@@ -64,7 +64,7 @@ def _with_attempt(context: Context, status: MaskTrainingJobStatus) -> MaskTraini
 
 
 def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
-    status = merge_progress(status, said)
+    status = _with_model_warning(context, merge_progress(status, said), said)
     now = context.now
     if said.dataset is not None:
         kind, sentence = ConditionType.DATASET_VERIFIED, _dataset_sentence(said.dataset)
@@ -75,6 +75,18 @@ def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) 
     if said.last is not None:
         sentence = "The newest checkpoint is verified in the store."
         return set_condition(status, kind, True, reason=Reason.STORED, message=sentence, now=now)
+    return status
+
+
+def _with_model_warning(context: Context, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
+    """Only an end without a fitness says it: early in a training it means nothing."""
+    kind, now = ConditionType.BEST_UNKNOWN, context.now
+    if (warning := said.model_warning) is not None:
+        return set_condition(status, kind, True, reason=Reason.NO_FITNESS, message=warning, now=now)
+    # Of an attempt that ended without one, and was followed by another that trained on.
+    if is_true(status, kind) and said.best is not None and said.best.fitness:
+        sentence = "The fittest epoch is known."
+        return set_condition(status, kind, False, reason=Reason.FITNESS_FOUND, message=sentence, now=now)
     return status
 
 

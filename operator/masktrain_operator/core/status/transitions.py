@@ -207,6 +207,8 @@ def _without_deleted_checkpoint(context: Context, status: MaskTrainingJobStatus)
 def _completion_sentence(status: MaskTrainingJobStatus) -> str:
     best, progress = status.checkpoints.best, status.progress
     quality = f" with mAP50 {progress.map50}" if progress and progress.map50 else ""
+    if is_true(status, ConditionType.BEST_UNKNOWN):
+        quality = ", but no epoch had a fitness above 0"
     where = f": {best.uri}" if best else "."
     return f"Training is complete{quality}{where}"
 

@@ -1,11 +1,12 @@
 """The life of a job as a sequence of plans."""
 
+import json
 from typing import Any
 
 import pytest
 
 from masktrain_operator.core.types import Plan
-from masktrain_trainer.config import OutcomeKind
+from masktrain_trainer.config import CONFIG_VARIABLE, OutcomeKind
 from tests.unit.operator.manifests import SETTINGS, batch_job, checkpoint, outcome_message, progress
 from tests.unit.operator.world import World
 
@@ -133,6 +134,88 @@ def test_complete_does_not_depend_on_last_words() -> None:
     world.run_operator()
     assert world.is_true("Complete")
     assert world.status["checkpoints"]["best"]["step"] == 10
+
+
+NO_BOX = "No epoch had a fitness, because no picture of the validation split has a box."
+
+
+def test_complete_without_a_fitness_is_a_warning() -> None:
+    world = running_world()
+    newest = checkpoint(90, epoch=9, fitness=0.0)
+    world.progress = progress(best=newest, last=newest)
+    world.run_operator()
+    assert not world.condition("BestUnknown"), "early in a training it means nothing"
+    assert "BestCheckpoint" not in world.reasons(), "it is the newest, and the best of nothing"
+    said = outcome_message(
+        OutcomeKind.COMPLETE, "Complete", "Done.", best=newest, fitness_warning=NO_BOX, map50=0.0, map50_95=0.0
+    )
+    world.end_all(0, said)
+    world.run_operator()
+    assert world.is_true("Complete")
+    assert world.condition("Complete")["message"] == (
+        "Training is complete, but no epoch had a fitness above 0: s3://checkpoints/90/model.pt"
+    )
+    assert world.condition("BestUnknown") == {
+        "type": "BestUnknown",
+        "status": "True",
+        "reason": "NoFitness",
+        "message": NO_BOX,
+        "observedGeneration": 1,
+        "lastTransitionTime": world.condition("Complete")["lastTransitionTime"],
+    }
+    assert world.reasons()[-2:] == ["NoFitness", "Complete"]
+    assert [event.kind for event in world.events[-2:]] == ["Warning", "Normal"]
+
+
+def test_the_warning_outlives_last_words_that_are_lost() -> None:
+    world = running_world()
+    world.progress = progress(best=checkpoint(90, fitness=0.0), fitness_warning=NO_BOX)
+    world.run_operator()
+    world.pods.clear()
+    world.jobs["masks-0"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    world.progress = None
+    world.run_operator()
+    assert world.is_true("Complete")
+    assert world.is_true("BestUnknown")
+
+
+def test_a_trainer_that_does_not_say_it_is_understood_by_its_fitness() -> None:
+    world = running_world()
+    world.end_all(0, outcome_message(OutcomeKind.COMPLETE, "Complete", "Done.", best=checkpoint(90, fitness=0.0)))
+    world.run_operator()
+    assert world.condition("BestUnknown")["message"].startswith("No validation gave best.pt, the weights of epoch 0")
+
+
+def test_a_later_attempt_that_finds_a_fitness_takes_the_warning_back() -> None:
+    world = running_world()
+    world.progress = progress(best=checkpoint(90, fitness=0.0), fitness_warning=NO_BOX)
+    world.run_operator()
+    world.progress = progress(best=checkpoint(80, fitness=0.1))
+    world.run_operator()
+    assert (world.condition("BestUnknown")["status"], world.condition("BestUnknown")["reason"]) == (
+        "False",
+        "FitnessFound",
+    )
+    world.end_all(0, outcome_message(OutcomeKind.COMPLETE, "Complete", "Done.", best=checkpoint(80, fitness=0.1)))
+    world.run_operator()
+    assert world.condition("Complete")["message"].startswith("Training is complete with mAP50 0.5123")
+
+
+def test_a_job_that_requires_a_fitness_fails_without_one() -> None:
+    world = running_world(training={"requireFitness": True})
+    (container,) = world.jobs["masks-0"]["spec"]["template"]["spec"]["containers"]
+    (configuration,) = [v["value"] for v in container["env"] if v["name"] == CONFIG_VARIABLE]
+    assert json.loads(configuration)["training"] == {"requireFitness": True}
+    world.progress = progress(best=checkpoint(90, fitness=0.0))
+    world.run_operator()
+    sentence = f"training.requireFitness is not met: {NO_BOX}"
+    world.end_pod(0, 64, outcome_message(OutcomeKind.USER_ERROR, "NoFitness", sentence, fitness_warning=NO_BOX))
+    world.run_job_controller()
+    world.run_operator()
+    assert world.condition("Failed")["reason"] == "NoFitness"
+    assert world.condition("Failed")["message"] == sentence
+    assert world.status["checkpoints"]["best"]["step"] == 90, "the newest weights are left"
+    assert (world.status["state"], world.status["restarts"]["total"]) == ("Failed", 0)
 
 
 def test_refused_input_fails_the_job_at_once_with_the_trainers_words() -> None:

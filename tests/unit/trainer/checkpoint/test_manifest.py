@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from masktrain_trainer.checkpoint.selection import (
     models_best_first,
     newest_first,
     superseded,
+    surpasses,
 )
 from masktrain_trainer.config import Keep
 from masktrain_trainer.stores import ObjectInfo
@@ -40,7 +42,7 @@ def manifest(attempt: int, run: int, step: int, fitness: float | None = None, *,
 
 numbers = st.integers(0, 3)
 manifests = st.lists(
-    st.builds(manifest, numbers, numbers, st.integers(0, 90), st.none() | st.sampled_from([0.1, 0.2, 0.3])),
+    st.builds(manifest, numbers, numbers, st.integers(0, 90), st.none() | st.sampled_from([0.0, 0.1, 0.2, 0.3])),
     unique_by=lambda found: found.age_order,
 )
 
@@ -55,6 +57,38 @@ def test_the_best_is_the_fittest_and_on_a_tie_the_earliest() -> None:
     assert found is not None
     assert found.step == 20
     assert best([manifest(0, 0, 1)]) is None
+
+
+def test_without_a_fitness_above_zero_the_best_is_the_newest() -> None:
+    found = best([manifest(0, 0, 10, 0.0), manifest(0, 0, 20, 0.0), manifest(0, 0, 30)])
+    assert found is not None
+    assert found.step == 20
+    found = best([manifest(0, 0, 10, 0.0), manifest(0, 0, 20, 1e-9), manifest(0, 0, 30, 0.0)])
+    assert found is not None
+    assert found.step == 20, "any fitness outranks none"
+
+
+def test_a_superseded_newest_goes_like_any_other() -> None:
+    found = [manifest(0, 0, step, 0.0) for step in (10, 20, 30, 40)]
+    assert [one.step for one in superseded(found, Fence(0, 0), Keep.BEST, MUCH_LATER)] == [20, 10]
+
+
+@pytest.mark.parametrize(
+    ("fitness", "best_so_far", "better"),
+    [
+        (0.2, 0.1, True),
+        (0.1, 0.1, False),
+        (0.1, 0.2, False),
+        (0.0, 0.0, True),
+        (0.0, 0.1, False),
+        (0.1, 0.0, True),
+        (float("nan"), 0.0, False),
+    ],
+)
+def test_a_newer_model_is_better_by_its_fitness_or_where_there_is_none_by_its_age(
+    fitness: float, best_so_far: float, better: bool
+) -> None:
+    assert surpasses(fitness, best_so_far) == better
 
 
 @given(found=manifests, fence=st.builds(Fence, numbers, numbers), keep=st.sampled_from(list(Keep)))
@@ -109,10 +143,11 @@ def test_keys_say_what_ordering_needs_and_older_ones_are_read() -> None:
     assert Manifest.unseal(old.seal()).id == old.id
 
 
-def test_candidates_for_the_result_are_the_validated_then_the_newest() -> None:
+def test_candidates_for_the_result_are_the_fit_then_the_newest() -> None:
     final = manifest(0, 0, 50).model_copy(update={"files": manifest(0, 0, 50, 0.0).files})
-    found = models_best_first([manifest(0, 0, 10, 0.1), final, manifest(0, 0, 20, 0.3), manifest(0, 0, 30)])
-    assert [one.step for one in found] == [20, 10, 50]
+    fit = [manifest(0, 0, 10, 0.1), manifest(0, 0, 20, 0.3)]
+    found = models_best_first([*fit, final, manifest(0, 0, 30), manifest(0, 0, 35, 0.0), manifest(0, 0, 40, 0.0)])
+    assert [one.step for one in found] == [20, 10, 40, 35, 50]
 
 
 @given(one=st.builds(manifest, numbers, numbers, st.integers(0, 10**9), st.none() | st.floats(0, 1)))

@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from masktrain_trainer.checkpoint import uploader as module
+from masktrain_trainer.checkpoint.catalog import read_manifests
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
-from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
+from masktrain_trainer.checkpoint.spool import SnapshotMeta, UploaderExit, UploaderStatus
 from masktrain_trainer.checkpoint.uploader import COMPLETE, DRAIN, Uploader, run
 from masktrain_trainer.errors import StoreUnavailable
 from masktrain_trainer.stores import ObjectInfo, Store
 from masktrain_trainer.stores.folder import FolderStore
+from masktrain_trainer.weights.load import load_model_file
 from tests.conftest import fill
 from tests.stores.training_run import (
     KEYS,
@@ -128,6 +130,31 @@ def test_periodic_checkpoints_outlive_newer_ones_and_the_end(up: Uploader, store
     assert {(key.split("-")[2], key.rpartition("/")[2]) for key in left} == {
         (step, name) for step in ("30", "50") for name in ("manifest.json", "model.pt", "state.pt")
     }
+
+
+def test_until_an_epoch_has_a_fitness_the_newest_model_is_best_pt(up: Uploader, store: Store, tmp_path: Path) -> None:
+    """And what it supersedes goes as any other checkpoint."""
+
+    def offer_epoch(step: int, fitness: float, *, is_best: bool) -> float | None:
+        found = SnapshotMeta(step // 10, step, fitness, is_best=is_best, reason="epoch")
+        write_snapshot(up.spool.folder, state(step), found)
+        while up.store_waiting():
+            pass
+        return None if up.best is None else up.best.step
+
+    assert [offer_epoch(step, 0.0, is_best=True) for step in (10, 20, 30, 40)] == [10, 20, 30, 40]
+    assert float(load_model_file(local_copy(store, KEYS.best, tmp_path)).state_dict["weight"][0, 0]) == 40
+    assert sorted(found.step for found in read_manifests(store, KEYS)) == [30, 40]
+    assert offer_epoch(50, 0.0, is_best=False) == 50, "also if training has seen a better one that was lost"
+    assert offer_epoch(60, 0.01, is_best=True) == 60
+    assert [offer_epoch(step, 0.0, is_best=False) for step in (70, 80, 90)] == [60] * 3
+    assert sorted(found.step for found in read_manifests(store, KEYS)) == [60, 80, 90]
+
+
+def local_copy(store: Store, key: str, folder: Path) -> Path:
+    path = folder / "copy.pt"
+    store.download(key, path)
+    return path
 
 
 def test_a_store_that_is_away_is_tried_again_ever_more_seldom(up: Uploader, store: Failing, tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from masktrain_trainer.config import DatasetSummary, Losses, Outcome, OutcomeKind, Progress, plain_text
+from masktrain_trainer.config import (
+    CheckpointRef,
+    DatasetSummary,
+    Losses,
+    Outcome,
+    OutcomeKind,
+    Progress,
+    plain_text,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUMMARY: dict[str, Any] = {"images": 1, "boxes": 1, "validation_images": 1, "validation_boxes": 1}
@@ -68,3 +76,32 @@ def test_names_of_classes_are_single_lines() -> None:
 @pytest.mark.parametrize("text", ["", "two words", "é…😀", "a" * 4096])
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert plain_text(text) == text
+
+
+def best(fitness: float | None) -> CheckpointRef:
+    return CheckpointRef(
+        uri="s3://x/best.pt", sha256="0" * 64, size_bytes=1, epoch=7, step=9, fitness=fitness, verified_at=NOW
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ({"best": best(0.0)}, None),  # early in a training it means nothing
+        ({"best": best(0.0), "outcome": Outcome.stopped("Stopped.")}, None),
+        ({"best": best(1e-9), "outcome": Outcome.complete("Done.")}, None),
+        ({"outcome": Outcome.complete("Done.")}, None),
+        ({"best": best(0.0), "outcome": Outcome.complete("Done.")}, "the weights of epoch 7, a fitness above 0"),
+        ({"best": best(None), "outcome": Outcome.complete("Done.")}, "the weights of epoch 7, a fitness above 0"),
+        ({"best": best(0.0), "fitness_warning": "No box."}, "No box."),
+    ],
+)
+def test_a_best_model_that_no_fitness_has_chosen(fields: dict[str, Any], warning: str | None) -> None:
+    """Versions that do not say it themselves end with a best.pt of fitness 0, and so does a pod that finds all done."""
+    found = said(**fields).model_warning
+    assert (found is None) == (warning is None)
+    assert warning is None or (found is not None and warning in found)
+
+
+def test_an_earlier_operator_meets_the_new_key_only_where_there_is_something_to_say() -> None:
+    assert "fitnessWarning" not in said(best=best(0.5)).to_json()

@@ -27,6 +27,7 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.data import prepare
 from masktrain_trainer.data.prepared import CachedImages, create_cache, load_prepared, save_index, store_image
+from masktrain_trainer.errors import InvalidDataset
 
 from .exports import DATA_YAML, GOOD_LABELS, Members, export, picture, zipped
 
@@ -534,6 +535,14 @@ def test_noise_is_kept_as_it_is_where_a_jpeg_would_be_larger(tmp_path: Path) -> 
 )
 def test_what_is_measured_on_stays_exact_first(images: dict[str, int], gib: int, compressed: list[str]) -> None:
     assert prepare.compressed_splits(images, TrainingSpec(decoded_cache_gib=gib)) == compressed
+
+
+def test_a_fitness_that_is_asked_for_needs_a_box_to_find() -> None:
+    nothing, box = np.zeros((0, 5), np.float32), np.full((1, 5), 0.5, np.float32)
+    prepare.require_measure([nothing, box])
+    for targets in ([], [nothing, nothing]):
+        with pytest.raises(InvalidDataset, match=r"^training\.requireFitness .* leave requireFitness out\.$"):
+            prepare.require_measure(targets)
 
 
 def test_never_imports_torch() -> None:

@@ -49,6 +49,7 @@ def test_the_same_training_goes_on_and_another_one_starts_anew(tmp_path: Path) -
     assert plan(tmp_path).config.uid == first
     assert plan(tmp_path, "training.epochs=3").config.uid != first
     assert plan(tmp_path, "limits.hangTimeoutSeconds=30").config.uid == first
+    assert plan(tmp_path, "training.requireFitness=true").config.uid == first
 
 
 def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:

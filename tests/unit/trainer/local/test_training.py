@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from masktrain_trainer.config import Losses, Phase, Progress
-from masktrain_trainer.local.training import progress_table
+from masktrain_trainer.config import Losses, Outcome, Phase, Progress
+from masktrain_trainer.local.training import closing_lines, progress_table
 
 
 def shown(**fields: Any) -> str:
@@ -49,3 +49,13 @@ def test_validation_has_no_count_of_batches() -> None:
 
 def test_after_the_last_epoch_none_is_counted() -> None:
     assert "2/2" in shown(phase=Phase.VALIDATING, epoch=3, epochs=3)
+
+
+def test_the_end_tells_of_a_model_that_no_fitness_has_chosen() -> None:
+    def told(**fields: Any) -> list[str]:
+        said = Progress(attempt=0, updated_at=datetime(2026, 1, 1, tzinfo=UTC), outputs=["file:///r/best.pt"], **fields)
+        return closing_lines(Outcome.complete("Trained 2 epochs."), said)
+
+    assert told() == ["Trained 2 epochs.", "  /r/best.pt"]
+    warned = told(fitness_warning="No epoch had a fitness.")
+    assert warned == ["Trained 2 epochs.", "warning: No epoch had a fitness.", "  /r/best.pt"]

@@ -9,8 +9,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.config import CheckpointRef, Losses, Phase, Progress
+from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Outcome, Phase, Progress
 from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.pod.outcome import termination_message
 from masktrain_trainer.pod.progress import AttemptProgress, build_application
 from masktrain_trainer.run_directory import RunDirectory, TrainingProgress
 from tests.stores.training_run import run_config
@@ -75,3 +76,16 @@ def test_checkpoints_that_stay_away_show_by_their_age(tmp_path: Path, minutes: i
         assert error.startswith(f"No checkpoint has been verified in the store since {began:%Y-%m-%dT%H:%M:%SZ}")
     attempt.enter(Phase.DRAINING)
     assert attempt.progress(began + timedelta(hours=9)).store_error is None
+
+
+def test_a_training_without_a_fitness_is_told_to_the_operator(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    attempt = AttemptProgress(run_config(), run)
+    told = TrainingProgress(phase=Phase.VALIDATING, epoch=9, epochs=9, step=1, fitness_warning="No epoch had one.")
+    write_text_atomically(run.progress, told.to_json())
+    attempt.enter(Phase.DRAINING)
+    assert attempt.progress().model_warning == "No epoch had one."
+    attempt.finish(Outcome.complete("Done."))
+    large = DatasetSummary(classes=["c" * 256] * 50, images=1, boxes=1, validation_images=1, validation_boxes=0)
+    attempt.set_dataset(large)
+    assert Progress.model_validate_json(termination_message(attempt.progress())).model_warning == "No epoch had one."

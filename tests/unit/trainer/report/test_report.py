@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from masktrain_trainer.predict.drawing import LabelledBox, class_colour, draw_boxes
+from masktrain_trainer.report import build
 from masktrain_trainer.report.build import build_report, render_report
 from masktrain_trainer.report.evaluation import Evaluation
 from masktrain_trainer.report.pictures import evaluated_tiles
@@ -215,3 +216,25 @@ def test_boxes_beyond_the_picture_are_drawn_as_far_as_it_goes(xyxy: tuple[float,
     assert boxed.shape == picture.shape
     assert boxed.any()
     assert not picture.any()
+
+
+@pytest.mark.parametrize(("warning", "marked"), [(None, 71), ("No epoch had a <fitness>.", None)])
+def test_without_a_fitness_no_epoch_is_marked_as_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warning: str | None, marked: int | None
+) -> None:
+    run = finished_run(tmp_path, ["mask"], pictures=0)
+    evaluated = evaluation(["mask"]).model_copy(update={"fitness_warning": warning})
+    run.evaluation.write_text(evaluated.to_json(), encoding="utf-8")
+    drawn_for: list[int | None] = []
+
+    def draw(_: object, path: Path, best_epoch: int | None) -> None:
+        drawn_for.append(best_epoch)
+        Image.new("RGB", (8, 8)).save(path)
+
+    monkeypatch.setattr(build, "draw_results", draw)
+    build_report(run)
+    html = (run.artifacts / "report.html").read_text(encoding="utf-8")
+    assert drawn_for == [marked]
+    assert ('class="warning"' in html) == (warning is not None)
+    assert warning is None or "No epoch had a &lt;fitness&gt;." in html
+    parsed(html)

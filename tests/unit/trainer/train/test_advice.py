@@ -227,3 +227,26 @@ def test_boxes_that_no_anchor_matches_are_counted(
 ) -> None:
     said = [line for line in lines({"autoAnchor": auto_anchor}, statistics(sides=sides)) if "anchor" in line]
     assert_only(expected, said)
+
+
+@pytest.mark.parametrize(
+    ("training", "images", "expected"),
+    [
+        ({"epochs": 200}, 8, None),
+        (
+            {"epochs": 199},
+            8,
+            "The warm-up takes 100 iterations, which are 100 epochs of 1, and training.epochs is 199: ",
+        ),
+        ({"epochs": 10}, 1600, None),
+        (
+            {"epochs": 5},
+            1600,
+            "The warm-up takes 300 iterations, which are 3 epochs of 100, and training.epochs is 5: ",
+        ),
+        ({"epochs": 199, "hyperparameters": {"warmupMinIterations": 50}}, 8, None),
+        ({"epochs": 20, "autoBatch": True}, 8, None),  # the batch is not known yet
+    ],
+)
+def test_a_warm_up_that_takes_most_of_the_training(training: dict[str, Any], images: int, expected: str | None) -> None:
+    assert_only(expected, lines(training, statistics(images=images), weights="official"))

@@ -12,7 +12,7 @@ from masktrain_trainer.report.evaluation import Evaluation
 from masktrain_trainer.run_directory import read_document
 from masktrain_trainer.train.distributed import StepConsensus
 from masktrain_trainer.train.evaluate_best import PICTURES, evaluate_best
-from masktrain_trainer.train.state import Context
+from masktrain_trainer.train.state import Context, TrainingState
 from masktrain_trainer.train.validation import Validator
 from tests.unit.trainer.report.synthetic import IMAGE_SIZE, prepared
 from tests.unit.trainer.train.contexts import context as tiny_context
@@ -21,8 +21,8 @@ from tests.unit.trainer.train.contexts import state as tiny_state
 IMAGES = 10
 
 
-def evaluated(context: Context) -> Evaluation:
-    state = tiny_state()
+def evaluated(context: Context, state: TrainingState | None = None) -> Evaluation:
+    state = state or tiny_state()
     loss = DetectionLoss(state.model.anchors, context.hyperparameters, image_size=IMAGE_SIZE, num_classes=2)
     evaluate_best(context, state, Validator(context, loss, StepConsensus(context.ranks.control, 1)))
     found = read_document(context.run.evaluation, Evaluation)
@@ -66,3 +66,31 @@ def test_a_test_split_is_scored_on_its_own(context: Context, tmp_path: Path) -> 
     assert found.test.overall.images == 5
     assert found.test.overall.labels != found.overall.labels
     assert [row.name for row in found.test.classes] == ["red", "green"]
+
+
+def fact(found: Evaluation, name: str) -> str:
+    return next(one.value for one in found.facts if one.name == name)
+
+
+def test_without_a_fitness_the_report_says_so_and_why(context: Context, tmp_path: Path) -> None:
+    found = evaluated(context)
+    assert found.fitness_warning is not None
+    assert f"no detection matched any of the {found.overall.labels} boxes of the validation split" in (
+        found.fitness_warning
+    )
+    assert fact(found, "epochs") == (
+        "0 of at most 3; none had a fitness above 0, best.pt is of epoch 0, counted from 0"
+    )
+    # The first picture of these shows nothing.
+    nothing = prepared(tmp_path / "nothing", ["red", "green"], images=1).train
+    bare = evaluated(replace(context, prepared=context.prepared.model_copy(update={"val": nothing})))
+    assert bare.fitness_warning is not None
+    assert "no picture of the validation split has a box" in bare.fitness_warning
+
+
+def test_a_fitness_needs_no_warning(context: Context) -> None:
+    state = tiny_state()
+    state.early_stopping.record(2, 0.25)
+    found = evaluated(context, state)
+    assert found.fitness_warning is None
+    assert fact(found, "epochs") == "0 of at most 3; the best is epoch 2, counted from 0"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,3 +61,21 @@ def test_steps_come_once_in_every_accumulation_and_at_the_end_of_an_epoch() -> N
             steps.append(iteration)
             gathered = 0
     assert steps == [2, 5, 7, 10, 13, 15]
+
+
+@pytest.mark.parametrize(
+    ("batches_per_epoch", "warmup", "expected"),
+    [
+        (1000, {}, 2),  # 3 epochs
+        (34, {}, 2),
+        (33, {}, 3),  # 100 iterations
+        (1, {}, 99),
+        (100, {"warmup_epochs": 3.38}, 3),
+        (20, {"warmup_epochs": 0, "warmup_min_iterations": 0}, -1),
+        (20, {"warmup_epochs": 0, "warmup_min_iterations": 1}, 0),
+    ],
+)
+def test_the_epoch_in_which_the_warm_up_ends(batches_per_epoch: int, warmup: dict[str, float], expected: int) -> None:
+    h = Hyperparameters.model_validate(warmup)
+    schedule = replace(BASE, hyperparameters=h, batches_per_epoch=batches_per_epoch)
+    assert schedule.last_warmup_epoch == expected
