@@ -21,6 +21,7 @@ from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_b
 from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract, fetch
 from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, DataYaml, read_data_yaml
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_split
+from masktrain_trainer.data.source.yaml_file import folder_meant
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object
@@ -52,7 +53,7 @@ class CheckedDataset:
 
 
 def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> Path:
-    """The folder itself, or what a zip holds, unpacked in `scratch`; a URI's zip is downloaded first.
+    """The folder itself (or of its data.yaml), or what a zip holds, unpacked in `scratch`; a URI's is downloaded first.
 
     Raises InvalidDataset, UserError or StoreError.
     """
@@ -60,7 +61,7 @@ def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> 
     if "://" in source:
         fetch(_described(source, endpoint), path, None, say)
     else:
-        path = Path(source)
+        path = folder_meant(Path(source))
     if path.is_dir():
         return path
     if not path.is_file():
@@ -150,6 +151,7 @@ def as_archive(source: Path, scratch: Path) -> Path:
     """The zip at `source`, or a new one in `scratch` of the folder at `source`. Raises InvalidDataset."""
     if not source.exists():
         raise InvalidDataset(f"{source} does not exist; give the data set's folder or zip.")
+    source = folder_meant(source)
     if source.is_file():
         return source.resolve()
     archive = scratch / "dataset.zip"
@@ -184,6 +186,7 @@ def push_dataset(source: Path, uri: str, endpoint: str | None, *, replace: bool,
 
     An object with another content stays, unless it may be replaced. Raises UserError, InvalidDataset or StoreError.
     """
+    source = folder_meant(source)
     target = _target(source, uri, endpoint)
     with scratch_folder() as scratch:
         archive = as_archive(source, scratch)
