@@ -51,8 +51,8 @@ class DataYaml:
     files: FileList
     choices: list[str] = field(default_factory=list)
     """Lines for the log: which folder was taken for each split, and what in the yaml is odd or has no effect."""
-    keypoint_columns: int = 0
-    """Columns of a label row behind class and box, by `kpt_shape`: keypoints, which a detector leaves out."""
+    keypoint_columns: int | None = None
+    """Columns of keypoints that follow each box in the labels, by `kpt_shape`."""
 
 
 def read_data_yaml(root: Path) -> DataYaml:
@@ -62,17 +62,16 @@ def read_data_yaml(root: Path) -> DataYaml:
     document, repeated = load_yaml(files, name)
     shown = str(name)
     names = _names(document, shown)
-    columns = _keypoint_columns(document, shown)
+    keypoint_columns = _keypoint_columns(document, shown)
     images, places = _read_splits(document, _Search(files, name.parent, _prefix(document, shown)))
     choices = [
         *([f"{shown} describes the data set; {several(map(str, others))} has no effect"] if others else []),
         *(f"{shown} has the key {said(key)} twice; the last one counts" for key in repeated[:3]),
         *_doubts(document, names),
-        *([f"kpt_shape: each label row is a box and {columns} columns of keypoints"] if columns else []),
         *places,
     ]
     paths = {split: [files.path(image) for image in found] for split, found in images.items()}
-    return DataYaml(names, paths, files, choices, columns)
+    return DataYaml(names, paths, files, choices, keypoint_columns)
 
 
 def _is_absent(value: object) -> bool:
@@ -167,14 +166,14 @@ def _doubts(document: Document, names: list[str]) -> Iterator[str]:
         yield f"more than one class is called {several(map(repr, twice))}"
 
 
-def _keypoint_columns(document: Document, shown: str) -> int:
+def _keypoint_columns(document: Document, shown: str) -> int | None:
     value = document.get("kpt_shape")
     if _is_absent(value):
-        return 0
+        return None
     numbers = [_number(entry) for entry in value] if isinstance(value, list) else []
     match numbers:
         case [int(points), int(columns)] if points <= MOST_KEYPOINTS and (columns in (2, 3) or not points):
-            return points * columns
+            return points * columns or None
     raise InvalidDataset(
         f"{shown}: 'kpt_shape' must be a number of keypoints and the 2 or 3 columns of each, as in [17, 3], but is "
         f"{said(value)}."

@@ -110,6 +110,8 @@ TextLoader.add_constructor(f"{_TAG}bool", _checked(BoundedLoader.construct_yaml_
 TextLoader.add_constructor(_INT, _checked(BoundedLoader.construct_yaml_int))
 TextLoader.add_constructor(f"{_TAG}float", _checked(BoundedLoader.construct_yaml_float))
 TextLoader.add_constructor(f"{_TAG}timestamp", _checked(BoundedLoader.construct_yaml_timestamp))
+# Anywhere but as a key.
+TextLoader.add_constructor(f"{_TAG}merge", BoundedLoader.construct_yaml_str)
 
 
 def find_yaml(files: FileList) -> tuple[PurePosixPath, list[PurePosixPath]]:
