@@ -7,7 +7,7 @@ would make true of a class called yes, 750 of one called 12:30, and 7 of 007.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -20,8 +20,7 @@ from .file_list import FileList, list_files
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 LARGEST_BYTES = 1 << 20
-MOST_LOOKED_INTO = 100
-"""Yaml files, when none is called data.yaml."""
+"""Of one file, and of all together that are looked into when none is called data.yaml: PyYAML takes its time."""
 LONGEST_NUMBER = 1_000
 """Characters: to read one in parts of sixty takes time by the square of its length."""
 LONGEST_KEY = 18
@@ -128,9 +127,7 @@ def find_yaml(files: FileList) -> tuple[PurePosixPath, list[PurePosixPath]]:
     rivals = {name.parent: name for name in reversed(candidates)}
     if not candidates:
         # Some exports bring the yaml of a model, too.
-        candidates = (
-            yamls if len(yamls) == 1 else [name for name in yamls[:MOST_LOOKED_INTO] if _describes(files, name)]
-        )
+        candidates = yamls if len(yamls) == 1 else list(_describing(files, yamls))
         rivals = {name: name for name in candidates}
     if not candidates:
         raise _none_found(files)
@@ -165,20 +162,29 @@ def _none_found(files: FileList) -> InvalidDataset:  # noqa: ARG001 - by the fil
     )
 
 
-def _describes(files: FileList, name: PurePosixPath) -> bool:
-    try:
-        document, _ = load_yaml(files, name)
-    except InvalidDataset:
-        return False
-    return "names" in document and not document.keys().isdisjoint({"train", "val", "valid"})
+def _describing(files: FileList, yamls: list[PurePosixPath]) -> Iterator[PurePosixPath]:
+    """Those with the keys of a data.yaml."""
+    left = LARGEST_BYTES
+    for name in yamls:
+        try:
+            text = read_text(files, name, left, "too large to be looked into")
+            left -= len(text)
+            document, _ = _parse(text, name)
+        except InvalidDataset:
+            continue
+        if "names" in document and not document.keys().isdisjoint({"train", "val", "valid"}):
+            yield name
 
 
 def load_yaml(files: FileList, name: PurePosixPath) -> tuple[dict[Any, Any], list[str]]:
     """Its values, every scalar as text, and the keys that are there more than once. Raises InvalidDataset."""
-    loader = None
+    return _parse(read_text(files, name, LARGEST_BYTES, "which no data.yaml is"), name)
+
+
+def _parse(text: str, name: PurePosixPath) -> tuple[dict[Any, Any], list[str]]:
     try:
         # Safely, since v7.0 even runs what `download` says: here a data.yaml is values and nothing else.
-        loader = TextLoader(read_text(files, name, LARGEST_BYTES, "which no data.yaml is"))
+        loader = TextLoader(text)
         document = loader.get_single_data()
     except yaml.YAMLError as error:
         raise InvalidDataset(f"{name} is not valid YAML ({_where(error)}); repair that line.") from None

@@ -393,7 +393,7 @@ def test_only_a_failing_volume_is_worth_another_try(
 
 ACCEPTED = {
     "Roboflow": (
-        f"{SPLITS}test: ../test/images\n\nnc: 2\nnames: ['mask', 'no-mask']\n\nroboflow:\n  workspace: w\n  version: 1\n",
+        f"{SPLITS}test: ../test/images\n\nnc: 2\nnames: ['mask', 'no-mask']\nroboflow:\n  workspace: w\n  version: 1",
         None,
     ),
     "Roboflow, older": ("names:\n- mask\n- no-mask\nnc: 2\ntrain: p-1/train/images\nval: p-1/valid/images\n", None),
