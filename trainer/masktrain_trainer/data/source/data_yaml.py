@@ -242,7 +242,7 @@ def _entries(split: str, document: Document) -> list[str]:
         raise InvalidDataset(
             f"The entry '{keys[0]}' of data.yaml must be a folder or a list of folders, but has {said(strange[0])}."
         )
-    entries = list(dict.fromkeys(values))
+    entries = list(dict.fromkeys(str(entry) for entry in values))
     if len(entries) > MOST_PLACES:
         raise InvalidDataset(f"The entry '{split}' of data.yaml has more than {MOST_PLACES:,} folders; join them.")
     for entry in entries:

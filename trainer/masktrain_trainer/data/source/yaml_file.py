@@ -9,7 +9,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -71,11 +71,6 @@ class TextLoader(BoundedLoader):
     A tag (`!!int 3`) is checked, and its value left as text, too.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {
-        start: [(tag, form) for tag, form in resolvers if tag in (f"{_TAG}null", f"{_TAG}merge")]
-        for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.repeated: list[str] = []
@@ -105,12 +100,16 @@ def _checked(construct: Callable[[Any, Any], object]) -> Callable[[TextLoader, y
     return text
 
 
+TextLoader.yaml_implicit_resolvers = {
+    start: [(tag, form) for tag, form in resolvers if tag in (f"{_TAG}null", f"{_TAG}merge")]
+    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 TextLoader.add_constructor(f"{_TAG}bool", _checked(BoundedLoader.construct_yaml_bool))
 TextLoader.add_constructor(_INT, _checked(BoundedLoader.construct_yaml_int))
 TextLoader.add_constructor(f"{_TAG}float", _checked(BoundedLoader.construct_yaml_float))
 TextLoader.add_constructor(f"{_TAG}timestamp", _checked(BoundedLoader.construct_yaml_timestamp))
 # Anywhere but as a key.
-TextLoader.add_constructor(f"{_TAG}merge", BoundedLoader.construct_yaml_str)
+TextLoader.add_constructor(f"{_TAG}merge", _checked(BoundedLoader.construct_yaml_str))
 
 
 def find_yaml(files: FileList) -> tuple[PurePosixPath, list[PurePosixPath]]:
@@ -230,7 +229,7 @@ def _brief(error: Exception) -> str:
 _EXCERPT = reprlib.Repr()
 # Aliases of aliases multiply as merge keys do, once they are written out.
 _EXCERPT.maxlevel, _EXCERPT.maxlist, _EXCERPT.maxdict, _EXCERPT.maxstring, _EXCERPT.maxother = 2, 3, 3, 60, 60
-_KINDS = {list: "a list ", dict: "a mapping ", str: ""}
+_KINDS: dict[type, str] = {list: "a list ", dict: "a mapping ", str: ""}
 
 
 def said(value: object) -> str:

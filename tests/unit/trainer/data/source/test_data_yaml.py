@@ -231,7 +231,7 @@ WRONG_NAMES = {
     "an unquoted colon": ("\n- red: car\n- b", "data.yaml: 'names' has a mapping {'red': 'car'} for class 0"),
     "lists": ("[[a, b], [c]]", "data.yaml: 'names' has a list ['a', 'b'] for class 0"),
     "one text": ("a, b", "data.yaml: 'names' must be a list of class names, as in [cat, dog], but is 'a, b'."),
-    "folded lines": (">\n  a\n  b", "'names' must be a list of class names, as in [cat, dog], but is 'a b\\n'."),
+    "folded lines": (">\n  a\n  b", "'names' must be a list of class names, as in [cat, dog], but is 'a b'."),
     "a number": ("2", "data.yaml: 'names' must be a list of class names, as in [cat, dog], but is '2'."),
     "numbered from 1": ("{1: a, 2: b}", "must number its classes 0 to 1 without a gap, but has no class 0."),
     "a gap": ("{0: a, 2: b}", "must number its classes 0 to 1 without a gap, but has no class 1."),
