@@ -291,6 +291,12 @@ def test_columns_of_keypoints(tmp_path: Path, shape: str, columns: int | None) -
     assert read(tmp_path, f"{SPLITS}names: [a]\nkpt_shape: {shape}\nflip_idx: [1, 0]").keypoint_columns == columns
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "utf-32"])
+def test_another_encoding_is_named_with_the_one_that_is_read(tmp_path: Path, encoding: str) -> None:
+    text = f"{SPLITS}names: [casqu\u00e9, b]\n".encode(encoding)
+    assert refusal(tmp_path, text) == "data.yaml is not text in UTF-8; save it as UTF-8."
+
+
 DOUBTS = {
     "nc is larger": ("nc: 3\nnames: [a, b]", "nc is '3', but 'names' has 2: the names count"),
     "nc is smaller": ("nc: 1\nnames: [a, b]", "nc is '1', but 'names' has 2: the names count"),
