@@ -85,7 +85,7 @@ def test_a_failure_of_a_stage_is_one_sentence_and_64(workplace: Workplace) -> No
     (workplace.folder / "tiny" / "data.yaml").unlink()
     result = workplace.run(*COMMAND)
     assert result.returncode == ExitCode.USER_ERROR
-    assert result.stderr.strip().splitlines()[-1].startswith("masktrain train: The zip has no data.yaml")
+    assert result.stderr.strip().splitlines()[-1].startswith("masktrain train: The data set has no data.yaml")
     assert "Traceback" not in result.stderr
 
 

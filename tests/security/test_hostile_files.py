@@ -83,10 +83,15 @@ def test_a_merge_key_as_people_write_it_is_read(tmp_path: Path) -> None:
     assert read_data_yaml(data_set(tmp_path, names)).names == ["with mask", "without", "worn wrongly"]
 
 
-@pytest.mark.parametrize("value", ["9" * 5000, "2020-13-45"], ids=["a number of 5000 digits", "a date that is none"])
+@pytest.mark.parametrize("value", ["!!int " + "9" * 5000, "!!timestamp 2020-13-45"], ids=["5000 digits", "no date"])
 def test_a_value_that_yaml_cannot_make_is_one_sentence(tmp_path: Path, value: str) -> None:
     with pytest.raises(InvalidDataset, match=r"data\.yaml has a value that cannot be read"):
         read_data_yaml(data_set(tmp_path, f"names: [{value}]\n"))
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-13-45"], ids=["a number of 5000 digits", "a date that is none"])
+def test_a_value_that_yaml_cannot_make_is_text_where_nothing_asks_for_it(tmp_path: Path, value: str) -> None:
+    assert read_data_yaml(data_set(tmp_path, f"created: {value}\nnames: [mask]\n")).names == ["mask"]
 
 
 @pytest.mark.parametrize("value", ["!!bool abc", "!!int ''", "!!float ''", "!!timestamp abc", "!!int [1]"])
@@ -95,7 +100,7 @@ def test_a_value_that_is_not_what_its_tag_says_is_one_sentence(tmp_path: Path, v
         read_data_yaml(data_set(tmp_path, f"names: [{value}]\n"))
 
 
-@pytest.mark.parametrize("name", ["0x" + "f" * 5000, "a" * 257], ids=["a number", "a text"])
+@pytest.mark.parametrize("name", ["0x" + "f" * 5000, "9" * 5000, "a" * 257], ids=["hexadecimal", "a number", "a text"])
 def test_a_class_name_without_end_is_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidDataset, match=r"the name of class 1 is longer than 256 characters"):
         read_data_yaml(data_set(tmp_path, f"names: [mask, {name}]\n"))
@@ -115,9 +120,21 @@ def test_keys_whose_hashes_are_equal_are_refused(tmp_path: Path) -> None:
         read_data_yaml(data_set(tmp_path, f"names: {{{keys}}}\n"))
 
 
-def test_numbers_in_quotes_are_no_numbers_of_classes(tmp_path: Path) -> None:
+def test_a_number_that_two_keys_write_is_no_class_of_two_names(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match="must number its classes 0 to 1 without a gap"):
-        read_data_yaml(data_set(tmp_path, "names: {'0': mask, '1': none}\n"))
+        read_data_yaml(data_set(tmp_path, "names: {'0': mask, 00: none}\n"))
+
+
+def test_aliases_that_multiply_are_never_written_out(tmp_path: Path) -> None:
+    levels = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))
+    with pytest.raises(InvalidDataset) as caught:
+        read_data_yaml(data_set(tmp_path, f"a0: &a0 [x]\n{levels}\nnames: *a39\n"))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_list_that_holds_itself_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="'names' has a list"):
+        read_data_yaml(data_set(tmp_path, "names: &a [*a]\n"))
 
 
 @pytest.mark.parametrize("path", ["a/" * 65 + "a.png", "a" * 5000], ids=["folders", "characters"])
@@ -297,8 +314,10 @@ def test_a_number_as_long_as_its_file_floods_no_log(row: str) -> None:
 
 
 def test_a_number_in_parts_of_sixty_takes_no_minutes(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="of more than 1,000 characters"):
+    with pytest.raises(InvalidDataset, match="longer than 256 characters"):
         read_data_yaml(data_set(tmp_path, f"names: [1{':59' * 1_000}]\n"))
+    with pytest.raises(InvalidDataset, match="of more than 1,000 characters"):
+        read_data_yaml(data_set(tmp_path / "tagged", f"names: [!!int 1{':59' * 1_000}]\n"))
 
 
 def test_one_folder_a_hundred_thousand_times_is_looked_for_once(
@@ -309,7 +328,7 @@ def test_one_folder_a_hundred_thousand_times_is_looked_for_once(
     looked_for: list[str] = []
     find = data_yaml._Search.find
 
-    def counted(search: data_yaml._Search, value: str) -> Path | None:
+    def counted(search: data_yaml._Search, value: str) -> data_yaml._Place | None:
         looked_for.append(value)
         return find(search, value)
 

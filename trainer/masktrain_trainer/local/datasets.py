@@ -19,8 +19,10 @@ from masktrain_trainer.config import DatasetSpec, StoreSpec
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes, trained_names, warnings_of
 from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract, fetch
-from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, read_data_yaml
+from masktrain_trainer.data.source.data_yaml import read_data_yaml
+from masktrain_trainer.data.source.pictures import READ_SUFFIXES
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
+from masktrain_trainer.data.source.yaml_file import folder_meant
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object
@@ -52,7 +54,7 @@ class CheckedDataset:
 
 
 def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> Path:
-    """The folder itself, or what a zip holds, unpacked in `scratch`; a URI's zip is downloaded first.
+    """The folder itself (or of its data.yaml), or what a zip holds, unpacked in `scratch`; a URI's is downloaded first.
 
     Raises InvalidDataset, UserError or StoreError.
     """
@@ -60,7 +62,7 @@ def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> 
     if "://" in source:
         fetch(_described(source, endpoint), path, None, say)
     else:
-        path = Path(source)
+        path = folder_meant(Path(source))
     if path.is_dir():
         return path
     if not path.is_file():
@@ -144,6 +146,7 @@ def as_archive(source: Path, scratch: Path) -> Path:
     """The zip at `source`, or a new one in `scratch` of the folder at `source`. Raises InvalidDataset."""
     if not source.exists():
         raise InvalidDataset(f"{source} does not exist; give the data set's folder or zip.")
+    source = folder_meant(source)
     if source.is_file():
         return source.resolve()
     archive = scratch / "dataset.zip"
@@ -154,7 +157,7 @@ def as_archive(source: Path, scratch: Path) -> Path:
 def _belongs(path: Path) -> bool:
     if any(part in SYSTEM_CLUTTER or part.startswith(".") for part in path.parts):
         return False
-    return path.suffix.lower() in IMAGE_SUFFIXES | _TEXTS
+    return path.suffix.lower() in READ_SUFFIXES | _TEXTS
 
 
 def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
@@ -180,6 +183,7 @@ def push_dataset(
 
     An object with another content stays, unless it may be replaced. Raises UserError, InvalidDataset or StoreError.
     """
+    source = folder_meant(source)
     target = _target(source, uri, endpoint)
     with scratch_folder() as scratch:
         archive = as_archive(source, scratch)

@@ -31,7 +31,7 @@ from masktrain_trainer.config import (
     is_signed,
 )
 from masktrain_trainer.config.explain import explain
-from masktrain_trainer.data.source.data_yaml import BoundedLoader
+from masktrain_trainer.data.source.yaml_file import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 from masktrain_trainer.files import make_results_folder, sha256_of
 

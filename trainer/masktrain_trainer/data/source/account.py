@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from masktrain_trainer.config import SplitCounts
 from masktrain_trainer.errors import InvalidDataset, printable
 
-from .data_yaml import IMAGE_SUFFIXES
 from .file_list import LABEL_SUFFIX, FileList, is_clutter
 from .labels import BOX_COLUMNS
+from .pictures import READ_SUFFIXES
 
 MOST_NAMES = 3
 """Names that a line shows of a longer list."""
@@ -158,7 +158,7 @@ def files_beside(files: FileList, images: Mapping[str, list[Path]]) -> dict[str,
             continue
         if (label := files.label_of(name)) is not None:
             claimed.add(label)
-        if name.suffix.lower() not in IMAGE_SUFFIXES and (label is not None or name.parent in beside_images):
+        if name.suffix.lower() not in READ_SUFFIXES and (label is not None or name.parent in beside_images):
             reason = f"the ending {name.suffix} is not read" if name.suffix else "it has no ending"
             found[_home(name, folders)].unread.append(printable(f"{name} ({reason})"))
     for entry in files.left_out:
