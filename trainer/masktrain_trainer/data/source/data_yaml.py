@@ -16,6 +16,9 @@ import yaml
 from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
 
+from ..exports.recognise import recognise
+from .file_list import list_files
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp", ".pfm"})
 """The formats that YOLOv5 reads."""
 SYNONYMS = {"valid": "val", "val": "valid"}
@@ -104,6 +107,9 @@ def _find(root: Path) -> Path:
         return named[0]
     if len(candidates) == 1:
         return candidates[0]
+    recognised = recognise(list_files(root))
+    if recognised is not None:
+        raise InvalidDataset(f"The zip is {recognised}.")
     raise InvalidDataset(
         "The zip has no data.yaml; export the data set as 'YOLOv5 PyTorch', which puts one at the top of the zip."
     )
