@@ -24,9 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from masktrain_trainer.config import MOST_CLASSES
-from masktrain_trainer.data.exports.annotations import AnnotatedPicture, Box, Export, Ledger, Pictures
-from masktrain_trainer.data.exports.json_exports import read_coco, read_label_studio
-from masktrain_trainer.data.exports.recognise import (
+from masktrain_trainer.data.convert.annotations import AnnotatedPicture, Box, Export, Ledger, Pictures
+from masktrain_trainer.data.convert.json_exports import read_coco, read_label_studio
+from masktrain_trainer.data.convert.recognise import (
     COCO,
     CVAT,
     DARKNET,
@@ -37,7 +37,7 @@ from masktrain_trainer.data.exports.recognise import (
     find_exports,
     recognise,
 )
-from masktrain_trainer.data.exports.xml_exports import read_cvat, read_darknet, read_pascal_voc
+from masktrain_trainer.data.convert.xml_exports import read_cvat, read_darknet, read_pascal_voc
 from masktrain_trainer.data.prepare import TABLE_WIDTH
 from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, read_data_yaml
 from masktrain_trainer.data.source.file_list import FileList, list_files
@@ -138,11 +138,13 @@ def _only_export(files: FileList, source: str) -> Found:
 
 
 def _refuse_other_shapes(ledger: Ledger, source: str, *, boxes_only: bool) -> None:
-    shapes = " and ".join(f"{tally.classes.total()} {kind} ({tally})" for kind, tally in ledger.other_shapes.items())
+    shapes = ", ".join(f"{kind}: {tally.classes.total()} ({tally})" for kind, tally in ledger.other_shapes.items())
     if shapes and not boxes_only:
-        raise InvalidDataset(f"{source} has {shapes}, which are no boxes; convert it without them by --boxes-only.")
+        raise InvalidDataset(
+            f"{source} has shapes that are no boxes, {shapes}; convert it without them by --boxes-only."
+        )
     if shapes:
-        ledger.sentences.append(f"left out, as they are no boxes: {shapes}")
+        ledger.sentences.append(f"left out, shapes that are no boxes, {shapes}")
 
 
 def _look_at_pictures(export: Export, files: FileList, source: str, say: Say) -> None:
@@ -256,15 +258,13 @@ def _with_validation(labelled: list[Labelled], source: str, options: ConvertOpti
             raise InvalidConfiguration(f"{source} has a validation set of its own; leave --val out.")
         return labelled
     share = options.validation or VALIDATION_SHARE
-    drawn_count = max(round(len(training) * share), 1)
-    if drawn_count >= len(training):
+    number = max(round(len(training) * share), 1)
+    if number >= len(training):
         raise InvalidDataset(
             f"{source} has {len(training)} training picture(s) and no validation set, too few to draw one of {share:g}."
         )
-    drawn = {picture.path for picture in random.Random(options.seed).sample(training, drawn_count)}  # noqa: S311 - no secret
-    say(
-        f"no validation set in the source: {drawn_count} of {len(training)} pictures are drawn for it, seed {options.seed}"
-    )
+    drawn = {picture.path for picture in random.Random(options.seed).sample(training, number)}  # noqa: S311 - no secret
+    say(f"no validation set in the source: {number} of {len(training)} pictures are drawn for it, seed {options.seed}")
     return [replace(picture, split="val") if picture.path in drawn else picture for picture in labelled]
 
 
@@ -275,11 +275,11 @@ def _say_rest(export: Export, pictures: Pictures, say: Say) -> None:
         say(sentence)
     problems = [f"{picture.said} {picture.problem}" for picture in export.pictures if picture.problem]
     if problems:
-        say(f"{len(problems)} of {len(export.pictures)} pictures are left out: {_some(problems)}")
+        say(f"left out, pictures: {len(problems)} of {len(export.pictures)} ({_some(problems)})")
     named = {picture.path for picture in export.pictures}
     others = [str(name) for name in pictures.names if name not in named]
     if others:
-        say(f"{len(others)} pictures of the folder are not in the export and are left out: {_some(others)}")
+        say(f"left out, pictures that the export does not name: {len(others)} ({_some(others)})")
     for reason, tally in ledger.left_out.items():
         say(f"left out, boxes that {reason}: {tally.classes.total()} ({tally})")
     for reason, tally in ledger.remarks.items():

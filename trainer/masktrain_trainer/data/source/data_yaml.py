@@ -16,7 +16,7 @@ import yaml
 from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
 
-from ..exports.recognise import recognise
+from ..convert.recognise import recognise
 from .file_list import list_files
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp", ".pfm"})

@@ -246,8 +246,8 @@ def _cvat_video(root: ET.Element, name: PurePosixPath, export: Export, pictures:
             _cvat_shape(shape, track.get("label"), frames[int(frame)], export, str(name))
     export.pictures += frames.values()
     drawn = {picture.path for picture in frames.values()}
-    others = [path for path in pictures.names if path.stem.startswith("frame_") and path not in drawn]
-    export.pictures += [AnnotatedPicture(path.name, path) for path in others]
+    beside = [path for path in pictures.names if path.stem.startswith("frame_") and name.parent in path.parents]
+    export.pictures += [AnnotatedPicture(path.name, path) for path in beside if path not in drawn]
 
 
 def _refuse_key_frames_only(track: ET.Element, name: PurePosixPath, step: int) -> None:

@@ -24,7 +24,7 @@ LONGEST_PATH = 4096
 EXAMPLES = 3
 """Places that a sentence names."""
 TURNED = "are turned and became the upright box around them"
-NO_BOX = "have no box of four numbers"
+NO_BOX = "have no four numbers for their edges"
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -35,7 +35,7 @@ _UPLOAD = re.compile("^[0-9a-f]{8}-")
 
 
 class Box(NamedTuple):
-    """An object of a class; edges in the unit of its picture's size, as the source has them, also beyond the picture."""
+    """An object of a class; its edges as the source has them, in the unit of its picture's size, also beyond it."""
 
     name: str
     left: float
@@ -227,7 +227,7 @@ def _common(some: Iterable[str], others: Iterable[str]) -> int:
 
 
 def _readings(said: str) -> Iterator[list[str]]:
-    """The path as it stands, as an address (`/?d=folder/x.jpg` is Label Studio's), and without the mark of an upload."""
+    """The path as it is, as an address (`?d=folder/x.jpg` is Label Studio's), and without the mark of an upload."""
     yield _parts(said)
     address, _, query = said.partition("?")
     local = parse_qs(query).get("d")

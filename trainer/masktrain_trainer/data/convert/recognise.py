@@ -35,10 +35,6 @@ class Found:
     names: list[PurePosixPath]
 
 
-def _named(*endings: str) -> Look:
-    return lambda name, _: name.name.lower().endswith(endings)
-
-
 def _is_coco(name: PurePosixPath, text: bytes) -> bool:
     keys = (b'"images"', b'"annotations"', b'"categories"', b'"category_id"', b'"image_id"', b'"coco_url"')
     # Two of them: a file of a hundred megabytes has the others in its middle.
