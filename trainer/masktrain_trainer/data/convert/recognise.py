@@ -35,10 +35,12 @@ class Found:
     names: list[PurePosixPath]
 
 
+_COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[|"(category_id|image_id|coco_url)"\s*:')
+
+
 def _is_coco(name: PurePosixPath, text: bytes) -> bool:
-    keys = (b'"images"', b'"annotations"', b'"categories"', b'"category_id"', b'"image_id"', b'"coco_url"')
     # Two of them: a file of a hundred megabytes has the others in its middle.
-    is_one = text.startswith(b"{") and sum(key in text for key in keys) >= 2 and b'"shapes"' not in text
+    is_one = text.startswith(b"{") and len(set(_COCO_KEYS.findall(text))) >= 2 and b'"shapes"' not in text
     return is_one or name.name.lower().endswith(".coco.json")
 
 

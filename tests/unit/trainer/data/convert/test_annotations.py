@@ -18,8 +18,8 @@ PICTURES = Pictures(
     map(
         PurePosixPath,
         [
-            "train/a.jpg", "valid/a.jpg", "images/Train/b c.JPG", "images/Val/b c.JPG", "d.png", "x/d/e.jpg", "y/d/e.jpg",
-            "val2017/f.jpg", "train2017/f.jpg", "cafe\u0301.jpg", "0a1b2c3d-g.jpg", "h.jpg", "VOC/JPEGImages/i.jpeg",
+            "train/a.jpg", "valid/a.jpg", "images/Train/b c.JPG", "images/Val/b c.JPG", "d.png", "x/d/e.jpg",
+            "y/d/e.jpg", "val2017/f.jpg", "train2017/f.jpg", "cafe\u0301.jpg", "0a1b2c3d-g.jpg", "h.jpg", "VOC/JPEGImages/i.jpeg",
         ],
     )
 )  # fmt: skip
@@ -74,8 +74,8 @@ def test_a_picture_is_found_without_its_ending() -> None:
 @pytest.mark.parametrize(
     ("text", "split"),
     [
-        ("train", "train"), ("Train", "train"), ("train2017", "train"), ("instances_val2017", "val"), ("Validation", "val"),
-        ("obj_train_data", "train"), ("trainval", "train"), ("valid", "val"), ("TEST", "test"), ("images", None),
+        ("train", "train"), ("Train", "train"), ("train2017", "train"), ("instances_val2017", "val"),
+        ("Validation", "val"), ("obj_train_data", "train"), ("trainval", "train"), ("valid", "val"), ("TEST", "test"), ("images", None),
         ("constraint", None), ("latest", None), ("values", None),
     ],
 )  # fmt: skip
@@ -91,8 +91,8 @@ def test_the_innermost_folder_says_the_split() -> None:
 @pytest.mark.parametrize(
     ("value", "read"),
     [
-        (1, 1.0), (1.5, 1.5), ("2.5", 2.5), (" 2 ", 2.0), (True, None), (None, None), ("", None), ("x", None), ([], None),
-        (float("nan"), None), ("inf", None), (10**400, None), ("1" * 5000, None),
+        (1, 1.0), (1.5, 1.5), ("2.5", 2.5), (" 2 ", 2.0), (True, None), (None, None), ("", None), ("x", None),
+        ([], None), (float("nan"), None), ("inf", None), (10**400, None), ("1" * 5000, None),
     ],
 )  # fmt: skip
 def test_numbers_are_finite(value: object, read: float | None) -> None:

@@ -1,14 +1,14 @@
 """A folder without a data.yaml is said to be what it is."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from masktrain_trainer.data.convert import recognise as module
 from masktrain_trainer.data.convert.recognise import find_exports, recognise
 from masktrain_trainer.data.source.data_yaml import read_data_yaml
-from masktrain_trainer.data.source.file_list import list_files
+from masktrain_trainer.data.source.file_list import FileList, list_files
 from masktrain_trainer.errors import InvalidDataset
 from tests.unit.trainer.data.convert.drawn import EXPORTS, coco_document, drawn_set, studio_task
 from tests.unit.trainer.data.exports import Members, unpacked
@@ -58,7 +58,8 @@ def test_exports_are_known_by_names_and_first_bytes(members: Members, what: str,
 @pytest.mark.parametrize(
     "members",
     [
-        {}, {"x.jpg": b"x"}, {"x.json": "{}"}, {"x.json": "["}, {"package.json": '{"name": "images", "annotations": 1}'},
+        {}, {"x.jpg": b"x"}, {"x.json": "{}"}, {"x.json": "["},
+        {"package.json": '{"name": "images", "annotations": 1}'},
         {"x.xml": "<html/>"}, {"x.csv": "a,b"}, {".hidden/_annotations.coco.json": "{}"}, {"._x.xml": "<annotation>"},
         {"x.json": b"\xff\xfe\x00\xd8"}, {"x.xml": b"\0" * 10_000},
     ],
@@ -92,9 +93,14 @@ def test_a_large_export_is_known_by_its_ends(tmp_path: Path) -> None:
 
 def test_few_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked(tmp_path, {f"{index}.xml": "<annotation>" for index in range(100)})
-    opened = []
+    opened = list[object]()
     sniff = module._beginning_and_end
-    monkeypatch.setattr(module, "_beginning_and_end", lambda *of: opened.append(of) or sniff(*of))
+
+    def counted(files: FileList, name: PurePosixPath) -> bytes:
+        opened.append(name)
+        return sniff(files, name)
+
+    monkeypatch.setattr(module, "_beginning_and_end", counted)
     files = list_files(tmp_path)
     assert (recognise(files) or "").startswith("a Pascal VOC export (0.xml)")
     assert len(opened) <= 20
