@@ -42,7 +42,7 @@ from masktrain_trainer.data.prepare import TABLE_WIDTH
 from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, read_data_yaml
 from masktrain_trainer.data.source.file_list import FileList, list_files
 from masktrain_trainer.data.source.pictures import LARGEST_PICTURE, UnreadableImage, decode_image
-from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, printable
+from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 
 from .datasets import Say, open_dataset, scratch_folder
 
@@ -152,7 +152,7 @@ def _look_at_pictures(export: Export, files: FileList, source: str, say: Say) ->
     _refuse_twice(export)
     there = [picture for picture in export.pictures if not picture.problem]
     if not there:
-        what = f"{export.pictures[0].said} {export.pictures[0].problem}" if export.pictures else "it names none"
+        what = f"{export.pictures[0].shown} {export.pictures[0].problem}" if export.pictures else "it names none"
         raise InvalidDataset(
             f"No picture of the export can be taken (the first: {what}); export it with its pictures, or put them into "
             f"{source}."
@@ -171,10 +171,10 @@ def _refuse_twice(export: Export) -> None:
         if picture.path is not None and not picture.problem:
             if picture.path in seen:
                 raise InvalidDataset(
-                    f"{picture.path} is annotated twice, as {seen[picture.path]!r} and as {picture.said!r}; leave one "
+                    f"{picture.path} is annotated twice, as {seen[picture.path]!r} and as {picture.shown!r}; leave one "
                     "of them in the export."
                 )
-            seen[picture.path] = picture.said
+            seen[picture.path] = picture.shown
 
 
 def _measure(picture: AnnotatedPicture, files: FileList) -> None:
@@ -212,7 +212,7 @@ def _rows(export: Export) -> list[Labelled]:
     for picture in export.pictures:
         if picture.problem or picture.path is None:
             for box in picture.boxes:
-                export.ledger.leave_out("are of a picture that is left out", box.name, printable(picture.said))
+                export.ledger.leave_out("are of a picture that is left out", box.name, picture.shown)
             continue
         rows = [(numbers[box.name], *row) for box in picture.boxes if (row := _fractions(box, picture, export.ledger))]
         taken.append(Labelled(picture.path, picture.split, rows))
@@ -229,7 +229,7 @@ def _fractions(box: Box, picture: AnnotatedPicture, ledger: Ledger) -> tuple[flo
     """Centre and size as fractions of the picture's sides."""
     assert picture.size is not None
     width, height = picture.size
-    where = printable(picture.said)
+    where = picture.shown
     left, right, top, bottom = box.left / width, box.right / width, box.top / height, box.bottom / height
     if round(right - left, DIGITS) <= 0 or round(bottom - top, DIGITS) <= 0:
         ledger.leave_out(NO_AREA, box.name, where)
@@ -273,7 +273,7 @@ def _say_rest(export: Export, pictures: Pictures, say: Say) -> None:
     ledger = export.ledger
     for sentence in ledger.sentences:
         say(sentence)
-    problems = [f"{picture.said} {picture.problem}" for picture in export.pictures if picture.problem]
+    problems = [f"{picture.shown} {picture.problem}" for picture in export.pictures if picture.problem]
     if problems:
         say(f"left out, pictures: {len(problems)} of {len(export.pictures)} ({_some(problems)})")
     named = {picture.path for picture in export.pictures}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.data.source.data_yaml import read_data_yaml
@@ -455,3 +458,30 @@ def test_the_command_refuses_in_one_sentence(tmp_path: Path, source: str) -> Non
     assert result.exit_code == 64
     assert result.stderr.startswith("masktrain data convert: ")
     assert len(result.stderr.splitlines()) == 1
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> list[Drawn]:
+    """Pictures of several shapes with boxes at hundredths of pixels, some at an edge."""
+    pictures = []
+    for index in range(draw(st.integers(3, 5))):
+        width, height = draw(st.integers(16, 90)), draw(st.integers(16, 90))
+        rows = []
+        for _ in range(draw(st.integers(0, 4))):
+            x, y = draw(st.integers(0, 100 * width - 100)), draw(st.integers(0, 100 * height - 100))
+            w, h = draw(st.integers(50, 100 * width - x)), draw(st.integers(50, 100 * height - y))
+            rows.append((draw(st.integers(0, 2)), x / 100, y / 100, w / 100, h / 100))
+        split = ("train", "valid")[index] if index < 2 else draw(st.sampled_from(("train", "valid", "test")))
+        pictures.append(Drawn(f"{index}.jpg", split, width, height, rows))
+    if not any(drawn.rows for drawn in pictures):
+        pictures[0].rows.append((0, 1.0, 2.0, 3.0, 4.0))
+    return pictures
+
+
+@pytest.mark.parametrize("tool", EXPORTS)
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pictures=sets())
+def test_any_set_comes_back_as_it_was_drawn(tool: str, pictures: list[Drawn]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made, _ = convert(Path(folder), EXPORTS[tool](pictures))
+        assert same(boxes_of(made), drawn_boxes(pictures))

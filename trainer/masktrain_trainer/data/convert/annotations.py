@@ -21,6 +21,7 @@ from masktrain_trainer.errors import InvalidDataset, printable
 
 LONGEST_PATH = 4096
 """Characters of what an export calls a picture."""
+LONGEST_SHOWN = 200
 EXAMPLES = 3
 """Places that a sentence names."""
 TURNED = "are turned and became the upright box around them"
@@ -57,6 +58,11 @@ class AnnotatedPicture:
     size: tuple[float, float] | None = None
     """Width and height that the boxes are measured by; None: the pixels of the file."""
     boxes: list[Box] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """For sentences."""
+        return printable(self.said[:LONGEST_SHOWN])
 
 
 @dataclass

@@ -100,10 +100,12 @@ class _Coco:
         for entry in self._images:
             key = self._id(entry)
             if key in found:
-                raise InvalidDataset(f"{self._name} has two pictures of the id {key}; export it again.")
+                raise InvalidDataset(f"{self._name} has two pictures of the id {str(key)[:50]}; export it again.")
             said = entry.get("file_name")
             if not isinstance(said, str):
-                raise InvalidDataset(f"{self._name} has a picture without a 'file_name' (id {key}); export it again.")
+                raise InvalidDataset(
+                    f"{self._name} has a picture without a 'file_name' (id {str(key)[:50]}); export it again."
+                )
             path, problem = pictures.find(said, near=self._name, split=split)
             size = numbers((entry.get("width"), entry.get("height")))
             known = (size[0], size[1]) if size and min(size) > 0 else None
@@ -116,7 +118,7 @@ class _Coco:
         category, image = entry.get("category_id"), entry.get("image_id")
         picture = pictures.get(image) if isinstance(image, int | str) else None
         known = self._categories.get(category) if isinstance(category, int | str) else None
-        where = printable(picture.said if picture else f"annotation {entry.get('id')} of {self._name}"[:200])
+        where = picture.shown if picture else printable(f"an annotation of {self._name}")
         edges, shape = _coco_edges(entry)
         if shape:
             self._ledger.other_shape(shape, where)
@@ -311,7 +313,7 @@ def _names_of(region: Object) -> list[str]:
 
 
 def _add_regions(picture: AnnotatedPicture, regions: list[Object], *, is_measured: bool, ledger: Ledger) -> None:
-    where = printable(picture.said)
+    where = picture.shown
     # With the tags Rectangle and Labels a box is two results of one id, the second with geometry and label.
     labelled = {str(region.get("id")) for region in regions if any(_value(region).get(key) for key in _LABELS)}
     for region in regions:
@@ -326,7 +328,7 @@ def _add_regions(picture: AnnotatedPicture, regions: list[Object], *, is_measure
 
 
 def _add_region(picture: AnnotatedPicture, region: Object, name: str, *, is_measured: bool, ledger: Ledger) -> None:
-    value, where = _value(region), printable(picture.said)
+    value, where = _value(region), picture.shown
     size = picture.size or (100.0, 100.0)
     turned = number(value.get("rotation")) or 0
     edges = _studio_edges(value, (size[0] / 100, size[1] / 100))

@@ -77,7 +77,7 @@ def read_pascal_voc(files: FileList, names: Sequence[PurePosixPath], pictures: P
         root = load_xml(files, name)
         said = (root.findtext("filename") or "").strip()
         # By the file's own name, as all readers of the format do: `filename` stays when pictures are renamed.
-        path, problem = pictures.find(name.stem, near=name, without_ending=True)
+        path, problem = pictures.find(str(name.with_suffix("")), near=name, without_ending=True)
         if path is None and said:
             path, problem = pictures.find(said, near=name)
         split, unlisted = _voc_split(name, lists)
@@ -103,7 +103,7 @@ def _size(*sides: object) -> tuple[float, float] | None:
 
 
 def _voc_object(entry: ET.Element, picture: AnnotatedPicture, export: Export, shown: str) -> None:
-    ledger, where = export.ledger, printable(picture.said)
+    ledger, where = export.ledger, picture.shown
     name = class_name(entry.findtext("name") or "", shown)
     ledger.source[name] += 1
     if entry.find("part") is not None:
@@ -252,17 +252,18 @@ def _cvat_video(root: ET.Element, name: PurePosixPath, export: Export, pictures:
 
 def _refuse_key_frames_only(track: ET.Element, name: PurePosixPath, step: int) -> None:
     """Boxes between two key frames are in the export, or else unknown."""
+    called = (track.get("id") or "")[:50]
     shapes = [(number(shape.get("frame")) or 0, shape) for shape in track if shape.get("frame")]
     for (first, shape), (second, following) in pairwise(shapes):
         if second > first + step and shape.get("outside") != "1" and following.get("keyframe") == "1":
             raise InvalidDataset(
-                f"{name} has no boxes between the frames {first:.0f} and {second:.0f} of the track {track.get('id')}; "
+                f"{name} has no boxes between the frames {first:.0f} and {second:.0f} of track {called}; "
                 "export it as 'CVAT for images 1.1', which has those of every frame."
             )
 
 
 def _cvat_shape(shape: ET.Element, label: str | None, picture: AnnotatedPicture, export: Export, shown: str) -> None:
-    ledger, where = export.ledger, printable(picture.said)
+    ledger, where = export.ledger, picture.shown
     if shape.tag in _OTHER_SHAPES:
         ledger.other_shape(_OTHER_SHAPES[shape.tag], where)
     if shape.tag not in ("box", "polygon", "ellipse"):  # a tag of the whole picture, or an attribute
@@ -317,7 +318,7 @@ def _nearest(path: PurePosixPath, lists: dict[PurePosixPath, list[str]]) -> list
 
 
 def _darknet_row(words: list[str], classes: list[str], picture: AnnotatedPicture, export: Export) -> None:
-    ledger, where = export.ledger, printable(picture.said)
+    ledger, where = export.ledger, picture.shown
     index, values = number(words[0]), numbers(words[1:]) or []
     known = index is not None and index == int(index) and 0 <= index < len(classes)
     name = printable(classes[int(index)]) if known and index is not None else f"class {words[0]}"[:50]

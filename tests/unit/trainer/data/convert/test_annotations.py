@@ -19,7 +19,8 @@ PICTURES = Pictures(
         PurePosixPath,
         [
             "train/a.jpg", "valid/a.jpg", "images/Train/b c.JPG", "images/Val/b c.JPG", "d.png", "x/d/e.jpg",
-            "y/d/e.jpg", "val2017/f.jpg", "train2017/f.jpg", "cafe\u0301.jpg", "0a1b2c3d-g.jpg", "h.jpg", "VOC/JPEGImages/i.jpeg",
+            "y/d/e.jpg", "val2017/f.jpg", "train2017/f.jpg", "cafe\u0301.jpg", "0a1b2c3d-g.jpg",
+            "h.jpg", "VOC/JPEGImages/i.jpeg",
         ],
     )
 )  # fmt: skip
@@ -75,7 +76,8 @@ def test_a_picture_is_found_without_its_ending() -> None:
     ("text", "split"),
     [
         ("train", "train"), ("Train", "train"), ("train2017", "train"), ("instances_val2017", "val"),
-        ("Validation", "val"), ("obj_train_data", "train"), ("trainval", "train"), ("valid", "val"), ("TEST", "test"), ("images", None),
+        ("Validation", "val"), ("obj_train_data", "train"), ("trainval", "train"), ("valid", "val"), ("TEST", "test"),
+        ("images", None),
         ("constraint", None), ("latest", None), ("values", None),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from tests.unit.trainer.data.convert.drawn import NAMES, Drawn, cvat_meta, voc_d
 from tests.unit.trainer.data.exports import Members, unpacked
 
 PICTURE = Drawn("a.jpg", "train", 200, 100, [(0, 10, 20, 30, 40)])
+PART = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
 READERS = {"xml": read_pascal_voc, "cvat": read_cvat, "names": read_darknet}
 
 
@@ -36,8 +37,7 @@ def voc_object(inner: str) -> str:
         ("<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3.5</xmax><ymax>4</ymax></bndbox>", (1, 2, 3.5, 4)),
         ("<bndbox>\n <ymax> 4 </ymax><xmax>3</xmax><ymin>2</ymin><xmin>1</xmin></bndbox>", (1, 2, 3, 4)),
         (
-            "<difficult>1</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox><part>"
-            "<name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>",
+            f"<difficult>1</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>{PART}",
             (1, 2, 3, 4),
         ),
         (
@@ -133,7 +133,7 @@ def test_a_video_has_a_box_in_each_frame_of_a_track(tmp_path: Path) -> None:
 def test_a_video_of_key_frames_only_is_refused(tmp_path: Path) -> None:
     tracks = f'<track id="7" label="zebra">{track_box(0) + track_box(4)}</track>'
     with pytest.raises(
-        InvalidDataset, match="no boxes between the frames 0 and 4 of the track 7; export it as 'CVAT for i"
+        InvalidDataset, match="no boxes between the frames 0 and 4 of track 7; export it as 'CVAT for i"
     ):
         read(tmp_path, {"annotations.xml": video(tracks), **FRAMES}, "cvat")
 
