@@ -6,6 +6,7 @@ each class has as many boxes there as the source has, less those that were left 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -24,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masktrain_trainer.config import MOST_CLASSES
-from masktrain_trainer.data.convert.annotations import AnnotatedPicture, Box, Export, Ledger, Pictures
+from masktrain_trainer.data.convert.annotations import NO_BOX, AnnotatedPicture, Box, Export, Ledger, Pictures
 from masktrain_trainer.data.convert.json_exports import read_coco, read_label_studio
 from masktrain_trainer.data.convert.recognise import (
     COCO,
@@ -61,6 +62,8 @@ DIGITS = 8
 """Behind the point, of fractions of a side: a hundredth of a pixel in pictures of a million."""
 SAME_SHAPE = 0.02
 """By which width : height may differ between the picture and what its export says: a resized picture is rounded."""
+OF_ANY_SHAPE = ((1.0, 1.0), (100.0, 100.0))
+"""Sizes of pictures whose boxes are fractions or percent."""
 EXAMPLES = 3
 OUTSIDE, NO_AREA = "lie outside their picture", "have no area"
 CLIPPED = "reached beyond their picture and were cut at its edge"
@@ -90,6 +93,7 @@ def convert_dataset(source: str, destination: Path, options: ConvertOptions, say
     Raises InvalidDataset, InvalidConfiguration or StoreError, and then leaves nothing behind.
     """
     target = _new_folder(destination, source)
+    _refuse_part(source)
     with scratch_folder() as scratch:
         files = list_files(open_dataset(source, None, scratch, say))
         found = _only_export(files, source)
@@ -114,6 +118,13 @@ def _new_folder(destination: Path, source: str) -> Path:
     if "://" not in source and target.is_relative_to(Path(source).resolve()):
         raise InvalidConfiguration(f"{destination} is within {source}; name a folder outside of it.")
     return target
+
+
+def _refuse_part(source: str) -> None:
+    if Path(source).suffix.lower() in (".json", ".xml") and Path(source).is_file():
+        raise InvalidDataset(
+            f"{source} is one file of an export; give the folder that holds it and the pictures, or a zip of that."
+        )
 
 
 def _only_export(files: FileList, source: str) -> Found:
@@ -190,8 +201,7 @@ def _measure(picture: AnnotatedPicture, files: FileList) -> None:
         picture.problem = f"cannot be read: {error}"
         return
     size = picture.size or (width, height)
-    # Percent and fractions are of any shape.
-    if size not in ((1, 1), (100, 100)) and not _is_of_shape((width, height), size):
+    if size not in OF_ANY_SHAPE and not _is_of_shape((width, height), size):
         picture.problem = f"measures {width} x {height} pixels, and its export says {size[0]:g} x {size[1]:g}"
     picture.size = size
 
@@ -208,6 +218,7 @@ def _rows(export: Export) -> list[Labelled]:
     if not 0 < len(export.names) <= MOST_CLASSES:
         raise InvalidDataset(f"The export names {len(export.names):,} classes; 1 to {MOST_CLASSES:,} are taken.")
     numbers = {name: index for index, name in enumerate(export.names)}
+    _refuse_fractions(export)
     taken = list[Labelled]()
     for picture in export.pictures:
         if picture.problem or picture.path is None:
@@ -221,6 +232,16 @@ def _rows(export: Export) -> list[Labelled]:
     return taken
 
 
+def _refuse_fractions(export: Export) -> None:
+    """Written by hand, where pixels are due: every box would be a speck in its picture's corner."""
+    boxes = [box for picture in export.pictures if picture.size not in OF_ANY_SHAPE for box in picture.boxes]
+    if boxes and all(max(map(abs, box[1:])) <= 1 for box in boxes):
+        raise InvalidDataset(
+            f"All {len(boxes)} boxes of the export end within one pixel of their picture's corner; are they fractions? "
+            "The format has pixels."
+        )
+
+
 def _reasons(ledger: Ledger) -> str:
     return "".join(f"; {tally.classes.total()} {reason}" for reason, tally in ledger.left_out.items())
 
@@ -231,6 +252,9 @@ def _fractions(box: Box, picture: AnnotatedPicture, ledger: Ledger) -> tuple[flo
     width, height = picture.size
     where = picture.shown
     left, right, top, bottom = box.left / width, box.right / width, box.top / height, box.bottom / height
+    if not all(map(math.isfinite, (left, right, top, bottom, right - left, bottom - top))):
+        ledger.leave_out(NO_BOX, box.name, where)
+        return None
     if round(right - left, DIGITS) <= 0 or round(bottom - top, DIGITS) <= 0:
         ledger.leave_out(NO_AREA, box.name, where)
         return None

@@ -420,6 +420,19 @@ def test_what_cannot_be_converted_gets_a_sentence(tmp_path: Path, members: Membe
     assert said in sentence(tmp_path, members)
 
 
+def test_boxes_in_fractions_where_pixels_are_due_are_refused(tmp_path: Path) -> None:
+    entry = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [0.1, 0.2, 0.5, 0.5]}
+    assert "All 1 boxes of the export end within one pixel" in sentence(
+        tmp_path, of_coco(one_set(3), annotations=[entry])
+    )
+
+
+def test_one_file_of_an_export_is_not_enough(tmp_path: Path) -> None:
+    source = unpacked(tmp_path / "source", of_coco(one_set(3)))
+    with pytest.raises(InvalidDataset, match=r"result.json is one file of an export; give the folder that holds it"):
+        convert_dataset(str(source / "result.json"), tmp_path / "made", ConvertOptions(), lambda _: None)
+
+
 def test_class_names_survive_yaml(tmp_path: Path) -> None:
     names = ["yes", "12:30", "007", "null", "a: b", "猫", "[x]", "- y", "1e3", "é"]
     pictures = [Drawn(f"{i}.jpg", "train", 64, 48, [(0, 1, 2, 30, 20)]) for i in range(3)]
