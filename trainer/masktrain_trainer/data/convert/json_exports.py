@@ -51,8 +51,12 @@ def load_json(files: FileList, name: PurePosixPath) -> Any:
         return json.loads(path.read_bytes())
     except RecursionError:
         raise InvalidDataset(f"{name} is nested too deeply to be an export; export it again.") from None
-    except ValueError as error:  # also bytes that are no text, and whole numbers of thousands of digits
+    except json.JSONDecodeError as error:
         raise InvalidDataset(f"{name} is not valid JSON ({error}); it is cut or damaged, export it again.") from None
+    except ValueError:
+        raise InvalidDataset(
+            f"{name} is not valid JSON (bytes that are no text, or a number of thousands of digits); export it again."
+        ) from None
 
 
 def read_coco(files: FileList, names: Sequence[PurePosixPath], pictures: Pictures) -> Export:

@@ -109,7 +109,7 @@ def _find(root: Path) -> Path:
         return candidates[0]
     recognised = recognise(list_files(root))
     if recognised is not None:
-        raise InvalidDataset(f"The zip is {recognised}.")
+        raise InvalidDataset(f"The data set is {recognised}.")
     raise InvalidDataset(
         "The zip has no data.yaml; export the data set as 'YOLOv5 PyTorch', which puts one at the top of the zip."
     )

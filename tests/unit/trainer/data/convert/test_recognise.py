@@ -76,7 +76,7 @@ def test_training_on_an_export_says_what_it_is_and_what_to_do(tool: str, tmp_pat
     with pytest.raises(InvalidDataset) as caught:
         read_data_yaml(tmp_path)
     said = str(caught.value)
-    assert said.startswith(f"The zip is a {kind} export (")
+    assert said.startswith(f"The data set is a {kind} export (")
     assert said.endswith("run `masktrain data convert SOURCE DESTINATION`, or export the data set as 'YOLOv5 PyTorch'.")
 
 
