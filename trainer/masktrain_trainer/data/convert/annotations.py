@@ -203,15 +203,17 @@ class Pictures:
         self, said: str, *, near: PurePosixPath, split: str | None = None, without_ending: bool = False
     ) -> tuple[PurePosixPath | None, str]:
         """The picture whose path ends like `said`, of several the one nearest to the file `near`; or None and why."""
-        index = self._by_stem if without_ending else self._by_name
+        index, problem = self._by_stem if without_ending else self._by_name, ""
         for parts in _readings(said) if len(said) <= LONGEST_PATH else ():
             found = index.get(_folded(parts[-1]), []) if parts else []
             if not found:
                 continue
             ranks = {name: _closeness(name, parts, near, split) for name in found}
             best = [name for name in found if ranks[name] == max(ranks.values())]
-            return (best[0], "") if len(best) == 1 else (None, f"may be {best[0]} or {best[1]}")
-        return None, "is not there"
+            if len(best) == 1:
+                return best[0], ""
+            problem = problem or f"may be {best[0]} or {best[1]}"
+        return None, problem or "is not there"
 
 
 def _closeness(
