@@ -44,7 +44,7 @@ JSON_TOOLS = ["COCO by Roboflow", "COCO by COCO", "Label Studio JSON", "Label St
 XML_TOOLS = ["Pascal VOC by Roboflow", "Pascal VOC by the kit", "CVAT for images"]
 TEXT_TOOLS = ["Darknet by Roboflow", "YOLO 1.1 by CVAT", "Pascal VOC by the kit"]
 often = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

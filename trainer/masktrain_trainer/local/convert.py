@@ -25,8 +25,9 @@ from rich.table import Table
 from rich.text import Text
 
 from masktrain_trainer.config import MOST_CLASSES
-from masktrain_trainer.data.convert.annotations import NO_BOX, AnnotatedPicture, Box, Export, Ledger, Pictures
+from masktrain_trainer.data.convert.annotations import NO_BOX, AnnotatedPicture, Box, Export, Ledger
 from masktrain_trainer.data.convert.json_exports import read_coco, read_label_studio
+from masktrain_trainer.data.convert.picture_search import Pictures
 from masktrain_trainer.data.convert.recognise import (
     COCO,
     CVAT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -23,16 +24,14 @@ from .annotations import (
     Edges,
     Export,
     Ledger,
-    Pictures,
     around_ellipse,
     around_turned_box,
     class_name,
     extent,
     number,
     numbers,
-    split_of,
-    split_of_folders,
 )
+from .picture_search import Pictures, split_of, split_of_folders
 
 LARGEST_JSON = 1 << 30
 """Bytes: COCO's own largest has 450 million, and takes about 3 GB of memory while it is read."""
@@ -40,6 +39,22 @@ INSTANCES = "instances"
 """Of COCO's files for one set of pictures the one with boxes; the others have captions and key points."""
 CROWD = "are crowds, one region for many objects (iscrowd)"
 Object = dict[str, Any]
+
+
+_COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[|"(category_id|image_id|coco_url)"\s*:')
+_STUDIO_KEYS = re.compile(rb'"(\w*labels|from_name|annotation_id|completed_by|lead_time|completions)"\s*:')
+
+
+def is_coco(name: PurePosixPath, text: bytes) -> bool:
+    """By a file's name, and its first and last bytes."""
+    # Two keys: a file of a hundred megabytes has the others in its middle.
+    is_one = text.startswith(b"{") and len(set(_COCO_KEYS.findall(text))) >= 2 and b'"shapes"' not in text
+    return is_one or name.name.lower().endswith(".coco.json")
+
+
+def is_label_studio(_: PurePosixPath, text: bytes) -> bool:
+    """By a file's first and last bytes."""
+    return text.startswith(b"[") and _STUDIO_KEYS.search(text) is not None
 
 
 def load_json(files: FileList, name: PurePosixPath) -> Any:
@@ -312,7 +327,7 @@ def _names_of(region: Object) -> list[str]:
     if _shape(region) not in ("box", "polygon", "ellipse"):
         return []
     value = _value(region)
-    labels = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
+    labels: list[object] = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
     return [class_name(label, "Label Studio's export") for label in labels] or [UNLABELLED]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
 from ..source.file_list import FileList
+from .json_exports import is_coco, is_label_studio
+from .xml_exports import is_cvat, is_pascal_voc
 
 SNIFFED = 4096
 """Bytes at the beginning, and as many at the end, of a file that is looked into."""
@@ -35,20 +36,6 @@ class Found:
     names: list[PurePosixPath]
 
 
-_COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[|"(category_id|image_id|coco_url)"\s*:')
-
-
-def _is_coco(name: PurePosixPath, text: bytes) -> bool:
-    # Two of them: a file of a hundred megabytes has the others in its middle.
-    is_one = text.startswith(b"{") and len(set(_COCO_KEYS.findall(text))) >= 2 and b'"shapes"' not in text
-    return is_one or name.name.lower().endswith(".coco.json")
-
-
-def _is_label_studio(_: PurePosixPath, text: bytes) -> bool:
-    keys = (b'labels"', b'"from_name"', b'"annotation_id"', b'"completed_by"', b'"lead_time"', b'"completions"')
-    return text.startswith(b"[") and any(key in text for key in keys)
-
-
 def _is_createml(name: PurePosixPath, text: bytes) -> bool:
     is_one = text.startswith(b"[") and b'"coordinates"' in text and b'"annotations"' in text
     return is_one or name.name.lower().endswith(".createml.json")
@@ -59,10 +46,10 @@ def _is_csv(name: PurePosixPath, text: bytes) -> bool:
     return name.name.lower() == "_annotations.csv" or (b"xmin" in first and b"ymax" in first)
 
 
-COCO = Kind("COCO", (".json",), _is_coco)
-LABEL_STUDIO = Kind("Label Studio", (".json",), _is_label_studio)
-PASCAL_VOC = Kind("Pascal VOC", (".xml",), lambda _, text: bool(re.search(rb"<annotation[\s>]", text[:SNIFFED])))
-CVAT = Kind("CVAT", (".xml",), lambda _, text: bool(re.search(rb"<annotations[\s>]", text[:SNIFFED])))
+COCO = Kind("COCO", (".json",), is_coco)
+LABEL_STUDIO = Kind("Label Studio", (".json",), is_label_studio)
+PASCAL_VOC = Kind("Pascal VOC", (".xml",), is_pascal_voc)
+CVAT = Kind("CVAT", (".xml",), is_cvat)
 DARKNET = Kind("Darknet YOLO", (".names", ".labels", "classes.txt"), lambda *_: True)
 CREATE_ML = Kind("CreateML", (".json",), _is_createml, is_converted=False)
 KINDS = (

@@ -23,16 +23,14 @@ from .annotations import (
     Box,
     Edges,
     Export,
-    Pictures,
     around_ellipse,
     around_turned_box,
     class_name,
     extent,
     number,
     numbers,
-    split_of,
-    split_of_folders,
 )
+from .picture_search import Pictures, split_of, split_of_folders
 
 LARGEST_XML = 256 << 20
 """Bytes: a hundred thousand pictures of CVAT, which take about 2 GB of memory while they are read."""
@@ -41,6 +39,16 @@ LARGEST_TEXT = 64 << 20
 LAST_FRAME = 1_000_000_000
 _XML_ERRORS = (ET.ParseError, ValueError, LookupError)
 """Also encodings that the parser does not know, or that are of several bytes."""
+
+
+def is_pascal_voc(_: PurePosixPath, text: bytes) -> bool:
+    """By a file's first bytes."""
+    return re.search(rb"<annotation[\s/>]", text) is not None
+
+
+def is_cvat(_: PurePosixPath, text: bytes) -> bool:
+    """By a file's first bytes."""
+    return re.search(rb"<annotations[\s/>]", text) is not None
 
 
 class _Builder(ET.TreeBuilder):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from masktrain_trainer.data.convert.annotations import Export, Pictures
+from masktrain_trainer.data.convert.annotations import Export
 from masktrain_trainer.data.convert.json_exports import read_coco, read_label_studio
+from masktrain_trainer.data.convert.picture_search import Pictures
 from masktrain_trainer.data.source.file_list import list_files
 from masktrain_trainer.errors import InvalidDataset
 from tests.unit.trainer.data.convert.drawn import NAMES, Drawn, coco_document, drawn_set, studio_region, studio_task
@@ -107,7 +108,8 @@ def test_cut_json_is_said(tmp_path: Path) -> None:
         read_coco(files, [PurePosixPath("x.json")], Pictures([]))
 
 
-def boxes(export: Export) -> list[tuple[str, tuple[float, ...]]]:
+def boxes(export: Export) -> list[Any]:
+    """Names and edges; of any type, so that they compare with pytest's approximations."""
     return [(box.name, box[1:]) for picture in export.pictures for box in picture.boxes]
 
 

@@ -16,7 +16,7 @@ from tests.unit.trainer.data.exports import Members, unpacked
 CREATE_ML = [
     {"image": "x.jpg", "annotations": [{"label": "a", "coordinates": {"x": 1, "y": 2, "width": 3, "height": 4}}]}
 ]
-LABEL_ME = {"version": "5.4.1", "flags": {}, "shapes": [], "imagePath": "x.jpg", "imageData": None}
+LABEL_ME: dict[str, object] = {"version": "5.4.1", "flags": {}, "shapes": [], "imagePath": "x.jpg", "imageData": None}
 VIA = {"_via_img_metadata": {"x.jpg1": {"regions": [{"shape_attributes": {"name": "rect"}, "region_attributes": {}}]}}}
 TASK = studio_task(0, drawn_set()[1])
 

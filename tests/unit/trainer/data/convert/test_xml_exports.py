@@ -1,10 +1,12 @@
 """What Pascal VOC, CVAT and Darknet files say, in the forms that their tools write."""
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
-from masktrain_trainer.data.convert.annotations import Export, Pictures
+from masktrain_trainer.data.convert.annotations import Export
+from masktrain_trainer.data.convert.picture_search import Pictures
 from masktrain_trainer.data.convert.xml_exports import load_xml, read_cvat, read_darknet, read_pascal_voc
 from masktrain_trainer.data.source.file_list import list_files
 from masktrain_trainer.errors import InvalidDataset
@@ -23,7 +25,8 @@ def read(root: Path, members: Members, reader: str = "xml") -> Export:
     return READERS[reader](files, names, Pictures(name for name in files.files if name.suffix in (".jpg", ".PNG")))
 
 
-def boxes(export: Export) -> list[tuple[str, tuple[float, ...]]]:
+def boxes(export: Export) -> list[Any]:
+    """Names and edges; of any type, so that they compare with pytest's approximations."""
     return [(box.name, box[1:]) for picture in export.pictures for box in picture.boxes]
 
 
@@ -116,7 +119,7 @@ def track_box(frame: int, *, outside: int = 0, keyframe: int = 1) -> str:
     )
 
 
-FRAMES = {f"images/frame_{number:06d}.PNG": "" for number in range(5)}
+FRAMES: Members = {f"images/frame_{number:06d}.PNG": "" for number in range(5)}
 
 
 def test_a_video_has_a_box_in_each_frame_of_a_track(tmp_path: Path) -> None:
@@ -191,7 +194,7 @@ def test_darknet_rows_are_boxes_or_outlines(tmp_path: Path) -> None:
 
 def test_lists_of_classes_of_several_folders_are_each_their_own(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.2 0.4\n"
-    members = {"train/x.names": "cat\ndog\n", "train/a.jpg": "", "train/a.txt": row}
+    members: Members = {"train/x.names": "cat\ndog\n", "train/a.jpg": "", "train/a.txt": row}
     members |= {"valid/x.names": "dog\ncat\n", "valid/b.jpg": "", "valid/b.txt": row}
     assert [name for name, _ in boxes(read(tmp_path, members, "names"))] == ["cat", "dog"]
 
