@@ -33,7 +33,7 @@ from .annotations import (
 from .picture_search import Pictures, split_of, split_of_folders
 
 LARGEST_XML = 256 << 20
-"""Bytes: a hundred thousand pictures of CVAT, which take about 2 GB of memory while they are read."""
+"""Bytes: a hundred thousand pictures of CVAT, which take about 2.6 GB of memory while they are read."""
 LARGEST_TEXT = 64 << 20
 """Bytes of a list of names or a label file."""
 LAST_FRAME = 1_000_000_000

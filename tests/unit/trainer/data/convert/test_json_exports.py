@@ -145,7 +145,7 @@ def test_the_newest_of_several_entries_of_json_min_counts(tmp_path: Path) -> Non
 
     export = studio(tmp_path, [entry("2024-01-02", 20), entry("2024-01-01", 10)])
     assert boxes(export) == [("a", pytest.approx((20, 10, 25, 15)))]
-    assert export.pictures[0].size == (100, 100)
+    assert export.pictures[0].size == (100.0, 100.0)
     assert export.ledger.source == {"a": 2}
 
 
