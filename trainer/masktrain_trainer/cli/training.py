@@ -85,6 +85,30 @@ def check(
         run(CheckOptions(source, output, endpoint, options), say)
 
 
+@data.command()
+@click.argument("source", metavar="DIR_OR_ZIP")
+@click.argument("destination", metavar="NEW_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--val",
+    "validation",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of pictures for validation where the source has no validation set [default: 0.2].",
+)
+@click.option("--seed", default=0, show_default=True, help="Draws these pictures; the same seed draws the same.")
+@click.option("--boxes-only", is_flag=True, help="Leave out points, lines and masks instead of refusing the export.")
+def convert(*, source: str, destination: Path, validation: float | None, seed: int, boxes_only: bool) -> None:
+    """Make a data set for YOLOv5 of a COCO, Pascal VOC, CVAT, Label Studio or Darknet export.
+
+    Boxes are counted class by class, in the source and in what was written, and what is left out is named. Nothing is
+    overwritten.
+    """
+    from masktrain_trainer.local.convert import ConvertOptions, convert_dataset  # noqa: PLC0415
+
+    with exit_on_error("data convert"):
+        options = ConvertOptions(validation, seed, boxes_only)
+        convert_dataset(source, destination, options, lambda line: click.echo(printable(line)))
+
+
 @click.command()
 @click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
 @click.option("--data", help="Data set to check instead of dataset.uri: a folder, a zip, or a URI.")

@@ -15,6 +15,7 @@ import yaml
 
 from masktrain_trainer.errors import InvalidDataset
 
+from ..convert.recognise import recognise
 from .archive import TRANSIENT_ERRORS
 from .file_list import FileList, list_files
 
@@ -155,7 +156,9 @@ def folder_meant(source: Path) -> Path:
     return source.parent
 
 
-def _none_found(files: FileList) -> InvalidDataset:  # noqa: ARG001 - by the files another format is recognised
+def _none_found(files: FileList) -> InvalidDataset:
+    if (recognised := recognise(files)) is not None:
+        return InvalidDataset(f"The data set is {recognised}.")
     return InvalidDataset(
         "The data set has no data.yaml; export it as 'YOLOv5 PyTorch', which puts one at the top of the zip."
     )
