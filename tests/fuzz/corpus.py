@@ -1,6 +1,7 @@
 """Valid inputs, small and of many kinds, that are then damaged."""
 
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,5 +107,8 @@ def weights(folder: Path) -> dict[str, bytes]:
         torch.save(document, body, **options)
         found[name] = body.getvalue()
     script = io.BytesIO()
-    torch.jit.save(torch.jit.script(small), script)
+    with warnings.catch_warnings():
+        # Old, and what people have.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(small), script)
     return found | {"TorchScript": script.getvalue()}

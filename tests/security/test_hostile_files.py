@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -58,7 +59,7 @@ def why_unreadable(content: bytes) -> str:
 
 def detect(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Detect on a picture with a model that must never see it."""
-    monkeypatch.setattr(command, "load_weights", lambda *_: None)
+    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
     monkeypatch.setattr(command, "Detector", lambda *_: lambda _: pytest.fail("it was taken for a picture"))
     list(command.run_detection("best.pt", picture, picture.parent / "out", DetectionOptions()))
 

@@ -112,5 +112,6 @@ def _known_to(font: Path) -> set[int]:
         face = FT2Font(font)
     except (OSError, RuntimeError):  # gone since matplotlib made its list, or no font after all
         return set()
-    # Fonts of bitmaps, as those of emoji are, have one size only.
-    return set(face.get_charmap()) if FaceFlags.SCALABLE in FaceFlags(face.face_flags) else set()
+    # Fonts of bitmaps, as those of emoji are, have one size only; that of last resort has a box for every letter.
+    is_usable = FaceFlags.SCALABLE in FaceFlags(face.face_flags) and "Last Resort" not in face.family_name
+    return set(face.get_charmap()) if is_usable else set()

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -294,7 +295,7 @@ def seen_by_detect(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pixels
         seen.extend(batch)
         return [[] for _ in batch]
 
-    monkeypatch.setattr(command, "load_weights", lambda *_: None)
+    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
     monkeypatch.setattr(command, "Detector", lambda *_: detect)
     list(command.run_detection("best.pt", source, source.parent / "drawn", DetectionOptions()))
     return seen
@@ -475,7 +476,7 @@ def test_one_limit_of_pixels_ends_no_folder(tmp_path: Path, monkeypatch: pytest.
     Image.new("L", (15_000, 12_500)).save(folder / "b-panorama.png")
     for name in ("a.jpg", "c.jpg"):
         (folder / name).write_bytes(photo())
-    monkeypatch.setattr(command, "load_weights", lambda *_: None)
+    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
     monkeypatch.setattr(command, "Detector", lambda *_: lambda batch: [[] for _ in batch])
     lines = list(command.run_detection("best.pt", folder, tmp_path / "out", DetectionOptions()))
     huge = "it has more than 128,000,000 pixels"
