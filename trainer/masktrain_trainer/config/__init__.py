@@ -5,6 +5,8 @@ from masktrain_trainer.config.run import (
     CHECKPOINT_CREDENTIALS,
     CONFIG_VARIABLE,
     DATASET_CREDENTIALS,
+    DATASET_URL,
+    DATASET_URL_VARIABLE,
     DEVICE_VARIABLE,
     POD_UID_VARIABLE,
     PROGRESS_PORT,
@@ -32,6 +34,7 @@ from .progress import (
     Progress,
 )
 from .spec import (
+    DATASET_WITH_QUERY,
     ENDPOINT_WITH_LOGIN,
     WEIGHTS_WITH_QUERY,
     Architecture,
@@ -58,6 +61,9 @@ __all__ = [
     "CHECKPOINT_CREDENTIALS",
     "CONFIG_VARIABLE",
     "DATASET_CREDENTIALS",
+    "DATASET_URL",
+    "DATASET_URL_VARIABLE",
+    "DATASET_WITH_QUERY",
     "DEVICE_VARIABLE",
     "ENDPOINT_WITH_LOGIN",
     "LONGEST_CLASS_NAME",
