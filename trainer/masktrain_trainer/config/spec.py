@@ -120,8 +120,8 @@ WEIGHTS_WITH_QUERY = (
 )
 DATASET_WITH_QUERY = (
     "dataset.uri must not be an https:// link with a query or with a pre-authenticated request (/p/token/n/), in "
-    "which download links carry their key, Roboflow's too, nor with /../ or letters as %70, which hide them: put the link "
-    "into a Secret and name that in dataset.uriSecretRef."
+    "which download links carry their key, Roboflow's too, nor with /../ or letters as %70, which hide them: put the "
+    "link into a Secret and name that in dataset.uriSecretRef."
 )
 # Oracle's pre-authenticated requests are /p/<token>/n/<namespace>/b/<bucket>/o/<object>; a client adds what follows the
 # token to an endpoint itself. Tokens have no dots, files have. The API server decodes nothing, so its rules tell what
