@@ -117,10 +117,16 @@ def is_link(text: str) -> bool:
     return re.fullmatch(r"https://[^\s/@]+/\S+", text) is not None
 
 
+def shown_link(link: str) -> str:
+    """What may be shown of it, which has the form of a link, too."""
+    shown = shown_url(link)
+    return shown if is_link(shown) else f"{shown}…"
+
+
 def whole_link(uri: str) -> str:
     """The link of which `uri` is what may be shown, where the environment has it; else `uri` itself."""
     link = os.environ.get(DATASET_URL_VARIABLE, "").strip()
-    return link if link and shown_url(link) == uri else uri
+    return link if link and shown_link(link) == uri else uri
 
 
 @dataclass

@@ -190,7 +190,7 @@ def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[
     boxes = sum(len(images.targets(index)) for index in range(len(images)))
     known = {
         "model": f"{config.model.architecture.value} from {config.model.weights_shown}",
-        "data set": config.dataset.uri,
+        "data set": config.dataset.shown,
         "classes": f"{len(prepared.names)}",
         "training split": f"{len(prepared.train.images):,} images, {boxes:,} boxes",
         "validation split": f"{len(prepared.val.images):,} images, {scores.overall.labels:,} boxes",
