@@ -57,7 +57,7 @@ def push(*, places: tuple[str, ...], endpoint: str | None, replace: bool) -> Non
 def _typed_link() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Download link (not shown)", hide_input=True, err=True))
-    return sys.stdin.read(1 << 16)
+    return sys.stdin.buffer.read(1 << 16).decode(errors="replace")
 
 
 @click.command()

@@ -54,7 +54,7 @@ def fetch_link(link: str, place: str, destination: Path, say: Say) -> None:
 
 @contextmanager
 def _arriving(place: str, destination: Path, say: Say) -> Iterator["_Arrival"]:
-    """Lines while a download to `destination` runs, then a look at what came: raises InvalidDataset for what is no zip."""
+    """Say how a download goes, then look at what came. Raises InvalidDataset for what is no zip."""
     start = time.monotonic()
     arrival = _Arrival(place, destination.parent)
     with lines_while(arrival.line, say):
