@@ -73,7 +73,7 @@ def download(
     *,
     largest: int,
     name: str | None = None,
-    retries: urllib3.Retry = RETRY,
+    retries: urllib3.Retry | None = None,
     expect: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write what the link leads to, of at most `largest` bytes, to the file `path`.
@@ -84,7 +84,7 @@ def download(
     shown = name or shown_url(url)
     try:
         with _quiet_about_keys(), path.open("wb") as file:
-            _Transfer(url, shown, file, largest, retries, expect).run()
+            _Transfer(url, shown, file, largest, retries or RETRY, expect).run()
     except urllib3.exceptions.MaxRetryError as error:
         # Without the cause: its text has the whole address, and a crash's traceback would show it.
         raise Unreachable(f"{shown} cannot be downloaded: {_cause(error)}.") from None
