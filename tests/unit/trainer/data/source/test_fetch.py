@@ -117,7 +117,7 @@ def test_a_cut_download_goes_on_and_is_compared(site: Site, tmp_path: Path, line
     site.cuts = [50]
     dataset = DatasetSpec(uri=f"{site.url}/ds/abc", sha256=sha256_of(packed()).upper())
     assert fetch(dataset, tmp_path, lines) == packed()
-    with pytest.raises(InvalidDataset, match="has the SHA-256 .* was replaced or damaged"):
+    with pytest.raises(InvalidDataset, match=r"has the SHA-256 .* was replaced or damaged"):
         fetch(dataset.model_copy(update={"sha256": "0" * 64}), tmp_path, lines)
 
 
