@@ -37,7 +37,8 @@ RETRY: Final = urllib3.Retry(
 )
 _TIMEOUT: Final = urllib3.Timeout(connect=20, read=20)
 _HEADERS: Final = {"User-Agent": "masktrain", "Accept-Encoding": "identity"}
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 16
+"""Small, because a chunk is there when all of it has come, and who waits on a slow line shall see it come."""
 _MOST_REDIRECTS: Final = 5
 _FRUITLESS: Final = 4
 """Bodies in a row that end before the file grows."""

@@ -1,5 +1,6 @@
 """What `model.weights` may name, the ten checkpoints of YOLOv5 v7.0's release or a URI, and the download."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from masktrain_trainer.config import (
     mirror_objection,
     shown_url,
 )
+from masktrain_trainer.data.source.fetch import lines_while
 from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreDenied, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
 from masktrain_trainer.stores.web import (
@@ -28,6 +30,8 @@ from masktrain_trainer.stores.web import (
     download,
     link_in_secret,
 )
+
+log = logging.getLogger(__name__)
 
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
@@ -73,6 +77,11 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
     ones cannot be had: trying again would keep GPUs waiting for a release that the pods do not reach.
     """
     uri = weights_uri(model)
+    with lines_while(lambda seconds: f"waiting for {shown_url(uri)} for {seconds:.0f} s", log.info):
+        _download_from(uri, model, store, credentials, path)
+
+
+def _download_from(uri: str, model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
     if not model.from_official:
         _fetch(uri, store, credentials, path, _RETRY)
         return

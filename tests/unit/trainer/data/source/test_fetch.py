@@ -62,7 +62,7 @@ def test_a_link_without_a_key_stands_in_the_job(site: Site, tmp_path: Path, line
 def test_a_link_with_a_key_comes_from_a_secret_and_shows_nowhere(
     site: Site, tmp_path: Path, lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "masktrain_trainer")
+    caplog.set_level(logging.DEBUG)
     hide(site, tmp_path)
     assert fetch(HIDDEN, tmp_path, lines) == packed()
     assert site.asked[0][0] == f"/ds/abc?key={KEY}"
