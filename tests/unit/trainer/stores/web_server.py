@@ -70,7 +70,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             body, status, headers = page.body, page.status, dict(page.headers)
             if status == 200 and site.etag is not None:
                 headers["ETag"] = site.etag
-            if wanted and site.knows_ranges and self.headers.get("If-Range") == site.etag:
+            if wanted and status == 200 and site.knows_ranges and self.headers.get("If-Range") == site.etag:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
                 headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body, status = body[start:], 206
