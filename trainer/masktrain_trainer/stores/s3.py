@@ -220,7 +220,7 @@ def _explain_page(error: ClientError, target: Target) -> StoreError:
 def _root_cause(error: Exception) -> Exception:
     """boto3 wraps a transfer's failure in an error of its own, without a code."""
     if isinstance(error, RetriesExceededError):
-        inner: object = error.last_exception
+        inner: object = vars(error)["last_exception"]
     else:
         inner = error.__cause__ or error.__context__
     return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
