@@ -30,7 +30,7 @@ PART: Final = 16 * MIB
 PARALLEL_PARTS: Final = 4
 SHA256: Final = "sha256"
 """The metadata that the checksum travels in: an ETag is none, once a file was sent in parts."""
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """On the disk that a download is written to."""
 _WORDLESS: Final = (301, 307, 400, 401, 403, 405, 406, 501)
 """Statuses of a refusal whose reason is in its body, which the answer to a HEAD does not have."""
@@ -231,7 +231,7 @@ class RemoteStore(ABC):
         except StoreError:
             raise
         except self.failures as error:
-            if getattr(error, "errno", None) in _NO_ROOM:
+            if getattr(error, "errno", None) in _DISK_FULL:
                 raise StoreUnavailable(f"The disk here has no room for {self.uri(key)}.") from error
             raise self._explain(error, key, conditional=conditional) from error
 

@@ -191,7 +191,7 @@ def other_than_zip(path: Path) -> str | None:
         return "is a pointer of Git LFS, not a zip; fetch the file itself with 'git lfs pull'"
     kind = next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), None)
     kind = "tar" if start[257:262] == b"ustar" else kind
-    return None if kind is None else f"is packed with {kind}, not as a zip; pack the data set as a zip"
+    return None if kind is None else f"is not a zip file but packed with {kind}; pack the data set as a zip"
 
 
 def _gib(size: int) -> str:

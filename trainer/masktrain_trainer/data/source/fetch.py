@@ -24,7 +24,7 @@ from .archive import other_than_zip
 MIB: Final = 1 << 20
 LARGEST_DOWNLOAD: Final = 1 << 40
 SECONDS_BETWEEN_LINES = 5.0
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 Say = Callable[[str], None]
 
 
@@ -160,7 +160,7 @@ def _from_store(dataset: DatasetSpec, destination: Path, credentials: Path | Non
         raise _missing(uri) from None
     except StoreError as error:
         # Of the disk here, not of the store.
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
             raise error.__cause__ from None
         raise
 

@@ -145,9 +145,9 @@ OTHERS = {
     "a store's refusal": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is an answer in XML"),
     "an API's answer": (json.dumps({"export": {"link": "https://x"}}).encode(), "the download link that stands in it"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
-    "a tar": (tarred(), "is packed with tar, not as a zip"),
-    "a packed tar": (gzip.compress(tarred()), "is packed with gzip, not as a zip"),
-    "RAR": (b"Rar!\x1a\x07\x01\x00", "is packed with RAR"),
+    "a tar": (tarred(), "is not a zip file but packed with tar"),
+    "a packed tar": (gzip.compress(tarred()), "is not a zip file but packed with gzip"),
+    "RAR": (b"Rar!\x1a\x07\x01\x00", "is not a zip file but packed with RAR"),
 }
 
 
