@@ -1,5 +1,6 @@
 """What an S3 store says when something is wrong, by a server that answers like real ones, with boto3 on the wire."""
 
+import contextlib
 import errno
 import threading
 from collections.abc import Iterator
@@ -87,6 +88,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._answer(server.get, with_body=True)
 
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # of a client that has waited long enough
+                super().handle()
+
         def _answer(self, answer: Answer, *, with_body: bool) -> None:
             server.asked.append((self.command, self.headers.get("Range", "")))
             if answer.after is not None:
@@ -148,7 +153,7 @@ REFUSALS: dict[str, tuple[Answer, type[StoreError], str]] = {
         StoreDenied,
         "is not in region 'us-east-1'; correct the store's region",
     ),
-    "denied": (refusal(403, "AccessDenied", "Access Denied"), StoreDenied, "whose keys these are has no right to it"),
+    "denied": (refusal(403, "AccessDenied", "Access Denied"), StoreDenied, "these keys have no right to it"),
     "unknown key": (
         refusal(403, "InvalidAccessKeyId", "…"),
         StoreDenied,

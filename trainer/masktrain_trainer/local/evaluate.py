@@ -75,7 +75,7 @@ def evaluate(options: EvaluationOptions, say: Say) -> Scores:
     file = load_weights(options.weights, options.endpoint)
     image_size = round_up(options.image_size or file.image_size, file.architecture.max_stride)
     with scratch_folder() as scratch:
-        root = open_dataset(_source(options), options.endpoint, scratch, say)
+        root = open_dataset(dataset_of(options), options.endpoint, scratch, say)
         single = file.names == [SINGLE_CLASS]
         checked = check_dataset(root, scratch, say, image_size=image_size, splits=(options.split,), single_class=single)
         if options.split not in checked.splits:
@@ -86,7 +86,8 @@ def evaluate(options: EvaluationOptions, say: Say) -> Scores:
         return _score(file, split, image_size, options.batch_size, checked.skipped)
 
 
-def _source(options: EvaluationOptions) -> str:
+def dataset_of(options: EvaluationOptions) -> str:
+    """Where the data lies, as it may be shown. Raises InvalidConfiguration."""
     source = options.data or linked_dataset()
     if source is None:
         raise InvalidConfiguration(

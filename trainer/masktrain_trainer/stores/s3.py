@@ -79,7 +79,7 @@ _ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
     (
         {"AccessDenied", "AllAccessDisabled"},
         StoreDenied,
-        f"{_REFUSES}: whose keys these are has no right to it; grant it, check the Secret's keys, or correct the URI.",
+        f"{_REFUSES}: these keys have no right to it; grant it, take other keys, or correct the URI.",
     ),
     (
         {"401", "403", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "Unauthorized"},
