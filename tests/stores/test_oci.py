@@ -1,11 +1,13 @@
 """Oracle's Object Storage beyond the contract: who signs, what a failure means, what is left when a writer dies."""
 
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from oci.exceptions import ServiceError as SdkError
+from oci.retry import NoneRetryStrategy
 
 from devcluster.oracle.failures import ServiceError
 from devcluster.oracle.object_storage import NAMESPACE, FakeObjectStorage, Upload
@@ -13,7 +15,7 @@ from devcluster.oracle.signing import Credentials
 from masktrain_trainer.config import SecretRef, StoreSpec
 from masktrain_trainer.errors import StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import Store, oci, open_object, open_store
+from masktrain_trainer.stores import Store, oci, oci_login, open_object, open_store
 
 from .conftest import BUCKET, write_secret
 
@@ -162,6 +164,17 @@ def test_what_the_sdk_tries_again_by_itself_is_explained(
     explained = oci.explain(error, target)
     assert type(explained) is kind
     assert re.search(sentence, str(explained))
+
+
+def test_a_store_that_hangs_is_given_up(oci_spec: OciSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert oci.READING_SECONDS[1] * oci_login._ATTEMPTS <= 100
+    monkeypatch.setattr(oci, "READING_SECONDS", (1.0, 0.2))
+    monkeypatch.setattr(oci, "retry_strategy", NoneRetryStrategy)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = open_store(URI, oci_spec[0].model_copy(update={"endpoint": address}), oci_spec[1])
+        with pytest.raises(StoreUnavailable, match=f"^{address} takes requests and sends nothing back"):
+            store.head("key")
 
 
 def test_a_missing_bucket_is_denied_not_missing(oci_spec: OciSpec, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from masktrain_trainer.config import StoreSpec, shown_url
 from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 from .base import ObjectInfo
-from .oci_login import log_in, retry_strategy
+from .oci_login import Login, log_in, retry_strategy
 from .remote import (
     MIB,
     PARALLEL_PARTS,
@@ -165,6 +165,9 @@ def _innermost(error: BaseException) -> BaseException:
 TIMEOUTS_SECONDS: Final = (5.0, 60.0)
 """Of the connection, and of each read from it."""
 
+READING_SECONDS: Final = (5.0, 20.0)
+"""Nothing that is read needs longer to begin: a store that hangs is known in a minute and a half."""
+
 _LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 _MOST_PARTS: Final = 9_000  # the service takes 10,000
 
@@ -173,21 +176,25 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
     """The store of a bucket's prefix. Raises StoreDenied without usable credentials, StoreUnavailable."""
     login = log_in(spec, credentials)
     try:
-        client = ObjectStorageClient(
-            login.config,
-            signer=login.signer,
-            service_endpoint=spec.endpoint,
-            timeout=TIMEOUTS_SECONDS,
-            retry_strategy=retry_strategy(),
-            # The SDK's breaker would go on refusing for 30 s after the service is back.
-            circuit_breaker_strategy=NoCircuitBreakerStrategy(),
-        )
+        client, reader = (_client(spec, login, timeout) for timeout in (TIMEOUTS_SECONDS, READING_SECONDS))
     except FAILURES as error:
         target = OciTarget(
             shown_url(spec.endpoint or "Oracle"), f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}"
         )
         raise explain(error, target) from error
-    return OciStore(client, bucket, namespace, prefix)
+    return OciStore(client, reader, bucket, namespace, prefix)
+
+
+def _client(spec: StoreSpec, login: Login, timeout: tuple[float, float]) -> ObjectStorageClient:
+    return ObjectStorageClient(
+        login.config,
+        signer=login.signer,
+        service_endpoint=spec.endpoint,
+        timeout=timeout,
+        retry_strategy=retry_strategy(),
+        # The SDK's breaker would go on refusing for 30 s after the service is back.
+        circuit_breaker_strategy=NoCircuitBreakerStrategy(),
+    )
 
 
 class OciStore(RemoteStore):
@@ -195,9 +202,12 @@ class OciStore(RemoteStore):
 
     failures = FAILURES
 
-    def __init__(self, client: ObjectStorageClient, bucket: str, namespace: str, prefix: str) -> None:
+    def __init__(
+        self, client: ObjectStorageClient, reader: ObjectStorageClient, bucket: str, namespace: str, prefix: str
+    ) -> None:
         super().__init__(prefix)
         self._client = client
+        self._reader = reader
         self._place = (namespace, bucket)
         self._retries = retry_strategy()
         self._uploads = UploadManager(client, parallel_process_count=PARALLEL_PARTS)
@@ -243,7 +253,7 @@ class OciStore(RemoteStore):
             sink.seek(0)
             sink.truncate()
             # The whole of it is tried again below: retries within would multiply, and do not cover the body.
-            answer = self._client.get_object(*self._place, self._full(key), retry_strategy=NoneRetryStrategy())
+            answer = self._reader.get_object(*self._place, self._full(key), retry_strategy=NoneRetryStrategy())
             try:
                 sink.writelines(answer.data.iter_content(MIB))
             except OSError as error:
@@ -255,13 +265,13 @@ class OciStore(RemoteStore):
         return str(self._retries.make_retrying_call(attempt))
 
     def _head(self, key: str) -> ObjectInfo:
-        return self._info(key, self._client.head_object(*self._place, self._full(key)).headers)
+        return self._info(key, self._reader.head_object(*self._place, self._full(key)).headers)
 
     def _says_too_little(self, error: Exception) -> bool:
         return isinstance(error, ServiceError) and says_too_little(int(error.status))
 
     def _first_byte(self, key: str) -> ObjectInfo:
-        answer = self._client.get_object(*self._place, self._full(key), range="bytes=0-0")
+        answer = self._reader.get_object(*self._place, self._full(key), range="bytes=0-0")
         answer.data.close()
         return self._info(key, answer.headers)
 
@@ -277,7 +287,7 @@ class OciStore(RemoteStore):
         return ObjectInfo(key, size, headers["etag"], headers.get(f"opc-meta-{SHA256}"), modified)
 
     def _head_bucket(self) -> None:
-        self._client.head_bucket(*self._place)
+        self._reader.head_bucket(*self._place)
 
     def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
         start: str | None = ""

@@ -155,6 +155,12 @@ def test_the_link_of_a_data_set_is_mounted_as_one_file_and_told_by_name() -> Non
     assert run_config(job, 0).dataset.to_json() == '{"uriSecretRef":{"name":"roboflow","key":"link"}}'
 
 
+def test_a_job_with_a_hidden_link_is_launched() -> None:
+    world = World(dataset=LINK)
+    world.run_operator()
+    assert len(world.jobs) == 1
+
+
 @pytest.mark.parametrize(
     ("dataset", "needed"),
     [
