@@ -17,6 +17,7 @@ pytestmark = pytest.mark.api
 
 EXAMPLES = sorted(REPOSITORY.glob("examples/*/job.yaml"))
 CLAIM = {"claimName": "data", "mountPath": "/data"}
+LINK = {"uriSecretRef": {"name": "roboflow", "key": "link"}}
 
 GOOD: dict[str, dict[str, Any]] = {
     "least": {},
@@ -38,6 +39,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "weights in a folder of Oracle's": {
         "model__weights": "https://objectstorage.us-ashburn-1.oraclecloud.com/n/axvision/b/weights/o/runs%2F7%2Fbest.pt"
     },
+    "data behind a link": {"dataset__uri": "https://example.com/a%20b/masks.zip"},
+    "data behind a link with a key": {"dataset": LINK},
+    "a checksum in capitals": {"dataset__sha256": "AB" * 32},
+    "a checksum as registries print it": {"model__sha256": "sha256:" + "ab" * 32},
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
     "validation without labels": {"dataset__allowUnlabelledValidation": True},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
@@ -159,6 +164,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no data set": ({"dataset": None}, "spec.dataset: Required value"),
     "name starting with a digit": ({"name": "1st"}, "starting with a letter"),
     "data set on the web": ({"dataset__uri": "http://example.com/masks.zip"}, "spec.dataset.uri"),
+    "data behind a link that shows its key": (
+        {"dataset__uri": "https://app.roboflow.com/ds/abc?key=x"},
+        "put the link into a Secret and name that in dataset.uriSecretRef",
+    ),
+    "data behind a pre-authenticated request": (
+        {"dataset__uri": "https://objectstorage.us-ashburn-1.oraclecloud.com/p/key/n/axvision/b/data/o/masks.zip"},
+        "dataset.uri must not be an https:// link with a query",
+    ),
+    "data twice": (
+        {"dataset": {"uri": "s3://datasets/masks.zip", **LINK}},
+        "dataset needs either uri or, for a link that carries its key, uriSecretRef, and not both",
+    ),
+    "data nowhere": ({"dataset": {}}, "dataset needs either uri or, for a link that carries its key, uriSecretRef"),
+    "data with a password": ({"dataset__uri": "https://me:word@example.com/masks.zip"}, "spec.dataset.uri"),
+    "half a checksum": ({"dataset__sha256": "ab" * 16}, "spec.dataset.sha256"),
     "a frozen head": ({"training__freeze": 25}, "training.freeze must be at most 24"),
     "a compiled model at many sizes": (
         {"training__compile": True, "training__multiScale": True},
@@ -267,18 +287,19 @@ def test_who_signs_has_no_default_that_stored_jobs_would_get_too(namespace: ApiN
     assert spec["checkpoint"]["store"] == {"region": "eu-frankfurt-1"}
 
 
-def test_a_field_that_an_earlier_operator_does_not_know_is_in_no_job_that_does_not_set_it(
-    namespace: ApiNamespace,
-) -> None:
-    assert namespace.create(training_job(), "--dry-run=server")["spec"]["dataset"].keys() == {"uri"}
-
-
 def test_fields_that_came_later_are_not_filled_in(namespace: ApiNamespace) -> None:
     """An earlier operator, after a roll-back, refuses a job with a key that it does not know."""
     training = namespace.create(training_job(), "--dry-run=server")["spec"]["training"]
     assert not {"requireFitness", "decodedCacheGib"} & training.keys()
     asked = training_job(training={"requireFitness": True})
     assert namespace.create(asked, "--dry-run=server")["spec"]["training"]["requireFitness"]
+
+
+def test_where_data_lies_has_no_default_that_stored_jobs_would_get_too(namespace: ApiNamespace) -> None:
+    """An operator from before, after a roll-back, refuses what it does not know."""
+    spec = namespace.create(training_job(), "--dry-run=server")["spec"]
+    assert spec["dataset"] == {"uri": "s3://datasets/masks.zip"}
+    assert namespace.create(training_job(dataset=LINK), "--dry-run=server")["spec"]["dataset"] == LINK
 
 
 def test_every_immutable_field_has_a_change() -> None:

@@ -1,13 +1,16 @@
 """`masktrain data push` to a real S3 server, and the job that its block makes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from masktrain_trainer.config import ExitCode, StoreSpec
+from masktrain_trainer.files import sha256_of
 from tests.local.workplace import Workplace
 from tests.stores.conftest import BUCKET, s3_spec  # noqa: F401 - a fixture
+from tests.unit.trainer.stores.web_server import Page, Site, serving_site
 
 
 @pytest.fixture
@@ -109,3 +112,58 @@ def test_missing_keys_are_named_as_what_they_are_here(workplace: Workplace, s3_s
     refused = workplace.run("data", "push", "tiny", f"s3://{BUCKET}/x.zip", "--endpoint", endpoint)
     assert refused.returncode == ExitCode.USER_ERROR
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." in refused.stderr
+
+
+KEY = "hunter2"
+
+
+@pytest.fixture
+def site(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Where the zip of the workplace can be downloaded by a link with a key."""
+    with serving_site(workplace.folder, monkeypatch) as found:
+        found.pages = {"/ds/abc": Page(body=(workplace.folder / "tiny.zip").read_bytes())}
+        yield found
+
+
+@pytest.mark.parametrize("arguments", [(), ("-",)], ids=["environment", "standard input"])
+def test_a_link_is_pushed_without_being_an_argument(
+    workplace: Workplace, site: Site, arguments: tuple[str, ...]
+) -> None:
+    link, target = f"{site.url}/ds/abc?key={KEY}", f"{(workplace.folder / 'store').as_uri()}/"
+    told = Workplace(workplace.folder, {} if arguments else {"MASKTRAIN_DATASET_URL": link})
+    pushed = told.run("data", "push", *arguments, target, text=f"{link}\n" if arguments else "")
+    assert pushed.returncode == 0, pushed.stderr
+    block = yaml.safe_load(pushed.stdout)["dataset"]
+    assert block == {"uri": f"{target}abc.zip", "sha256": sha256_of(workplace.folder / "tiny.zip")}
+    assert site.asked[0][0] == f"/ds/abc?key={KEY}"
+    assert KEY not in pushed.stdout + pushed.stderr
+    assert workplace.left_over() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "sentence"),
+    [
+        (("https://app.roboflow.com/ds/abc?key=hunter2", "file:///s/x.zip"), "", "put the whole link into the environ"),
+        (("-", "file:///s/x.zip"), "http://a.example/hunter2", "There is no data set to push"),
+        (("-", "file:///s/x.zip"), "\udcff", "There is no data set to push"),
+        (("file:///s/x.zip",), "", "There is no data set to push"),
+        (("tiny", "https://a.example/x.zip?key=hunter2"), "", "is no place for a data set to be pushed to"),
+    ],
+)
+def test_a_link_in_the_wrong_place_is_one_sentence(
+    workplace: Workplace, arguments: tuple[str, ...], text: str, sentence: str
+) -> None:
+    refused = workplace.run("data", "push", *arguments, text=text)
+    assert refused.returncode == ExitCode.USER_ERROR
+    assert sentence in refused.stderr
+    assert KEY not in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_link_is_checked_by_preflight(workplace: Workplace, site: Site) -> None:
+    told = Workplace(workplace.folder, {"MASKTRAIN_DATASET_URL": f"{site.url}/ds/abc?key={KEY}"})
+    checked = told.run("preflight", "job.yaml")
+    assert checked.returncode == 0, checked.stderr
+    assert f"The data set comes from the link in MASKTRAIN_DATASET_URL, {site.url}/ds/abc." in checked.stdout
+    assert "Nothing stands in the way of a training." in checked.stdout
+    assert KEY not in checked.stdout + checked.stderr

@@ -20,13 +20,16 @@ class Workplace:
         own = {"MASKTRAIN_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / "cache")}
         return {**os.environ, **nobody, **own, **self.variables}
 
-    def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 300, text: str = "") -> subprocess.CompletedProcess[str]:
+        """`text` is its standard input."""
         return subprocess.run(
             [MASKTRAIN, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
+            input=text,
             check=False,
             timeout=timeout,
         )

@@ -14,6 +14,7 @@ from devcluster.layout import REPOSITORY
 from masktrain_operator.core.manifests.job import job_manifest, network_policy_manifest, run_config
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import (
+    DatasetSpec,
     ModelSpec,
     SecretKeyRef,
     StoreAuth,
@@ -24,7 +25,7 @@ from masktrain_trainer.config import (
     spec,
 )
 from masktrain_trainer.errors import InvalidWeights
-from masktrain_trainer.stores import open_store
+from masktrain_trainer.stores import open_store, web
 from masktrain_trainer.weights import sources
 from masktrain_trainer.weights.load import fetch_weights
 from tests.unit.operator.manifests import SETTINGS, training_job
@@ -162,8 +163,16 @@ def test_a_key_in_the_path_of_weights_is_refused() -> None:
     """As Oracle's pre-authenticated requests have it."""
     weights = schema("masktrainingjobs")["properties"]["model"]["properties"]["weights"]
     (rule,) = weights["x-kubernetes-validations"]
-    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._WEIGHTS_SIGNS}'))"
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._LINK_SIGNS}'))"
     assert "pre-authenticated request (/p/token/n/)" in rule["message"]
+
+
+def test_a_key_in_the_link_of_a_data_set_is_refused() -> None:
+    """As Roboflow's links have it."""
+    uri = schema("masktrainingjobs")["properties"]["dataset"]["properties"]["uri"]
+    (rule,) = uri["x-kubernetes-validations"]
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._LINK_SIGNS}'))"
+    assert "name that in dataset.uriSecretRef" in rule["message"]
 
 
 SHOWN = f"{ORACLES}/p/…/n/axvision/b/weights/o/best.pt"
@@ -214,8 +223,8 @@ def test_an_endpoint_with_a_token_is_recognised_however_it_is_written(endpoint: 
 @pytest.mark.parametrize("path", [*HIDDEN.values(), "/w.pt?signature=hunter2"])
 def test_no_retry_of_a_download_logs_its_key(path: str) -> None:
     said = logging.makeLogRecord({"msg": f"Retrying (Retry(total=4)) after connection broken by 'OSError': {path}"})
-    assert not sources._has_no_key(said)
-    assert sources._has_no_key(logging.makeLogRecord({"msg": "Retrying (Retry(total=4)) after it broke: /yolov5s.pt"}))
+    assert not web._has_no_key(said)
+    assert web._has_no_key(logging.makeLogRecord({"msg": "Retrying (Retry(total=4)) after it broke: /yolov5s.pt"}))
 
 
 def test_what_is_decoded_to_hide_a_token_forges_no_line() -> None:
@@ -260,6 +269,14 @@ def test_a_signed_url_of_weights_stays_out_of_the_pod_and_of_the_report() -> Non
     assert mount["readOnly"]
     assert job.spec.model.weights_shown == "the URL in key url of Secret weights"
     assert "hunter2" not in json.dumps(ModelSpec(weights=SIGNED).weights_shown), "stored before it was refused"
+
+
+def test_the_link_of_a_data_set_stays_out_of_the_pod_and_of_the_report() -> None:
+    job = training_job(dataset={"uriSecretRef": {"name": "roboflow", "key": "link"}})
+    (container,) = job_manifest(job, 0, SETTINGS)["spec"]["template"]["spec"]["containers"]
+    assert not any("secretKeyRef" in variable.get("valueFrom", {}) for variable in container["env"])
+    assert job.spec.dataset.shown == "the link in key link of Secret roboflow"
+    assert "hunter2" not in DatasetSpec(uri="https://app.roboflow.com/ds/a?key=hunter2").shown
 
 
 @pytest.mark.parametrize("content", [None, "", "hunter2", f"{SIGNED}\nhunter2", "http://files.example/hunter2"])

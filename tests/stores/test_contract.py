@@ -267,7 +267,7 @@ def test_a_failed_upload_of_parts_says_why(s3_spec: tuple[StoreSpec, Path], tmp_
     ("code", "kind", "sentence"),
     [
         ("PermanentRedirect", StoreDenied, "not in region 'us-east-1'"),
-        ("RequestTimeTooSkewed", StoreDenied, "check the Secret's keys"),
+        ("RequestTimeTooSkewed", StoreDenied, "set the clock of this machine"),
         ("SlowDown", StoreUnavailable, "SlowDown"),
         ("NotImplemented", ConditionsUnsupported, "does not support conditional writes"),
     ],

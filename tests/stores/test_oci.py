@@ -1,21 +1,30 @@
 """Oracle's Object Storage beyond the contract: who signs, what a failure means, what is left when a writer dies."""
 
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oci.exceptions import ServiceError as SdkError
+from oci.retry import NoneRetryStrategy
 
 from devcluster.oracle.failures import ServiceError
 from devcluster.oracle.object_storage import NAMESPACE, FakeObjectStorage, Upload
 from devcluster.oracle.signing import Credentials
 from masktrain_trainer.config import SecretRef, StoreSpec
 from masktrain_trainer.errors import StoreDenied, StoreError, StoreUnavailable
-from masktrain_trainer.stores import Store, open_object, open_store
+from masktrain_trainer.files import sha256_of
+from masktrain_trainer.stores import Store, oci, oci_login, open_object, open_store
 
 from .conftest import BUCKET, write_secret
 
 URI = f"oci://{BUCKET}@{NAMESPACE}/runs"
 OciSpec = tuple[StoreSpec, Path]
+
+
+def _refusal(status: int, code: str | None, content_type: str = "application/json") -> SdkError:
+    return SdkError(status, code, {"content-type": content_type}, "…")
 
 
 def test_a_page_is_not_all(object_storage: FakeObjectStorage, oci_spec: OciSpec) -> None:
@@ -93,6 +102,79 @@ def test_an_answer_is_explained(
     object_storage.refusals += [refusal, refusal]  # the SDK signs anew and asks once more after a 401
     with pytest.raises(kind, match=sentence):
         store.put("key", b"1")
+
+
+SKEW = "Date 'Fri, 03 Jan 2020 04:05:06 GMT' is not within allowed clock skew. Current 'Mon, 03 Feb 2031 04:05:06 GMT'"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        (ServiceError(401, "NotAuthenticated", "…"), r"\(401 NotAuthenticated\); check the store's credentials"),
+        (
+            ServiceError(401, "NotAuthenticated", SKEW),
+            r"the clock here says 20.* UTC, the store's says 20.* UTC; set the",
+        ),
+        (ServiceError(400, "InvalidParameter", "…"), r"does not accept what is asked of .* \(400 InvalidParameter\)"),
+        (ServiceError(403, "NotRestored", "…"), r"lies in an archive tier \(403 NotRestored\); restore it first"),
+    ],
+)
+def test_the_words_that_a_head_lacks_are_asked_for(
+    object_storage: FakeObjectStorage, oci_spec: OciSpec, refusal: ServiceError, sentence: str
+) -> None:
+    store = open_store(URI, *oci_spec)
+    store.put("key", b"1")
+    object_storage.refusals += [refusal] * 4
+    with pytest.raises(StoreDenied, match=sentence):
+        store.head("key")
+    assert "bytes=0-0" in [request.headers.get("Range") for request in object_storage.requests]
+
+
+def test_an_archived_object_is_final(object_storage: FakeObjectStorage, oci_spec: OciSpec) -> None:
+    """Restoring takes hours: no attempt in the next minutes can work."""
+    object_storage.refusals.append(ServiceError(409, "NotRestored", "…"))
+    with pytest.raises(StoreDenied, match="lies in an archive tier"):
+        open_store(URI, *oci_spec).read("key")
+
+
+def test_a_server_that_takes_no_head_is_read_all_the_same(object_storage: FakeObjectStorage, oci_spec: OciSpec) -> None:
+    store = open_store(URI, *oci_spec)
+    store.put("key", b"content")
+    object_storage.refusals.append(ServiceError(405, "", ""))
+    found = store.head("key")
+    assert found is not None
+    assert (found.size, found.sha256) == (7, sha256_of(b"content"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (_refusal(503, "ServiceUnavailable"), StoreUnavailable, "asks for fewer requests or has too much to do"),
+        (_refusal(429, "TooManyRequests"), StoreUnavailable, "asks for fewer requests or has too much to do"),
+        (_refusal(403, None, "text/html"), StoreDenied, r"answers with a web page \(403\)"),
+        (_refusal(502, None, "text/html; charset=utf-8"), StoreUnavailable, r"answers with a web page \(502\)"),
+        (oci._EndsEarly(), StoreUnavailable, "is cut off before its end"),
+        (TimeoutError("timed out"), StoreUnavailable, "takes requests and sends nothing back"),
+    ],
+)
+def test_what_the_sdk_tries_again_by_itself_is_explained(
+    error: Exception, kind: type[StoreError], sentence: str
+) -> None:
+    target = oci.OciTarget("https://store.example", "bucket@ns", "oci://bucket@ns/key")
+    explained = oci.explain(error, target)
+    assert type(explained) is kind
+    assert re.search(sentence, str(explained))
+
+
+def test_a_store_that_hangs_is_given_up(oci_spec: OciSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert oci.READING_SECONDS[1] * oci_login._ATTEMPTS <= 100
+    monkeypatch.setattr(oci, "READING_SECONDS", (1.0, 0.2))
+    monkeypatch.setattr(oci, "retry_strategy", NoneRetryStrategy)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = open_store(URI, oci_spec[0].model_copy(update={"endpoint": address}), oci_spec[1])
+        with pytest.raises(StoreUnavailable, match=f"^{address} takes requests and sends nothing back"):
+            store.head("key")
 
 
 def test_a_missing_bucket_is_denied_not_missing(oci_spec: OciSpec, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def spec_rules() -> list[dict[str, str]]:
     rules = [
         *_sizes(),
         *_weights(),
+        *_dataset(),
         *_store_auth(),
         *_environment(),
         *_file_uris(),
@@ -175,9 +176,19 @@ def _weights() -> list[Rule]:
     ]
 
 
+def _dataset() -> list[Rule]:
+    return [
+        Rule(
+            "has(self.dataset.uri) != has(self.dataset.uriSecretRef)",
+            "dataset needs either uri or, for a link that carries its key, uriSecretRef, and not both.",
+            "dataset",
+        )
+    ]
+
+
 def _store_auth() -> list[Rule]:
     return [
-        *_auth_of("dataset", "self.dataset.uri.startsWith('oci://')"),
+        *_auth_of("dataset", "(has(self.dataset.uri) && self.dataset.uri.startsWith('oci://'))"),
         *_auth_of(
             "checkpoint", "(self.checkpoint.uri.startsWith('oci://') || self.model.weights.startsWith('oci://'))"
         ),
@@ -225,13 +236,13 @@ def _environment() -> list[Rule]:
 
 def _file_uris() -> list[Rule]:
     return [
-        _mounted("dataset.uri", "self.dataset.uri"),
+        _mounted("dataset.uri", "self.dataset.uri", optional=True),
         _mounted("model.weights", "self.model.weights"),
         _mounted("checkpoint.uri", "self.checkpoint.uri", writable=True),
     ]
 
 
-def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
+def _mounted(field: str, uri: str, *, writable: bool = False, optional: bool = False) -> Rule:
     """A file:// URI has to lie on a claim, or every pod would see a folder of its own that ends with it."""
     may_write = " && !claim.readOnly" if writable else ""
     # With the slashes: else /data2 would pass as a folder of a claim at /data.
@@ -241,7 +252,9 @@ def _mounted(field: str, uri: str, *, writable: bool = False) -> Rule:
         f"{' that is not readOnly' if writable else ''}."
     )
     claims = "self.compute.persistentVolumeClaims"
-    return Rule(f"!{uri}.startsWith('file://') || (has({claims}) && {claims}.exists(claim, {covered}))", message, field)
+    other = f"!{uri}.startsWith('file://')"
+    other = f"!has({uri}) || {other}" if optional else other
+    return Rule(f"{other} || (has({claims}) && {claims}.exists(claim, {covered}))", message, field)
 
 
 def _mount_paths() -> list[Rule]:

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
-@click.option("--data", required=True, help="The data set: a folder, a zip, or a URI.")
+@click.option(
+    "--data", help="The data set: a folder, a zip, a URI or a link [default: the link in MASKTRAIN_DATASET_URL]."
+)
 @click.option("--split", default="val", show_default=True, type=click.Choice(["train", "val", "test"]))
 @click.option("--image-size", type=click.IntRange(min=32), help="Side in pixels [default: as trained].")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1))
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
 def val(
     *,
     weights: str,
-    data: str,
+    data: str | None,
     split: str,
     image_size: int | None,
     batch_size: int,

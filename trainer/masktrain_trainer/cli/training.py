@@ -1,6 +1,7 @@
 """Commands on the way to a model: `data`, `preflight`, `train` and `supervise`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,6 +10,11 @@ from masktrain_trainer.errors import printable
 
 from .exit_on_error import exit_on_error
 
+_DATA = (
+    "Data set instead of dataset.uri: a folder, a zip, a URI, or an https:// link [default: the link in "
+    "MASKTRAIN_DATASET_URL, if there is one]."
+)
+
 
 @click.group()
 def data() -> None:
@@ -16,25 +22,44 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", metavar="DIR_OR_ZIP", type=click.Path(path_type=Path))
-@click.argument("uri")
+@click.argument("places", metavar="[DIR_OR_ZIP | -] URI", nargs=-1)
 @click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
 @click.option("--replace", is_flag=True, help="Overwrite another data set of that name.")
 @click.option("--single-class", is_flag=True, help="Check it for jobs with training.singleClass: any class is taken.")
-def push(*, source: Path, uri: str, endpoint: str | None, replace: bool, single_class: bool) -> None:
+def push(*, places: tuple[str, ...], endpoint: str | None, replace: bool, single_class: bool) -> None:
     """Check a data set, upload it as a zip to URI, and print the dataset block of a job with its SHA-256.
+
+    In place of a folder or zip, - reads a download link, like Roboflow's, from standard input; without either the link
+    is that of the variable MASKTRAIN_DATASET_URL. An https:// link without a key in it may be an argument, too.
 
     A URI that ends with a slash is a folder: the zip in it is called like DIR_OR_ZIP. The block goes to standard
     output, everything else to standard error. Credentials come from the AWS_* variables.
     """
-    from masktrain_trainer.local.datasets import as_block, push_dataset  # noqa: PLC0415
+    from masktrain_trainer.local.datasets import as_block, given_link, push_dataset, push_link  # noqa: PLC0415
+
+    if len(places) not in (1, 2):
+        raise click.UsageError("Give DIR_OR_ZIP (or -, or a link in MASKTRAIN_DATASET_URL) and URI.")
+    *sources, uri = places
+    source = sources[0] if sources else None
 
     def say(line: str) -> None:
         click.echo(printable(line), err=True)
 
     with exit_on_error("data push"):
-        pushed = push_dataset(source, uri, endpoint, replace=replace, single_class=single_class, say=say)
+        push_it = partial(push_link, replace=replace, single_class=single_class, say=say)
+        if source is None or source == "-":
+            pushed = push_it(given_link(None, _typed_link() if source else ""), uri, endpoint)
+        elif source.startswith("https://"):
+            pushed = push_it(given_link(source, ""), uri, endpoint)
+        else:
+            pushed = push_dataset(Path(source), uri, endpoint, replace=replace, single_class=single_class, say=say)
         click.echo(as_block(pushed), nl=False)
+
+
+def _typed_link() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Download link (not shown)", hide_input=True, err=True))
+    return sys.stdin.buffer.read(1 << 16).decode(errors="replace")
 
 
 @data.command()
@@ -111,7 +136,7 @@ def convert(*, source: str, destination: Path, validation: float | None, seed: i
 
 @click.command()
 @click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
-@click.option("--data", help="Data set to check instead of dataset.uri: a folder, a zip, or a URI.")
+@click.option("--data", help=_DATA)
 @click.option(
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Like training.imageSize=320; repeatable."
 )
@@ -127,7 +152,7 @@ def preflight(*, manifest: Path, data: str | None, assignments: tuple[str, ...],
 
 @click.command()
 @click.argument("manifest", metavar="JOB.YAML", type=click.Path(path_type=Path))
-@click.option("--data", help="Data set to train on instead of dataset.uri: a folder, a zip, or a URI.")
+@click.option("--data", help=_DATA)
 @click.option("--output", help="Folder or URI for checkpoints and results [default: runs/ beside JOB.YAML].")
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Like training.epochs=3; repeatable.")
 @click.option("--endpoint", help="URL of the store [default: the manifest's, else the cloud's own].")

@@ -5,6 +5,8 @@ from masktrain_trainer.config.run import (
     CHECKPOINT_CREDENTIALS,
     CONFIG_VARIABLE,
     DATASET_CREDENTIALS,
+    DATASET_URL,
+    DATASET_URL_VARIABLE,
     DEVICE_VARIABLE,
     POD_UID_VARIABLE,
     PROGRESS_PORT,
@@ -33,6 +35,7 @@ from .progress import (
     SplitCounts,
 )
 from .spec import (
+    DATASET_WITH_QUERY,
     ENDPOINT_WITH_LOGIN,
     OFFICIAL,
     SCRATCH,
@@ -61,6 +64,9 @@ __all__ = [
     "CHECKPOINT_CREDENTIALS",
     "CONFIG_VARIABLE",
     "DATASET_CREDENTIALS",
+    "DATASET_URL",
+    "DATASET_URL_VARIABLE",
+    "DATASET_WITH_QUERY",
     "DEVICE_VARIABLE",
     "ENDPOINT_WITH_LOGIN",
     "LONGEST_CLASS_NAME",

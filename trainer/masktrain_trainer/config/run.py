@@ -29,6 +29,10 @@ WORKLOAD_IDENTITY = "/var/run/masktrain/workload-identity"
 """Folder with `token` and `ca.crt` of the pods' ServiceAccount, where a store signs as it."""
 WEIGHTS_URL = "/var/run/masktrain/weights-url/url"
 """File with the URL that `model.weightsSecretRef` names, mounted in the same way."""
+DATASET_URL = "/var/run/masktrain/dataset-url/url"
+"""File with the link that `dataset.uriSecretRef` names, mounted in the same way."""
+DATASET_URL_VARIABLE = "MASKTRAIN_DATASET_URL"
+"""Where a person without a cluster puts such a link: arguments are in every list of processes and in histories."""
 
 RESERVED_VARIABLES = (
     "PET_NNODES",

@@ -9,16 +9,34 @@ from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import Contract, not_filled_in
 from .hyperparameters import HyperparameterOverrides, Hyperparameters, Preset
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
+_SHA256 = re.compile("(?:sha256:)?([0-9a-fA-F]{64})")
+
+
+def _bare_digits(value: object) -> object:
+    """In lower case and without the prefix of registries: one checksum has one spelling, whoever printed it."""
+    if not isinstance(value, str):
+        return value
+    found = _SHA256.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("must be the 64 hex digits that sha256sum prints")
+    return found[1].lower()
+
+
+Sha256 = Annotated[
+    str,
+    Field(pattern=r"^(sha256:)?[0-9a-fA-F]{64}$", description="SHA-256 in hex, in capitals or not."),
+    BeforeValidator(_bare_digits),
+]
 # S3 takes lower-case letters, digits, dots and dashes; Oracle also capitals and underscores.
 _BUCKET = r"(s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]|oci://[A-Za-z0-9._\-]{1,256}@[A-Za-z0-9._\-]{1,128})"
 Uri = Annotated[str, Field(pattern=rf"^({_BUCKET}(/.*)?|file:///.+)$", min_length=8, max_length=1024)]
-ObjectUri = Annotated[str, Field(pattern=rf"^({_BUCKET}/.+|file:///.+)$", min_length=8, max_length=1024)]
+_LINK = r"https://[^\s/@]+/\S+"
+DatasetUri = Annotated[str, Field(pattern=rf"^({_BUCKET}/.+|file:///.+|{_LINK})$", min_length=8, max_length=1024)]
 
 
 class Architecture(StrEnum):
@@ -100,6 +118,11 @@ WEIGHTS_WITH_QUERY = (
     "which signed URLs carry their key, nor with /../ or letters as %70, which hide them: put the URL into a Secret "
     "and name that in model.weightsSecretRef."
 )
+DATASET_WITH_QUERY = (
+    "dataset.uri must not be an https:// link with a query or with a pre-authenticated request (/p/token/n/), in "
+    "which download links carry their key, Roboflow's too, nor with /../ or letters as %70, which hide them: put the "
+    "link into a Secret and name that in dataset.uriSecretRef."
+)
 # Oracle's pre-authenticated requests are /p/<token>/n/<namespace>/b/<bucket>/o/<object>; a client adds what follows the
 # token to an endpoint itself. Tokens have no dots, files have. The API server decodes nothing, so its rules tell what
 # a server may read as such a path: with more slashes, encoded ones (Oracle's own links have them in names of objects),
@@ -111,7 +134,7 @@ _PREAUTHENTICATED = f"{_SLASH}{_P}{_SLASH}+[^/]+{_SLASH}+{_N}{_SLASH}"
 _PREAUTHENTICATED_END = f"/{_P}/+[^/.]+/*$"
 _HIDDEN = f"%([57]0|[46]e|2e|25[0-9a-f][0-9a-f])|{_SLASH}[.][.]?({_SLASH}|$)"
 _ENDPOINT_SIGNS = f"(?i)[@?#%]|/[.][.]?(/|$)|{_PREAUTHENTICATED}|{_PREAUTHENTICATED_END}"
-_WEIGHTS_SIGNS = f"(?i)[?#]|{_HIDDEN}|{_PREAUTHENTICATED}"
+_LINK_SIGNS = f"(?i)[?#]|{_HIDDEN}|{_PREAUTHENTICATED}"
 _TOKEN_IN_PATH = re.compile("(?i)/p/(?:[^/]+(?=/n/)|[^/.]+(?=/?$))")
 _DECODINGS = 8
 """As often as a path is decoded at most: no server decodes it more than twice."""
@@ -122,9 +145,9 @@ def holds_secret(endpoint: str) -> bool:
     return re.search(_ENDPOINT_SIGNS, endpoint) is not None
 
 
-def is_signed(weights: str) -> bool:
-    """Whether the URL of weights may carry a key."""
-    return weights.startswith("https://") and re.search(_WEIGHTS_SIGNS, weights) is not None
+def is_signed(link: str) -> bool:
+    """Whether the https:// URL of weights or of a data set may carry a key."""
+    return link.startswith("https://") and re.search(_LINK_SIGNS, link) is not None
 
 
 _MIRROR = re.compile(rf"{_BUCKET}(/.*)?|https://[^\s/]+(/\S*)?")
@@ -223,7 +246,7 @@ def _weights(default: str) -> Any:
         "weights; or the https://, s3:// or oci:// (read with checkpoint.store) or file:// URI of a .pt that YOLOv5 or "
         "MaskTrain wrote.",
         json_schema_extra=_refused(
-            f"!(self.startsWith('https://') && self.matches('{_WEIGHTS_SIGNS}'))", WEIGHTS_WITH_QUERY
+            f"!(self.startsWith('https://') && self.matches('{_LINK_SIGNS}'))", WEIGHTS_WITH_QUERY
         ),
     )
 
@@ -272,7 +295,21 @@ class JobModelSpec(ModelSpec):
 
 
 class DatasetSpec(Contract):
-    uri: ObjectUri = Field(description="A Roboflow export in YOLOv5 format: a .zip with data.yaml, images and labels.")
+    """One of `uri` and `uri_secret_ref`, which a rule of the API server holds: an object that is stored has one."""
+
+    uri: DatasetUri | None = Field(
+        default=None,
+        description="A Roboflow export in YOLOv5 format, a .zip with data.yaml, images and labels: an s3://, oci:// or "
+        "file:// URI, or an https:// download link without a key in it.",
+        json_schema_extra=_refused(
+            f"!(self.startsWith('https://') && self.matches('{_LINK_SIGNS}'))", DATASET_WITH_QUERY
+        ),
+    )
+    uri_secret_ref: SecretKeyRef | None = Field(
+        default=None,
+        description="Key of a Secret with an https:// download link of such a zip, for links that carry a key, as "
+        "Roboflow's do; instead of uri, which is left out then.",
+    )
     sha256: Sha256 | None = Field(default=None, description="Expected SHA-256 of the zip.")
     store: StoreSpec | None = Field(default=None, description="How to reach the store of an s3:// or oci:// URI.")
     allow_unlabelled_validation: bool = Field(
@@ -280,6 +317,12 @@ class DatasetSpec(Contract):
         description="Train although no validation image has a box: no epoch can be measured then. Unset is false.",
         json_schema_extra=not_filled_in,
     )
+
+    @property
+    def shown(self) -> str:
+        """Where the data comes from, in words that anybody may read."""
+        secret = self.uri_secret_ref
+        return shown_url(self.uri or "") if secret is None else f"the link in key {secret.key} of Secret {secret.name}"
 
 
 class TrainingSpec(Contract):

@@ -39,8 +39,9 @@ from .cpu_limit import cpu_limit
 from .geometry import Targets
 from .prepared import PreparedDataset, class_counts, save_prepared, slot_bytes
 from .source.account import LABEL_PLACE, why_without_boxes
-from .source.archive import extract, fetch
+from .source.archive import extract
 from .source.data_yaml import DataYaml, read_data_yaml
+from .source.fetch import fetch
 from .source.verify import VerifiedSplit, verify_splits
 
 SINGLE_CLASS = "item"
@@ -90,7 +91,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     output.mkdir(parents=True)
     archive = output / ARCHIVE
     fetch(config.dataset, archive, Path(DATASET_CREDENTIALS), say)
-    files = extract(archive, output / EXPORT, name=config.dataset.uri)
+    files = extract(archive, output / EXPORT, name=config.dataset.shown)
     # The volume may be too small for the zip beside the decoded images.
     archive.unlink()
     say(f"unpacked {files} files")

@@ -4,28 +4,32 @@ The zip is the same for the same files, so that its SHA-256 names the data and n
 """
 
 import os
+import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import yaml
 from rich.console import Console
 
-from masktrain_trainer.config import DatasetSpec, StoreSpec
+from masktrain_trainer.config import DATASET_URL_VARIABLE, DatasetSpec, StoreSpec, is_signed, shown_url
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes, trained_names, warnings_of
-from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract, fetch
+from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract
 from masktrain_trainer.data.source.data_yaml import read_data_yaml
+from masktrain_trainer.data.source.fetch import fetch, fetch_link, lines_while
 from masktrain_trainer.data.source.pictures import READ_SUFFIXES
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.data.source.yaml_file import folder_meant
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store, open_object
+from masktrain_trainer.stores.web import is_link, shown_link, whole_link
 
 
 @contextmanager
@@ -99,14 +103,34 @@ def check_dataset(
     return CheckedDataset(described.names, found)
 
 
+_PLACES = (
+    "give oci://bucket@namespace/key.zip, s3://bucket/key.zip, file:///folder/name.zip or an https:// download link."
+)
+
+
 def _described(uri: str, endpoint: str | None) -> DatasetSpec:
+    refuse_key(uri)
     try:
         return DatasetSpec(uri=uri, store=StoreSpec(endpoint=endpoint) if endpoint else None)
     except ValueError:
+        raise InvalidConfiguration(f"{shown_url(uri)} is no place for a data set; {_PLACES}") from None
+
+
+def refuse_key(uri: str) -> None:
+    """Raise InvalidConfiguration for a link that may carry its key and is not the environment's, which shows none."""
+    if is_signed(uri) and whole_link(uri) == uri:
         raise InvalidConfiguration(
-            f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
-            "file:///folder/name.zip.",
-        ) from None
+            f"{shown_url(uri)} was given with a query or a token, in which download links carry their key: put the "
+            f"whole link into the environment variable {DATASET_URL_VARIABLE}, which no list of processes shows."
+        )
+
+
+def linked_dataset() -> str | None:
+    """What may be shown of the download link in the environment. Raises InvalidConfiguration for any other text."""
+    link = os.environ.get(DATASET_URL_VARIABLE, "").strip()
+    if link and not is_link(link):
+        raise InvalidConfiguration(f"{DATASET_URL_VARIABLE} must hold an https:// download link and nothing else.")
+    return shown_link(link) if link else None
 
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -189,9 +213,38 @@ def push_dataset(
         archive = as_archive(source, scratch)
         _check(source, scratch, single_class, say)
         digest = sha256_of(archive)
-        store, key = open_object(target.uri, target.store, None)
-        _upload(store, key, archive, digest, replace=replace, say=say)
+        store, key = open_object(target.uri or "", target.store, None)
+        with lines_while(lambda seconds: f"waiting for {store.uri(key)} for {seconds:.0f} s", say):
+            _upload(store, key, archive, digest, replace=replace, say=say)
     return target.model_copy(update={"sha256": digest})
+
+
+def given_link(argument: str | None, typed: str) -> str:
+    """The whole link of an argument, else what was typed, else that of the environment. Raises InvalidConfiguration."""
+    if argument is not None:
+        refuse_key(argument)
+        link = whole_link(argument)
+    else:
+        link = typed.strip() or os.environ.get(DATASET_URL_VARIABLE, "").strip()
+    if not is_link(link):
+        raise InvalidConfiguration(
+            "There is no data set to push: give a folder or a zip, or an https:// download link and nothing else in "
+            f"{DATASET_URL_VARIABLE} or, with -, on standard input."
+        )
+    return link
+
+
+def push_link(
+    link: str, uri: str, endpoint: str | None, *, replace: bool, single_class: bool = False, say: Say
+) -> DatasetSpec:
+    """`push_dataset` of the zip behind a download link, of which nothing is said but what may be shown."""
+    shown = shown_link(link)
+    name = PurePosixPath(urlsplit(shown).path).name.removesuffix(".zip")
+    with scratch_folder() as scratch:
+        source = scratch / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('.-') or 'dataset'}.zip"
+        _target(source, uri, endpoint)  # raises before the download
+        fetch_link(link, shown, source, say)
+        return push_dataset(source, uri, endpoint, replace=replace, single_class=single_class, say=say)
 
 
 def as_block(dataset: DatasetSpec) -> str:
@@ -203,13 +256,16 @@ def as_block(dataset: DatasetSpec) -> str:
 def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
     """A URI that ends with a slash is a folder, in which the object is called like the source."""
     whole = f"{uri}{source.resolve().name.removesuffix('.zip')}.zip" if uri.endswith("/") else uri
+    refusal = InvalidConfiguration(
+        f"{shown_url(uri)} is no place for a data set to be pushed to; give oci://bucket@namespace/key.zip, "
+        "s3://bucket/key.zip or file:///folder/name.zip.",
+    )
+    if whole.startswith("https://"):
+        raise refusal
     try:
         return DatasetSpec(uri=whole, store=StoreSpec(endpoint=endpoint) if endpoint else None)
     except ValueError:
-        raise InvalidConfiguration(
-            f"{uri} is no place for a data set; give oci://bucket@namespace/key.zip, s3://bucket/key.zip or "
-            "file:///folder/name.zip.",
-        ) from None
+        raise refusal from None
 
 
 def _check(source: Path, scratch: Path, single_class: bool, say: Say) -> None:

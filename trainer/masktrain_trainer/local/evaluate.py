@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from masktrain_trainer.config import Precision
+from masktrain_trainer.config import DATASET_URL_VARIABLE, Precision
 from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
 from masktrain_trainer.data.prepared import PreparedDataset, Split
-from masktrain_trainer.errors import InvalidDataset, InvalidWeights
+from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, InvalidWeights
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.precision import choose_format
 from masktrain_trainer.predict.predictor import VALIDATION, Predictor, choose_device, load_predictor, round_up
@@ -21,17 +21,20 @@ from masktrain_trainer.train.evaluate_best import split_scores
 from masktrain_trainer.weights.load import load_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
-from .datasets import CheckedDataset, check_dataset, open_dataset, scratch_folder
+from .datasets import CheckedDataset, check_dataset, linked_dataset, open_dataset, scratch_folder
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Which weights on which data; `image_size` None means as trained, `endpoint` is that of s3:// and oci:// URIs."""
+    """Which weights on which data: None is the link in the environment.
+
+    `image_size` None means as trained, `endpoint` is that of s3:// and oci:// URIs.
+    """
 
     weights: str
-    data: str
+    data: str | None
     split: str = "val"
     image_size: int | None = None
     batch_size: int = 32
@@ -72,7 +75,7 @@ def evaluate(options: EvaluationOptions, say: Say) -> Scores:
     file = load_weights(options.weights, options.endpoint)
     image_size = round_up(options.image_size or file.image_size, file.architecture.max_stride)
     with scratch_folder() as scratch:
-        root = open_dataset(options.data, options.endpoint, scratch, say)
+        root = open_dataset(dataset_of(options), options.endpoint, scratch, say)
         single = file.names == [SINGLE_CLASS]
         checked = check_dataset(root, scratch, say, image_size=image_size, splits=(options.split,), single_class=single)
         if options.split not in checked.splits:
@@ -83,6 +86,16 @@ def evaluate(options: EvaluationOptions, say: Say) -> Scores:
             say(sentence)
         split = checked.splits[options.split].split
         return _score(file, split, image_size, options.batch_size, checked.skipped)
+
+
+def dataset_of(options: EvaluationOptions) -> str:
+    """Where the data lies, as it may be shown. Raises InvalidConfiguration."""
+    source = options.data or linked_dataset()
+    if source is None:
+        raise InvalidConfiguration(
+            f"No data set was given: name it with --data, or put a download link into {DATASET_URL_VARIABLE}."
+        )
+    return source
 
 
 def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> None:

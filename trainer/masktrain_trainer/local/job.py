@@ -17,6 +17,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from masktrain_trainer.config import (
+    DATASET_URL_VARIABLE,
+    DATASET_WITH_QUERY,
     DEVICE_VARIABLE,
     ENDPOINT_WITH_LOGIN,
     RESERVED_VARIABLES,
@@ -34,8 +36,9 @@ from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.yaml_file import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 from masktrain_trainer.files import make_results_folder, sha256_of
+from masktrain_trainer.stores.web import whole_link
 
-from .datasets import as_archive
+from .datasets import as_archive, linked_dataset, refuse_key
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
@@ -248,6 +251,7 @@ def _contradictions(spec: LocalJobSpec) -> Iterator[str]:
 def _secrets_in_clear(spec: LocalJobSpec) -> Iterator[str]:
     if is_signed(spec.model.weights):
         yield WEIGHTS_WITH_QUERY
+    yield from _data_in_clear(spec.dataset)
     if spec.model.weights_secret_ref is not None:
         yield (
             "model.weightsSecretRef names a Secret, which only a cluster has: download the file and give "
@@ -256,6 +260,18 @@ def _secrets_in_clear(spec: LocalJobSpec) -> Iterator[str]:
     stores = (spec.dataset.store, spec.checkpoint.store)
     if any(store is not None and store.endpoint is not None and holds_secret(store.endpoint) for store in stores):
         yield ENDPOINT_WITH_LOGIN
+
+
+def _data_in_clear(dataset: DatasetSpec) -> Iterator[str]:
+    if dataset.uri_secret_ref is not None and dataset.uri is None:
+        yield (
+            "dataset.uriSecretRef names a Secret, which only a cluster has: put the link into the environment variable "
+            f"{DATASET_URL_VARIABLE}, or give the data set with --data."
+        )
+    elif (dataset.uri is None) == (dataset.uri_secret_ref is None):
+        yield "dataset needs either uri or uriSecretRef: say where the data set lies."
+    elif dataset.uri is not None and is_signed(dataset.uri) and whole_link(dataset.uri) == dataset.uri:
+        yield DATASET_WITH_QUERY
 
 
 def _section(spec: dict[str, Any], name: str) -> dict[str, Any]:
@@ -298,12 +314,14 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 
     A folder of data becomes a zip in `scratch`, as a store would hold it.
     """
-    results = _results_uri(request)
-    if request.data:
-        _keep_apart(results, request.data)
-    archive = local_archive(request.data, scratch) if request.data else None
+    results, data, linked = _results_uri(request), request.data, None
+    if not data:
+        data = linked = linked_dataset()
+    if data:
+        _keep_apart(results, data)
+    archive = local_archive(data, scratch) if data else None
     changes = Overrides(
-        dataset=archive.as_uri() if archive else request.data,
+        dataset=archive.as_uri() if archive else data,
         results=results,
         endpoint=request.endpoint,
         assignments=request.assignments,
@@ -313,6 +331,8 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     ranks, notes = _ranks(manifest, environment)
     if manifest.ignored:
         notes.insert(0, f"Without a cluster these have no effect: {', '.join(manifest.ignored)}.")
+    if linked:
+        notes.insert(0, f"The data set comes from the link in {DATASET_URL_VARIABLE}, {linked}.")
     return LocalJob(_run_config(manifest, archive), ranks, environment, notes)
 
 
@@ -324,8 +344,11 @@ def _keep_apart(results: str, data: str) -> None:
 
 
 def local_archive(data: str, scratch: Path) -> Path | None:
-    """The zip of a folder or file; None for what lies in a store. Raises InvalidDataset."""
-    return None if "://" in data else as_archive(Path(data), scratch)
+    """The zip of a folder or file; None for what lies in a store or behind a link. Raises UserError."""
+    if "://" not in data:
+        return as_archive(Path(data), scratch)
+    refuse_key(data)
+    return None
 
 
 def local_path(uri: str) -> str:
@@ -342,7 +365,7 @@ def _results_uri(request: JobOptions) -> str:
 def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
     spec = manifest.spec
     # A folder is packed anew under another path each time; only its content says whether it is the same data.
-    identity = sha256_of(archive) if archive else spec.dataset.sha256 or spec.dataset.uri
+    identity = sha256_of(archive) if archive else spec.dataset.sha256 or spec.dataset.shown
     return RunConfig(
         namespace=manifest.namespace,
         name=manifest.name,

@@ -6,7 +6,7 @@ The SDK tries by itself as long as the one for S3: a checkpoint comes back anywa
 import io
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from oci.circuit_breaker import NoCircuitBreakerStrategy
-from oci.exceptions import ClientError, ServiceError
+from oci.exceptions import ClientError, ConnectTimeout, ServiceError
 from oci.object_storage import ObjectStorageClient, UploadManager
 from oci.pagination import list_call_get_all_results_generator
 from oci.retry import NoneRetryStrategy
@@ -23,7 +23,7 @@ from masktrain_trainer.config import StoreSpec, shown_url
 from masktrain_trainer.errors import ObjectMissing, PreconditionFailed, StoreDenied, StoreError, StoreUnavailable
 
 from .base import ObjectInfo
-from .oci_login import log_in, retry_strategy
+from .oci_login import Login, log_in, retry_strategy
 from .remote import (
     MIB,
     PARALLEL_PARTS,
@@ -32,6 +32,8 @@ from .remote import (
     IncompleteUpload,
     RemoteStore,
     content_md5,
+    says_too_little,
+    whole_size,
 )
 
 FAILURES: Final = (ServiceError, ClientError, OSError, ValueError, RuntimeError)
@@ -41,6 +43,7 @@ token that cannot be renewed."""
 _OBJECT_MISSING: Final = {None, "", "None", "ObjectNotFound"}
 """Codes of a 404: the answer to a HEAD has no body, and so none."""
 
+_ARCHIVED: Final = {"InvalidObjectState", "NotRestored"}
 _UNCLEAR: Final = -1
 """The SDK's status of an answer that it could not make out."""
 
@@ -59,8 +62,16 @@ def explain(error: Exception, target: OciTarget) -> StoreError:
     """The store's error for what the SDK raised. Its own text is left out: it fills a page, and may quote keys."""
     if isinstance(error, ServiceError):
         return _explain_answer(error, target)
+    if isinstance(error, _EndsEarly):
+        return StoreUnavailable(
+            f"{target.uri} is cut off before its end by {target.endpoint}, or by a proxy before it; this may pass."
+        )
     if isinstance(error, (ClientError, ValueError)) and not isinstance(error, OSError):
         return StoreDenied(f"{target.uri} at {target.endpoint} is no valid address ({type(error).__name__}).")
+    if isinstance(_innermost(error), TimeoutError) and not isinstance(error, ConnectTimeout):
+        return StoreUnavailable(
+            f"{target.endpoint} takes requests and sends nothing back, when asked for {target.uri}; this may pass."
+        )
     return StoreUnavailable(f"{target.uri} at {target.endpoint} could not be reached: {_cause(error)}.")
 
 
@@ -78,7 +89,6 @@ def is_missing(error: Exception) -> bool:
 
 def _explain_answer(error: ServiceError, target: OciTarget) -> StoreError:
     status, code = int(error.status), error.code
-    answer = f"{status} {code}" if code else str(status)
     if status == 404 and code not in _OBJECT_MISSING:
         return no_bucket(target)
     # Under a condition a 404 says that the object is gone by now, and a 409 that another writer is at work on it.
@@ -86,26 +96,79 @@ def _explain_answer(error: ServiceError, target: OciTarget) -> StoreError:
         return PreconditionFailed(f"{target.uri} was written by another writer.")
     if status == 404:
         return ObjectMissing(f"{target.uri} does not exist.")
-    if status in (401, 403):
+    if str(_header(error, "content-type")).startswith("text/html"):
+        return _explain_page(status, target)
+    return _explain_refusal(error, f"{status} {code}" if code else str(status), target)
+
+
+def _explain_refusal(error: ServiceError, answer: str, target: OciTarget) -> StoreError:
+    status = int(error.status)
+    if error.code in _ARCHIVED:
         return StoreDenied(
-            f"{target.endpoint} refuses access to {target.uri} ({answer}); "
-            "check the store's credentials, its policies and the clock."
+            f"{target.uri} lies in an archive tier ({answer}); restore it first, or store it again in the standard "
+            "tier."
         )
-    if status in (409, 429, _UNCLEAR) or status >= 500:
+    if status in (401, 403):
+        return StoreDenied(f"{target.endpoint} refuses access to {target.uri} ({answer}){_what_to_check(error)}")
+    if status in (429, 503):
+        return StoreUnavailable(
+            f"{target.endpoint} asks for fewer requests or has too much to do ({answer}), when asked for {target.uri}; "
+            "this may pass."
+        )
+    if status in (409, _UNCLEAR) or status >= 500:
         return StoreUnavailable(f"{target.endpoint} failed for {target.uri}: {answer}.")
     return StoreDenied(f"{target.endpoint} does not accept what is asked of {target.uri} ({answer}).")
 
 
+def _what_to_check(error: ServiceError) -> str:
+    """As the end of a sentence."""
+    if "clock skew" not in str(error.message).lower():
+        return "; check the store's credentials, its policies and the clock."
+    here = f"{datetime.now(UTC):%F %T} UTC"
+    try:
+        there = f"{parsedate_to_datetime(str(_header(error, 'date'))).astimezone(UTC):%F %T} UTC"
+    except ValueError:
+        there = "another time"
+    return f": the clock here says {here}, the store's says {there}; set the clock of this machine."
+
+
+def _explain_page(status: int, target: OciTarget) -> StoreError:
+    """An answer in HTML is that of a console, a login or a proxy."""
+    said = f"{target.endpoint} answers with a web page ({status}) when asked for {target.uri}"
+    if status == 429 or status >= 500:
+        return StoreUnavailable(f"{said}, as proxies do whose store is gone; this may pass.")
+    return StoreDenied(
+        f"{said}: this is the address of a console or of a proxy; set the store's endpoint to that of Object Storage."
+    )
+
+
+def _header(error: ServiceError, name: str) -> str | None:
+    return (error.headers or {}).get(name)
+
+
+class _EndsEarly(ConnectionResetError):
+    """A body that is cut off: the kind of error that the SDK tries again."""
+
+
 def _cause(error: BaseException) -> str:
     """What the socket said, below all that urllib3, requests and the SDK wrapped around it."""
+    inner = _innermost(error)
+    return str(getattr(inner, "strerror", None) or type(inner).__name__)
+
+
+def _innermost(error: BaseException) -> BaseException:
     while error.__context__ is not None:
         error = error.__context__
-    return str(getattr(error, "strerror", None) or type(error).__name__)
+    return error
 
 
 TIMEOUTS_SECONDS: Final = (5.0, 60.0)
 """Of the connection, and of each read from it."""
 
+READING_SECONDS: Final = (5.0, 20.0)
+"""Nothing that is read needs longer to begin: a store that hangs is known in a minute and a half."""
+
+_LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 _MOST_PARTS: Final = 9_000  # the service takes 10,000
 
 
@@ -113,21 +176,25 @@ def open_oci(bucket: str, namespace: str, prefix: str, spec: StoreSpec, credenti
     """The store of a bucket's prefix. Raises StoreDenied without usable credentials, StoreUnavailable."""
     login = log_in(spec, credentials)
     try:
-        client = ObjectStorageClient(
-            login.config,
-            signer=login.signer,
-            service_endpoint=spec.endpoint,
-            timeout=TIMEOUTS_SECONDS,
-            retry_strategy=retry_strategy(),
-            # The SDK's breaker would go on refusing for 30 s after the service is back.
-            circuit_breaker_strategy=NoCircuitBreakerStrategy(),
-        )
+        client, reader = (_client(spec, login, timeout) for timeout in (TIMEOUTS_SECONDS, READING_SECONDS))
     except FAILURES as error:
         target = OciTarget(
             shown_url(spec.endpoint or "Oracle"), f"{bucket}@{namespace}", f"oci://{bucket}@{namespace}/{prefix}"
         )
         raise explain(error, target) from error
-    return OciStore(client, bucket, namespace, prefix)
+    return OciStore(client, reader, bucket, namespace, prefix)
+
+
+def _client(spec: StoreSpec, login: Login, timeout: tuple[float, float]) -> ObjectStorageClient:
+    return ObjectStorageClient(
+        login.config,
+        signer=login.signer,
+        service_endpoint=spec.endpoint,
+        timeout=timeout,
+        retry_strategy=retry_strategy(),
+        # The SDK's breaker would go on refusing for 30 s after the service is back.
+        circuit_breaker_strategy=NoCircuitBreakerStrategy(),
+    )
 
 
 class OciStore(RemoteStore):
@@ -135,9 +202,12 @@ class OciStore(RemoteStore):
 
     failures = FAILURES
 
-    def __init__(self, client: ObjectStorageClient, bucket: str, namespace: str, prefix: str) -> None:
+    def __init__(
+        self, client: ObjectStorageClient, reader: ObjectStorageClient, bucket: str, namespace: str, prefix: str
+    ) -> None:
         super().__init__(prefix)
         self._client = client
+        self._reader = reader
         self._place = (namespace, bucket)
         self._retries = retry_strategy()
         self._uploads = UploadManager(client, parallel_process_count=PARALLEL_PARTS)
@@ -183,25 +253,41 @@ class OciStore(RemoteStore):
             sink.seek(0)
             sink.truncate()
             # The whole of it is tried again below: retries within would multiply, and do not cover the body.
-            answer = self._client.get_object(*self._place, self._full(key), retry_strategy=NoneRetryStrategy())
+            answer = self._reader.get_object(*self._place, self._full(key), retry_strategy=NoneRetryStrategy())
             try:
                 sink.writelines(answer.data.iter_content(MIB))
             except OSError as error:
                 if error.errno is None:  # not the disk's, and of no kind that the SDK would try again by itself
-                    raise ConnectionResetError from error
+                    raise _EndsEarly from error
                 raise
             return str(answer.headers["etag"])
 
         return str(self._retries.make_retrying_call(attempt))
 
     def _head(self, key: str) -> ObjectInfo:
-        headers = self._client.head_object(*self._place, self._full(key)).headers
-        modified = parsedate_to_datetime(headers["last-modified"])
-        sha256 = headers.get(f"opc-meta-{SHA256}")
-        return ObjectInfo(key, int(headers["content-length"]), headers["etag"], sha256, modified)
+        return self._info(key, self._reader.head_object(*self._place, self._full(key)).headers)
+
+    def _says_too_little(self, error: Exception) -> bool:
+        return isinstance(error, ServiceError) and says_too_little(int(error.status))
+
+    def _first_byte(self, key: str) -> ObjectInfo:
+        answer = self._reader.get_object(*self._place, self._full(key), range="bytes=0-0")
+        answer.data.close()
+        return self._info(key, answer.headers)
+
+    def _info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
+        if "etag" not in headers or "content-length" not in headers:
+            raise StoreDenied(
+                f"{self._target(key, conditional=False).endpoint} answers, but not as Object Storage does, when asked "
+                f"for {self.uri(key)}; correct the store's endpoint."
+            )
+        size = whole_size(headers.get("content-range"), int(headers["content-length"]))
+        said = headers.get("last-modified")
+        modified = parsedate_to_datetime(said) if said else _LONG_AGO
+        return ObjectInfo(key, size, headers["etag"], headers.get(f"opc-meta-{SHA256}"), modified)
 
     def _head_bucket(self) -> None:
-        self._client.head_bucket(*self._place)
+        self._reader.head_bucket(*self._place)
 
     def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
         start: str | None = ""
@@ -213,7 +299,7 @@ class OciStore(RemoteStore):
             start = answer.data.next_start_with
 
     def _listed(self, entry: Any) -> ObjectInfo:
-        modified = entry.time_modified or datetime.fromtimestamp(0, UTC)
+        modified = entry.time_modified or _LONG_AGO
         return ObjectInfo(self._key(entry.name), entry.size, entry.etag or "", None, modified)
 
     def _delete(self, key: str) -> None:

@@ -26,6 +26,8 @@ from oci.signer import Signer, load_private_key_from_file
 from masktrain_trainer.config import WORKLOAD_IDENTITY, SecretRef, StoreAuth, StoreSpec
 from masktrain_trainer.errors import StoreDenied, StoreError, StoreUnavailable
 
+from .remote import read_secret
+
 _ATTEMPTS: Final = 4
 _LONGEST_SECONDS: Final = 120
 
@@ -49,6 +51,7 @@ def retry_strategy() -> Any:
 API_KEY: Final = ("tenancy", "user", "fingerprint", "key")
 """Keys of the Secret, as of a GPUNodePool's; `passphrase` may be added for an encrypted key."""
 
+_NO_TEXT: Final = "holds characters that do not belong there"
 _PASSPHRASE: Final = "passphrase"  # noqa: S105 - the name of a key
 _NAMES_IN_SECRET: Final = {"key_file": "key", "key_content": "key"}
 _PROFILE: Final = "OCI_CLI_PROFILE"
@@ -87,7 +90,7 @@ def log_in(spec: StoreSpec, folder: Path | None) -> Login:
 
 
 def _with_secret(secret: SecretRef, region: str | None, folder: Path | None) -> Login:
-    found = {name: _read_secret(folder, name, secret) for name in (*API_KEY, _PASSPHRASE)}
+    found = {name: read_secret(folder, name, secret, _NO_TEXT) for name in (*API_KEY, _PASSPHRASE)}
     if missing := [name for name in API_KEY if not found[name]]:
         raise StoreDenied(
             f"Secret {secret.name!r} does not exist or lacks the key {' and '.join(missing)}; "
@@ -115,19 +118,6 @@ def _with_secret(secret: SecretRef, region: str | None, folder: Path | None) -> 
         raise StoreDenied(
             f"The key of Secret {secret.name!r} is no private key in PEM that its passphrase opens; "
             "put the API key's private half there."
-        ) from None
-
-
-def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
-    if folder is None or not (folder / name).is_file():
-        return None
-    try:
-        return (folder / name).read_text(encoding="ascii").strip()
-    except PermissionError as error:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
-    except UnicodeDecodeError:
-        raise StoreDenied(
-            f"The key {name} of Secret {secret.name!r} holds characters that do not belong there."
         ) from None
 
 

@@ -6,7 +6,9 @@ SDK becomes a StoreError with one sentence.
 
 import base64
 import contextlib
+import errno
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Final
 
+from masktrain_trainer.config import SecretRef
 from masktrain_trainer.errors import ObjectMissing, StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 
@@ -27,6 +30,10 @@ PART: Final = 16 * MIB
 PARALLEL_PARTS: Final = 4
 SHA256: Final = "sha256"
 """The metadata that the checksum travels in: an ETag is none, once a file was sent in parts."""
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""On the disk that a download is written to."""
+_WORDLESS: Final = (301, 307, 400, 401, 403, 405, 406, 501)
+"""Statuses of a refusal whose reason is in its body, which the answer to a HEAD does not have."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class RemoteStore(ABC):
     def head(self, key: str) -> ObjectInfo | None:
         try:
             with self._failures(key):
-                found = self._head(key)
+                found = self._looked_at(key)
         except ObjectMissing:
             self._require_bucket()
             return None
@@ -148,6 +155,14 @@ class RemoteStore(ABC):
     def _head(self, key: str) -> ObjectInfo: ...
 
     @abstractmethod
+    def _says_too_little(self, error: Exception) -> bool:
+        """Whether a HEAD was refused for a reason that only a GET is told."""
+
+    @abstractmethod
+    def _first_byte(self, key: str) -> ObjectInfo:
+        """What `_head` finds, by a GET of no more than a byte."""
+
+    @abstractmethod
     def _head_bucket(self) -> None: ...
 
     @abstractmethod
@@ -175,6 +190,14 @@ class RemoteStore(ABC):
 
     @abstractmethod
     def _explain(self, error: Exception, key: str, *, conditional: bool) -> StoreError: ...
+
+    def _looked_at(self, key: str) -> ObjectInfo:
+        try:
+            return self._head(key)
+        except self.failures as error:
+            if not self._says_too_little(error):
+                raise
+        return self._first_byte(key)
 
     def _full(self, key: str) -> str:
         return self._prefix + key
@@ -208,7 +231,36 @@ class RemoteStore(ABC):
         except StoreError:
             raise
         except self.failures as error:
+            if getattr(error, "errno", None) in _DISK_FULL:
+                raise StoreUnavailable(f"The disk here has no room for {self.uri(key)}.") from error
             raise self._explain(error, key, conditional=conditional) from error
+
+
+def read_secret(folder: Path | None, name: str, secret: SecretRef, wrong: str) -> str | None:
+    """The text of a key of the Secret that is mounted in `folder`; None where there is none.
+
+    Raises StoreDenied, with `wrong` as the end of its sentence for what is no ASCII.
+    """
+    if folder is None or not (folder / name).is_file():
+        return None
+    try:
+        # Secrets made from files often end with a line break.
+        return (folder / name).read_text(encoding="ascii").strip()
+    except PermissionError as error:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
+    except UnicodeDecodeError:
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} {wrong}.") from None
+
+
+def says_too_little(status: int) -> bool:
+    """Whether a HEAD that is answered with this HTTP status says less than a GET would."""
+    return status in _WORDLESS
+
+
+def whole_size(content_range: str | None, content_length: int) -> int:
+    """Bytes of an object, by the answer to a GET of a part; a server that knows no parts sends the whole."""
+    found = re.search(r"/([0-9]{1,18})$", content_range or "")
+    return int(found[1]) if found else content_length
 
 
 def content_md5(content: bytes) -> str:

@@ -1,27 +1,31 @@
 """S3 and everything that speaks its protocol, by boto3; what its failures mean, as one sentence for a person."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, RetriesExceededError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointResolutionError,
+    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
 )
 
-from masktrain_trainer.config import SecretRef, StoreSpec, shown_url
+from masktrain_trainer.config import SecretRef, StoreSpec, plain_text, shown_url
 from masktrain_trainer.errors import (
     ConditionsUnsupported,
     ObjectMissing,
@@ -32,7 +36,19 @@ from masktrain_trainer.errors import (
 )
 
 from .base import ObjectInfo
-from .remote import IN_PARTS_FROM, MIB, PARALLEL_PARTS, PART, SHA256, IncompleteUpload, RemoteStore, content_md5
+from .remote import (
+    IN_PARTS_FROM,
+    MIB,
+    PARALLEL_PARTS,
+    PART,
+    SHA256,
+    IncompleteUpload,
+    RemoteStore,
+    content_md5,
+    read_secret,
+    says_too_little,
+    whole_size,
+)
 
 FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 """All that boto3 raises; ValueError for addresses and names that it cannot make a request of."""
@@ -40,6 +56,7 @@ FAILURES: Final = (BotoCoreError, Boto3Error, ClientError, OSError, ValueError)
 _MISSING: Final = {"404", "NoSuchKey", "NotFound"}
 _CONDITION_UNKNOWN: Final = {"501", "NotImplemented", "InvalidArgument", "InvalidRequest"}
 _NO_BUCKET: Final = "Bucket {bucket!r} does not exist at {endpoint}; create it or correct the URI."
+_REFUSES: Final = "{endpoint} refuses access to {uri} ({code})"
 _ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
     ({"NoSuchBucket"}, StoreDenied, _NO_BUCKET),
     (_MISSING, ObjectMissing, "{uri} does not exist."),
@@ -50,26 +67,43 @@ _ANSWERS: Final[tuple[tuple[set[str], type[StoreError], str], ...]] = (
         "{uri} was written by another writer.",
     ),
     (
-        {
-            "401",
-            "403",
-            "AccessDenied",
-            "ExpiredToken",
-            "InvalidAccessKeyId",
-            "InvalidToken",
-            "RequestTimeTooSkewed",
-            "SignatureDoesNotMatch",
-            "Unauthorized",
-        },
+        {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"},
         StoreDenied,
-        "{endpoint} refuses access to {uri} ({code}); check the Secret's keys.",
+        f"{_REFUSES}: the session token has expired; renew it, with the keys that came with it.",
+    ),
+    (
+        {"RequestTimeTooSkewed"},
+        StoreDenied,
+        f"{_REFUSES}: the clock here says {{here}}, the store's says {{there}}; set the clock of this machine.",
+    ),
+    (
+        {"AccessDenied", "AllAccessDisabled"},
+        StoreDenied,
+        f"{_REFUSES}: these keys have no right to it; grant it, take other keys, or correct the URI.",
+    ),
+    (
+        {"401", "403", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "Unauthorized"},
+        StoreDenied,
+        f"{_REFUSES}; check the Secret's keys.",
     ),
     (
         {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"},
         StoreDenied,
-        "Bucket {bucket!r} is not in region {region!r}; correct the store's region.",
+        "Bucket {bucket!r} is not in region {region!r}{but_in}; correct the store's region.",
+    ),
+    (
+        {"InvalidObjectState", "NotRestored"},
+        StoreDenied,
+        "{uri} lies in an archive tier ({code}); restore it first, or store it again in the standard tier.",
+    ),
+    (
+        {"429", "503", "RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttling", "TooManyRequests"},
+        StoreUnavailable,
+        "{endpoint} asks for fewer requests or has too much to do ({code}), when asked for {uri}; this may pass.",
     ),
 )
+_READS: Final = {"GetObject", "HeadObject"}
+_PASSING_STATUS: Final = {408, 409, 425, 429}
 
 
 @dataclass(frozen=True)
@@ -90,6 +124,14 @@ def explain(error: Exception, target: Target) -> StoreError:
         return _explain_answer(cause, target)
     if isinstance(cause, (NoCredentialsError, PartialCredentialsError, ProfileNotFound)):
         return StoreDenied(f"No credentials for {target.endpoint}: set the store's credentialsSecretRef.")
+    if isinstance(cause, (IncompleteReadError, ResponseStreamingError)):
+        return StoreUnavailable(
+            f"{target.uri} is cut off before its end by {target.endpoint}, or by a proxy before it; this may pass."
+        )
+    if isinstance(cause, ReadTimeoutError):
+        return StoreUnavailable(
+            f"{target.endpoint} takes requests and sends nothing back, when asked for {target.uri}; this may pass."
+        )
     if isinstance(cause, (ParamValidationError, EndpointResolutionError, ValueError)):
         return StoreDenied(f"{target.uri} at {target.endpoint} is no valid address: {_one_line(cause)}")
     return StoreUnavailable(f"{target.uri} at {target.endpoint} could not be reached: {_one_line(cause)}")
@@ -112,15 +154,75 @@ def _explain_answer(error: ClientError, target: Target) -> StoreError:
     # The answer to If-Match where the object was deleted meanwhile.
     if code in _MISSING and target.conditional:
         return PreconditionFailed(f"{target.uri} was deleted by another writer.")
+    if _is_web_page(error):
+        return _explain_page(error, target)
+    if code in ("400", "403") and _region(error) not in (None, target.region):
+        code = "301"
     for codes, kind, sentence in _ANSWERS:
         if code in codes:
-            return kind(sentence.format(code=code, **vars(target)))
+            return kind(sentence.format(**_facts(error, code, target), **vars(target)))
+    # Writes keep their second chance: what arrived damaged is refused with 400, too.
+    if error.operation_name in _READS and _status(error) >= 400 and not _may_pass(error):
+        message = _one_line(str(error.response.get("Error", {}).get("Message", "")))
+        return StoreDenied(f"{target.endpoint} does not accept what is asked of {target.uri} ({code}): {message}")
     return StoreUnavailable(f"{target.endpoint} failed for {target.uri}: {_one_line(error)}")
 
 
+def _may_pass(error: ClientError) -> bool:
+    return _status(error) >= 500 or _status(error) in _PASSING_STATUS or _code(error) == "RequestTimeout"
+
+
+def _facts(error: ClientError, code: str, target: Target) -> dict[str, str]:
+    """What only this answer says."""
+    region = _region(error)
+    but_in = f" but in {region!r}" if region not in (None, target.region) else ""
+    here = datetime.now(UTC)
+    return {"code": code, "but_in": but_in, "here": f"{here:%F %T} UTC", "there": _time_there(error)}
+
+
+def _region(error: ClientError) -> str | None:
+    """Of the bucket, as the answer names it: in a header, in the body, or in the sentence there."""
+    words = error.response.get("Error", {})
+    said = _headers(error).get("x-amz-bucket-region") or words.get("Region")
+    found = re.search(r"expecting '([a-z0-9-]{1,64})'", str(words.get("Message", "")))
+    return plain_text(str(said), 64) if said else found[1] if found else None
+
+
+def _time_there(error: ClientError) -> str:
+    """By the store's clock."""
+    readers: tuple[tuple[object, Callable[[str], datetime]], ...] = (
+        (error.response.get("Error", {}).get("ServerTime"), datetime.fromisoformat),
+        (_headers(error).get("date"), parsedate_to_datetime),
+    )
+    for text, read in readers:
+        try:
+            return f"{read(str(text)).astimezone(UTC):%F %T} UTC"
+        except (ValueError, OverflowError):
+            continue
+    return "another time"
+
+
+def _is_web_page(error: ClientError) -> bool:
+    """An error in HTML, in which no code was found: a console answers so, a login page or a proxy."""
+    html = _headers(error).get("content-type", "").lower().startswith(("text/html", "application/xhtml"))
+    return html and _status(error) != 404 and (not _code(error) or _code(error).isdigit())
+
+
+def _explain_page(error: ClientError, target: Target) -> StoreError:
+    said = f"{target.endpoint} answers with a web page ({_status(error)}) when asked for {target.uri}"
+    if _may_pass(error):
+        return StoreUnavailable(f"{said}, as proxies do whose store is gone; this may pass.")
+    return StoreDenied(
+        f"{said}: this is the address of a console or of a proxy; set the store's endpoint to that of its S3 API."
+    )
+
+
 def _root_cause(error: Exception) -> Exception:
-    """boto3 wraps an upload's failure in an error of its own, without a code."""
-    inner = error.__cause__ or error.__context__
+    """boto3 wraps a transfer's failure in an error of its own, without a code."""
+    if isinstance(error, RetriesExceededError):
+        inner: object = vars(error)["last_exception"]
+    else:
+        inner = error.__cause__ or error.__context__
     return inner if isinstance(error, Boto3Error) and isinstance(inner, Exception) else error
 
 
@@ -128,11 +230,21 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _headers(error: ClientError) -> dict[str, str]:
+    """With names in lower case."""
+    return dict(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
+
+
 _URL: Final = re.compile(r"https?://[^\s\"']+")
+_LONGEST_WORDS: Final = 300
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()).rstrip(".") + "."
+def _one_line(words: Exception | str) -> str:
+    text = plain_text(" ".join(str(words).split()).rstrip("."), _LONGEST_WORDS) + "."
     return _URL.sub(lambda found: shown_url(found[0]), text)
 
 
@@ -144,6 +256,7 @@ if TYPE_CHECKING:
 ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key
 SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
+_NO_KEY: Final = "holds characters that no access key has"
 _REGION: Final = "us-east-1"
 """What servers other than AWS expect signatures to name, and the region of AWS that knows all buckets."""
 _CONFIG: Final = Config(
@@ -158,9 +271,17 @@ _CONFIG: Final = Config(
     # file carry no MD5, and the signature is then what the server checks them by.
     s3={"addressing_style": "path", "payload_signing_enabled": True},
 )
+_READING: Final = _CONFIG.merge(Config(read_timeout=20))
+"""Nothing that is read needs longer to begin, while the parts of an upload may take a minute to become one object: so a
+store that hangs is known in a minute and a half."""
 _TRANSFER: Final = TransferConfig(
-    multipart_threshold=IN_PARTS_FROM, multipart_chunksize=PART, max_concurrency=PARALLEL_PARTS
+    multipart_threshold=IN_PARTS_FROM,
+    multipart_chunksize=PART,
+    max_concurrency=PARALLEL_PARTS,
+    # Each of them waits for as long as a HEAD may.
+    num_download_attempts=3,
 )
+_LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 _COPY: Final = TransferConfig(multipart_threshold=5 * 1024 * MIB)
 """One request copies up to 5 GiB, and only that takes the metadata along."""
 
@@ -182,7 +303,7 @@ def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
     secret = spec.credentials_secret_ref
     if secret is None:
         return Credentials()
-    found = {name: _read_secret(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
+    found = {name: _key(folder, name, secret) for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN)}
     missing = [name for name in (ACCESS_KEY, SECRET_KEY) if found[name] is None]
     if missing:
         raise StoreDenied(
@@ -192,18 +313,10 @@ def read_credentials(spec: StoreSpec, folder: Path | None) -> Credentials:
     return Credentials(found[ACCESS_KEY], found[SECRET_KEY], found[SESSION_TOKEN])
 
 
-def _read_secret(folder: Path | None, name: str, secret: SecretRef) -> str | None:
-    if folder is None or not (folder / name).is_file():
-        return None
-    try:
-        # Secrets made from files often end with a line break.
-        value = (folder / name).read_bytes().strip().decode("ascii")
-    except PermissionError as error:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} is not readable for this user.") from error
-    except UnicodeDecodeError:
-        value = "\0"
-    if not value.isprintable() or " " in value:
-        raise StoreDenied(f"The key {name} of Secret {secret.name!r} holds characters that no access key has.")
+def _key(folder: Path | None, name: str, secret: SecretRef) -> str | None:
+    value = read_secret(folder, name, secret, _NO_KEY)
+    if value and (not value.isprintable() or " " in value):
+        raise StoreDenied(f"The key {name} of Secret {secret.name!r} {_NO_KEY}.")
     return value or None
 
 
@@ -211,11 +324,11 @@ def open_s3(bucket: str, prefix: str, spec: StoreSpec, credentials: Path | None)
     """The store of a bucket's prefix. Raises StoreDenied if the Secret lacks its keys."""
     keys = read_credentials(spec, credentials)
     try:
-        client = _client(spec, keys)
+        client, reader = _client(spec, keys, _CONFIG), _client(spec, keys, _READING)
     except FAILURES as error:
         target = Target(shown_url(spec.endpoint or "AWS"), spec.region or _REGION, bucket, f"s3://{bucket}/{prefix}")
         raise explain(error, target) from error
-    return S3Store(client, bucket, prefix)
+    return S3Store(client, reader, bucket, prefix)
 
 
 class S3Store(RemoteStore):
@@ -223,9 +336,10 @@ class S3Store(RemoteStore):
 
     failures = FAILURES
 
-    def __init__(self, client: "S3Client", bucket: str, prefix: str) -> None:
+    def __init__(self, client: "S3Client", reader: "S3Client", bucket: str, prefix: str) -> None:
         super().__init__(prefix)
         self._client = client
+        self._reader = reader
         self._bucket = bucket
 
     def uri(self, key: str) -> str:
@@ -252,19 +366,35 @@ class S3Store(RemoteStore):
         self._client.upload_file(str(path), self._bucket, self._full(key), ExtraArgs=extra, Config=_TRANSFER)
 
     def _read(self, key: str) -> tuple[bytes, str]:
-        found = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
+        found = self._reader.get_object(Bucket=self._bucket, Key=self._full(key))
         return found["Body"].read(), found["ETag"]
 
     def _download(self, key: str, path: Path) -> None:
-        self._client.download_file(self._bucket, self._full(key), str(path), Config=_TRANSFER)
+        self._reader.download_file(self._bucket, self._full(key), str(path), Config=_TRANSFER)
 
     def _head(self, key: str) -> ObjectInfo:
-        found = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
-        sha256 = found["Metadata"].get(SHA256)
-        return ObjectInfo(key, found["ContentLength"], found["ETag"], sha256, found["LastModified"])
+        return self._info(key, self._reader.head_object(Bucket=self._bucket, Key=self._full(key)))
+
+    def _says_too_little(self, error: Exception) -> bool:
+        return isinstance(error, ClientError) and says_too_little(_status(error))
+
+    def _first_byte(self, key: str) -> ObjectInfo:
+        found = self._reader.get_object(Bucket=self._bucket, Key=self._full(key), Range="bytes=0-0")
+        found["Body"].close()
+        return self._info(key, found)
+
+    def _info(self, key: str, found: Mapping[str, Any]) -> ObjectInfo:
+        if "ETag" not in found or "ContentLength" not in found:
+            raise StoreDenied(
+                f"{self._target(key, conditional=False).endpoint} answers, but not as S3 does, when asked for "
+                f"{self.uri(key)}; set the store's endpoint to that of its S3 API."
+            )
+        size = whole_size(found.get("ContentRange"), found["ContentLength"])
+        modified = found.get("LastModified", _LONG_AGO)
+        return ObjectInfo(key, size, found["ETag"], found.get("Metadata", {}).get(SHA256), modified)
 
     def _head_bucket(self) -> None:
-        self._client.head_bucket(Bucket=self._bucket)
+        self._reader.head_bucket(Bucket=self._bucket)
 
     def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
         pages = self._client.get_paginator("list_objects_v2")
@@ -272,7 +402,7 @@ class S3Store(RemoteStore):
             yield [self._listed(entry) for entry in page.get("Contents", [])]
 
     def _listed(self, entry: "ObjectTypeDef") -> ObjectInfo:
-        modified = entry.get("LastModified", datetime.fromtimestamp(0, UTC))
+        modified = entry.get("LastModified", _LONG_AGO)
         return ObjectInfo(self._key(entry["Key"]), entry["Size"], entry.get("ETag", ""), None, modified)
 
     def _delete(self, key: str) -> None:
@@ -305,7 +435,7 @@ class S3Store(RemoteStore):
         return Target(shown_url(meta.endpoint_url), meta.region_name, self._bucket, self.uri(key), conditional)
 
 
-def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
+def _client(spec: StoreSpec, keys: Credentials, config: Config) -> "S3Client":
     return boto3.client(
         "s3",
         endpoint_url=spec.endpoint,
@@ -313,5 +443,5 @@ def _client(spec: StoreSpec, keys: Credentials) -> "S3Client":
         aws_access_key_id=keys.access_key,
         aws_secret_access_key=keys.secret_key,
         aws_session_token=keys.session_token,
-        config=_CONFIG,
+        config=config,
     )

@@ -189,7 +189,7 @@ def _facts(context: Context, state: TrainingState, scores: SplitScores) -> list[
     config, prepared, ranks = context.config, context.prepared, context.ranks
     known = {
         "model": f"{config.model.architecture.value} from {config.model.weights_shown}",
-        "data set": config.dataset.uri,
+        "data set": config.dataset.shown,
         "classes": f"{len(prepared.names)}",
         "training split": f"{len(prepared.train.images):,} images, {_boxes(prepared.train):,} boxes",
         "validation split": f"{len(prepared.val.images):,} images, {scores.overall.labels:,} boxes",

@@ -1,16 +1,10 @@
 """What `model.weights` may name, the ten checkpoints of YOLOv5 v7.0's release or a URI, and the download."""
 
-import contextlib
 import logging
 import os
-import re
-import ssl
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import urllib3
 
@@ -19,27 +13,40 @@ from masktrain_trainer.config import (
     WEIGHTS_URL,
     Architecture,
     ModelSpec,
-    SecretKeyRef,
     StoreSpec,
-    is_signed,
     mirror_objection,
     shown_url,
 )
+from masktrain_trainer.data.source.fetch import lines_while
 from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreDenied, StoreUnavailable, UnusableWeights
 from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores.web import (
+    PASSING,
+    RETRY,
+    NotTheFile,
+    NotThere,
+    Refused,
+    Unreachable,
+    download,
+    link_in_secret,
+)
+
+log = logging.getLogger(__name__)
 
 RELEASE: Final = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 LARGEST_DOWNLOAD: Final = 8 << 30
-_CHUNK = 1 << 20
-_WITHOUT_TLS: Final = "is redirected to an address without TLS, which is not followed."
-# GitHub answers the address of a release's file with a redirect.
-_PASSING = (429, 500, 502, 503, 504)
-_RETRY = urllib3.Retry(total=5, redirect=5, backoff_factor=0.5, status_forcelist=_PASSING)
+_RETRY = RETRY
 # Three tries, the last one 20 s after the second: then the job fails for good, and a node's network may be up by then.
 _OFFICIAL_RETRY = urllib3.Retry(
-    total=None, connect=2, read=2, status=2, other=2, redirect=5, backoff_factor=10, status_forcelist=_PASSING
+    total=None,
+    connect=2,
+    read=2,
+    status=2,
+    other=2,
+    backoff_factor=10,
+    status_forcelist=PASSING,
+    respect_retry_after_header=False,
 )
-_TIMEOUT = urllib3.Timeout(connect=20, read=60)
 
 
 def official_url(architecture: Architecture) -> str:
@@ -50,7 +57,7 @@ def official_url(architecture: Architecture) -> str:
 def weights_uri(model: ModelSpec) -> str:
     """Where the weights lie, unless they are `scratch`; it may hold a key. Raises InvalidWeights without the Secret."""
     if model.weights_secret_ref is not None:
-        return _secret_url(model.weights_secret_ref)
+        return link_in_secret(WEIGHTS_URL, model.weights_secret_ref, "model.weightsSecretRef", InvalidWeights)
     return _official_uri(model.architecture) if model.from_official else model.weights
 
 
@@ -63,18 +70,6 @@ def _official_uri(architecture: Architecture) -> str:
     return f"{mirror.rstrip('/')}/{architecture.value}.pt"
 
 
-def _secret_url(secret: SecretKeyRef) -> str:
-    """What is wrong with the URL is said without showing it."""
-    where = f"Secret {secret.name!r} of model.weightsSecretRef"
-    try:
-        url = Path(WEIGHTS_URL).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise InvalidWeights(f"{where} does not exist or has no text under its key {secret.key!r}.") from None
-    if not re.fullmatch(r"https://[^\s/@]+/\S+", url):
-        raise InvalidWeights(f"The key {secret.key!r} of {where} must hold an https:// URL and nothing else.")
-    return url
-
-
 def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
     """Write the file that `model.weights` names to `path`.
 
@@ -82,6 +77,11 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
     ones cannot be had: trying again would keep GPUs waiting for a release that the pods do not reach.
     """
     uri = weights_uri(model)
+    with lines_while(lambda seconds: f"waiting for {shown_url(uri)} for {seconds:.0f} s", log.info):
+        _download_from(uri, model, store, credentials, path)
+
+
+def _download_from(uri: str, model: ModelSpec, store: StoreSpec | None, credentials: Path | None, path: Path) -> None:
     if not model.from_official:
         _fetch(uri, store, credentials, path, _RETRY)
         return
@@ -90,12 +90,8 @@ def download_weights(model: ModelSpec, store: StoreSpec | None, credentials: Pat
     except UnusableWeights as error:
         # What it says to do, after the semicolon, is for addresses that people choose themselves.
         raise _not_to_be_had(uri, f"it {str(error).partition(';')[0]}") from error
-    except (_Unreachable, StoreDenied) as error:
+    except (Unreachable, StoreDenied) as error:
         raise _not_to_be_had(uri, str(error)) from error
-
-
-class _Unreachable(StoreUnavailable):
-    """After the last try. A download that is cut off in the middle is no such thing."""
 
 
 def _not_to_be_had(uri: str, cause: str) -> InvalidWeights:
@@ -119,90 +115,15 @@ def _fetch(uri: str, store: StoreSpec | None, credentials: Path | None, path: Pa
 
 def _download(url: str, path: Path, retries: urllib3.Retry) -> None:
     try:
-        with (
-            _quiet_about_keys(),
-            _client(url) as client,
-            _get(client, url, retries) as response,
-            path.open("wb") as file,
-        ):
-            # As it comes: weights are not compressed on the way, and a kilobyte of gzip may be a gigabyte.
-            for chunk in _checked(response).stream(_CHUNK, decode_content=False):
-                file.write(chunk)
-                # The announced length may be missing, or a lie.
-                _refuse_size(file.tell())
-    except urllib3.exceptions.MaxRetryError as error:
-        if isinstance(error.reason, urllib3.exceptions.URLSchemeUnknown):
-            raise UnusableWeights(_WITHOUT_TLS) from None
-        # Without the cause: its text has the whole address, and a crash's traceback would show it.
-        raise _Unreachable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from None
-    except urllib3.exceptions.URLSchemeUnknown:
-        raise UnusableWeights(_WITHOUT_TLS) from None
-    except UnusableWeights:
-        raise
-    # ValueError: a redirect to what is no address.
-    except (urllib3.exceptions.HTTPError, ssl.SSLError, OSError, ValueError) as error:
-        raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {_cause(error)}.") from None
-
-
-@contextlib.contextmanager
-def _quiet_about_keys() -> Iterator[None]:
-    """urllib3 logs the path of each retry and both addresses of a redirect, and a signed one carries its secret there
-    or in the query.
-    """
-    loggers = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "poolmanager")]
-    for logger in loggers:
-        logger.addFilter(_has_no_key)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_has_no_key)
-
-
-def _has_no_key(record: logging.LogRecord) -> bool:
-    # Whatever redirects say names places that servers chose: they need not be in any log.
-    return record.name != "urllib3.poolmanager" and not is_signed(f"https://{record.getMessage()}")
-
-
-def _client(url: str) -> urllib3.PoolManager:
-    """Through the proxy that HTTPS_PROXY and NO_PROXY ask for: many clusters reach the internet only so."""
-    host = urlsplit(url).hostname or ""
-    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
-    client = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
-    # Nor is a redirect to http followed: it may lead to a service of the node or the network, such as its metadata.
-    client.key_fn_by_scheme = {"https": client.key_fn_by_scheme["https"]}
-    return client
-
-
-def _get(client: urllib3.PoolManager, url: str, retries: urllib3.Retry) -> urllib3.BaseHTTPResponse:
-    # Not into memory: an unstripped file may have more than a gigabyte.
-    return client.request("GET", url, preload_content=False, retries=retries, timeout=_TIMEOUT)
-
-
-def _checked(response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
-    """A response that is the file. Its length is compared by urllib3 itself."""
-    if response.status in (404, 410):
-        raise UnusableWeights("does not exist on its server; correct model.weights.")
-    if response.status != 200:
-        raise UnusableWeights(
-            f"was refused by its server with status {response.status}; give an address without login."
-        )
-    announced = response.headers.get("Content-Length", "")
-    _refuse_size(int(announced) if re.fullmatch(r"[0-9]{1,18}", announced) else 0)
-    return response
-
-
-def _refuse_size(size: int) -> None:
-    if size > LARGEST_DOWNLOAD:
-        raise UnusableWeights(f"is larger than {LARGEST_DOWNLOAD:,} bytes, which no weights are.")
-
-
-def _cause(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    if isinstance(reason, urllib3.exceptions.SSLError):
-        inner = reason.args[0]
-        return f"TLS failed ({getattr(inner, 'reason', None) or inner})"
-    return str(reason) if isinstance(reason, urllib3.exceptions.ResponseError) else type(reason).__name__
+        download(url, path, largest=LARGEST_DOWNLOAD, retries=retries)
+    except NotThere as error:
+        raise UnusableWeights(f"{error}; correct model.weights.") from None
+    except Refused as error:
+        raise UnusableWeights(f"{error}; give an address without login.") from None
+    except NotTheFile as error:
+        raise UnusableWeights(f"{error}; correct model.weights.") from None
+    except OSError as error:
+        raise StoreUnavailable(f"{shown_url(url)} cannot be downloaded: {error.strerror}.") from None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ and its status keeps that.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -15,11 +16,13 @@ from masktrain_operator.core.types import Manifest, PlanSettings
 from masktrain_trainer.config import (
     CHECKPOINT_CREDENTIALS,
     DATASET_CREDENTIALS,
+    DATASET_URL,
     WEIGHTS_MIRROR_VARIABLE,
     WEIGHTS_URL,
     WORKLOAD_IDENTITY,
     CheckpointSpec,
     DatasetSpec,
+    SecretKeyRef,
     StoreAuth,
     StoreSpec,
 )
@@ -60,7 +63,7 @@ def _uses(job: MaskTrainingJob) -> tuple[_Use, _Use]:
     dataset, checkpoint = job.spec.dataset, job.spec.checkpoint
     weights = (checkpoint.uri, job.spec.model.weights)
     return (
-        _Use("dataset.store", (dataset.uri,), dataset.store, "dataset-credentials", DATASET_CREDENTIALS),
+        _Use("dataset.store", (dataset.uri or "",), dataset.store, "dataset-credentials", DATASET_CREDENTIALS),
         _Use("checkpoint.store", weights, checkpoint.store, "checkpoint-credentials", CHECKPOINT_CREDENTIALS),
     )
 
@@ -110,7 +113,7 @@ def _pod_store(job: MaskTrainingJob, use: _Use) -> StoreSpec | None:
 
 _VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:[-+].*)?$")
 _KNOWS_IDENTITY = (0, 2)
-"""The first version of the trainer that knows `store.auth` and `model.weightsSecretRef`."""
+"""The first version of the trainer that knows `store.auth`, `model.weightsSecretRef` and data behind links."""
 
 
 def missing_region(job: MaskTrainingJob) -> str | None:
@@ -134,12 +137,21 @@ def outdated_image(job: MaskTrainingJob) -> str | None:
     found = _VERSION.search(image) if image is not None else None
     if found is None or (int(found[1]), int(found[2])) >= _KNOWS_IDENTITY:
         return None
-    needed = "model.weightsSecretRef" if job.spec.model.weights_secret_ref is not None else None
+    needed = _by_link(job)
     needed = "store.auth WorkloadIdentity" if _signs_as_workload(job) else needed
     if needed is None:
         return None
     first = ".".join(map(str, _KNOWS_IDENTITY))
     return f"compute.image {image} does not know {needed}, which this job needs: create it anew with {first} or later."
+
+
+def _by_link(job: MaskTrainingJob) -> str | None:
+    """The field, if there is one, whose link earlier trainers do not follow."""
+    if job.spec.dataset.uri_secret_ref is not None:
+        return "dataset.uriSecretRef"
+    if (job.spec.dataset.uri or "").startswith("https://"):
+        return "dataset.uri https://"
+    return "model.weightsSecretRef" if job.spec.model.weights_secret_ref is not None else None
 
 
 def closed_mirror(job: MaskTrainingJob, settings: PlanSettings) -> str | None:
@@ -174,13 +186,18 @@ def _mounted(job: MaskTrainingJob) -> list[tuple[Manifest, str]]:
         for use in _uses(job)
         if use.spec is not None and use.spec.credentials_secret_ref is not None
     ]
-    if (weights := job.spec.model.weights_secret_ref) is not None:
-        file = PurePosixPath(WEIGHTS_URL)
-        items: list[Manifest] = [{"key": weights.key, "path": file.name}]
-        found.append((_secret_volume("weights-url", weights.name, items=items), str(file.parent)))
+    found += [*_mounted_link("weights-url", job.spec.model.weights_secret_ref, WEIGHTS_URL)]
+    found += [*_mounted_link("dataset-url", job.spec.dataset.uri_secret_ref, DATASET_URL)]
     if _signs_as_workload(job):
         found.append((_identity_volume(), WORKLOAD_IDENTITY))
     return found
+
+
+def _mounted_link(volume: str, secret: SecretKeyRef | None, path: str) -> Iterator[tuple[Manifest, str]]:
+    """One key of a Secret as the file `path`."""
+    if secret is not None:
+        file = PurePosixPath(path)
+        yield _secret_volume(volume, secret.name, items=[{"key": secret.key, "path": file.name}]), str(file.parent)
 
 
 def _secret_volume(name: str, secret: str, **more: list[Manifest]) -> Manifest:

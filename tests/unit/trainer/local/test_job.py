@@ -57,6 +57,7 @@ def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "data.yaml").write_text("names: [a]")
     first = plan(tmp_path, data=str(folder)).config
+    assert first.dataset.uri is not None
     assert first.dataset.uri.endswith("dataset.zip")
     (folder / "data.yaml").touch()
     assert plan(tmp_path, data=str(folder)).config.uid == first.uid

@@ -9,7 +9,16 @@ from masktrain_operator.api.compute import ComputeSpec
 from masktrain_operator.api.spec import LimitsSpec
 from masktrain_trainer.config import Contract
 from masktrain_trainer.errors import UserError
-from masktrain_trainer.local.job import LocalCompute, LocalLimits, Manifest, Overrides, read_manifest
+from masktrain_trainer.local.job import (
+    JobOptions,
+    LocalCompute,
+    LocalLimits,
+    Manifest,
+    Overrides,
+    plan_job,
+    read_manifest,
+)
+from masktrain_trainer.stores.web import whole_link
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*/job*.yaml"))
 RESULTS = "file:///results"
@@ -111,6 +120,12 @@ def test_other_documents_of_the_file_are_passed_over(tmp_path: Path) -> None:
         (JOB + "  training: {compile: true, multiScale: true}\n", "exclude each other"),
         (JOB + "  model: {weights: 'https://a.example/w.pt?key=x'}\n", "put the URL into a Secret"),
         (JOB + "  model: {weights: 'https://a.example/p/key/n/ns/b/w/o/w.pt'}\n", "put the URL into a Secret"),
+        (JOB.replace("s3://datasets/masks.zip", "'https://a.example/ds/a?key=x'"), "name that in dataset.uriSecretRef"),
+        (
+            JOB.replace("uri: s3://datasets/masks.zip", "uriSecretRef: {name: a, key: b}"),
+            "variable MASKTRAIN_DATASET_URL",
+        ),
+        (JOB.replace("uri: s3://datasets/masks.zip, ", ""), "dataset needs either uri or uriSecretRef"),
         (JOB + "  model: {weightsSecretRef: {name: a, key: b}}\n", "which only a cluster has: download the file"),
         (JOB.replace("https://s3", "https://me:word@s3"), "store.endpoint must not hold a login"),
         (JOB.replace("https://s3", "https://a.example/p/key/n/s3"), "store.endpoint must not hold a login"),
@@ -132,3 +147,57 @@ def test_a_wrong_assignment_is_told_in_a_sentence(tmp_path: Path, assignment: st
 def test_a_missing_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_manifest(tmp_path / "none.yaml", Overrides())
+
+
+LINK = "https://app.roboflow.com/ds/abc?key=hunter2"
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        (LINK, "https://app.roboflow.com/ds/abc"),
+        ("https://a.example/?key=hunter2", "https://a.example/…"),
+        ("https://o.example/p/hunter2/n/ns/b/data/o/set.zip", "https://o.example/p/…/n/ns/b/data/o/set.zip"),
+    ],
+)
+def test_the_environments_link_takes_the_place_of_the_manifests_data_and_shows_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, shown: str
+) -> None:
+    monkeypatch.setenv("MASKTRAIN_DATASET_URL", link)
+    monkeypatch.setenv("MASKTRAIN_DEVICE", "cpu")
+    (tmp_path / "job.yaml").write_text(JOB.replace("uri: s3://datasets/masks.zip", "uriSecretRef: {name: a, key: b}"))
+    job = plan_job(JobOptions(tmp_path / "job.yaml"), tmp_path)
+    assert job.config.dataset.uri == shown
+    assert whole_link(shown) == link
+    assert f"The data set comes from the link in MASKTRAIN_DATASET_URL, {shown}." in job.notes
+    assert "hunter2" not in job.config.to_json() + str(job)
+    again = plan_job(JobOptions(tmp_path / "job.yaml"), tmp_path)
+    monkeypatch.setenv("MASKTRAIN_DATASET_URL", link.replace("key=hunter2", "key=renewed"))
+    assert plan_job(JobOptions(tmp_path / "job.yaml"), tmp_path).config.uid == again.config.uid, "goes on from there"
+
+
+def test_an_argument_beats_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKTRAIN_DATASET_URL", LINK)
+    monkeypatch.setenv("MASKTRAIN_DEVICE", "cpu")
+    (tmp_path / "job.yaml").write_text(JOB)
+    found = plan_job(JobOptions(tmp_path / "job.yaml", data="https://a.example/set.zip"), tmp_path)
+    assert found.config.dataset.uri == "https://a.example/set.zip"
+
+
+@pytest.mark.parametrize(
+    ("data", "variable", "sentence"),
+    [
+        (LINK, None, "put the whole link into the environment variable MASKTRAIN_DATASET_URL"),
+        (None, "http://a.example/hunter2", "MASKTRAIN_DATASET_URL must hold an https:// download link"),
+    ],
+)
+def test_a_link_in_the_wrong_place_is_refused_without_showing_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str | None, variable: str | None, sentence: str
+) -> None:
+    monkeypatch.delenv("MASKTRAIN_DATASET_URL", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MASKTRAIN_DATASET_URL", variable)
+    (tmp_path / "job.yaml").write_text(JOB)
+    with pytest.raises(UserError, match=sentence) as caught:
+        plan_job(JobOptions(tmp_path / "job.yaml", data=data), tmp_path)
+    assert "hunter2" not in str(caught.value)

@@ -14,6 +14,7 @@ import urllib3
 
 from masktrain_trainer.config import WEIGHTS_MIRROR_VARIABLE, Architecture, ModelSpec, SecretKeyRef
 from masktrain_trainer.errors import InvalidWeights, StoreUnavailable, UnusableWeights
+from masktrain_trainer.stores import web
 from masktrain_trainer.weights import sources
 from masktrain_trainer.weights.load import fetch_weights
 from masktrain_trainer.weights.sources import download_weights, official_url, weights_uri
@@ -41,6 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.delenv(WEIGHTS_MIRROR_VARIABLE, raising=False)
     monkeypatch.setattr(sources, "_RETRY", urllib3.Retry(total=2, redirect=2, status_forcelist=(503,)))
+    monkeypatch.setattr(web, "_PAUSE_SECONDS", 0.0)
     # The same tries, without the waits between them.
     monkeypatch.setattr(sources, "_OFFICIAL_RETRY", sources._OFFICIAL_RETRY.new(backoff_factor=0))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

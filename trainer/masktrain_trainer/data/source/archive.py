@@ -1,4 +1,4 @@
-"""The data set's zip: download it from its store, compare its SHA-256, and unpack it without trusting it.
+"""The data set's zip: unpack it without trusting it.
 
 Everything that the zip's directory says is checked before the first byte is written; nothing is ever written outside
 the destination.
@@ -11,78 +11,13 @@ import lzma
 import shutil
 import stat
 import struct
-import threading
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from masktrain_trainer.config import DatasetSpec
-from masktrain_trainer.errors import InvalidDataset, ObjectMissing, UserError
-from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import open_object
-
-MIB = 1 << 20
-SECONDS_BETWEEN_LINES = 5.0
-
-
-def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say: Callable[[str], None]) -> None:
-    """Download `dataset.uri` to the file `destination` and compare its SHA-256 with the one asked for, if any.
-
-    Raises InvalidDataset if the object does not exist or is another one, and StoreError if the store fails.
-    """
-    store, key = open_object(dataset.uri, dataset.store, credentials)
-    info = store.head(key)
-    if info is None:
-        raise _missing(dataset.uri)
-    say(f"downloading {dataset.uri} ({info.size / MIB:.1f} MiB)")
-    start = time.monotonic()
-    try:
-        with _growth_reported(destination.parent, info.size, say):
-            store.download(key, destination)
-    except ObjectMissing:  # deleted since it was looked at
-        raise _missing(dataset.uri) from None
-    seconds = time.monotonic() - start
-    say(f"downloaded in {seconds:.1f} s ({info.size / MIB / max(seconds, 1e-3):.0f} MiB/s)")
-    if dataset.sha256 is not None:
-        check_sha256(destination, dataset.sha256, dataset.uri)
-
-
-def check_sha256(path: Path, expected: str, name: str) -> None:
-    """Raise InvalidDataset unless the file's SHA-256 is `expected`."""
-    actual = sha256_of(path)
-    if actual != expected:
-        raise InvalidDataset(
-            f"{name} has the SHA-256 {actual}, but dataset.sha256 asks for {expected}; it was replaced or damaged."
-        )
-
-
-@contextmanager
-def _growth_reported(folder: Path, total: int, say: Callable[[str], None]) -> Iterator[None]:
-    """Say now and then how much of a download has arrived in `folder`, whatever the unfinished file is called."""
-    done = threading.Event()
-
-    def report() -> None:
-        while not done.wait(SECONDS_BETWEEN_LINES):
-            arrived = sum(path.stat().st_size for path in folder.iterdir())
-            say(f"downloaded {arrived / MIB:.0f} of {total / MIB:.0f} MiB")
-
-    # A thread, because an SDK's download call does not come back before its end.
-    reporter = threading.Thread(target=report, name="download-progress", daemon=True)
-    reporter.start()
-    try:
-        yield
-    finally:
-        done.set()
-        reporter.join()
-
-
-def _missing(uri: str) -> InvalidDataset:
-    return InvalidDataset(f"{uri} does not exist; upload the zip, or correct dataset.uri.")
-
+from masktrain_trainer.errors import InvalidDataset, UserError
 
 GIB = 1 << 30
 COPY_BYTES = 1 << 20
@@ -223,7 +158,40 @@ def _not_a_zip(archive: Path, name: str, error: Exception) -> InvalidDataset:
         start = file.read(4)
     if start[:2] == b"PK":
         return InvalidDataset(f"{name} is a damaged zip ({error}); upload it again.")
+    if what := other_than_zip(archive):
+        return InvalidDataset(f"{name} {what}.")
     return InvalidDataset(f"{name} is not a zip file; export the data set as 'YOLOv5 PyTorch' zip and upload that.")
+
+
+_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
+_ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"Rar!": "RAR",
+    b"7z\xbc\xaf": "7z",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+def other_than_zip(path: Path) -> str | None:
+    """What the file is in place of a zip, where its first bytes tell, as the rest of a sentence that begins with it."""
+    if zipfile.is_zipfile(path):
+        return None
+    with path.open("rb") as file:
+        start = file.read(1024)
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(_PAGES) or (text.startswith((b"<!--", b"<?xml")) and b"<html" in text):
+        return "is a web page, not a zip; give the address of the zip itself, not that of a console, a login or a page"
+    if text.startswith((b"<?xml", b"<error")):
+        return "is an answer in XML, not a zip; what it says in it is why the zip did not come"
+    if text.startswith((b"{", b"[")):
+        return "is a text in JSON, not a zip; give the download link that stands in it"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not a zip; fetch the file itself with 'git lfs pull'"
+    kind = next((kind for magic, kind in _ARCHIVES.items() if start.startswith(magic)), None)
+    kind = "tar" if start[257:262] == b"ustar" else kind
+    return None if kind is None else f"is not a zip file but packed with {kind}; pack the data set as a zip"
 
 
 def _gib(size: int) -> str:

@@ -15,9 +15,9 @@ from masktrain_operator.core.manifests.credentials import (
     pod_sections,
     store_egress_rules,
 )
-from masktrain_operator.core.manifests.job import job_manifest
+from masktrain_operator.core.manifests.job import job_manifest, run_config
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import WEIGHTS_MIRROR_VARIABLE, StoreAuth
+from masktrain_trainer.config import DATASET_URL, WEIGHTS_MIRROR_VARIABLE, StoreAuth
 from tests.unit.operator.manifests import SETTINGS, training_job
 from tests.unit.operator.world import World
 
@@ -138,6 +138,44 @@ def test_what_cannot_sign_gets_no_pods(store: dict[str, Any], image: str | None,
     assert world.jobs == {}
     assert world.is_true("Failed")
     assert any(sentence in found["message"] for found in world.body["status"]["conditions"])
+
+
+LINK = {"uriSecretRef": {"name": "roboflow", "key": "link"}}
+
+
+def test_the_link_of_a_data_set_is_mounted_as_one_file_and_told_by_name() -> None:
+    job = training_job(dataset=LINK)
+    spec = pod_spec(job)
+    (volume,) = (volume for volume in spec["volumes"] if volume["name"] == "dataset-url")
+    assert volume["secret"]["items"] == [{"key": "link", "path": "url"}]
+    assert volume["secret"]["optional"] is True
+    (mount,) = (mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "dataset-url")
+    assert f"{mount['mountPath']}/url" == DATASET_URL
+    assert mount["readOnly"]
+    assert run_config(job, 0).dataset.to_json() == '{"uriSecretRef":{"name":"roboflow","key":"link"}}'
+
+
+def test_a_job_with_a_hidden_link_is_launched() -> None:
+    world = World(dataset=LINK)
+    world.run_operator()
+    assert len(world.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "needed"),
+    [
+        (LINK, "dataset.uriSecretRef"),
+        ({"uri": "https://example.com/set.zip"}, "dataset.uri https://"),
+        ({"uri": "s3://datasets/set.zip"}, None),
+    ],
+)
+def test_an_image_that_follows_no_links_is_told_before_nodes_are_asked_for(
+    dataset: dict[str, Any], needed: str | None
+) -> None:
+    sentence = outdated_image(training_job(dataset=dataset, compute={"image": "trainer:0.1.0"}))
+    assert (needed is None) == (sentence is None)
+    assert needed is None or f"does not know {needed}, which this job needs" in str(sentence)
+    assert outdated_image(training_job(dataset=dataset, compute={"image": "trainer:0.2.0"})) is None
 
 
 def test_a_region_is_not_missing_where_another_identity_signs() -> None:
