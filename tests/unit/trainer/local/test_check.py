@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.local.check import in_order, render
 from masktrain_trainer.local.findings import Finding, Kind
-from tests.unit.trainer.data.exports import export, picture, unpacked
+from tests.unit.trainer.data.exports import changed, export, picture, unpacked
 
 YAML = "train: train/images\nval: valid/images\nnames: ['<b>cat</b>', '=dog']\n"
 
@@ -27,8 +27,8 @@ def check(*arguments: str) -> Result:
 
 def leaking(root: Path) -> Path:
     same = picture(77)
-    changes = {"train/images/<i>x</i>.jpg": same, "valid/images/y.jpg": same}
-    return unpacked(root, export(**{"data.yaml": YAML, **changes}))
+    pictures = {"train/images/<i>x</i>.jpg": same, "valid/images/y.jpg": same}
+    return unpacked(root, changed(export(), {"data.yaml": YAML, **pictures}))
 
 
 def test_a_clean_set_leaves_nothing_behind(here: Path) -> None:
