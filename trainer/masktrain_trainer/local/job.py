@@ -7,7 +7,7 @@ names of the rest are known, so that a misspelt one is still told apart from one
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.data_yaml import BoundedLoader
-from masktrain_trainer.errors import InvalidConfiguration, UserError
+from masktrain_trainer.errors import InvalidConfiguration, UserError, printable
 from masktrain_trainer.files import sha256_of
+from masktrain_trainer.stores import shown_place
 
 from .datasets import as_archive
 
@@ -296,7 +297,8 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 
     A folder of data becomes a zip in `scratch`, as a store would hold it.
     """
-    archive = local_archive(request.data, scratch) if request.data else None
+    notes: list[str] = []
+    archive = local_archive(request.data, scratch, notes.append) if request.data else None
     changes = Overrides(
         dataset=archive.as_uri() if archive else request.data,
         results=_results_uri(request),
@@ -305,20 +307,21 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     )
     manifest = read_manifest(request.manifest, changes)
     environment = _environment(manifest)
-    ranks, notes = _ranks(manifest, environment)
+    ranks, more_notes = _ranks(manifest, environment)
+    notes += more_notes
     if manifest.ignored:
         notes.insert(0, f"Without a cluster these have no effect: {', '.join(manifest.ignored)}.")
     return LocalJob(_run_config(manifest, archive), ranks, environment, notes)
 
 
-def local_archive(data: str, scratch: Path) -> Path | None:
+def local_archive(data: str, scratch: Path, say: Callable[[str], None]) -> Path | None:
     """The zip of a folder or file; None for what lies in a store. Raises InvalidDataset."""
-    return None if "://" in data else as_archive(Path(data), scratch)
+    return None if "://" in data else as_archive(Path(data), scratch, say)
 
 
 def local_path(uri: str) -> str:
     """How a person would write the place: a plain path for file:// URIs."""
-    return uri.removeprefix("file://")
+    return printable(shown_place(uri).removeprefix("file://"))
 
 
 def _results_uri(request: JobOptions) -> str:

@@ -110,3 +110,15 @@ def _decoder_messages() -> Iterator[Callable[[], str]]:
 def _read_all(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def pixels_in_header(file: IO[bytes]) -> int | None:
+    """How many pixels a picture has by its header; None for what is no picture that is taken. Nothing is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(file, formats=FORMATS) as header:
+                width, height = header.size
+    except Exception:  # as in `_check_header`
+        return None
+    return width * height if width * height <= MOST_PIXELS else None
