@@ -21,7 +21,7 @@ from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
 from masktrain_trainer.data.source.archive import extract, fetch
 from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, DataYaml, read_data_yaml
-from masktrain_trainer.data.source.file_list import FileList, Why, few, left_out_line, list_files
+from masktrain_trainer.data.source.file_list import FileList, few, left_out_line, list_files
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_split
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
@@ -81,8 +81,7 @@ def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> 
     else:
         path = given_place(Path(source))
     if path.is_dir():
-        # Links that lead nowhere are in the account of their split.
-        for remark in list_files(path).remarks([Why.HIDDEN]):
+        for remark in list_files(path).remarks():
             say(remark)
         return path
     extract(path, scratch / "export", name=source, say=say)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -124,12 +124,12 @@ class FileList:
                     return found
         return None
 
-    def remarks(self, whys: Collection[Why] = tuple(Why)) -> list[str]:
-        """A line for each of the reasons for which names are left out: how many, and the first few."""
+    def remarks(self) -> list[str]:
+        """A line for each reason for which names are left out: how many, and the first few."""
         groups: dict[Why, list[LeftOut]] = {}
         for entry in self.left_out:
             groups.setdefault(entry.why, []).append(entry)
-        return [left_out_line(why, list(map(_shown, groups[why]))) for why in whys if why in groups]
+        return [left_out_line(why, list(map(_shown, groups[why]))) for why in Why if why in groups]
 
     def _find(self, text: str) -> PurePosixPath | None:
         # Looked up first, so that the index of names alike is made only where a name is not there as it is written.
