@@ -388,6 +388,7 @@ def with_links(path: Path, links: dict[str, str], files: dict[str, str]) -> None
         ({"a": "../outside", "a/b": "c"}, {}),
         ({"a": "..", "a/evil.txt": "a"}, {}),
         ({"a": "b", "b": "../outside", "c/d": "../a"}, {"b/evil.txt": "x"}),
+        ({"a": "b", "b": "../outside"}, {}),
         ({"train/images": "../../outside/secret.txt"}, {}),
         ({"a/b/c": "../../../outside"}, {"a/b/c/evil.txt": "x"}),
     ],

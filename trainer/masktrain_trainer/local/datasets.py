@@ -162,6 +162,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
 _MODE = 0o100644 << 16
 _TEXTS = frozenset({".txt", ".yaml", ".yml", ".md"})
+_PACKED = IMAGE_SUFFIXES | _TEXTS
 _UNCLEAN = re.compile("[\udc80-\udcff\\\\]")
 """Bytes that are no UTF-8, as Python holds them in file names; and what separates folders in some zips."""
 
@@ -244,7 +245,7 @@ def _not_packed(files: FileList) -> list[str]:
 
 
 def _belongs(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in IMAGE_SUFFIXES | _TEXTS
+    return name.suffix.lower() in _PACKED
 
 
 def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
