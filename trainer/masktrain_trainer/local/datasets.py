@@ -21,7 +21,7 @@ from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes
 from masktrain_trainer.data.source.archive import extract, fetch
 from masktrain_trainer.data.source.data_yaml import IMAGE_SUFFIXES, DataYaml, read_data_yaml
-from masktrain_trainer.data.source.file_list import FileList, few, left_out_line, list_files
+from masktrain_trainer.data.source.file_list import FileList, few, left_out_line, list_files, usual_label
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_split
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
@@ -206,22 +206,19 @@ def _members(files: FileList) -> dict[str, Path]:
     members: dict[str, Path] = {}
     # By parts, as paths are compared: another order would be another zip, hence another SHA-256 and another job.
     for name in sorted(filter(_belongs, files.files), key=lambda name: name.parts):
-        clean = _clean(name)
-        if clean in members:
-            raise InvalidDataset(f"{files.path(name)} would be called {clean} in a zip, as another file is; rename it.")
-        members[clean] = files.path(name)
-        label = _label_behind_link(name, files)
-        if label is not None:
-            # In the zip the picture is a file like any other: nothing would lead to the label of what it was.
-            members.setdefault(_clean(name.with_suffix(".txt")), files.path(label))
+        _add_member(members, name, name, files)
+        if name in files.links and name.suffix.lower() not in _TEXTS and files.label_by_name(name) is None:
+            label = files.label_of(name)
+            if label is not None:
+                # In the zip the picture is a file like any other: nothing would lead to the label of what it was.
+                _add_member(members, usual_label(name), label, files)
     return members
 
 
-def _label_behind_link(image: PurePosixPath, files: FileList) -> PurePosixPath | None:
-    """The label that only the link tells, if `image` is one."""
-    if image not in files.links or image.suffix.lower() in _TEXTS or files.label_by_name(image) is not None:
-        return None
-    return files.label_of(image)
+def _add_member(members: dict[str, Path], name: PurePosixPath, file: PurePosixPath, files: FileList) -> None:
+    clean, path = _clean(name), files.path(file)
+    if members.setdefault(clean, path) != path:
+        raise InvalidDataset(f"{path} would be called {clean} in a zip, as {members[clean]} is; rename one of them.")
 
 
 def _clean(name: PurePosixPath) -> str:

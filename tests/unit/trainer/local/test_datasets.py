@@ -113,7 +113,7 @@ def test_links_are_packed_as_what_they_lead_to(tmp_path: Path) -> None:
     zip_folder(folder, tmp_path / "set.zip")
     packed = members(tmp_path / "set.zip")
     assert packed["train/images/x.jpg"] == b"1"
-    assert packed["train/images/x.txt"] == b"2", "in the zip nothing else leads to the label"
+    assert packed["train/labels/x.txt"] == b"2", "in the zip nothing else leads to the label"
 
 
 def test_names_that_a_zip_cannot_hold_are_written_as_it_can(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_names_that_a_zip_cannot_hold_are_written_as_it_can(tmp_path: Path) -> N
 
 def test_names_that_would_become_one_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "set", {os.fsdecode(name): b"" for name in (b"caf\xe9.jpg", b"caf%E9.jpg", b"data.yaml")}, when=1)
-    with pytest.raises(InvalidDataset, match=r"would be called caf%E9\.jpg in a zip, as another file is; rename it"):
+    with pytest.raises(InvalidDataset, match=r"would be called caf%E9\.jpg in a zip, as .*caf%E9\.jpg is; rename"):
         zip_folder(tmp_path / "set", tmp_path / "set.zip")
 
 

@@ -191,6 +191,11 @@ def folded(name: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(_folded(str(name)))
 
 
+def usual_label(image: PurePosixPath) -> PurePosixPath:
+    """Where YOLOv5 looks for the label of an image, whether there is one or not."""
+    return PurePosixPath(next(_label_folders(str(image.parent)))) / f"{_stem(image.name)}{LABEL_SUFFIX}"
+
+
 def is_clutter(name: str) -> bool:
     """Whether a file or folder of this name is nobody's data."""
     return name.startswith(".") or name.lower() in SYSTEM_CLUTTER

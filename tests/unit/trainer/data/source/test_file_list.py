@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from masktrain_trainer.data.source import file_list
-from masktrain_trainer.data.source.file_list import MOST_LINKS, FileList, Why, list_files
+from masktrain_trainer.data.source.file_list import MOST_LINKS, FileList, Why, list_files, usual_label
 from masktrain_trainer.errors import InvalidDataset
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Übung") for form in ("NFC", "NFD"))
@@ -278,3 +278,11 @@ def test_a_link_has_the_label_of_its_name_else_that_of_what_it_leads_to(tmp_path
     files = list_files(tmp_path)
     labels = {str(name): str(files.label_of(name)) for name in files.below(PurePosixPath("train/images"))}
     assert labels == {"train/images/a.jpg": "all/labels/a.txt", "train/images/b.jpg": "train/labels/b.txt"}
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("train/images/a.b.jpg", "train/labels/a.b.txt"), ("flat/a.jpg", "flat/a.txt"), ("a.jpg", "a.txt")],
+)
+def test_the_usual_place_of_a_label_is_yolov5s(image: str, label: str) -> None:
+    assert str(usual_label(PurePosixPath(image))) == label
