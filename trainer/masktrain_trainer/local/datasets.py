@@ -284,7 +284,8 @@ def as_block(dataset: DatasetSpec) -> str:
 
 def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
     """A URI that ends with a slash is a folder, in which the object is called like the source."""
-    whole = f"{uri}{source.resolve().name.removesuffix('.zip')}.zip" if uri.endswith("/") else uri
+    name = re.sub(r"\.zip$", "", source.resolve().name, flags=re.IGNORECASE)
+    whole = f"{uri}{name}.zip" if uri.endswith("/") else uri
     try:
         return DatasetSpec(uri=whole, store=StoreSpec(endpoint=endpoint) if endpoint else None)
     except ValueError:

@@ -165,8 +165,12 @@ def extract(
             _make_links(opened, links, destination, name)
     except UserError:
         raise
-    # The last five: names that are no text or are empty, versions of the format that do not exist, fields cut off.
-    except (*DAMAGE, UnicodeDecodeError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
+    # The last: names that are no text or are empty, versions of the format that do not exist, fields cut off.
+    except (*DAMAGE, ValueError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
+        raise _not_a_zip(archive, name, error) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's beginning
+            raise
         raise _not_a_zip(archive, name, error) from None
     if hidden and say is not None:
         say(left_out_line(Why.HIDDEN, hidden))
@@ -293,11 +297,12 @@ def _check_space(members: list[Member], destination: Path, name: str) -> None:
 
 def _unpack_member(archive: zipfile.ZipFile, member: Member, destination: Path, name: str) -> None:
     target = destination / member.path
-    with _damage_said(member, name), _name_refused(member, name):
+    with _name_refused(member, name):
         target.parent.mkdir(parents=True, exist_ok=True)
         # "x": where a file system takes two names for one, they must not overwrite each other.
-        with archive.open(member.info) as source, target.open("xb") as sink:
-            shutil.copyfileobj(source, sink, COPY_BYTES)
+        sink = target.open("xb")
+    with sink, _damage_said(member, name), archive.open(member.info) as source:
+        shutil.copyfileobj(source, sink, COPY_BYTES)
 
 
 def _make_links(archive: zipfile.ZipFile, links: list[Member], destination: Path, name: str) -> None:
@@ -336,12 +341,17 @@ def _leads_out(name: str, path: PurePosixPath, target: str) -> InvalidDataset:
 
 @contextmanager
 def _damage_said(member: Member, name: str) -> Iterator[None]:
+    damaged = InvalidDataset(
+        f"{name} is damaged: its member {member.info.filename!r} cannot be unpacked; upload it again."
+    )
     try:
         yield
-    except DAMAGE:
-        raise InvalidDataset(
-            f"{name} is damaged: its member {member.info.filename!r} cannot be unpacked; upload it again."
-        ) from None
+    except (*DAMAGE, struct.error, ValueError):
+        raise damaged from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's beginning
+            raise
+        raise damaged from None
     except NotImplementedError:
         raise InvalidDataset(
             f"{name} packs {member.info.filename!r} with an unsupported method; make the zip again with 'deflate'."

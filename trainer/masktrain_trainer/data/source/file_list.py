@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from masktrain_trainer.errors import InvalidDataset, printable
 
 SYSTEM_CLUTTER = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
+    {"__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
+    | {"@eadir", "#recycle", "@recycle", "@__thumb", "lost+found"}
 )
 """What macOS, Windows, file servers and file systems put beside files, in lower case."""
 LABEL_SUFFIX = ".txt"
