@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from masktrain_trainer.config import DatasetSpec
-from masktrain_trainer.errors import InvalidDataset, ObjectMissing, UserError
+from masktrain_trainer.errors import InvalidDataset, ObjectMissing
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object, shown_place
 
@@ -163,8 +163,6 @@ def extract(
             for member in files:
                 _unpack_member(opened, member, destination, name)
             _make_links(opened, links, destination, name)
-    except UserError:
-        raise
     # The last: names that are no text or are empty, versions of the format that do not exist, fields cut off.
     except (*DAMAGE, ValueError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
         raise _not_a_zip(archive, name, error) from None
@@ -290,8 +288,8 @@ def _check_space(members: list[Member], destination: Path, name: str) -> None:
     needed, free = _sizes(members)[0], shutil.disk_usage(destination).free
     if needed > free:
         raise InvalidDataset(
-            f"{name} would unpack to {_gib(needed)}, but the pod's workspace volume has {_gib(free)} free; "
-            "use nodes with a larger disk or a smaller data set."
+            f"{name} would unpack to {_gib(needed)}, but {_gib(free)} are free where it is unpacked; use a larger disk "
+            "(in a cluster, nodes with one) or a smaller data set."
         )
 
 
