@@ -226,7 +226,7 @@ def _clean(name: PurePosixPath) -> str:
     return _UNCLEAN.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", str(name))
 
 
-def as_archive(source: Path, scratch: Path, say: Say, *, to_publish: bool = False) -> Path:
+def as_archive(source: Path, scratch: Path, say: Say = lambda _: None, *, to_publish: bool = False) -> Path:
     """The zip at `source`, or a new one in `scratch` of the folder at `source`: see `zip_folder`."""
     place = given_place(source)
     if place.is_file():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -186,7 +186,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("masktrain_trainer.local.datasets.cpu_limit", lambda: 1)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, phases=[Phase.generate])  # to shrink a data set takes minutes
 @given(st.lists(PICTURES, max_size=6), st.builds(Extras, *[st.booleans()] * 5))
 def test_folder_zips_and_upload_are_one_data_set(pictures: list[Drawn], extras: Extras) -> None:
     with tempfile.TemporaryDirectory() as folder:

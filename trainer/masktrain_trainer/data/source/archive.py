@@ -91,6 +91,8 @@ def _missing(uri: str) -> InvalidDataset:
 GIB = 1 << 30
 COPY_BYTES = 1 << 20
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGE_NUMBERS = (None, errno.EINVAL)
+"""Of an OSError that is none: bzip2's, which has no number, and a place before the file's beginning."""
 TRANSIENT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 """Errors of the volume, not of the zip."""
 LONGEST_LINK = 4096
@@ -167,7 +169,7 @@ def extract(
     except (*DAMAGE, ValueError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
         raise _not_a_zip(archive, name, error) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's beginning
+        if error.errno not in DAMAGE_NUMBERS:
             raise
         raise _not_a_zip(archive, name, error) from None
     if hidden and say is not None:
@@ -269,6 +271,8 @@ def _safe_path(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} with an absolute path; make the zip again without it."
         )
+    if not plain:
+        raise InvalidDataset(f"{name} has a member without a name; make the zip again without it.")
     if ".." in path.parts:
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} that points outside the zip; make the zip again without it."
@@ -347,7 +351,7 @@ def _damage_said(member: Member, name: str) -> Iterator[None]:
     except (*DAMAGE, struct.error, ValueError):
         raise damaged from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's beginning
+        if error.errno not in DAMAGE_NUMBERS:
             raise
         raise damaged from None
     except NotImplementedError:

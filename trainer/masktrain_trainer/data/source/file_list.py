@@ -48,7 +48,7 @@ _REASONS = {
     Why.HIDDEN: "is hidden or was put there by the system",
     Why.OUTSIDE: "is a link to {}, outside the data set",
     Why.TO_HIDDEN: "is a link to {}, which is hidden or was put there by the system",
-    Why.NOWHERE: "is a link to {}, which does not exist",
+    Why.NOWHERE: "is a link to nothing",
     Why.CIRCLE: "is a link to {}, a folder around it",
     Why.TOO_FAR: f"is a link to {{}}, behind {MOST_LINKS} other links",
     Why.SPECIAL: "is neither a file nor a folder",
@@ -265,37 +265,38 @@ class _Walk:
     def _take(self, entry: os.DirEntry[str], name: str, folder: _Folder) -> _Folder | None:
         """A folder to look into, if it is one."""
         if is_clutter(entry.name):
-            return self._leave(name, Why.HIDDEN)
-        if entry.is_symlink():
-            return self._follow(entry, name, folder)
-        if entry.is_dir(follow_symlinks=False):
+            self._leave(name, Why.HIDDEN)
+        elif entry.is_symlink():
+            return self._follow(folder.real / entry.name, name, folder)
+        elif entry.is_dir(follow_symlinks=False):
             real = folder.real / entry.name
             # Behind a link even a plain folder may be one that leads here.
-            if folder.links and folder.lies_in(real):
-                return self._leave(name, Why.CIRCLE, str(real))
-            return _Folder(real, f"{name}/", folder, folder.links)
-        if not entry.is_file(follow_symlinks=False):
-            return self._leave(name, Why.SPECIAL)
-        self.files.append(name)
-        if folder.links:
-            self.links[name] = self._below_top(folder.real / entry.name)
+            if not folder.links or not folder.lies_in(real):
+                return _Folder(real, f"{name}/", folder, folder.links)
+            self._leave(name, Why.CIRCLE, str(real))
+        elif not entry.is_file(follow_symlinks=False):
+            self._leave(name, Why.SPECIAL)
+        else:
+            self.files.append(name)
+            if folder.links:
+                self.links[name] = self._below_top(folder.real / entry.name)
         return None
 
-    def _follow(self, entry: os.DirEntry[str], name: str, folder: _Folder) -> _Folder | None:
-        link = folder.real / entry.name
+    def _follow(self, link: Path, name: str, folder: _Folder) -> _Folder | None:
         try:
             real = Path(os.path.realpath(link, strict=True))
+            objection = self._objection(real, folder)
         except PermissionError as error:
-            return self._leave(name, Why.UNREADABLE, error.strerror)
+            real, objection = Path(error.strerror or "?"), Why.UNREADABLE
         except OSError:  # nothing is there, or links that lead to each other
-            return self._leave(name, Why.NOWHERE, str(link.readlink()))
-        objection = self._objection(real, folder)
+            real, objection = link.readlink(), Why.NOWHERE
         if objection is not None:
-            return self._leave(name, objection, str(real))
-        if real.is_dir():
+            self._leave(name, objection, str(real))
+        elif real.is_dir():
             return _Folder(real, f"{name}/", folder, folder.links + 1)
-        self.files.append(name)
-        self.links[name] = self._below_top(real)
+        else:
+            self.files.append(name)
+            self.links[name] = self._below_top(real)
         return None
 
     def _objection(self, real: Path, folder: _Folder) -> Why | None:

@@ -220,3 +220,30 @@ def test_what_is_no_zip_is_said(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "set.zip").write_bytes(body)
     with pytest.raises(InvalidDataset, match=r"set\.zip is not a zip file"):
         unpacked(tmp_path)
+
+
+def test_a_member_without_a_name_is_said(tmp_path: Path) -> None:
+    zipped(tmp_path / "set.zip", ("data.yaml", "x"), (member(""), "x"))
+    with pytest.raises(InvalidDataset, match=r"set\.zip has a member without a name"):
+        unpacked(tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_said_whatever_a_zip_is_packed_with(tmp_path: Path, method: int) -> None:
+    """Errors of the bzip2 module look like those of a disk, which would be tried again."""
+    zipped(tmp_path / "set.zip", (member("a.txt", compress=method), b"0 .5 .5 .1 .1\n" * 40))
+    body = bytearray((tmp_path / "set.zip").read_bytes())
+    body[45:50] = b"#####"
+    (tmp_path / "set.zip").write_bytes(body)
+    with pytest.raises(InvalidDataset, match=r"set\.zip is damaged: its member 'a\.txt' cannot be unpacked"):
+        unpacked(tmp_path)
+
+
+def test_places_before_the_file_s_beginning_are_damage(tmp_path: Path) -> None:
+    zipped(tmp_path / "set.zip", ("a.txt", "x"))
+    body = bytearray((tmp_path / "set.zip").read_bytes())
+    directory = body.index(b"PK\1\2")
+    body[directory + 42 : directory + 46] = b"\xff\xff\xff\x7f"
+    (tmp_path / "set.zip").write_bytes(body)
+    with pytest.raises(InvalidDataset, match=r"damaged"):
+        unpacked(tmp_path)
