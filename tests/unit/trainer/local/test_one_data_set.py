@@ -235,3 +235,15 @@ def test_names_that_no_zip_can_hold_are_one_data_set_too(tmp_path: Path, stem: s
     assert len(folder["train"]) == 4
     assert sorted(entry[1:] for entry in folder["train"]) == sorted(entry[1:] for entry in upload["train"])
     assert sorted(len(entry[2]) for entry in upload["train"]) == [0, 1, 1, 2]
+
+
+def test_hidden_names_are_counted_alike(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    build(root, [], Extras(True, *[False] * 4))
+    foreign_zip(root, tmp_path / "set.zip", backslashes=False, links=False)
+    said: list[list[str]] = []
+    for number, source in enumerate([root, tmp_path / "set.zip"]):
+        said.append([])
+        open_dataset(str(source), None, tmp_path / str(number), said[-1].append)
+    assert said[0] == said[1]
+    assert "4 (._data.yaml, __MACOSX, train/images/._base.png and 1 more)" in said[0][0]

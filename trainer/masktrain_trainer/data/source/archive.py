@@ -180,22 +180,24 @@ def extract(
 def _sorted_members(
     archive: zipfile.ZipFile, name: str, limits: ArchiveLimits
 ) -> tuple[list[Member], list[Member], list[str]]:
-    """Files, links, and the names that are left out."""
+    """Files, links, and the names that are left out, as a walk through a folder would name them."""
     infos = archive.infolist()
     if len(infos) > limits.members:
         raise InvalidDataset(
             f"{name} has {len(infos):,} members, more than the limit of {limits.members:,}; leave out what is neither "
             "picture nor label."
         )
-    files, links, hidden = list[Member](), list[Member](), list[str]()
+    files, links, hidden = list[Member](), list[Member](), set[str]()
     for member in (Member(info, _safe_path(info, name)) for info in infos):
-        if any(map(is_clutter, member.path.parts)):
-            hidden += [] if member.is_folder else [str(member.path)]
+        parts = member.path.parts
+        clutter = next((position for position, part in enumerate(parts, 1) if is_clutter(part)), None)
+        if clutter is not None:
+            hidden.add("/".join(parts[:clutter]))
         elif not member.is_folder:
             _check_kind(member, name)
             (links if member.kind == stat.S_IFLNK else files).append(member)
     _refuse_collisions([*files, *links], name)
-    return files, links, hidden
+    return files, links, sorted(hidden)
 
 
 def _check_kind(member: Member, name: str) -> None:
