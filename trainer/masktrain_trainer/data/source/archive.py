@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from masktrain_trainer.config import DatasetSpec
 from masktrain_trainer.errors import InvalidDataset, ObjectMissing
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import open_object, shown_place
+from masktrain_trainer.stores import open_object
 
 from .file_list import Why, is_clutter, left_out_line, list_files
 from .pictures import pixels_in_header
@@ -42,7 +42,7 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
     info = store.head(key)
     if info is None:
         raise _missing(dataset.uri)
-    say(f"downloading {shown_place(dataset.uri)} ({info.size / MIB:.1f} MiB)")
+    say(f"downloading {dataset.uri} ({info.size / MIB:.1f} MiB)")
     start = time.monotonic()
     try:
         with _growth_reported(destination.parent, info.size, say):
@@ -52,7 +52,7 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
     seconds = time.monotonic() - start
     say(f"downloaded in {seconds:.1f} s ({info.size / MIB / max(seconds, 1e-3):.0f} MiB/s)")
     if dataset.sha256 is not None:
-        check_sha256(destination, dataset.sha256, shown_place(dataset.uri))
+        check_sha256(destination, dataset.sha256, dataset.uri)
 
 
 def check_sha256(path: Path, expected: str, name: str) -> None:
@@ -85,7 +85,7 @@ def _growth_reported(folder: Path, total: int, say: Callable[[str], None]) -> It
 
 
 def _missing(uri: str) -> InvalidDataset:
-    return InvalidDataset(f"{shown_place(uri)} does not exist; upload the zip, or correct dataset.uri.")
+    return InvalidDataset(f"{uri} does not exist; upload the zip, or correct dataset.uri.")
 
 
 GIB = 1 << 30
