@@ -11,7 +11,9 @@ NAME_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
 
 def cache() -> Path:
     """The folder below which all of MaskTrain's caches and clusters live."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktrain"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # Any other path counts as unset: https://specifications.freedesktop.org/basedir-spec/latest/
+    return (named if named.is_absolute() else Path.home() / ".cache") / "masktrain"
 
 
 def clusters_folder() -> Path:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from PIL import EpsImagePlugin, Image, WebPImagePlugin
 from masktrain_trainer.data.source import data_yaml
 from masktrain_trainer.data.source.archive import extract
 from masktrain_trainer.data.source.data_yaml import LARGEST_LIST, read_data_yaml
+from masktrain_trainer.data.source.file_list import list_files
 from masktrain_trainer.data.source.labels import LARGEST_LABELS, LabelViolation, parse_labels, read_labels
 from masktrain_trainer.data.source.pictures import (
     LARGEST_PICTURE,
@@ -417,3 +419,67 @@ def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(
     (tmp_path / "a.png").write_bytes(png(12_000, 12_000))
     with pytest.raises(InvalidConfiguration, match="pixels"):
         detect(tmp_path / "a.png", monkeypatch)
+
+
+LINK = 0o120777 << 16
+
+
+def with_links(path: Path, links: dict[str, str], files: dict[str, str]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, target in links.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = LINK
+            archive.writestr(info, target)
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("links", "files"),
+    [
+        ({"a": "../outside"}, {"a/evil.txt": "x"}),
+        ({"a": "../outside", "a/b": "c"}, {}),
+        ({"a": "..", "a/evil.txt": "a"}, {}),
+        ({"a": "b", "b": "../outside", "c/d": "../a"}, {"b/evil.txt": "x"}),
+        ({"a": "b", "b": "../outside"}, {}),
+        ({"train/images": "../../outside/secret.txt"}, {}),
+        ({"a/b/c": "../../../outside"}, {"a/b/c/evil.txt": "x"}),
+    ],
+)
+def test_nothing_is_written_or_read_through_a_link_of_a_zip(
+    tmp_path: Path, links: dict[str, str], files: dict[str, str]
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.txt").write_text("AKIA")
+    with_links(tmp_path / "a.zip", links, files)
+    with pytest.raises(InvalidDataset) as caught:
+        extract(tmp_path / "a.zip", tmp_path / "out", name="a.zip")
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["secret.txt"]
+    assert not list(tmp_path.glob("evil*"))
+    assert "AKIA" not in str(caught.value)
+
+
+def test_links_of_a_zip_that_multiply_end(tmp_path: Path) -> None:
+    links = {f"f{number}/{name}": f"../f{number + 1}" for number in range(30) for name in "ab"}
+    with_links(tmp_path / "a.zip", links, {"f30/x.jpg": "x"})
+    assert extract(tmp_path / "a.zip", tmp_path / "out", name="a.zip") == 61
+    assert len(list_files(tmp_path / "out").files) < 1000
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    os.mkfifo(root / "train" / "images" / "b.png")
+    (root / "train" / "images" / "c.png").symlink_to("b.png")
+    zip_folder(root, tmp_path / "data.zip")
+    with zipfile.ZipFile(tmp_path / "data.zip") as packed:
+        assert packed.namelist() == ["data.yaml", "train/images/a.png", "valid/images/a.png"]
+
+
+def test_a_link_to_a_folder_outside_is_refused_by_name(tmp_path: Path, secret: Path) -> None:
+    root = data_set(tmp_path / "data", "names: [mask]\n")
+    (tmp_path / "others").mkdir()
+    secret.rename(tmp_path / "others" / "credentials.txt")
+    (root / "more").symlink_to(tmp_path / "others")
+    with pytest.raises(InvalidDataset, match=r"data/more is a link to .*/others, which is no file of the data set"):
+        zip_folder(root, tmp_path / "data.zip")
+    assert not (tmp_path / "data.zip").exists()

@@ -34,6 +34,7 @@ from masktrain_trainer.config.explain import first_problem
 from masktrain_trainer.errors import InvalidDataset, StoreError, UserError, printable
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import PrepareResult, StageFailure
+from masktrain_trainer.stores import shown_place
 
 from .cpu_limit import cpu_limit
 from .geometry import Targets
@@ -91,7 +92,7 @@ def prepare(config: RunConfig, output: Path, *, processes: int) -> DatasetSummar
     output.mkdir(parents=True)
     archive = output / ARCHIVE
     fetch(config.dataset, archive, Path(DATASET_CREDENTIALS), say)
-    files = extract(archive, output / EXPORT, name=config.dataset.shown)
+    files = extract(archive, output / EXPORT, name=shown_place(config.dataset.shown), say=say)
     # The volume may be too small for the zip beside the decoded images.
     archive.unlink()
     say(f"unpacked {files} files")

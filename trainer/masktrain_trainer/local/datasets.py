@@ -20,26 +20,44 @@ from rich.console import Console
 from masktrain_trainer.config import DATASET_URL_VARIABLE, DatasetSpec, StoreSpec, is_signed, shown_url
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes, trained_names, warnings_of
-from masktrain_trainer.data.source.archive import SYSTEM_CLUTTER, extract
+from masktrain_trainer.data.source.archive import extract
 from masktrain_trainer.data.source.data_yaml import read_data_yaml
 from masktrain_trainer.data.source.fetch import fetch, fetch_link, lines_while
-from masktrain_trainer.data.source.pictures import READ_SUFFIXES
+from masktrain_trainer.data.source.file_list import FileList, left_out_line, list_files, usual_label
+from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.data.source.yaml_file import folder_meant
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import Store, open_object
+from masktrain_trainer.stores import Store, open_object, shown_place
 from masktrain_trainer.stores.web import is_link, shown_link, whole_link
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """In the user's cache, since /tmp is often memory: a data set is decoded there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktrain"
-    cache.mkdir(parents=True, exist_ok=True)
-    # Decoders of a dying pool may still write for a moment; that must not hide the error that ended it.
-    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    cache = _cache() / "masktrain"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # Decoders of a dying pool may still write for a moment; that must not hide the error that ended it.
+        folder = tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"{cache} cannot be used ({error.strerror}); set XDG_CACHE_HOME to a folder that can be written to."
+        ) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _cache() -> Path:
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # Any other path counts as unset: https://specifications.freedesktop.org/basedir-spec/latest/
+    if named.is_absolute():
+        return named
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a user without a name and without HOME
+        return Path(tempfile.gettempdir())
 
 
 Say = Callable[[str], None]
@@ -58,7 +76,7 @@ class CheckedDataset:
 
 
 def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> Path:
-    """The folder itself (or of its data.yaml), or what a zip holds, unpacked in `scratch`; a URI's is downloaded first.
+    """The folder itself, or what a zip holds, unpacked in `scratch`; a URI's zip is downloaded first.
 
     Raises InvalidDataset, UserError or StoreError.
     """
@@ -66,13 +84,26 @@ def open_dataset(source: str, endpoint: str | None, scratch: Path, say: Say) -> 
     if "://" in source:
         fetch(_described(source, endpoint), path, None, say)
     else:
-        path = folder_meant(Path(source))
+        path = given_place(Path(source))
     if path.is_dir():
+        for remark in list_files(path).remarks():
+            say(remark)
         return path
-    if not path.is_file():
-        raise InvalidDataset(f"{source} does not exist; give the data set's folder, its zip or a URI.")
-    extract(path, scratch / "export", name=source)
+    extract(path, scratch / "export", name=source, say=say)
     return scratch / "export"
+
+
+_YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+
+
+def given_place(source: Path) -> Path:
+    """The folder or zip at `source`; a data.yaml stands for its folder, as YOLOv5 has it. Raises InvalidDataset."""
+    if source.is_dir():
+        return source
+    if not source.is_file():
+        problem = "is no file" if source.exists() else "does not exist"
+        raise InvalidDataset(f"{source} {problem}; give the data set's folder, its zip or a URI.")
+    return folder_meant(source)
 
 
 def check_dataset(
@@ -137,51 +168,88 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
 _MODE = 0o100644 << 16
 _TEXTS = frozenset({".txt", ".yaml", ".yml", ".md"})
+_PACKED = READ_SUFFIXES | LIKELY_PICTURES | _TEXTS
+"""Also pictures that are not read: where the zip is read they are counted and named, as in the folder."""
+_UNCLEAN = re.compile("[\udc80-\udcff\\\\]")
+"""Bytes that are no UTF-8, as Python holds them in file names; and what separates folders in some zips."""
 
 
-def zip_folder(folder: Path, archive: Path) -> None:
+def zip_folder(folder: Path, archive: Path, say: Say = lambda _: None, *, to_publish: bool = True) -> None:
     """Pack the images, labels and texts of `folder`, sorted by name and without times. Images are compressed already.
 
-    Raises InvalidDataset if there is nothing to pack, or a link leads to something else.
+    What is left out `say` is told. Raises InvalidDataset if there is nothing to pack, or if, `to_publish`, a link leads
+    to what is no file of the data set.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and _belongs(path.relative_to(folder)))
-    for path in files:
-        _refuse_link_outside(path, folder)
-    if not files:
+    files = list_files(folder)
+    if to_publish:
+        _refuse_links_outside(files)
+    for remark in (*files.remarks(), *_not_packed(files)):
+        say(remark)
+    members = _members(files)
+    if not members:
         raise InvalidDataset(f"{folder} holds neither images nor labels; give the folder that holds data.yaml.")
+    if not any(name.suffix.lower() in _YAML_SUFFIXES for name in files.files):
+        # The folder tells better than its zip would what it is instead.
+        read_data_yaml(folder)
     with zipfile.ZipFile(archive, "w", strict_timestamps=False) as sink:
-        for path in files:
-            _add(sink, path, path.relative_to(folder).as_posix())
+        for name, path in members.items():
+            _add(sink, path, name)
 
 
-def _refuse_link_outside(path: Path, folder: Path) -> None:
+def _refuse_links_outside(files: FileList) -> None:
     """A link may name a data set's file twice; whatever else it leads to is not the user's to publish by mistake."""
-    if not path.is_symlink() and not any(parent.is_symlink() for parent in path.relative_to(folder).parents):
-        return
-    target, root = path.resolve(), folder.resolve()
-    if not target.is_relative_to(root) or not _belongs(target.relative_to(root)):
+    outside = [(entry.name, entry.about) for entry in files.left_out if entry.leads_out]
+    inside = [(name, str(files.path(real))) for name, real in files.links.items() if not _belongs(real)]
+    # Of a file that would not be packed anyway nothing is published; what is behind a folder's link nobody knows.
+    for name, target in (pair for pair in (*outside, *inside) if _belongs(pair[0]) or Path(pair[1]).is_dir()):
         raise InvalidDataset(
-            f"{path} is a link to {target}, which is no file of the data set: put a copy of it in its place, or remove "
-            "the link."
+            f"{files.path(name)} is a link to {target}, which is no file of the data set: put a copy of it in its "
+            "place, or remove the link."
         )
 
 
-def as_archive(source: Path, scratch: Path) -> Path:
-    """The zip at `source`, or a new one in `scratch` of the folder at `source`. Raises InvalidDataset."""
-    if not source.exists():
-        raise InvalidDataset(f"{source} does not exist; give the data set's folder or zip.")
-    source = folder_meant(source)
-    if source.is_file():
-        return source.resolve()
+def _members(files: FileList) -> dict[str, Path]:
+    """Names in the zip, in order, and the files behind them."""
+    members: dict[str, Path] = {}
+    # By parts, as paths are compared: another order would be another zip, hence another SHA-256 and another job.
+    for name in sorted(filter(_belongs, files.files), key=lambda name: name.parts):
+        _add_member(members, name, name, files)
+        if name in files.links and name.suffix.lower() not in _TEXTS and files.label_by_name(name) is None:
+            label = files.label_of(name)
+            if label is not None:
+                # In the zip the picture is a file like any other: nothing would lead to the label of what it was.
+                _add_member(members, usual_label(name), label, files)
+    return members
+
+
+def _add_member(members: dict[str, Path], name: PurePosixPath, file: PurePosixPath, files: FileList) -> None:
+    clean, path = _clean(name), files.path(file)
+    if members.setdefault(clean, path) != path:
+        raise InvalidDataset(f"{path} would be called {clean} in a zip, as {members[clean]} is; rename one of them.")
+
+
+def _clean(name: PurePosixPath) -> str:
+    """As a zip can hold it: bytes that are no UTF-8, and backslashes, as %E9."""
+    return _UNCLEAN.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", str(name))
+
+
+def as_archive(source: Path, scratch: Path, say: Say = lambda _: None, *, to_publish: bool = False) -> Path:
+    """The zip at `source`, or a new one in `scratch` of the folder at `source`: see `zip_folder`."""
+    place = given_place(source)
+    if place.is_file():
+        return place.resolve()
     archive = scratch / "dataset.zip"
-    zip_folder(source, archive)
+    zip_folder(place, archive, say, to_publish=to_publish)
     return archive
 
 
-def _belongs(path: Path) -> bool:
-    if any(part in SYSTEM_CLUTTER or part.startswith(".") for part in path.parts):
-        return False
-    return path.suffix.lower() in READ_SUFFIXES | _TEXTS
+def _not_packed(files: FileList) -> list[str]:
+    names = [str(name) for name in files.files if not _belongs(name)]
+    return [left_out_line("neither pictures that are read nor texts", names)] if names else []
+
+
+def _belongs(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in _PACKED
 
 
 def _add(sink: zipfile.ZipFile, path: Path, name: str) -> None:
@@ -203,15 +271,14 @@ _SMALL = 64
 def push_dataset(
     source: Path, uri: str, endpoint: str | None, *, replace: bool, single_class: bool = False, say: Say
 ) -> DatasetSpec:
-    """Check, pack if it is a folder, and upload; the block for the manifest.
+    """Pack if it is a folder, check, and upload; the block for the manifest.
 
     An object with another content stays, unless it may be replaced. Raises UserError, InvalidDataset or StoreError.
     """
-    source = folder_meant(source)
-    target = _target(source, uri, endpoint)
+    target = _target(given_place(source), uri, endpoint)
     with scratch_folder() as scratch:
-        archive = as_archive(source, scratch)
-        _check(source, scratch, single_class, say)
+        archive = as_archive(source, scratch, say, to_publish=True)
+        _check(archive, source, scratch, single_class, say)
         digest = sha256_of(archive)
         store, key = open_object(target.uri or "", target.store, None)
         with lines_while(lambda seconds: f"waiting for {store.uri(key)} for {seconds:.0f} s", say):
@@ -255,7 +322,8 @@ def as_block(dataset: DatasetSpec) -> str:
 
 def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
     """A URI that ends with a slash is a folder, in which the object is called like the source."""
-    whole = f"{uri}{source.resolve().name.removesuffix('.zip')}.zip" if uri.endswith("/") else uri
+    name = re.sub(r"\.zip$", "", source.resolve().name, flags=re.IGNORECASE)
+    whole = f"{uri}{name}.zip" if uri.endswith("/") else uri
     refusal = InvalidConfiguration(
         f"{shown_url(uri)} is no place for a data set to be pushed to; give oci://bucket@namespace/key.zip, "
         "s3://bucket/key.zip or file:///folder/name.zip.",
@@ -268,9 +336,13 @@ def _target(source: Path, uri: str, endpoint: str | None) -> DatasetSpec:
         raise refusal from None
 
 
-def _check(source: Path, scratch: Path, single_class: bool, say: Say) -> None:
-    """Validation without labels is only said: it is the job that allows it."""
-    root = open_dataset(str(source), None, scratch, say)
+def _check(archive: Path, source: Path, scratch: Path, single_class: bool, say: Say) -> None:
+    """Look at the zip as the pods will, and not at the folder that it was made of.
+
+    Validation without labels is only said: it is the job that allows it.
+    """
+    root = scratch / "export"
+    extract(archive, root, name=str(source), say=say)
     checked = check_dataset(root, scratch, say, image_size=_SMALL, single_class=single_class)
     require_boxes(checked.splits["train"])
     names = trained_names(checked.names, single_class=single_class)
@@ -280,13 +352,13 @@ def _check(source: Path, scratch: Path, single_class: bool, say: Say) -> None:
 
 
 def _upload(store: Store, key: str, archive: Path, digest: str, *, replace: bool, say: Say) -> None:
-    there = store.head(key)
+    there, place = store.head(key), shown_place(store.uri(key))
     if there is not None and there.sha256 == digest:
-        say(f"{store.uri(key)} holds this data set already")
+        say(f"{place} holds this data set already")
         return
     if there is not None and not replace:
         raise InvalidDataset(
-            f"{store.uri(key)} exists and is another data set; choose another name, or replace it with --replace."
+            f"{place} exists and is another data set; choose another name, or replace it with --replace."
         )
     store.put(key, archive, sha256=digest)
-    say(f"uploaded {archive.stat().st_size / (1 << 20):.1f} MiB to {store.uri(key)}")
+    say(f"uploaded {archive.stat().st_size / (1 << 20):.1f} MiB to {place}")

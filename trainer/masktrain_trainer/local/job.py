@@ -7,11 +7,10 @@ names of the rest are known, so that a misspelt one is still told apart from one
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import yaml
 from pydantic import Field, ValidationError
@@ -36,9 +35,10 @@ from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.yaml_file import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 from masktrain_trainer.files import make_results_folder, sha256_of
+from masktrain_trainer.stores import shown_place
 from masktrain_trainer.stores.web import whole_link
 
-from .datasets import as_archive, linked_dataset, refuse_key
+from .datasets import as_archive, given_place, linked_dataset, refuse_key
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
@@ -319,7 +319,8 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
         data = linked = linked_dataset()
     if data:
         _keep_apart(results, data)
-    archive = local_archive(data, scratch) if data else None
+    notes: list[str] = []
+    archive = local_archive(data, scratch, notes.append) if data else None
     changes = Overrides(
         dataset=archive.as_uri() if archive else data,
         results=results,
@@ -328,7 +329,8 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     )
     manifest = read_manifest(request.manifest, changes)
     environment = _environment(manifest)
-    ranks, notes = _ranks(manifest, environment)
+    ranks, more_notes = _ranks(manifest, environment)
+    notes += more_notes
     if manifest.ignored:
         notes.insert(0, f"Without a cluster these have no effect: {', '.join(manifest.ignored)}.")
     if linked:
@@ -339,21 +341,21 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 def _keep_apart(results: str, data: str) -> None:
     """Results within a folder of data would be data the next time; they get a mark by which they are left out."""
     folder = Path(local_path(results))
-    if results.startswith("file://") and "://" not in data and folder.is_relative_to(Path(data).resolve()):
+    if results.startswith("file://") and "://" not in data and folder.is_relative_to(given_place(Path(data)).resolve()):
         make_results_folder(folder)
 
 
-def local_archive(data: str, scratch: Path) -> Path | None:
+def local_archive(data: str, scratch: Path, say: Callable[[str], None]) -> Path | None:
     """The zip of a folder or file; None for what lies in a store or behind a link. Raises UserError."""
     if "://" not in data:
-        return as_archive(Path(data), scratch)
+        return as_archive(Path(data), scratch, say)
     refuse_key(data)
     return None
 
 
 def local_path(uri: str) -> str:
     """How a person would write the place: a plain path for file:// URIs."""
-    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return shown_place(uri).removeprefix("file://")
 
 
 def _results_uri(request: JobOptions) -> str:

@@ -32,7 +32,7 @@ def open_store(uri: str, spec: StoreSpec | None, credentials: Path | None) -> St
         from .folder import FolderStore  # noqa: PLC0415
 
         # Unquoted, as Path.as_uri quotes; keys of buckets are taken as they are.
-        return FolderStore(Path(unquote(rest)))
+        return FolderStore(Path(_unquoted(rest)))
     raise ValueError(f"{shown_url(uri)} must start with oci://, s3:// or file:///.")
 
 
@@ -40,5 +40,15 @@ def open_object(uri: str, spec: StoreSpec | None, credentials: Path | None) -> t
     """The store and the key of one object. Raises as `open_store`."""
     folder, _, key = uri.rpartition("/")
     if uri.startswith("file:"):
-        return open_store(f"{folder}/", spec, credentials), unquote(key)
+        return open_store(f"{folder}/", spec, credentials), _unquoted(key)
     return open_store(folder, spec, credentials), key
+
+
+def shown_place(uri: str) -> str:
+    """A URI as a person would look for it: the path of a file:// one is shown as it is."""
+    return _unquoted(uri) if uri.startswith("file:") else uri
+
+
+def _unquoted(text: str) -> str:
+    # A name on a disk may be no UTF-8.
+    return unquote(text, errors="surrogateescape")

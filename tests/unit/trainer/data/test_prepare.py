@@ -248,7 +248,10 @@ REFUSED_ZIPS = {
     "climbing out, the Windows way": (zipped(export(**{"..\\evil.txt": "x"})), "points outside the zip"),
     "absolute": (zipped(export(**{"/etc/evil.txt": "x"})), "'/etc/evil.txt' with an absolute path"),
     "drive": (zipped(export(**{"C:\\evil.txt": "x"})), "with an absolute path"),
-    "symbolic link": (with_link("/etc/passwd"), "'train/images/link.jpg', a link or device"),
+    "symbolic link": (
+        with_link("/etc/passwd"),
+        "'train/images/link.jpg', a link to '/etc/passwd', which is not in the zip",
+    ),
     "encrypted": (encrypted(zipped(export())), "is encrypted"),
     "bomb": (bomb(), "more than the limit of 100 times"),
     "folder where a file is": (zipped(export(**{"data.yaml/x": "y"})), "twice"),

@@ -6,7 +6,7 @@ import pytest
 
 from masktrain_trainer.errors import UserError
 from masktrain_trainer.local import job as jobs
-from masktrain_trainer.local.job import JobOptions, LocalJob, plan_job
+from masktrain_trainer.local.job import JobOptions, LocalJob, local_path, plan_job
 from masktrain_trainer.local.training import results_folder
 
 JOB = """\
@@ -92,3 +92,18 @@ def test_a_manifest_means_here_what_a_new_job_means_in_a_cluster(
     model = plan(tmp_path, *assignments).config.model
     assert model.weights == weights
     assert model.weights_shown == {"official": "YOLOv5's official weights", "scratch": "scratch"}[weights]
+
+
+@pytest.mark.parametrize("name", ["my data #1", "100% masks", "a?b", "Übung[yolo](v8n)", "a%20b"])
+def test_places_are_said_as_they_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert results_folder(plan(tmp_path / name).config) == f"{tmp_path}/{name}/runs/vision/masks/"
+    assert local_path((tmp_path / name / "best.pt").as_uri()) == f"{tmp_path}/{name}/best.pt"
+
+
+def test_what_a_folder_is_trained_without_is_a_note(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    (folder / "data.yaml").write_text("names: [a]")
+    notes = plan(tmp_path, data=str(folder)).notes
+    assert "left out, hidden, or put there by the system: 1 (.ipynb_checkpoints)" in notes

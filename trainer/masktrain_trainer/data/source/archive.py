@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import errno
 import lzma
+import re
 import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from masktrain_trainer.errors import InvalidDataset, UserError
+from masktrain_trainer.errors import InvalidDataset
+from masktrain_trainer.files import RESULTS_MARK
+
+from .file_list import Why, is_clutter, left_out_line, list_files
+from .pictures import pixels_in_header
 
 GIB = 1 << 30
 COPY_BYTES = 1 << 20
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGE_NUMBERS = (None, errno.EINVAL)
+"""Of an OSError that is none: bzip2's, which has no number, and a place before the file's beginning."""
 TRANSIENT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
 """Errors of the volume, not of the zip."""
-# What macOS and Windows put into zips: __MACOSX holds files that have the names of images and are none.
-SYSTEM_CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
+LONGEST_LINK = 4096
+"""Bytes of a link's target, of which Linux takes no more."""
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+"""Flags of a member: its content is encrypted, its name is UTF-8."""
+_DOS_FOLDER = 0x10
+_DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 @dataclass(frozen=True)
@@ -35,116 +47,269 @@ class ArchiveLimits:
     members: int = 4_000_000
     unpacked_bytes: int = 1024 * GIB
     ratio: int = 100
-    """Unpacked bytes per packed byte, once more than `ratio_from_bytes` would be unpacked."""
+    """Unpacked bytes per packed byte, once more than `ratio_from_bytes` would be unpacked. Pictures that are no larger
+    than their pixels do not count: drawings and masks compress a thousandfold.
+    """
     ratio_from_bytes: int = 64 << 20
+
+
+BYTES_PER_PIXEL = 8
+"""Of the deepest picture that is read: four channels of 16 bits."""
+BYTES_BESIDE_PIXELS = 1 << 20
+"""Of a picture's header, profile and preview."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of the archive and the path, relative to the destination, that it is written to."""
+    """A file or link of the archive and the path, relative to the destination, that it is written to."""
 
     info: zipfile.ZipInfo
     path: PurePosixPath
 
+    @property
+    def kind(self) -> int:
+        """As in a Unix mode; 0 in zips that were written on Windows."""
+        return stat.S_IFMT(self.info.external_attr >> 16)
 
-def extract(archive: Path, destination: Path, *, name: str, limits: ArchiveLimits | None = None) -> int:
+    @property
+    def is_folder(self) -> bool:
+        if self.info.filename.endswith(("/", "\\")):
+            return True
+        marked = self.kind == stat.S_IFDIR or (self.kind == 0 and self.info.external_attr & _DOS_FOLDER)
+        return bool(marked) and self.info.file_size == 0
+
+
+def extract(
+    archive: Path,
+    destination: Path,
+    *,
+    name: str,
+    limits: ArchiveLimits | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
     """Unpack `archive` into the new folder `destination`; returns the number of files.
 
-    `name` is what the user calls the archive. Raises InvalidDataset, with nothing written outside `destination`.
+    `name` is what the user calls the archive. Hidden names are left out, which `say` is told. Raises InvalidDataset,
+    with nothing written outside `destination`.
     """
     limits = limits or ArchiveLimits()
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = list(_checked_members(opened, name, limits))
+            files, links, hidden = _sorted_members(opened, name, limits)
+            _check_size(opened, files, name, limits)
             destination.mkdir(parents=True)
-            _check_space(members, destination, name)
-            for member in members:
+            _check_space(files, destination, name)
+            for member in files:
                 _unpack_member(opened, member, destination, name)
-    except UserError:
-        raise
-    # The last five: names that are no text or are empty, versions of the format that do not exist, fields cut off.
-    except (*DAMAGE, UnicodeDecodeError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
+            _make_links(opened, links, destination, name)
+    # The last: names that are no text or are empty, versions of the format that do not exist, fields cut off.
+    except (*DAMAGE, ValueError, IndexError, NotImplementedError, OverflowError, struct.error) as error:
         raise _not_a_zip(archive, name, error) from None
-    return len(members)
+    except OSError as error:
+        if error.errno not in DAMAGE_NUMBERS:
+            raise
+        raise _not_a_zip(archive, name, error) from None
+    if hidden and say is not None:
+        say(left_out_line(Why.HIDDEN, hidden))
+    return len(files) + len(links)
 
 
-def _checked_members(archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> Iterator[Member]:
+def _sorted_members(
+    archive: zipfile.ZipFile, name: str, limits: ArchiveLimits
+) -> tuple[list[Member], list[Member], list[str]]:
+    """Files, links, and the names that are left out, as a walk through a folder would name them."""
     infos = archive.infolist()
-    _check_size(infos, name, limits)
-    for info in infos:
-        path = _safe_path(info, name)
-        if not info.is_dir() and not set(path.parts) & set(SYSTEM_CLUTTER):
-            yield Member(info, path)
-
-
-def _check_size(infos: list[zipfile.ZipInfo], name: str, limits: ArchiveLimits) -> None:
     if len(infos) > limits.members:
-        raise InvalidDataset(f"{name} has {len(infos):,} members, more than the limit of {limits.members:,}.")
-    unpacked, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+        raise InvalidDataset(
+            f"{name} has {len(infos):,} members, more than the limit of {limits.members:,}; leave out what is neither "
+            "picture nor label."
+        )
+    files, links, hidden = list[Member](), list[Member](), set[str]()
+    members = [Member(info, _safe_path(info, name)) for info in infos]
+    results = {each.path.parent for each in members if each.path.name == RESULTS_MARK and len(each.path.parts) > 1}
+    for member in members:
+        parts = member.path.parts
+        if results and not results.isdisjoint(member.path.parents):
+            continue
+        clutter = next((position for position, part in enumerate(parts, 1) if is_clutter(part)), None)
+        if clutter is not None:
+            hidden.add("/".join(parts[:clutter]))
+        elif not member.is_folder:
+            _check_kind(member, name)
+            (links if member.kind == stat.S_IFLNK else files).append(member)
+    _refuse_collisions([*files, *links], name)
+    return files, links, sorted(hidden)
+
+
+def _check_kind(member: Member, name: str) -> None:
+    if member.kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        raise InvalidDataset(
+            f"{name} has the member {str(member.path)!r}, a device or the like; make the zip again without it."
+        )
+    if member.info.flag_bits & _ENCRYPTED:
+        raise InvalidDataset(
+            f"{name} is encrypted (member {str(member.path)!r}); make the zip again without a password."
+        )
+
+
+def _refuse_collisions(members: list[Member], name: str) -> None:
+    """Two members that would be one file: whichever was written last would be the data."""
+    taken: dict[PurePosixPath, str] = {}
+    for member in members:
+        if member.path in taken:
+            raise _twice(name, taken[member.path], member.info.filename)
+        taken[member.path] = member.info.filename
+    for folder in {parent for place in {path.parent for path in taken} for parent in (place, *place.parents)}:
+        if folder in taken:
+            raise _twice(name, taken[folder], f"{taken[folder]}/")
+
+
+def _twice(name: str, first: str, second: str) -> InvalidDataset:
+    as_what = "" if first == second else f", the second time as {second!r}"
+    return InvalidDataset(f"{name} has the member {first!r} twice{as_what}; make the zip again with one of them.")
+
+
+def _check_size(archive: zipfile.ZipFile, members: list[Member], name: str, limits: ArchiveLimits) -> None:
+    unpacked, packed = _sizes(members)
     if unpacked > limits.unpacked_bytes:
         raise InvalidDataset(
-            f"{name} would unpack to {_gib(unpacked)}, more than the limit of {_gib(limits.unpacked_bytes)}."
+            f"{name} would unpack to {_gib(unpacked)}, more than the limit of {_gib(limits.unpacked_bytes)}; "
+            "make it smaller pictures, or several data sets."
         )
-    # Small zips of text may compress more than a hundredfold and harm nobody, hence the lower bound.
-    if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * packed:
+    if not _too_compressed(unpacked, packed, limits):
+        return
+    unpacked, packed = _sizes([each for each in members if not _is_flat_picture(archive, each, limits, name)])
+    if _too_compressed(unpacked, packed, limits):
         raise InvalidDataset(
-            f"{name} would unpack to {unpacked / max(packed, 1):,.0f} times its size ({_gib(unpacked)}), more than the "
-            f"limit of {limits.ratio} times; images do not compress like that, so it is taken for a zip bomb."
+            f"{name} would unpack to {unpacked / max(packed, 1):,.0f} times its size ({_gib(unpacked)}, pictures that "
+            f"are no larger than their pixels not counted), more than the limit of {limits.ratio} times, and is taken "
+            "for a zip bomb; leave out what is neither picture nor label, or store it uncompressed (zip -0)."
         )
+
+
+def _sizes(members: list[Member]) -> tuple[int, int]:
+    return sum(each.info.file_size for each in members), sum(each.info.compress_size for each in members)
+
+
+def _too_compressed(unpacked: int, packed: int, limits: ArchiveLimits) -> bool:
+    # Small zips of text may compress more than a hundredfold and harm nobody, hence the lower bound.
+    return unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * packed
+
+
+def _is_flat_picture(archive: zipfile.ZipFile, member: Member, limits: ArchiveLimits, name: str) -> bool:
+    """Whether the file compresses that well because it is a picture of few colours, by its header."""
+    if member.info.file_size <= limits.ratio * member.info.compress_size:
+        return False
+    with _damage_said(member, name), archive.open(member.info) as file:
+        pixels = pixels_in_header(file)
+    return pixels is not None and member.info.file_size <= pixels * BYTES_PER_PIXEL + BYTES_BESIDE_PIXELS
 
 
 def _safe_path(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
     """Where a member goes; backslashes, which some Windows tools write, separate folders too."""
-    plain = info.filename.replace("\\", "/")
+    plain = _decoded(info).replace("\\", "/")
     path = PurePosixPath(plain)
     # A drive letter of Windows is a plain name to PurePosixPath.
-    if path.is_absolute() or plain[1:2] == ":":
+    if path.is_absolute() or _DRIVE.match(plain):
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} with an absolute path; make the zip again without it."
         )
+    if not plain:
+        raise InvalidDataset(f"{name} has a member without a name; make the zip again without it.")
     if ".." in path.parts:
         raise InvalidDataset(
             f"{name} has the member {info.filename!r} that points outside the zip; make the zip again without it."
         )
-    # The upper half holds the Unix mode, and is 0 in zips that were written on Windows.
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise InvalidDataset(
-            f"{name} has the member {info.filename!r}, a link or device; store the file itself in the zip."
-        )
-    if info.flag_bits & 0x1:
-        raise InvalidDataset(f"{name} is encrypted (member {info.filename!r}); make the zip again without a password.")
     return path
 
 
+def _decoded(info: zipfile.ZipInfo) -> str:
+    """Its name; some tools, the Finder of macOS among them, write UTF-8 and do not say so."""
+    if not info.flag_bits & _UTF8 and not info.filename.isascii():
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
+
+
 def _check_space(members: list[Member], destination: Path, name: str) -> None:
-    needed, free = sum(member.info.file_size for member in members), shutil.disk_usage(destination).free
+    needed, free = _sizes(members)[0], shutil.disk_usage(destination).free
     if needed > free:
         raise InvalidDataset(
-            f"{name} would unpack to {_gib(needed)}, but the pod's workspace volume has {_gib(free)} free; "
-            "use nodes with a larger disk or a smaller data set."
+            f"{name} would unpack to {_gib(needed)}, but {_gib(free)} are free where it is unpacked; use a larger disk "
+            "(in a cluster, nodes with one) or a smaller data set."
         )
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: Member, destination: Path, name: str) -> None:
     target = destination / member.path
-    try:
+    with _name_refused(member, name):
         target.parent.mkdir(parents=True, exist_ok=True)
-        # "x": two members of one name, perhaps by case or backslash, must not overwrite each other.
-        with archive.open(member.info) as source, target.open("xb") as sink:
-            shutil.copyfileobj(source, sink, COPY_BYTES)
-    except DAMAGE:
-        raise InvalidDataset(
-            f"{name} is damaged: its member {member.info.filename!r} cannot be unpacked; upload it again."
-        ) from None
+        # "x": where a file system takes two names for one, they must not overwrite each other.
+        sink = target.open("xb")
+    with sink, _damage_said(member, name), archive.open(member.info) as source:
+        shutil.copyfileobj(source, sink, COPY_BYTES)
+
+
+def _make_links(archive: zipfile.ZipFile, links: list[Member], destination: Path, name: str) -> None:
+    """Make the links that `zip -y` stores; what they lead to must be in the zip.
+
+    After all files and folders, so that nothing is written through one of them.
+    """
+    for member in links:
+        with _name_refused(member, name):
+            (destination / member.path).parent.mkdir(parents=True, exist_ok=True)
+    targets = {member.path: _target(archive, member, name) for member in links}
+    for member in links:
+        with _name_refused(member, name):
+            (destination / member.path).symlink_to(targets[member.path])
+    if links:
+        astray = {entry.name for entry in list_files(destination).left_out if entry.why in (Why.OUTSIDE, Why.NOWHERE)}
+        for path in (path for path in targets if path in astray):
+            raise _leads_out(name, path, targets[path])
+
+
+def _target(archive: zipfile.ZipFile, member: Member, name: str) -> str:
+    with _damage_said(member, name), archive.open(member.info) as file:
+        content = file.read(LONGEST_LINK + 1)
+    target = content.decode("utf-8", "surrogateescape").replace("\\", "/")
+    if len(content) > LONGEST_LINK or not target or "\0" in target or target.startswith("/"):
+        raise _leads_out(name, member.path, target[:LONGEST_LINK])
+    return target
+
+
+def _leads_out(name: str, path: PurePosixPath, target: str) -> InvalidDataset:
+    return InvalidDataset(
+        f"{name} has the member {str(path)!r}, a link to {target!r}, which is not in the zip; "
+        "store the file itself in its place (zip without -y)."
+    )
+
+
+@contextmanager
+def _damage_said(member: Member, name: str) -> Iterator[None]:
+    damaged = InvalidDataset(
+        f"{name} is damaged: its member {member.info.filename!r} cannot be unpacked; upload it again."
+    )
+    try:
+        yield
+    except (*DAMAGE, struct.error, ValueError):
+        raise damaged from None
+    except OSError as error:
+        if error.errno not in DAMAGE_NUMBERS:
+            raise
+        raise damaged from None
     except NotImplementedError:
         raise InvalidDataset(
             f"{name} packs {member.info.filename!r} with an unsupported method; make the zip again with 'deflate'."
         ) from None
+
+
+@contextmanager
+def _name_refused(member: Member, name: str) -> Iterator[None]:
+    """Where the file system says no to a name."""
+    try:
+        yield
     except (FileExistsError, NotADirectoryError):
-        raise InvalidDataset(
-            f"{name} has the member {member.info.filename!r} twice; make the zip again with one of them."
-        ) from None
+        raise _twice(name, member.info.filename, member.info.filename) from None
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in TRANSIENT_ERRORS:
             raise

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from masktrain_trainer.config import DATASET_URL, DatasetSpec
 from masktrain_trainer.errors import InvalidDataset, ObjectMissing, StoreError
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores import open_object, shown_place
 from masktrain_trainer.stores.web import NotTheFile, NotThere, Refused, download, link_in_secret, whole_link
 
 from .archive import other_than_zip
@@ -36,7 +36,9 @@ def fetch(dataset: DatasetSpec, destination: Path, credentials: Path | None, say
     """
     link = _link(dataset)
     # Of a hidden link the host alone: a path can be a key, too.
-    place = f"{dataset.shown} to {urlsplit(link).hostname}" if link and dataset.uri is None else dataset.shown
+    place = shown_place(dataset.shown)
+    if link is not None and dataset.uri is None:
+        place = f"{place} to {urlsplit(link).hostname}"
     if link is None:
         with _arriving(place, destination, say) as arrival:
             _from_store(dataset, destination, credentials, arrival, say)

@@ -356,3 +356,13 @@ def _decoder_messages() -> Iterator[Callable[[], str]]:
 def _read_all(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
+
+
+def pixels_in_header(file: IO[bytes]) -> int | None:
+    """How many pixels a picture has by its header; None for what is no picture that is taken. Nothing is decoded."""
+    try:
+        header = _attempt(lambda: PIL.Image.open(file, formats=FORMATS))
+    except _Refused:
+        return None
+    pixels = header.width * header.height if header is not None else 0
+    return pixels if 0 < pixels <= MOST_PIXELS else None
