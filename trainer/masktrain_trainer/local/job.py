@@ -31,7 +31,7 @@ from masktrain_trainer.config import (
 )
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.data_yaml import BoundedLoader
-from masktrain_trainer.errors import InvalidConfiguration, UserError, printable
+from masktrain_trainer.errors import InvalidConfiguration, UserError
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import shown_place
 
@@ -321,7 +321,7 @@ def local_archive(data: str, scratch: Path, say: Callable[[str], None]) -> Path 
 
 def local_path(uri: str) -> str:
     """How a person would write the place: a plain path for file:// URIs."""
-    return printable(shown_place(uri).removeprefix("file://"))
+    return shown_place(uri).removeprefix("file://")
 
 
 def _results_uri(request: JobOptions) -> str:
