@@ -151,7 +151,7 @@ class KubeletMachines:
                 before.result()
             try:
                 change(node)
-            except Exception:
+            except Exception:  # noqa: BLE001
                 traceback.print_exc()  # the daemon's log tells; the cloud goes on
 
         self._latest[node.name] = self._workers.submit(act)

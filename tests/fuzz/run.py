@@ -83,7 +83,7 @@ def _be_the_command(case: Case, log: Path, folder: Path) -> None:
         main(list(case.command), prog_name="masktrain")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, it is what this program looks for
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -44,7 +44,7 @@ class Turns:
     def _work(self, name: str, store: Store, work: Callable[[Store], None]) -> None:
         try:
             work(TakingTurns(store, self, name))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._errors[name] = error
         finally:
             self._arrivals.put((name, True))

@@ -174,7 +174,7 @@ class WorkQueue:
         except RetryAfter as request:
             self._forget_faults(key)
             self.wake_after(key, request.seconds)
-        except Exception as error:  # whatever went wrong with one job, the others go on
+        except Exception as error:  # noqa: BLE001 - whatever went wrong with one job, the others go on
             self._failed(key, error)
         else:
             self._failures.pop(key, None)

@@ -56,7 +56,7 @@ def _answer(collator: Collator, request: BatchRequest, pixels: Pixels) -> Collat
     try:
         return collator.collate(request, pixels)
     # The trainer raises it; of a worker that died of it, only an exit code would be known.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return error
 
 

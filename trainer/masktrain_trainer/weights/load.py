@@ -202,7 +202,7 @@ def _load_plain(path: Path, mapped: bool) -> Any:
             f"{path} is not a file that MaskTrain wrote, or it is damaged: "
             "other programs' files hold Python objects, and those are never executed."
         ) from None
-    except Exception as error:  # torch's readers raise almost anything for bytes that are no torch file
+    except Exception as error:  # noqa: BLE001 - torch's readers raise almost anything for bytes that are no torch file
         raise ValueError(
             f"{path} is not a file that MaskTrain wrote, or it is damaged ({type(error).__name__})."
         ) from None

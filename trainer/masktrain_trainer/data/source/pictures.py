@@ -186,7 +186,7 @@ def _attempt(step: Callable[[], T]) -> T | None:
         raise _Refused(f"it has more than {MOST_PIXELS:,} pixels") from None
     # The one place that catches everything: Pillow's readers raise whatever a damaged file leads them to, be it
     # KeyError, ZeroDivisionError or struct.error, and promise no more.
-    except Exception:
+    except Exception:  # noqa: BLE001
         return None
 
 
