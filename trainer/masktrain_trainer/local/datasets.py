@@ -22,14 +22,14 @@ from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, require_boxes, trained_names, warnings_of
 from masktrain_trainer.data.source.archive import extract
 from masktrain_trainer.data.source.data_yaml import read_data_yaml
-from masktrain_trainer.data.source.fetch import fetch, fetch_link, lines_while
+from masktrain_trainer.data.source.fetch import fetch, fetch_link
 from masktrain_trainer.data.source.file_list import FileList, left_out_line, list_files, usual_label
 from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.data.source.yaml_file import folder_meant
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import Store, open_object, shown_place
+from masktrain_trainer.stores import Store, lines_while, open_object, shown_place
 from masktrain_trainer.stores.web import is_link, shown_link, whole_link
 
 

@@ -1,5 +1,9 @@
-"""From a URI to the store behind it."""
+"""From a URI to the store behind it, and what is said of a place while nothing comes from it."""
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -52,3 +56,25 @@ def shown_place(uri: str) -> str:
 def _unquoted(text: str) -> str:
     # A name on a disk may be no UTF-8.
     return unquote(text, errors="surrogateescape")
+
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def lines_while(line: Callable[[float], str], say: Callable[[str], None]) -> Iterator[None]:
+    """Say `line` of the seconds that have gone by, now and then, for as long as the context lasts."""
+    done, start = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not done.wait(SECONDS_BETWEEN_LINES):
+            say(line(time.monotonic() - start))
+
+    # A thread, because an SDK's call does not come back before its end.
+    reporter = threading.Thread(target=report, name="download-progress", daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reporter.join()

@@ -17,9 +17,8 @@ from masktrain_trainer.config import (
     mirror_objection,
     shown_url,
 )
-from masktrain_trainer.data.source.fetch import lines_while
 from masktrain_trainer.errors import InvalidWeights, ObjectMissing, StoreDenied, StoreUnavailable, UnusableWeights
-from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores import lines_while, open_object
 from masktrain_trainer.stores.web import (
     PASSING,
     RETRY,

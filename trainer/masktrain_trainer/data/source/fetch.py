@@ -5,7 +5,6 @@ While it comes, and while nothing comes, there is a line every few seconds: who 
 
 import contextlib
 import errno
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ from urllib.parse import urlsplit
 from masktrain_trainer.config import DATASET_URL, DatasetSpec
 from masktrain_trainer.errors import InvalidDataset, ObjectMissing, StoreError
 from masktrain_trainer.files import sha256_of
-from masktrain_trainer.stores import open_object, shown_place
+from masktrain_trainer.stores import lines_while, open_object, shown_place
 from masktrain_trainer.stores.web import NotTheFile, NotThere, Refused, download, link_in_secret, whole_link
 
 from .archive import other_than_zip
 
 MIB: Final = 1 << 20
 LARGEST_DOWNLOAD: Final = 1 << 40
-SECONDS_BETWEEN_LINES = 5.0
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 Say = Callable[[str], None]
 
@@ -75,25 +73,6 @@ def check_sha256(path: Path, expected: str, name: str) -> None:
         raise InvalidDataset(
             f"{name} has the SHA-256 {actual}, but dataset.sha256 asks for {expected}; it was replaced or damaged."
         )
-
-
-@contextmanager
-def lines_while(line: Callable[[float], str], say: Say) -> Iterator[None]:
-    """Say `line` of the seconds that have gone by, now and then, for as long as the context lasts."""
-    done, start = threading.Event(), time.monotonic()
-
-    def report() -> None:
-        while not done.wait(SECONDS_BETWEEN_LINES):
-            say(line(time.monotonic() - start))
-
-    # A thread, because an SDK's call does not come back before its end.
-    reporter = threading.Thread(target=report, name="download-progress", daemon=True)
-    reporter.start()
-    try:
-        yield
-    finally:
-        done.set()
-        reporter.join()
 
 
 class _Arrival:
