@@ -14,7 +14,7 @@ from botocore.config import Config
 from masktrain_trainer.config import DatasetSpec, StoreSpec
 from masktrain_trainer.data.source import fetch as fetching
 from masktrain_trainer.errors import InvalidDataset, StoreDenied, StoreError, StoreUnavailable
-from masktrain_trainer.stores import Store, open_store, s3
+from masktrain_trainer.stores import Store, open_store, opening, s3
 
 URI = "s3://datasets/masks.zip"
 PAGE = b"<!doctype html><html><title>Console</title></html>" * 40
@@ -255,7 +255,7 @@ def test_a_console_that_knows_no_etag_is_no_s3(server: Server, tmp_path: Path) -
 def test_a_store_that_hangs_is_waited_for_aloud_and_not_for_ever(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: str
 ) -> None:
-    monkeypatch.setattr(fetching, "SECONDS_BETWEEN_LINES", 0.05)
+    monkeypatch.setattr(opening, "SECONDS_BETWEEN_LINES", 0.05)
     done = threading.Event()
     server.head = Answer(after=done if silent == "HEAD" else None)
     server.get = Answer(after=done)
