@@ -77,7 +77,7 @@ def _typed_link() -> str:
     "--epochs", type=click.IntRange(1, 10_000), help="--deep: of each model [default: by the number of pictures]."
 )
 @click.option(
-    "--image-size", default=192, show_default=True, type=click.IntRange(64, 4096), help="--deep: side in pixels."
+    "--image-size", default=160, show_default=True, type=click.IntRange(64, 4096), help="--deep: side in pixels."
 )
 @click.option(
     "--weights",
