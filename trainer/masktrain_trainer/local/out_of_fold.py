@@ -53,18 +53,20 @@ ARCHITECTURE = Architecture.YOLOV5N
 BATCH_SIZE = 16
 LEAST_CONFIDENCE = 0.05
 """Of predictions that are looked at: that a class is not even considered says something, too."""
-FEW_PICTURES = HyperparameterOverrides(
-    nominal_batch_size=BATCH_SIZE,
-    learning_rate=0.003,
-    momentum=0.9,
-    warmup_epochs=1,
-    warmup_min_iterations=25,
-    warmup_bias_learning_rate=0.01,
-    ema_decay=0.998,
-    ema_ramp_steps=200,
-    class_gain=2,
-    mosaic=0.25,
-    scale=0.3,
+FEW_PICTURES = HyperparameterOverrides.model_validate(
+    {
+        "nominalBatchSize": BATCH_SIZE,
+        "learningRate": 0.003,
+        "momentum": 0.9,
+        "warmupEpochs": 1,
+        "warmupMinIterations": 25,
+        "warmupBiasLearningRate": 0.01,
+        "emaDecay": 0.998,
+        "emaRampSteps": 200,
+        "classGain": 2,
+        "mosaic": 0.25,
+        "scale": 0.3,
+    }
 )
 """YOLOv5's are made for 300 epochs of 100,000 pictures. These learn in minutes from some hundred: many small steps of
 AdamW, a short warm-up, a fast average, and few mosaics; measured on examples/masks."""
