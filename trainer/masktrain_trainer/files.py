@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 
+from .errors import InvalidConfiguration
+
 log = logging.getLogger(__name__)
 
 _RESERVED_BYTES = 8 << 10
@@ -39,7 +41,18 @@ RESULTS_MARK = ".masktrain-results"
 """A file in a folder that a command writes results to, so that none takes them for data."""
 
 
-def unused(path: Path) -> Path:
+def choose_output(asked: Path, holds: str) -> Path:
+    """The folder for the results: the one that was asked for if nothing lies there, else a numbered one beside it.
+
+    `holds`: what will lie in it. Raises InvalidConfiguration if it is a file, or lies in one.
+    """
+    in_the_way = next((path for path in (asked, *asked.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise InvalidConfiguration(f"{in_the_way} is a file; --output is the folder for {holds}.")
+    return _unused(asked)
+
+
+def _unused(path: Path) -> Path:
     """The path itself, else the first of `path2`, `path3`, … where nothing lies: as YOLOv5 numbers its runs."""
     # `.` and `..` are no names that a number could follow.
     named = path if path.name not in ("", "..") else path.resolve()

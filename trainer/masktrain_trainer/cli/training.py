@@ -67,8 +67,10 @@ def _typed_link() -> str:
 @click.option("--deep", is_flag=True, help="Also train small models that have not seen a label to judge it (minutes).")
 @click.option(
     "--output",
+    default="data-check",
+    show_default=True,
     type=click.Path(path_type=Path),
-    help="New folder for the page of suspects [default: data-check, numbered].",
+    help="Folder for the page of suspects; where something lies in it, a numbered one beside it.",
 )
 @click.option(
     "--folds", default=3, show_default=True, type=click.IntRange(2, 20), help="--deep: parts of the data set."
@@ -90,7 +92,7 @@ def check(
     *,
     source: str,
     deep: bool,
-    output: Path | None,
+    output: Path,
     folds: int,
     epochs: int | None,
     image_size: int,

@@ -14,7 +14,7 @@ from PIL import Image
 from masktrain_trainer.data.source.file_list import is_clutter
 from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES, UnreadablePicture, read_picture
 from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.files import RESULTS_MARK, make_results_folder, unused
+from masktrain_trainer.files import RESULTS_MARK, choose_output, make_results_folder
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.predict.fonts import drawable_names, undrawable
 from masktrain_trainer.weights.load import load_weights
@@ -57,17 +57,6 @@ def _no_images(source: Path, files: list[Path]) -> str:
     return f"The folder {source} holds no image ({', '.join(sorted(READ_SUFFIXES))}){told}."
 
 
-def choose_output(asked: Path) -> Path:
-    """The folder for the pictures: the one that was asked for if nothing lies there, else a numbered one beside it.
-
-    Raises InvalidConfiguration if it is a file, or lies in one.
-    """
-    in_the_way = next((path for path in (asked, *asked.parents) if path.exists() and not path.is_dir()), None)
-    if in_the_way is not None:
-        raise InvalidConfiguration(f"{in_the_way} is a file; --output is the folder for the pictures with boxes.")
-    return unused(asked)
-
-
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
     """Each image with the relative path of its picture; the sub-folders of a source folder are kept.
 
@@ -88,7 +77,7 @@ def run_detection(
 
     An unreadable image of a folder is named and passed over.
     """
-    folder = choose_output(output)
+    folder = choose_output(output, "the pictures with boxes")
     images = list_images(source)
     file = load_weights(weights, endpoint)
     if folder != output:

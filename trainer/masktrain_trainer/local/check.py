@@ -18,8 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes
-from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.files import make_results_folder, unused, write_text_atomically
+from masktrain_trainer.files import choose_output, make_results_folder, write_text_atomically
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.report.tables import as_text
 
@@ -41,24 +40,24 @@ from .out_of_fold import FoldOptions, contradictions, predict_out_of_fold
 
 Say = Callable[[str], None]
 
-OUTPUT = "data-check"
+OUTPUT = Path("data-check")
 _DECODED = 64
 """Side of the pictures that are compared with each other: twice that of the thumbnails made of them."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """`deep` None trains nothing; `output` is a folder that must not exist yet, by default a numbered one here."""
+    """`deep` None trains nothing; where something lies in `output`, a numbered folder beside it is taken."""
 
     source: str
-    output: Path | None = None
+    output: Path = OUTPUT
     endpoint: str | None = None
     deep: FoldOptions | None = None
 
 
 def check(options: CheckOptions, say: Say) -> list[Finding]:
     """Look for mistakes and write `suspects.html` and `suspects.csv`, if there are any. Raises MaskTrainError."""
-    folder = _output(options.output)
+    folder = choose_output(options.output, "the page and the table")
     with scratch_folder() as scratch:
         root = open_dataset(options.source, options.endpoint, scratch, say)
         checked = check_dataset(root, scratch, say, image_size=_DECODED)
@@ -90,14 +89,6 @@ def in_order(found: Sequence[Finding]) -> list[Finding]:
     """By kind, and the worst of each first."""
     kinds = list(Kind)
     return sorted(found, key=lambda finding: (kinds.index(finding.kind), -finding.score))
-
-
-def _output(asked: Path | None) -> Path:
-    if asked is None:
-        return unused(Path(OUTPUT))
-    if asked.exists() and (not asked.is_dir() or any(asked.iterdir())):
-        raise InvalidConfiguration(f"{asked} holds something; give a new folder, so that nothing is overwritten.")
-    return asked
 
 
 def _summary(found: Sequence[Finding]) -> Iterator[str]:

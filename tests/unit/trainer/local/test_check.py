@@ -61,11 +61,21 @@ def test_a_second_check_neither_overwrites_the_first_nor_reads_it(here: Path) ->
     assert counts[0] == counts[1] != []
 
 
-def test_a_folder_that_holds_something_is_refused(here: Path) -> None:
-    leaking(here / "set")
-    result = check("set", "--output", "set")
+def test_where_something_lies_a_numbered_folder_is_taken(here: Path) -> None:
+    """As `masktrain detect` does, whatever --output says."""
+    before = {path: path.read_bytes() for path in leaking(here / "set").rglob("*") if path.is_file()}
+    assert check("set", "--output", "set").exit_code == 0
+    assert {path: path.read_bytes() for path in (here / "set").rglob("*") if path.is_file()} == before
+    assert (here / "set2" / "suspects.html").is_file()
+
+
+@pytest.mark.parametrize("output", ["a file", "a file/below"])
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(here: Path, output: str) -> None:
+    (here / "a file").write_text("mine")
+    result = check("nothing", "--output", output)
     assert result.exit_code == 64
-    assert "masktrain data check: set holds something; give a new folder" in result.output
+    assert result.output.endswith("a file is a file; --output is the folder for the page and the table.\n")
+    assert (here / "a file").read_text() == "mine"
 
 
 def test_of_a_kind_with_many_findings_the_page_shows_the_worst() -> None:

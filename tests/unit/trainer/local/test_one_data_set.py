@@ -237,16 +237,20 @@ def test_names_that_no_zip_can_hold_are_one_data_set_too(tmp_path: Path, stem: s
     assert sorted(len(entry[2]) for entry in upload["train"]) == [0, 1, 1, 2]
 
 
-def test_hidden_names_are_counted_alike(tmp_path: Path) -> None:
+def test_what_is_left_out_is_counted_alike(tmp_path: Path) -> None:
     root = tmp_path / "set"
     build(root, [], Extras(True, *[False] * 4))
+    for name in ("flat/runs", "flat/runs/inner", ".git/runs"):
+        write(root, f"{name}/.masktrain-results", "")
+        write(root, f"{name}/val_batch0_pred.png", picture(5, "PNG"))
     foreign_zip(root, tmp_path / "set.zip", backslashes=False, links=False)
     said: list[list[str]] = []
     for number, source in enumerate([root, tmp_path / "set.zip"]):
         said.append([])
         open_dataset(str(source), None, tmp_path / str(number), said[-1].append)
     assert said[0] == said[1]
-    assert "4 (._data.yaml, __MACOSX, train/images/._base.png and 1 more)" in said[0][0]
+    assert "5 (._data.yaml, .git, __MACOSX and 2 more)" in said[0][0]
+    assert said[0][1] == "left out, folders of results: 1 (flat/runs)"
 
 
 def test_results_are_no_data_in_a_folder_and_in_zips(tmp_path: Path) -> None:

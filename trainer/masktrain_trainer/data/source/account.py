@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from masktrain_trainer.config import SplitCounts
 from masktrain_trainer.errors import InvalidDataset, printable
 
-from .file_list import LABEL_SUFFIX, FileList, is_clutter
+from .file_list import LABEL_SUFFIX, FileList
 from .labels import BOX_COLUMNS
 from .pictures import READ_SUFFIXES
 
@@ -161,9 +161,8 @@ def files_beside(files: FileList, images: Mapping[str, list[Path]]) -> dict[str,
         if name.suffix.lower() not in READ_SUFFIXES and (label is not None or name.parent in beside_images):
             reason = f"the ending {name.suffix} is not read" if name.suffix else "it has no ending"
             found[_home(name, folders)].unread.append(printable(f"{name} ({reason})"))
-    for entry in files.left_out:
-        if not is_clutter(entry.name.name):
-            found[_home(entry.name, folders)].unread.append(printable(f"{entry.name} ({entry.reason})"))
+    for entry in files.astray():
+        found[_home(entry.name, folders)].unread.append(printable(f"{entry.name} ({entry.reason})"))
     for name in files.files:
         if name.suffix.lower() == LABEL_SUFFIX and name not in claimed and _begins_with_a_row(files.path(name)):
             found[_home(name, folders)].orphans.append(printable(str(name)))

@@ -89,13 +89,13 @@ def extract(
 ) -> int:
     """Unpack `archive` into the new folder `destination`; returns the number of files.
 
-    `name` is what the user calls the archive. Hidden names are left out, which `say` is told. Raises InvalidDataset,
-    with nothing written outside `destination`.
+    `name` is what the user calls the archive. Hidden names and results are left out, which `say` is told. Raises
+    InvalidDataset, with nothing written outside `destination`.
     """
     limits = limits or ArchiveLimits()
     try:
         with zipfile.ZipFile(archive) as opened:
-            files, links, hidden = _sorted_members(opened, name, limits)
+            files, links, left_out = _sorted_members(opened, name, limits)
             _check_size(opened, files, name, limits)
             destination.mkdir(parents=True)
             _check_space(files, destination, name)
@@ -109,14 +109,15 @@ def extract(
         if error.errno not in DAMAGE_NUMBERS:
             raise
         raise _not_a_zip(archive, name, error) from None
-    if hidden and say is not None:
-        say(left_out_line(Why.HIDDEN, hidden))
+    for why, names in left_out.items():
+        if names and say is not None:
+            say(left_out_line(why, sorted(names)))
     return len(files) + len(links)
 
 
 def _sorted_members(
     archive: zipfile.ZipFile, name: str, limits: ArchiveLimits
-) -> tuple[list[Member], list[Member], list[str]]:
+) -> tuple[list[Member], list[Member], dict[Why, set[str]]]:
     """Files, links, and the names that are left out, as a walk through a folder would name them."""
     infos = archive.infolist()
     if len(infos) > limits.members:
@@ -124,21 +125,24 @@ def _sorted_members(
             f"{name} has {len(infos):,} members, more than the limit of {limits.members:,}; leave out what is neither "
             "picture nor label."
         )
-    files, links, hidden = list[Member](), list[Member](), set[str]()
+    files, links = list[Member](), list[Member]()
+    left_out: dict[Why, set[str]] = {Why.HIDDEN: set(), Why.RESULTS: set()}
     members = [Member(info, _safe_path(info, name)) for info in infos]
     results = {each.path.parent for each in members if each.path.name == RESULTS_MARK and len(each.path.parts) > 1}
     for member in members:
         parts = member.path.parts
-        if results and not results.isdisjoint(member.path.parents):
-            continue
         clutter = next((position for position, part in enumerate(parts, 1) if is_clutter(part)), None)
-        if clutter is not None:
-            hidden.add("/".join(parts[:clutter]))
+        # The outermost, as a walk does not look into it.
+        of_results = next((each for each in reversed(member.path.parents) if each in results), None)
+        if of_results is not None and not any(map(is_clutter, of_results.parts)):
+            left_out[Why.RESULTS].add(str(of_results))
+        elif clutter is not None:
+            left_out[Why.HIDDEN].add("/".join(parts[:clutter]))
         elif not member.is_folder:
             _check_kind(member, name)
             (links if member.kind == stat.S_IFLNK else files).append(member)
     _refuse_collisions([*files, *links], name)
-    return files, links, sorted(hidden)
+    return files, links, left_out
 
 
 def _check_kind(member: Member, name: str) -> None:

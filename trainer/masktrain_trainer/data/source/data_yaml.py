@@ -18,7 +18,7 @@ from typing import Any
 from masktrain_trainer.config import LONGEST_CLASS_NAME, MOST_CLASSES
 from masktrain_trainer.errors import InvalidDataset, printable
 
-from .file_list import LABEL_SUFFIX, FileList, folded, list_files
+from .file_list import LABEL_SUFFIX, FileList, list_files
 from .pictures import READ_SUFFIXES
 from .yaml_file import find_yaml, load_yaml, read_text, said, several
 
@@ -219,7 +219,9 @@ def _read_splits(document: Document, search: _Search) -> tuple[dict[str, list[Pu
         pictures = sorted(search.pictures([place.name for place in found.values() if place is not None]))
         if not pictures and split in REQUIRED:
             first = several([next(iter(found))])
-            raise InvalidDataset(f"The folder {first!r} that data.yaml names for '{split}' holds no images.")
+            raise InvalidDataset(
+                f"The folder {first!r} that data.yaml names for '{split}' holds no images{search.astray(first)}."
+            )
         if pictures:
             images[split] = pictures
         choices.append(_choice(split, found, len(pictures)))
@@ -254,7 +256,7 @@ def _refuse_missing(split: str, found: Places, search: _Search) -> None:
     if missing and split in REQUIRED:
         raise InvalidDataset(
             f"The folder {several(missing[:1])!r} that data.yaml names for '{split}' is not in the data set, "
-            f"which has {search.overview()}."
+            f"which has {search.overview()}{search.astray(missing[0])}."
         )
 
 
@@ -299,10 +301,6 @@ class _Search:
         self._folder = folder
         self._prefix = prefix
         self._folders = _folders(files.files)
-        alike: dict[PurePosixPath, list[PurePosixPath]] = {}
-        for place in self._folders - {TOP}:
-            alike.setdefault(folded(place), []).append(place)
-        self._alike = {name: found[0] for name, found in alike.items() if len(found) == 1}
 
     def find(self, value: str) -> _Place | None:
         """The first place that exists among every reading of `value`."""
@@ -315,7 +313,7 @@ class _Search:
 
     def _first(self, candidates: Iterable[PurePosixPath]) -> PurePosixPath | None:
         for name in candidates:
-            place = name if name in self._folders else self._files.find(name) or self._alike.get(folded(name))
+            place = name if name in self._folders else self._files.find(name) or self._files.find_folder(name)
             if place is not None:
                 return place
         return None
@@ -364,6 +362,14 @@ class _Search:
         if len(words) > 1 and self._of_line(place, words[0]) is not None:
             return "which is more than a path; write one path a line, boxes belong in label files"
         return "which is not in the data set"
+
+    def astray(self, value: str) -> str:
+        """Why what `value` names was left out, if a part of its path was, as the end of a sentence."""
+        parts = set(_parts(_portable(value)))
+        names = [each for each in self._files.astray() if parts.issuperset(each.name.parts)]
+        # Else what lies in the folder that is meant.
+        names += [each for each in self._files.astray() if parts.issuperset(each.name.parent.parts or ["/"])]
+        return f"; {printable(f'{names[0].name} {names[0].reason}')}" if names else ""
 
     def overview(self) -> str:
         depth = 0 if self._folder == TOP else len(self._folder.parts)

@@ -128,6 +128,10 @@ class FileList:
                     return found
         return None
 
+    def astray(self) -> Iterator[LeftOut]:
+        """What is left out although its name is nobody's clutter: links, and what cannot be read."""
+        return (entry for entry in self.left_out if not is_clutter(entry.name.name))
+
     def remarks(self) -> list[str]:
         """A line for each reason for which names are left out: how many, and the first few."""
         groups: dict[Why, list[LeftOut]] = {}
@@ -188,11 +192,6 @@ def list_files(root: Path) -> FileList:
     # As text: Python compares paths part by part, which takes seconds for a hundred thousand.
     files = [PurePosixPath(name) for name in sorted(walk.files)]
     return FileList(walk.top, files, sorted(walk.left_out, key=lambda entry: str(entry.name)), links)
-
-
-def folded(name: PurePosixPath) -> PurePosixPath:
-    """As names are compared at first: in NFC, the ending in lower case."""
-    return PurePosixPath(_folded(str(name)))
 
 
 def usual_label(image: PurePosixPath) -> PurePosixPath:

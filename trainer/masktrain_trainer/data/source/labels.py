@@ -207,13 +207,11 @@ def _parse_row(words: list[str], classes: int | None, keypoint_columns: int | No
 def _check_columns(columns: int, keypoint_columns: int | None) -> None:
     if columns == BOX_COLUMNS:
         return
+    has = f"has {columns} column{'s' if columns > 1 else ''} instead of 5 (class x y w h)"
     if keypoint_columns:
-        raise _Unusable(
-            f"has {columns} columns instead of 5 (class x y w h) or {BOX_COLUMNS + keypoint_columns} (with the key "
-            "points of kpt_shape)"
-        )
+        raise _Unusable(f"{has} or {BOX_COLUMNS + keypoint_columns} (with the key points of kpt_shape)")
     if columns < SMALLEST_POLYGON or columns % 2 == 0:
-        raise _Unusable(f"has {columns} columns instead of 5 (class x y w h)")
+        raise _Unusable(has)
 
 
 def _parse_class(word: str, classes: int | None) -> float:

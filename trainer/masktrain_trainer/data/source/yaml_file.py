@@ -159,6 +159,11 @@ def folder_meant(source: Path) -> Path:
 def _none_found(files: FileList) -> InvalidDataset:
     if (recognised := recognise(files)) is not None:
         return InvalidDataset(f"The data set is {recognised}.")
+    astray = next((entry for entry in files.astray() if entry.name.suffix.lower() in SUFFIXES), None)
+    if astray is not None:
+        return InvalidDataset(
+            f"The data set has no data.yaml: {astray.name} {astray.reason}; put the file itself in its place."
+        )
     return InvalidDataset(
         "The data set has no data.yaml; export it as 'YOLOv5 PyTorch', which puts one at the top of the zip."
     )

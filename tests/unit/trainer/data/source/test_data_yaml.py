@@ -120,6 +120,36 @@ def test_a_folder_in_another_unicode_form(tmp_path: Path) -> None:
     assert [len(paths) for paths in described.images.values()] == [1, 1]
 
 
+@pytest.mark.parametrize("form", ["../Train/Images", "Masks-3\\TRAIN\\Images", "D:\\sets\\Train", "Train"])
+def test_a_folder_in_another_case(tmp_path: Path, form: str) -> None:
+    """As where the yaml was written, on Windows or macOS, both are one folder."""
+    described = read(tmp_path, f"train: '{form}'\nval: Valid/images\nnames: [a]")
+    assert folders(described) == {"train": ["train/images"], "val": ["valid/images"]}
+
+
+def test_a_folder_in_its_own_case_comes_first_and_of_two_others_none(tmp_path: Path) -> None:
+    yaml = "train: {}/images\nval: valid/images\nnames: [a]"
+    two = ["Train/images/a.jpg", "train/images/b.jpg", "valid/images/c.jpg"]
+    assert found(read(tmp_path / "1", yaml.format("train"), two))["train"] == ["train/images/b.jpg"]
+    assert "'TRAIN/images' that data.yaml names for 'train' is not in" in refusal(
+        tmp_path / "2", yaml.format("TRAIN"), two
+    )
+
+
+@pytest.mark.parametrize("link", ["train/images", "train/images/a.jpg"])
+def test_a_link_out_of_the_data_set_is_named_where_it_is_missed(tmp_path: Path, link: str) -> None:
+    unpacked(tmp_path, {"all/a.jpg": b"x", "set/valid/images/b.jpg": b"x", "set/train/images.txt": "", "set/more": ""})
+    place = tmp_path / "set" / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "all" / ("a.jpg" if link.endswith("jpg") else ""))
+    (tmp_path / "set" / "valid" / "images" / "c.jpg").symlink_to("nowhere")
+    (tmp_path / "set" / "data.yaml").write_text(f"{SPLITS}names: [a]")
+    with pytest.raises(
+        InvalidDataset, match=rf"'\.\./train/images' .*; {link} is a link to .*/all.*, outside the data"
+    ):
+        read_data_yaml(tmp_path / "set")
+
+
 @pytest.mark.parametrize("form", ["/x/holdout/images", "../holdout/images", "C:\\holdout\\images", "holdout"])
 def test_an_images_folder_of_no_split_is_never_taken(tmp_path: Path, form: str) -> None:
     message = refusal(tmp_path, f"train: train/images\nval: '{form}'\nnames: [a]", [*ROBOFLOW, "images/other.jpg"])

@@ -65,6 +65,15 @@ def test_none(tmp_path: Path, files: dict[str, str]) -> None:
         find_yaml(list_files(unpacked(tmp_path, files)))
 
 
+def test_a_yaml_that_is_left_out_is_named(tmp_path: Path) -> None:
+    unpacked(tmp_path, {"set/train/images/a.jpg": b"x", "other.yaml": A_SET})
+    (tmp_path / "set" / "data.yaml").symlink_to("../other.yaml")
+    with pytest.raises(
+        InvalidDataset, match=r"no data\.yaml: data\.yaml is a link to .*/other\.yaml, outside the data set"
+    ):
+        find_yaml(list_files(tmp_path / "set"))
+
+
 @pytest.mark.parametrize("name", ["data.yaml", "masks.yaml", "data.YML"])
 def test_the_folder_of_a_yaml_is_meant(tmp_path: Path, name: str) -> None:
     root = unpacked(tmp_path / "set", {name: A_SET, "train/images/a.jpg": b"x"})
