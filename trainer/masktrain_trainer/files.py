@@ -44,8 +44,11 @@ RESULTS_MARK = ".masktrain-results"
 def choose_output(asked: Path, holds: str) -> Path:
     """The folder for the results: the one that was asked for if nothing lies there, else a numbered one beside it.
 
-    `holds`: what will lie in it. Raises InvalidConfiguration if it is a file, or lies in one.
+    `holds`: what will lie in it. Raises InvalidConfiguration if it is a file, lies in one, or is the top of the file
+    system, beside which there is nothing.
     """
+    if not asked.resolve().name:
+        raise InvalidConfiguration(f"--output {asked} is the top of the file system; give a folder below it.")
     in_the_way = next((path for path in (asked, *asked.parents) if path.exists() and not path.is_dir()), None)
     if in_the_way is not None:
         raise InvalidConfiguration(f"{in_the_way} is a file; --output is the folder for {holds}.")

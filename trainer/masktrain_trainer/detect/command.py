@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,8 @@ from .detector import Detection, DetectionOptions, Detector
 
 NEVER_WRITTEN = frozenset({".dib", ".dng", ".pbm", ".pfm", ".pgm"})
 """Endings that are read but have no place for colours, or that Pillow writes otherwise or not at all."""
+NARROW_FORMATS = {"AVIF": 65_535, "GIF": 65_535, "JPEG": 65_500, "MPO": 65_500, "WEBP": 16_383}
+"""The longest side in pixels that can be written; a PNG may be called `.jpg` and be longer."""
 BATCH_SIZE = 8
 """Pictures that are read before they are detected together."""
 
@@ -37,7 +39,8 @@ def list_images(source: Path) -> list[Path]:
     if not source.is_dir():
         raise InvalidConfiguration(f"{source} does not exist.")
     # Sorted, since the order of a folder differs from one file system to the next.
-    files = sorted(path for path in _files_below(source) if path.is_file())
+    # A link to nothing is named, too; what is neither, a pipe for instance, would be waited for.
+    files = sorted(path for path in _files_below(source) if path.is_file() or not path.exists())
     if not any(path.suffix.lower() in READ_SUFFIXES for path in files):
         raise InvalidConfiguration(_no_images(source, files))
     # Those that are not read become a line that says so.
@@ -45,10 +48,20 @@ def list_images(source: Path) -> list[Path]:
 
 
 def _files_below(source: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(source):
+    """Links to folders are followed, each folder once: they may lead to one around them."""
+    seen = {source.resolve()}
+    for folder, folders, names in os.walk(source, followlinks=True):
         here = Path(folder)
-        folders[:] = [name for name in folders if not is_clutter(name) and not (here / name / RESULTS_MARK).exists()]
+        folders[:] = [name for name in sorted(folders) if not is_clutter(name) and _is_new(here / name, seen)]
         yield from (here / name for name in names if not is_clutter(name))
+
+
+def _is_new(folder: Path, seen: set[Path]) -> bool:
+    real = folder.resolve()
+    if real in seen or (folder / RESULTS_MARK).exists():
+        return False
+    seen.add(real)
+    return True
 
 
 def _no_images(source: Path, files: list[Path]) -> str:
@@ -60,13 +73,19 @@ def _no_images(source: Path, files: list[Path]) -> str:
 def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
     """Each image with the relative path of its picture; the sub-folders of a source folder are kept.
 
-    A picture of colours whose ending promises something else gets another one behind it.
+    A picture of colours whose ending promises something else gets another one behind it, and as many as it takes to
+    have a name that no other picture has.
     """
     root = source if source.is_dir() else source.parent
+    taken = {image.relative_to(root) for image in images}
     for image in images:
         name = image.relative_to(root)
-        kept = image.suffix.lower() in READ_SUFFIXES - NEVER_WRITTEN
-        yield image, name if kept else name.with_name(f"{name.name}.png")
+        yield image, name if image.suffix.lower() in READ_SUFFIXES - NEVER_WRITTEN else _as_png(name, taken)
+
+
+def _as_png(name: Path, taken: Container[Path]) -> Path:
+    name = name.with_name(f"{name.name}.png")
+    return _as_png(name, taken) if name in taken else name
 
 
 def run_detection(
@@ -106,8 +125,16 @@ class _Drawing:
         make_results_folder(self.folder)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_boxes(picture_HWC, boxes)).save(path)
-        return path
+        return _saved(Image.fromarray(draw_boxes(picture_HWC, boxes)), path)
+
+
+def _saved(picture: Image.Image, path: Path) -> Path:
+    """Where the picture was written: a PNG where `path`'s format has no place for one so high or wide."""
+    most = NARROW_FORMATS.get(Image.registered_extensions().get(path.suffix.lower(), ""))
+    if most is not None and max(picture.size) > most:
+        path = path.with_name(f"{path.name}.png")
+    picture.save(path)
+    return path
 
 
 def summarise(name: str, detections: Sequence[Detection]) -> str:

@@ -34,7 +34,7 @@ from masktrain_trainer.config import (
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.yaml_file import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
-from masktrain_trainer.files import make_results_folder, sha256_of
+from masktrain_trainer.files import RESULTS_MARK, make_results_folder, sha256_of
 from masktrain_trainer.stores import shown_place
 from masktrain_trainer.stores.web import whole_link
 
@@ -328,6 +328,8 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
         assignments=request.assignments,
     )
     manifest = read_manifest(request.manifest, changes)
+    if data:
+        _keep_apart_in_data(results, data, manifest)
     environment = _environment(manifest)
     ranks, more_notes = _ranks(manifest, environment)
     notes += more_notes
@@ -340,9 +342,34 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 
 def _keep_apart(results: str, data: str) -> None:
     """Results within a folder of data would be data the next time; they get a mark by which they are left out."""
-    folder = Path(local_path(results))
-    if results.startswith("file://") and "://" not in data and folder.is_relative_to(given_place(Path(data)).resolve()):
+    folder, top = Path(local_path(results)), _top(results, data)
+    if top is not None and folder.is_relative_to(top) and not _is_shared(folder, top):
         make_results_folder(folder)
+
+
+def _keep_apart_in_data(results: str, data: str, manifest: Manifest) -> None:
+    """Among data it is the job's own folder that has the mark, which would be about the data, too."""
+    folder, top = Path(local_path(results)), _top(results, data)
+    if top is None or not folder.is_relative_to(top) or not _is_shared(folder, top):
+        return
+    own = folder / manifest.namespace / manifest.name
+    # What lies there already may be data.
+    if not own.exists():
+        make_results_folder(own)
+
+
+def _is_shared(folder: Path, top: Path) -> bool:
+    """Whether what lies in it may be data."""
+    if folder == top:
+        return True
+    held = folder.name != RUNS and folder.is_dir() and any(folder.iterdir())
+    return held and not (folder / RESULTS_MARK).exists()
+
+
+def _top(results: str, data: str) -> Path | None:
+    """The folder of the data, where data and results both are on this machine."""
+    on_this_machine = results.startswith("file://") and "://" not in data
+    return given_place(Path(data)).resolve() if on_this_machine else None
 
 
 def local_archive(data: str, scratch: Path, say: Callable[[str], None]) -> Path | None:

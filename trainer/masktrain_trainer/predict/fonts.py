@@ -21,17 +21,40 @@ REGULAR, BOLD = OWN_FONTS / "DejaVuSans.ttf", OWN_FONTS / "DejaVuSans-Bold.ttf"
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 _JOINED = {"Mn", "Mc", "Me"}
 """Categories of letters that change the form or place of others."""
+_JOINERS = {"\u200c", "\u200d"}
+"""Without a form of their own: they part and join the letters beside them, in Persian for instance."""
 
 
 @lru_cache(maxsize=4096)
 def runs(text: str, own: Path = BOLD) -> Sequence[tuple[Path, str]] | None:
     """The text in parts, each with a font that has all its letters; None if it cannot be drawn as it is to be read."""
     text = unicodedata.normalize("NFC", text)
-    other = _system_font(frozenset(letter for letter in text if not _has(own, letter)))
-    if other is None or not all(letter.isprintable() for letter in text) or not (is_simple(text) or _is_arranged()):
+    simple = is_simple(text)
+    if not all(letter.isprintable() or letter in _JOINERS for letter in text) or not (simple or _is_arranged()):
         return None
-    parts = groupby(text, key=lambda letter: own if _has(own, letter) else other)
-    return [(font, "".join(letters)) for font, letters in parts]
+    start, end = _foreign(text, own)
+    # Only within one font are letters arranged: words that run to the left, marks over their letters.
+    if (whole := _system_font(frozenset(text[start:end]))) is not None:
+        parts = [(own, text[:start]), (whole, text[start:end]), (own, text[end:])]
+        return [(font, part) for font, part in parts if part]
+    other = _system_font(frozenset(letter for letter in text if not _has(own, letter)))
+    if other is None or not simple:
+        return None
+    groups = groupby(text, key=lambda letter: own if _has(own, letter) else other)
+    return [(font, "".join(letters)) for font, letters in groups]
+
+
+def _foreign(text: str, own: Path) -> tuple[int, int]:
+    """From the first to the last letter that `own` lacks, with the letters that these change or are changed by."""
+    lacking = [position for position, letter in enumerate(text) if not _has(own, letter)]
+    if not lacking:
+        return len(text), len(text)
+    start, end = lacking[0], lacking[-1] + 1
+    while start > 0 and _is_joined(text[start]):
+        start -= 1
+    while end < len(text) and _is_joined(text[end]):
+        end += 1
+    return start, end
 
 
 def drawable_names(names: Sequence[str]) -> list[str]:
@@ -44,7 +67,8 @@ def is_drawable(text: str) -> bool:
 
 
 def on_one_line(text: str) -> str:
-    return " ".join(text.split())
+    """In NFC, too: figures put the letters of NFD, as a Mac writes them, beside each other."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def undrawable(names: Sequence[str]) -> str | None:
@@ -70,9 +94,13 @@ def families(texts: Sequence[str]) -> list[str]:
 def is_simple(text: str) -> bool:
     """Whether letters stand beside each other in the order and form in which they are written."""
     return all(
-        unicodedata.bidirectional(letter) not in _RIGHT_TO_LEFT and unicodedata.category(letter) not in _JOINED
+        unicodedata.bidirectional(letter) not in _RIGHT_TO_LEFT and not _is_joined(letter)
         for letter in unicodedata.normalize("NFC", text)
     )
+
+
+def _is_joined(letter: str) -> bool:
+    return letter in _JOINERS or unicodedata.category(letter) in _JOINED
 
 
 @cache

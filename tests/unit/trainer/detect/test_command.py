@@ -16,7 +16,7 @@ from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.data.geometry import plan_letterbox
 from masktrain_trainer.data.source.pictures import read_picture
-from masktrain_trainer.detect.command import list_images, run_detection, summarise
+from masktrain_trainer.detect.command import list_images, output_names, run_detection, summarise
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.export.yolov5 import write_yolov5
@@ -249,3 +249,56 @@ def test_the_paths_that_are_printed_are_those_that_exist(name: str, weights: Pat
     printed = Path(result.output.rstrip("\n").rpartition(" -> ")[2])
     assert printed == tmp_path / name / "a.png"
     assert printed.exists()
+
+
+@pytest.mark.parametrize("output", ["/", ".", ".."])
+def test_the_top_of_the_file_system_is_no_folder_for_pictures(
+    output: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's working folder may be `/`, and nothing can be numbered beside it."""
+    monkeypatch.chdir("/")
+    result = detect("--weights", "no such.pt", "--source", str(pictures), "--output", output)
+    assert result.exit_code == 64
+    assert result.output == (
+        f"masktrain detect: --output {output} is the top of the file system; give a folder below it.\n"
+    )
+
+
+def test_no_result_takes_the_name_of_another_one(tmp_path: Path) -> None:
+    names = ["a.pgm", "a.pgm.png", "a.pgm.png.png"]
+    for name in names:
+        Image.new("L", (64, 48)).save(tmp_path / name)
+    named = dict(output_names(list_images(tmp_path), tmp_path))
+    assert named == {
+        tmp_path / "a.pgm": Path("a.pgm.png.png.png"),
+        tmp_path / "a.pgm.png": Path("a.pgm.png"),
+        tmp_path / "a.pgm.png.png": Path("a.pgm.png.png"),
+    }
+
+
+@pytest.mark.parametrize("ending", ["webp", "jpg", "mpo", "gif", "avif"])
+def test_a_picture_that_is_too_long_for_its_ending_becomes_a_png(ending: str, weights: Path, tmp_path: Path) -> None:
+    """A PNG under another name: what it is, its first bytes say, also where its ending's format has shorter sides."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in (f"a.{ending}", "b.png"):
+        Image.new("RGB", (4, 66_000), "grey").save(folder / name, "PNG")
+    lines = list(run_detection(str(weights), folder, tmp_path / "out", DetectionOptions()))
+    assert [line.rpartition(" -> ")[2] for line in lines] == [
+        str(tmp_path / "out" / f"a.{ending}.png"),
+        str(tmp_path / "out" / "b.png"),
+    ]
+    assert isinstance(read_picture(tmp_path / "out" / f"a.{ending}.png"), np.ndarray)
+
+
+def test_links_are_followed_once_and_those_to_nothing_are_named(tmp_path: Path) -> None:
+    there, source = tmp_path / "elsewhere", tmp_path / "source"
+    there.mkdir()
+    source.mkdir()
+    Image.new("RGB", (64, 48)).save(there / "a.png")
+    (source / "images").symlink_to(there)
+    (source / "the same").symlink_to(there)
+    (source / "around").symlink_to(tmp_path)
+    (source / "b.png").symlink_to("nothing.png")
+    (there / "back").symlink_to(source)
+    assert list_images(source) == [source / "b.png", source / "images" / "a.png"]

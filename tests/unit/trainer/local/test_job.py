@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from masktrain_trainer.errors import UserError
+from masktrain_trainer.files import RESULTS_MARK
 from masktrain_trainer.local import job as jobs
 from masktrain_trainer.local.job import JobOptions, LocalJob, local_path, plan_job
 from masktrain_trainer.local.training import results_folder
@@ -65,20 +66,28 @@ def test_a_folder_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert plan(tmp_path, data=str(folder)).config.uid != first.uid
 
 
-def test_results_within_the_data_are_no_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", [None, ".", "train", "new/folder"])
+def test_results_within_the_data_are_no_data(
+    output: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`masktrain train job.yaml --data .` twice: the first one's pictures must not become data of the second."""
     folder, scratch = tmp_path / "data", tmp_path / "scratch"
     for place in (folder, scratch):
         place.mkdir()
+    (folder / "train").mkdir()
+    (folder / "train" / "a.jpg").write_bytes(b"data")
     (folder / "data.yaml").write_text("names: [a]")
     (folder / "job.yaml").write_text(JOB)
-    options = JobOptions(folder / "job.yaml", str(folder), assignments=("compute.gpusPerNode=1",))
+    monkeypatch.chdir(folder)
+    options = JobOptions(folder / "job.yaml", str(folder), output, assignments=("compute.gpusPerNode=1",))
     first = plan_job(options, scratch).config
     results = Path(results_folder(first))
-    results.mkdir(parents=True)
+    results.mkdir(parents=True, exist_ok=True)
     (results / "val_batch0_pred.jpg").write_bytes(b"a picture")
     (results / "per_class.txt").write_text("a table")
     assert plan_job(options, scratch).config.uid == first.uid
+    # Those marks would be about the data.
+    assert not any((place / RESULTS_MARK).exists() for place in (folder, folder / "train"))
 
 
 def test_results_lie_beside_the_manifest(tmp_path: Path) -> None:

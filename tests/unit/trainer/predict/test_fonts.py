@@ -21,9 +21,25 @@ HAS, HAS_NOT = "口罩", "口镜"
 def system_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The only font of the system: two letters, a whole and a half square."""
     path = tmp_path / "squares.ttf"
+    _write_font(path, {ord("口"): "whole", ord("罩"): "half"})
+    yield from _alone(path, monkeypatch)
+
+
+SYRIAC = "\u0710\u0712"
+
+
+@pytest.fixture
+def syriac_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The only font of the system: two letters that run to the left, the space and a mark."""
+    path = tmp_path / "squares.ttf"
+    _write_font(path, {ord(letter): "half" for letter in f"{SYRIAC} \u0301"})
+    yield from _alone(path, monkeypatch)
+
+
+def _write_font(path: Path, letters: dict[int, str]) -> None:
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", "whole", "half"])
-    builder.setupCharacterMap({ord("口"): "whole", ord("罩"): "half"})
+    builder.setupCharacterMap(letters)
     builder.setupGlyf({".notdef": _square(100), "whole": _square(900), "half": _square(450)})
     builder.setupHorizontalMetrics(dict.fromkeys([".notdef", "whole", "half"], (1000, 0)))
     builder.setupHorizontalHeader(ascent=900, descent=-100)
@@ -31,6 +47,9 @@ def system_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     builder.setupOS2()
     builder.setupPost()
     builder.save(path)
+
+
+def _alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # No other one, whatever this machine has.
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     font_manager.fontManager.addfont(path)
@@ -93,3 +112,28 @@ def test_letters_that_are_arranged_need_the_library_that_arranges_them(monkeypat
 
 def test_a_decomposed_name_is_drawn_as_the_composed_one() -> None:
     assert runs("Gro\u0308sse") == [(BOLD, "Grösse")]
+    assert drawable_names(["Gro\u0308sse"]) == figure_names(["Gro\u0308sse"]) == ["Grösse"]
+    assert undrawable(["Gro\u0308sse"]) is None
+
+
+def test_words_that_run_to_the_left_stay_in_one_run(syriac_font: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is drawn to the right of the one before: of two words the first would stand on the left."""
+    monkeypatch.setattr(fonts, "_is_arranged", lambda: True)
+    assert runs(f"{SYRIAC} {SYRIAC} 0.87") == [(syriac_font, f"{SYRIAC} {SYRIAC}"), (BOLD, " 0.87")]
+    # In two fonts the order would be wrong, so they are not mixed.
+    assert runs(f"{SYRIAC} a {SYRIAC}") is None
+    assert drawable_names([f"{SYRIAC} a {SYRIAC}"]) == ["class 0"]
+
+
+def test_a_mark_is_in_the_font_of_its_letter(syriac_font: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_is_arranged", lambda: True)
+    assert runs(f"a {SYRIAC}\u0301 b") == [(BOLD, "a "), (syriac_font, f"{SYRIAC}\u0301"), (BOLD, " b")]
+
+
+def test_a_persian_name_with_its_joiner_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_is_arranged", lambda: True)
+    _forget()
+    assert drawable_names(["\u0645\u06cc\u200c\u062e\u0648"]) == ["\u0645\u06cc\u200c\u062e\u0648"]
+    # Figures arrange nothing.
+    assert figure_names(["\u0645\u06cc\u200c\u062e\u0648"]) == ["class 0"]
+    _forget()
