@@ -220,12 +220,11 @@ def _classes(files: FileList, name: PurePosixPath) -> list[str]:
     lines = _all_lines(files, name)
     while lines and not lines[-1]:
         lines.pop()
-    for number, line in enumerate(lines, 1):
-        if not line:
-            raise InvalidDataset(
-                f"{name} has no class in line {number} of {len(lines)}, and classes are numbered by lines; name it, or "
-                "remove the line if the labels do not count it."
-            )
+    if "" in lines:
+        raise InvalidDataset(
+            f"{name} has no class in line {lines.index('') + 1} of {len(lines)}, and classes are numbered by lines; name "
+            "it, or remove the line if the labels do not count it."
+        )
     return lines
 
 
