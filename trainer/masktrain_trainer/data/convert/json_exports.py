@@ -288,7 +288,7 @@ def _regions_of_minimal(task: Object) -> list[Object]:
 
 
 def _picture_of(data: Any, task: Object) -> str:
-    """The value that ends like a picture, else like a file, `image` first: keys are the labelling interface's choice."""
+    """The value that ends like a picture, else like a file, `image` first: keys are the interface's choice."""
     values = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
     first = data.get("image") if isinstance(data, dict) else None
     upload = task.get("file_upload")

@@ -222,8 +222,8 @@ def _classes(files: FileList, name: PurePosixPath) -> list[str]:
         lines.pop()
     if "" in lines:
         raise InvalidDataset(
-            f"{name} has no class in line {lines.index('') + 1} of {len(lines)}, and classes are numbered by lines; name "
-            "it, or remove the line if the labels do not count it."
+            f"{name} has no class in line {lines.index('') + 1} of {len(lines)}, and classes are numbered by lines; "
+            "name it, or remove the line if the labels do not count it."
         )
     return lines
 
