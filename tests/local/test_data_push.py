@@ -147,6 +147,9 @@ def test_a_link_is_pushed_without_being_an_argument(
         (("-", "file:///s/x.zip"), "http://a.example/hunter2", "There is no data set to push"),
         (("-", "file:///s/x.zip"), "\udcff", "There is no data set to push"),
         (("file:///s/x.zip",), "", "There is no data set to push"),
+        (("http://a.example/x?key=hunter2", "file:///s/x.zip"), "", "There is no data set to push"),
+        (("HTTPS://a.example/x?key=hunter2", "file:///s/x.zip"), "", "There is no data set to push"),
+        (("-", "file:///s/x.zip"), "https://[a/x.zip?key=hunter2", "There is no data set to push"),
         (("tiny", "https://a.example/x.zip?key=hunter2"), "", "is no place for a data set to be pushed to"),
     ],
 )

@@ -49,7 +49,8 @@ def push(*, places: tuple[str, ...], endpoint: str | None, replace: bool, single
         push_it = partial(push_link, replace=replace, single_class=single_class, say=say)
         if source is None or source == "-":
             pushed = push_it(given_link(None, _typed_link() if source else ""), uri, endpoint)
-        elif source.startswith("https://"):
+        # Not a folder called so: its name, with the key in it, would be in the sentence that it is not there.
+        elif source.lower().startswith(("http://", "https://")):
             pushed = push_it(given_link(source, ""), uri, endpoint)
         else:
             pushed = push_dataset(Path(source), uri, endpoint, replace=replace, single_class=single_class, say=say)

@@ -57,6 +57,7 @@ from .spec import (
     holds_secret,
     is_signed,
     mirror_objection,
+    shown_text,
     shown_url,
 )
 
@@ -119,5 +120,6 @@ __all__ = [
     "mirror_objection",
     "not_filled_in",
     "plain_text",
+    "shown_text",
     "shown_url",
 ]

@@ -10,6 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .spec import shown_text
+
 YOLOV5_NAMES = {
     "lr0": "learningRate",
     "lrf": "finalLearningRateFraction",
@@ -59,7 +61,9 @@ def _sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
     if details["type"] == "missing":
         return f"{_path(where)} is missing{_meaning(where, model)}."
     value = details["input"]
-    given = f", not {value!r}" if isinstance(value, (str, int, float)) else ""
+    # Also what is no link yet, such as Roboflow's line for curl, has its key in it.
+    shown = shown_text(value) if isinstance(value, str) else value
+    given = f", not {shown!r}" if isinstance(shown, (str, int, float)) else ""
     return f"{_path(where)}: {_reason(details)}{given}{_nearest_choice(details)}{_next_multiple(details)}."
 
 

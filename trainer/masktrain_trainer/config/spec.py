@@ -179,6 +179,14 @@ def shown_url(url: str) -> str:
     return f"{scheme}{separator}{host.rpartition('@')[2]}{shown}"
 
 
+_URL_IN_TEXT = re.compile("(?i)https?://[^\\s\"']+")
+
+
+def shown_text(text: str) -> str:
+    """For people: words of which any may be an address on the web, each as `shown_url` has it."""
+    return _URL_IN_TEXT.sub(lambda found: shown_url(found[0]), text)
+
+
 def _as_servers_read(path: str) -> str:
     """Decoded, without empty segments, dots and parameters: all that one server or another makes of it."""
     for _ in range(_DECODINGS):

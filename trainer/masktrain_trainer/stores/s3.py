@@ -25,7 +25,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from masktrain_trainer.config import SecretRef, StoreSpec, plain_text, shown_url
+from masktrain_trainer.config import SecretRef, StoreSpec, plain_text, shown_text, shown_url
 from masktrain_trainer.errors import (
     ConditionsUnsupported,
     ObjectMissing,
@@ -239,13 +239,12 @@ def _headers(error: ClientError) -> dict[str, str]:
     return dict(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
 
 
-_URL: Final = re.compile(r"https?://[^\s\"']+")
 _LONGEST_WORDS: Final = 300
 
 
 def _one_line(words: Exception | str) -> str:
     text = plain_text(" ".join(str(words).split()).rstrip("."), _LONGEST_WORDS) + "."
-    return _URL.sub(lambda found: shown_url(found[0]), text)
+    return shown_text(text)
 
 
 if TYPE_CHECKING:

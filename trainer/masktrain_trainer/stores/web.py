@@ -24,7 +24,7 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 from urllib3.connection import HTTPSConnection
 
-from masktrain_trainer.config import DATASET_URL_VARIABLE, SecretKeyRef, is_signed, shown_url
+from masktrain_trainer.config import DATASET_URL_VARIABLE, SecretKeyRef, shown_url
 from masktrain_trainer.errors import StoreUnavailable, UserError
 
 PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
@@ -115,7 +115,10 @@ def link_in_secret(path: str, secret: SecretKeyRef, where: str, kind: type[UserE
 
 
 def is_link(text: str) -> bool:
-    return re.fullmatch(r"https://[^\s/@]+/\S+", text) is not None
+    try:
+        return re.fullmatch(r"https://[^\s/@]+/\S+", text) is not None and urlsplit(text).hostname is not None
+    except ValueError:  # brackets that hold no address, or letters that only look like a separator
+        return False
 
 
 def shown_link(link: str) -> str:
@@ -334,10 +337,13 @@ def _client(url: str, way: _Way) -> urllib3.PoolManager:
     return client
 
 
+_ONLY_A_HOST: Final = re.compile(r"[^/?#]*")
+
+
 @contextlib.contextmanager
 def _quiet_about_keys() -> Iterator[None]:
-    """urllib3 logs the path of each retry, and a signed one carries its secret there or in the query."""
-    loggers = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "poolmanager")]
+    """urllib3 logs the path of each retry, at a level that is printed, and a link's secret is there or in its query."""
+    loggers = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "poolmanager", "util.retry")]
     for logger in loggers:
         logger.addFilter(_has_no_key)
     try:
@@ -348,8 +354,8 @@ def _quiet_about_keys() -> Iterator[None]:
 
 
 def _has_no_key(record: logging.LogRecord) -> bool:
-    # Whatever redirects say names places that servers chose: they need not be in any log.
-    return record.name != "urllib3.poolmanager" and not is_signed(f"https://{record.getMessage()}")
+    # Only hosts may be named. A path cannot be told from a key, and that of a redirect is the server's choice.
+    return record.name == "urllib3.connectionpool" and _ONLY_A_HOST.fullmatch(record.getMessage()) is not None
 
 
 def _cause(error: Exception) -> str:

@@ -25,6 +25,7 @@ from masktrain_trainer.config import (
     SecretKeyRef,
     StoreAuth,
     StoreSpec,
+    TrainingSpec,
 )
 
 # Enough for the trainer, which is in the fsGroup; the default of 0644 is for everybody.
@@ -113,7 +114,7 @@ def _pod_store(job: MaskTrainingJob, use: _Use) -> StoreSpec | None:
 
 _VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?(?:[-+].*)?$")
 _KNOWS_IDENTITY = (0, 2)
-"""The first version of the trainer that knows `store.auth`, `model.weightsSecretRef` and data behind links."""
+"""The first version of the trainer that knows `store.auth` and the fields of `_later_field`."""
 
 
 def missing_region(job: MaskTrainingJob) -> str | None:
@@ -137,21 +138,25 @@ def outdated_image(job: MaskTrainingJob) -> str | None:
     found = _VERSION.search(image) if image is not None else None
     if found is None or (int(found[1]), int(found[2])) >= _KNOWS_IDENTITY:
         return None
-    needed = _by_link(job)
-    needed = "store.auth WorkloadIdentity" if _signs_as_workload(job) else needed
+    needed = "store.auth WorkloadIdentity" if _signs_as_workload(job) else _later_field(job)
     if needed is None:
         return None
     first = ".".join(map(str, _KNOWS_IDENTITY))
     return f"compute.image {image} does not know {needed}, which this job needs: create it anew with {first} or later."
 
 
-def _by_link(job: MaskTrainingJob) -> str | None:
-    """The field, if there is one, whose link earlier trainers do not follow."""
-    if job.spec.dataset.uri_secret_ref is not None:
-        return "dataset.uriSecretRef"
-    if (job.spec.dataset.uri or "").startswith("https://"):
-        return "dataset.uri https://"
-    return "model.weightsSecretRef" if job.spec.model.weights_secret_ref is not None else None
+def _later_field(job: MaskTrainingJob) -> str | None:
+    """The field, if there is one, that earlier trainers do not know: they end at a key that they are told of it."""
+    dataset, training = job.spec.dataset, job.spec.training
+    fields = {
+        "dataset.uriSecretRef": dataset.uri_secret_ref is not None,
+        "dataset.uri https://": (dataset.uri or "").startswith("https://"),
+        "dataset.allowUnlabelledValidation": dataset.allow_unlabelled_validation,
+        "model.weightsSecretRef": job.spec.model.weights_secret_ref is not None,
+        "training.requireFitness": training.require_fitness,
+        "training.decodedCacheGib": training.decoded_cache_gib != TrainingSpec().decoded_cache_gib,
+    }
+    return next((field for field, is_needed in fields.items() if is_needed), None)
 
 
 def closed_mirror(job: MaskTrainingJob, settings: PlanSettings) -> str | None:

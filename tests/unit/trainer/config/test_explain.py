@@ -91,3 +91,16 @@ def test_yolov5s_hyperparameters_have_a_name_here() -> None:
     own = {field.alias for field in Hyperparameters.model_fields.values()}
     hyperparameters = [name for old, name in YOLOV5_NAMES.items() if old.startswith(("lr", "hsv", "cls", "obj", "fl"))]
     assert set(hyperparameters) <= own
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["http://app.roboflow.com/ds/abc?key=hunter2", "HTTPS://app.roboflow.com/ds/abc?key=hunter2",
+     " https://app.roboflow.com/ds/abc?key=hunter2", 'curl -L "https://app.roboflow.com/ds/abc?key=hunter2" > set.zip'],
+)  # fmt: skip
+def test_what_is_no_link_is_said_without_the_key_in_it(written: str) -> None:
+    (sentence,) = sentences(dataset={"uri": written})
+    assert "hunter2" not in sentence
+    assert "app.roboflow.com/ds/abc" in sentence
+    (sentence,) = sentences(dataset={"uriSecretRef": written})
+    assert "hunter2" not in sentence

@@ -16,6 +16,7 @@ from typing import Any
 from masktrain_trainer.errors import InvalidDataset, printable
 
 from ..source.file_list import FileList
+from ..source.pictures import LIKELY_PICTURES, READ_SUFFIXES
 from .annotations import (
     NO_BOX,
     TURNED,
@@ -199,6 +200,7 @@ def _coco_edges(entry: Object) -> tuple[Edges | None, str]:
 
 
 UNLABELLED = "(no label)"
+SEVERAL_PICTURES = "is one of several pictures of a task, and of which one a box is the export does not say"
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
 _OTHER_SHAPES = {
     "brushlabels": "brush masks",
@@ -231,6 +233,8 @@ def read_label_studio(files: FileList, names: Sequence[PurePosixPath], pictures:
             )
         for said, regions in newest:
             path, problem = pictures.find(said, near=name, split=None)
+            if len({region["to_name"] for region in regions if _shape(region) and "to_name" in region}) > 1:
+                path, problem = None, SEVERAL_PICTURES
             size = _original_size(regions)
             split = split_of_folders(path) if path else None
             picture = AnnotatedPicture(said, path, problem, split, size or (100.0, 100.0))
@@ -245,7 +249,8 @@ def _newest(tasks: list[Object], ledger: Ledger) -> Iterator[tuple[str, list[Obj
     """What a task calls its picture, and the regions of its annotation; tasks without one are passed over."""
     minimal: dict[str, list[Object]] = {}
     for place, task in enumerate(tasks):
-        if "data" not in task:  # JSON-MIN, in which every annotation is an entry of its own
+        # JSON-MIN, in which every annotation is an entry of its own, and `data` at most a column of the user's.
+        if not isinstance(task.get("data"), dict):
             minimal.setdefault(str(task.get("id", f"entry {place}")), []).append(task)
         elif annotations := _annotations(task):
             chosen = max(annotations, key=lambda entry: (bool(entry.get("ground_truth")), _moment(entry)))
@@ -283,13 +288,18 @@ def _regions_of_minimal(task: Object) -> list[Object]:
 
 
 def _picture_of(data: Any, task: Object) -> str:
-    """The value that ends like a file, `image` first: what its key is called is the labelling interface's choice."""
+    """The value that ends like a picture, else like a file, `image` first: keys are the interface's choice."""
     values = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
     first = data.get("image") if isinstance(data, dict) else None
     upload = task.get("file_upload")
     candidates = [value for value in (first, *values, upload) if isinstance(value, str)]
     likely = [value for value in candidates if "." in value.rsplit("/", 1)[-1] and ("/" in value or " " not in value)]
-    return next(iter([*likely, *candidates]), f"task {task.get('id')}"[:50])
+    drawn = [value for value in likely if _ends_like_a_picture(value) or _ends_like_a_picture(value.partition("?")[0])]
+    return next(iter([*drawn, *likely, *candidates]), f"task {task.get('id')}"[:50])
+
+
+def _ends_like_a_picture(address: str) -> bool:
+    return PurePosixPath(address).suffix.lower() in READ_SUFFIXES | LIKELY_PICTURES
 
 
 def _original_size(regions: list[Object]) -> tuple[float, float] | None:

@@ -47,8 +47,20 @@ class Pictures:
     def find(
         self, said: str, *, near: PurePosixPath, split: str | None = None, without_ending: bool = False
     ) -> tuple[PurePosixPath | None, str]:
-        """The picture whose path ends like `said`, of several the one nearest to the file `near`; or None and why."""
-        index, problem = self._by_stem if without_ending else self._by_name, ""
+        """The picture whose path ends like `said`, of several the one nearest to the file `near`; or None and why.
+
+        Also by its stem alone: frames of a video have no ending in CVAT's `frame_000012`, and their files have one.
+        """
+        path, problem = (None, "") if without_ending else self._nearest(self._by_name, said, near, split)
+        if path is None and not problem:
+            path, problem = self._nearest(self._by_stem, said, near, split)
+        return path, problem or ("" if path else "is not there")
+
+    def _nearest(
+        self, index: dict[str, list[PurePosixPath]], said: str, near: PurePosixPath, split: str | None
+    ) -> tuple[PurePosixPath | None, str]:
+        """The picture, or what stands against it; neither, if none is called so."""
+        problem = ""
         for parts in _readings(said) if len(said) <= LONGEST_PATH else ():
             found = index.get(_folded(parts[-1]), []) if parts else []
             if not found:
@@ -58,7 +70,7 @@ class Pictures:
             if len(best) == 1:
                 return best[0], ""
             problem = problem or f"may be {best[0]} or {best[1]}"
-        return None, problem or "is not there"
+        return None, problem
 
 
 def _closeness(

@@ -156,14 +156,27 @@ def _image_sets(files: FileList) -> _Lists:
             continue
         listed = lists.setdefault(name.parent.parent.parent, {})
         for line in text_lines(files, name):
-            if listed.setdefault(line.split()[0], split) != split:
+            if listed.setdefault(_listed_name(line), split) != split:
                 raise InvalidDataset(f"{name} lists {line[:100]!r}, as another list of it does; take it out of one.")
     for name in found:
         if name.stem.lower() == "trainval":
             listed = lists.setdefault(name.parent.parent.parent, {})
             for line in text_lines(files, name):
-                listed.setdefault(line.split()[0], "train")
+                listed.setdefault(_listed_name(line), "train")
     return lists
+
+
+_MARKS = ("", " 1", " 0", " -1")
+"""What lists of a single class have behind a picture's name, and some others too."""
+
+
+def _listed_name(line: str) -> str:
+    """Of a picture, with its mark: it may have spaces in it, and CVAT puts quotes around such a one."""
+    mark = re.search(r"\s+(-?[01])$", line)
+    name = line[: mark.start()] if mark else line
+    quoted = re.fullmatch(r'"(.*)"', name)
+    bare = quoted[1].replace('\\"', '"') if quoted else name
+    return f"{bare} {mark[1]}" if mark else bare
 
 
 def _voc_split(name: PurePosixPath, lists: _Lists) -> tuple[str | None, str]:
@@ -173,7 +186,7 @@ def _voc_split(name: PurePosixPath, lists: _Lists) -> tuple[str | None, str]:
     if top not in lists:
         return split_of_folders(name), ""
     inner = name.relative_to(top / "Annotations" if "Annotations" in parts else top).with_suffix("")
-    split = lists[top].get(str(inner))
+    split = next((lists[top][f"{inner}{mark}"] for mark in _MARKS if f"{inner}{mark}" in lists[top]), None)
     return split, "" if split else "is in no list of ImageSets/Main"
 
 
@@ -185,13 +198,34 @@ def _label_map(files: FileList) -> list[str]:
     return [class_name(name, "labelmap.txt") for name in named if name]
 
 
-def text_lines(files: FileList, name: PurePosixPath) -> list[str]:
+def text_lines(files: FileList, name: PurePosixPath, errors: str = "strict") -> list[str]:
     """Those that are not empty; raises InvalidDataset."""
+    return [line for line in _all_lines(files, name, errors) if line]
+
+
+def _all_lines(files: FileList, name: PurePosixPath, errors: str = "strict") -> list[str]:
     path = files.path(name)
     if path.stat().st_size > LARGEST_TEXT:
         raise InvalidDataset(f"{name} is larger than {LARGEST_TEXT >> 20} MiB, which no list or label file is.")
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors=errors)
+    except UnicodeDecodeError:
+        # With replacements two names of classes, or of pictures, could become one.
+        raise InvalidDataset(f"{name} is not text in UTF-8; save it as UTF-8.") from None
+    return [line.strip() for line in text.splitlines()]
+
+
+def _classes(files: FileList, name: PurePosixPath) -> list[str]:
+    """Numbered by their lines, so that an empty one between others is no name but a mistake; at the end it is usual."""
+    lines = _all_lines(files, name)
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise InvalidDataset(
+            f"{name} has no class in line {lines.index('') + 1} of {len(lines)}, and classes are numbered by lines; "
+            "name it, or remove the line if the labels do not count it."
+        )
+    return lines
 
 
 _BOXES_ARE_DRAWN_WITH = (None, "", "any", "bbox", "rectangle", "polygon", "ellipse")
@@ -308,13 +342,14 @@ def _cvat_edges(shape: ET.Element) -> Edges | None:
 def read_darknet(files: FileList, names: Sequence[PurePosixPath], pictures: Pictures) -> Export:
     """A list of classes, `obj.names`, `_darknet.labels` or `classes.txt`, and one label file for each picture."""
     export = Export()
-    lists = {name.parent: text_lines(files, name) for name in names}
+    lists = {name.parent: _classes(files, name) for name in names}
     for listed in lists.values():
         export.add_names(class_name(line, str(names[0])) for line in listed)
     for path in pictures.names:
         label, nearest = files.label_of(path), _nearest(path, lists)
         picture = AnnotatedPicture(str(path), path, "", split_of_folders(path), (1.0, 1.0))
-        for row in text_lines(files, label) if label else ():
+        # What is no text in a label file costs its rows, which are counted.
+        for row in text_lines(files, label, "replace") if label else ():
             _darknet_row(row.split(), nearest, picture, export)
         export.pictures.append(picture)
     return export

@@ -141,6 +141,7 @@ def test_what_cannot_sign_gets_no_pods(store: dict[str, Any], image: str | None,
 
 
 LINK = {"uriSecretRef": {"name": "roboflow", "key": "link"}}
+PLAIN = {"uri": "s3://datasets/set.zip"}
 
 
 def test_the_link_of_a_data_set_is_mounted_as_one_file_and_told_by_name() -> None:
@@ -163,20 +164,25 @@ def test_a_job_with_a_hidden_link_is_launched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "needed"),
+    ("spec", "needed"),
     [
-        (LINK, "dataset.uriSecretRef"),
-        ({"uri": "https://example.com/set.zip"}, "dataset.uri https://"),
-        ({"uri": "s3://datasets/set.zip"}, None),
+        ({"dataset": LINK}, "dataset.uriSecretRef"),
+        ({"dataset": {"uri": "https://example.com/set.zip"}}, "dataset.uri https://"),
+        ({"dataset": PLAIN}, None),
+        ({"dataset": {**PLAIN, "allowUnlabelledValidation": True}}, "dataset.allowUnlabelledValidation"),
+        ({"dataset": {**PLAIN, "allowUnlabelledValidation": False}}, None),
+        ({"training": {"requireFitness": True}}, "training.requireFitness"),
+        ({"training": {"requireFitness": False, "decodedCacheGib": 20}}, None),
+        ({"training": {"decodedCacheGib": 5}}, "training.decodedCacheGib"),
     ],
 )
-def test_an_image_that_follows_no_links_is_told_before_nodes_are_asked_for(
-    dataset: dict[str, Any], needed: str | None
+def test_an_image_that_does_not_know_a_later_field_is_told_before_nodes_are_asked_for(
+    spec: dict[str, Any], needed: str | None
 ) -> None:
-    sentence = outdated_image(training_job(dataset=dataset, compute={"image": "trainer:0.1.0"}))
+    sentence = outdated_image(training_job(**spec, compute={"image": "trainer:0.1.0"}))
     assert (needed is None) == (sentence is None)
     assert needed is None or f"does not know {needed}, which this job needs" in str(sentence)
-    assert outdated_image(training_job(dataset=dataset, compute={"image": "trainer:0.2.0"})) is None
+    assert outdated_image(training_job(**spec, compute={"image": "trainer:0.2.0"})) is None
 
 
 def test_a_region_is_not_missing_where_another_identity_signs() -> None:

@@ -149,6 +149,26 @@ def test_the_newest_of_several_entries_of_json_min_counts(tmp_path: Path) -> Non
     assert export.ledger.source == {"a": 2}
 
 
+@pytest.mark.parametrize("column", ["data", "photo", "image"])
+def test_the_picture_of_an_entry_is_whichever_value_ends_like_one(column: str, tmp_path: Path) -> None:
+    """Columns of the user's come first, and any may hold a point."""
+    value = {"x": 10, "y": 10, "width": 5, "height": 5, "rotation": 0, "rectanglelabels": ["a"]}
+    entry = {"camera": "north.2", "taken": "2024-01-01T00:00:00.5Z", column: "/data/upload/1/0a1b2c3d-a.jpg"}
+    export = studio(tmp_path, [{**entry, "id": 1, "label": [value], "annotation_id": 1}])
+    assert [(picture.path, len(picture.boxes)) for picture in export.pictures] == [(PurePosixPath("a.jpg"), 1)]
+
+
+def test_boxes_on_several_pictures_of_a_task_are_not_put_on_one(tmp_path: Path) -> None:
+    task: Any = studio_task(1, PICTURE)
+    task["data"]["image2"] = "/data/upload/1/b.jpg"
+    first, second = task["annotations"][0]["result"]
+    task["annotations"][0]["result"] = [{**first, "to_name": "left"}, {**second, "to_name": "right"}]
+    export = studio(tmp_path, [task])
+    assert export.pictures[0].path is None
+    assert "one of several pictures of a task" in export.pictures[0].problem
+    assert export.ledger.source.total() == 2, "counted all the same"
+
+
 def test_tasks_that_nobody_annotated_are_no_backgrounds(tmp_path: Path) -> None:
     task: Any = studio_task(1, PICTURE)
     untouched = {**task, "id": 2, "annotations": [], "predictions": [{"result": task["annotations"][0]["result"]}]}

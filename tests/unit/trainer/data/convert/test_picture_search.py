@@ -62,6 +62,9 @@ def test_two_pictures_that_fit_alike_are_both_named() -> None:
 def test_a_picture_is_found_without_its_ending() -> None:
     found = PICTURES.find("i", near=PurePosixPath("VOC/Annotations/i.xml"), without_ending=True)
     assert found == (PurePosixPath("VOC/JPEGImages/i.jpeg"), "")
+    assert PICTURES.find("JPEGImages/i", near=PurePosixPath("annotations.xml")) == found
+    assert PICTURES.find("i.png", near=PurePosixPath("annotations.xml")) == (None, "is not there")
+    assert PICTURES.find("e", near=PurePosixPath("x.json")) == (None, "may be x/d/e.jpg or y/d/e.jpg")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,24 @@ def test_lists_of_pictures_say_the_splits(tmp_path: Path) -> None:
     assert [bool(picture.problem) for picture in export.pictures] == [False, False, False, True, False]
 
 
+def test_names_with_spaces_are_listed_whole(tmp_path: Path) -> None:
+    """As CVAT writes them, in quotes, and as scripts do, without; some lists have a mark of presence behind."""
+    names = ("my photo", "my other", "my third 1", "frame 0", "frame 1")
+    documents = {f"Annotations/{name}.xml": voc_document(PICTURE) for name in names}
+    pictures = {f"JPEGImages/{name}.jpg": "" for name in names}
+    lists = {"train": '"my photo"\nmy third 1  1\nframe 0\n', "val": '"my other" 1\nframe 1\n'}
+    mains = {f"ImageSets/Main/{name}.txt": text for name, text in lists.items()}
+    export = read(tmp_path, {**documents, **pictures, **mains})
+    assert not any(picture.problem for picture in export.pictures)
+    assert {picture.path.stem: picture.split for picture in export.pictures if picture.path} == {
+        "my photo": "train",
+        "my other": "val",
+        "my third 1": "train",
+        "frame 0": "train",
+        "frame 1": "val",
+    }
+
+
 def test_trainval_alone_is_for_training(tmp_path: Path) -> None:
     mains = {"ImageSets/Main/trainval.txt": "a\n", "ImageSets/Main/test.txt": "b\n"}
     documents = {f"Annotations/{name}.xml": voc_document(PICTURE) for name in "ab"}
@@ -131,6 +149,15 @@ def test_a_video_has_a_box_in_each_frame_of_a_track(tmp_path: Path) -> None:
     assert export.ledger.source == {"zebra": 3}
     assert sorted(str(picture.path) for picture in export.pictures) == sorted(FRAMES)
     assert export.pictures[0].size == (200, 100)
+
+
+def test_frames_of_a_video_have_no_ending_in_an_export_for_images(tmp_path: Path) -> None:
+    """CVAT writes `name="frame_000000"` and saves `images/frame_000000.PNG`."""
+    shape = '<box label="a" xtl="1" ytl="2" xbr="30" ybr="40"/>'
+    image = f'<image id="0" name="frame_000000" width="200" height="100">{shape}</image>'
+    document = f"<annotations>{cvat_meta('task')}{image}</annotations>"
+    export = read(tmp_path, {"annotations.xml": document, "images/frame_000000.PNG": ""}, "cvat")
+    assert [picture.path for picture in export.pictures] == [PurePosixPath("images/frame_000000.PNG")]
 
 
 def test_a_video_of_key_frames_only_is_refused(tmp_path: Path) -> None:
@@ -190,6 +217,27 @@ def test_darknet_rows_are_boxes_or_outlines(tmp_path: Path) -> None:
         "have a class that the list of classes does not name": 2,
         "have no four numbers for their edges": 2,
     }
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\n  \n"])
+def test_empty_lines_at_the_end_of_a_list_are_no_classes(end: str, tmp_path: Path) -> None:
+    members: Members = {"obj.names": f"cat\ndog{end}", "a.jpg": "", "a.txt": "1 0.5 0.5 0.2 0.4\n"}
+    assert read(tmp_path, members, "names").names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("cat\n\ndog\n", r"obj.names has no class in line 2 of 3, and classes are numbered by lines; name it"),
+        ("\ncat\n", r"obj.names has no class in line 1 of 2"),
+        # Both would have become the same name.
+        ("caf\u00e9\ncaf\u00e8\n".encode("cp1252"), "obj.names is not text in UTF-8; save it as UTF-8"),
+        ("cat\ndog\n".encode("utf-16"), "obj.names is not text in UTF-8; save it as UTF-8"),
+    ],
+)
+def test_a_list_that_would_shift_or_merge_classes_is_refused(listed: str | bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match=said):
+        read(tmp_path, {"obj.names": listed, "a.jpg": "", "a.txt": "1 0.5 0.5 0.2 0.4\n"}, "names")
 
 
 def test_lists_of_classes_of_several_folders_are_each_their_own(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.unit.trainer.stores.web_server import Page, Site, redirect, serving_s
 KEY = "hunter2"
 HIDDEN = DatasetSpec(uri_secret_ref=SecretKeyRef(name="roboflow", key="link"))
 NAMED = "the link in key link of Secret roboflow to localhost"
+NO_HOSTS = [f"https://[a/x?key={KEY}", f"https://[a]/x?key={KEY}", f"https://:1/x?key={KEY}", f"https://a\u2100b/{KEY}"]
+"""Links by their form, of which Python's own parser makes nothing."""
 
 
 def packed() -> bytes:
@@ -72,6 +74,20 @@ def test_a_link_with_a_key_comes_from_a_secret_and_shows_nowhere(
     assert "/ds/abc" not in shown, "a path may be a key as well"
 
 
+@pytest.mark.parametrize("trouble", ["busy", "gone"])
+def test_no_try_of_a_hidden_link_is_logged_with_its_path(
+    site: Site, tmp_path: Path, lines: list[str], caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    """urllib3 warns of each retry with the path, which Python prints where no log is set up."""
+    caplog.set_level(logging.DEBUG)
+    site.pages[f"/{KEY}/set.zip"] = Page(503)
+    host = site.url if trouble == "busy" else "https://localhost:1"
+    (tmp_path / "url").write_text(f"{host}/{KEY}/set.zip?key={KEY}" if trouble == "busy" else f"{host}/{KEY}/set.zip")
+    with pytest.raises(StoreUnavailable) as caught:
+        fetch(HIDDEN, tmp_path, lines)
+    assert KEY not in "\n".join([str(caught.value), *lines, caplog.text])
+
+
 @pytest.mark.parametrize(
     ("page", "sentence"),
     [
@@ -91,7 +107,7 @@ def test_what_a_server_says_to_a_hidden_link_is_said_without_it(
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, "", KEY, f"https://a.example/{KEY} b", f"http://a.example/{KEY}"])
+@pytest.mark.parametrize("content", [None, "", KEY, f"https://a.example/{KEY} b", f"http://a.example/{KEY}", *NO_HOSTS])
 def test_an_unusable_link_in_the_secret_is_not_shown(
     site: Site, tmp_path: Path, lines: list[str], content: str | None
 ) -> None:
