@@ -19,6 +19,16 @@ from masktrain_trainer.config.run import (
     RunConfig,
 )
 
+from .addresses import (
+    DATASET_WITH_QUERY,
+    ENDPOINT_WITH_LOGIN,
+    WEIGHTS_WITH_QUERY,
+    holds_secret,
+    is_signed,
+    mirror_objection,
+    shown_text,
+    shown_url,
+)
 from .base import Contract, not_filled_in, plain_text
 from .hyperparameters import PRESETS, HyperparameterOverrides, Hyperparameters, Preset
 from .progress import (
@@ -35,11 +45,8 @@ from .progress import (
     SplitCounts,
 )
 from .spec import (
-    DATASET_WITH_QUERY,
-    ENDPOINT_WITH_LOGIN,
     OFFICIAL,
     SCRATCH,
-    WEIGHTS_WITH_QUERY,
     Architecture,
     CheckpointSpec,
     DatasetSpec,
@@ -54,11 +61,6 @@ from .spec import (
     StoreAuth,
     StoreSpec,
     TrainingSpec,
-    holds_secret,
-    is_signed,
-    mirror_objection,
-    shown_text,
-    shown_url,
 )
 
 __all__ = [

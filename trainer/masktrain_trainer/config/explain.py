@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .spec import shown_text
+from .addresses import shown_text
 
 YOLOV5_NAMES = {
     "lr0": "learningRate",

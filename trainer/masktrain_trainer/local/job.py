@@ -34,11 +34,11 @@ from masktrain_trainer.config import (
 from masktrain_trainer.config.explain import explain
 from masktrain_trainer.data.source.yaml_file import BoundedLoader
 from masktrain_trainer.errors import InvalidConfiguration, UserError
-from masktrain_trainer.files import RESULTS_MARK, make_results_folder, sha256_of
-from masktrain_trainer.stores import shown_place
+from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores.web import whole_link
 
-from .datasets import as_archive, given_place, linked_dataset, refuse_key
+from .datasets import as_archive, linked_dataset, refuse_key
+from .results import keep_apart, keep_apart_in_data, results_uri
 
 KIND = "MaskTrainingJob"
 GROUP = "masktrain.dev/"
@@ -283,9 +283,6 @@ def _invalid(message: str) -> UserError:
     return InvalidConfiguration(message)
 
 
-RUNS = "runs"
-
-
 @dataclass(frozen=True)
 class LocalJob:
     """`environment`: what the training's processes get on top of the command's own. `notes`: what a person should know
@@ -314,11 +311,11 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
 
     A folder of data becomes a zip in `scratch`, as a store would hold it.
     """
-    results, data, linked = _results_uri(request), request.data, None
+    results, data, linked = results_uri(request.manifest, request.results), request.data, None
     if not data:
         data = linked = linked_dataset()
     if data:
-        _keep_apart(results, data)
+        keep_apart(results, data)
     notes: list[str] = []
     archive = local_archive(data, scratch, notes.append) if data else None
     changes = Overrides(
@@ -329,7 +326,7 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     )
     manifest = read_manifest(request.manifest, changes)
     if data:
-        _keep_apart_in_data(results, data, manifest)
+        keep_apart_in_data(results, data, f"{manifest.namespace}/{manifest.name}")
     environment = _environment(manifest)
     ranks, more_notes = _ranks(manifest, environment)
     notes += more_notes
@@ -340,55 +337,12 @@ def plan_job(request: JobOptions, scratch: Path) -> LocalJob:
     return LocalJob(_run_config(manifest, archive), ranks, environment, notes)
 
 
-def _keep_apart(results: str, data: str) -> None:
-    """Results within a folder of data would be data the next time; they get a mark by which they are left out."""
-    folder, top = Path(local_path(results)), _top(results, data)
-    if top is not None and folder.is_relative_to(top) and not _is_shared(folder, top):
-        make_results_folder(folder)
-
-
-def _keep_apart_in_data(results: str, data: str, manifest: Manifest) -> None:
-    """Among data it is the job's own folder that has the mark, which would be about the data, too."""
-    folder, top = Path(local_path(results)), _top(results, data)
-    if top is None or not folder.is_relative_to(top) or not _is_shared(folder, top):
-        return
-    own = folder / manifest.namespace / manifest.name
-    # What lies there already may be data.
-    if not own.exists():
-        make_results_folder(own)
-
-
-def _is_shared(folder: Path, top: Path) -> bool:
-    """Whether what lies in it may be data."""
-    if folder == top:
-        return True
-    held = folder.name != RUNS and folder.is_dir() and any(folder.iterdir())
-    return held and not (folder / RESULTS_MARK).exists()
-
-
-def _top(results: str, data: str) -> Path | None:
-    """The folder of the data, where data and results both are on this machine."""
-    on_this_machine = results.startswith("file://") and "://" not in data
-    return given_place(Path(data)).resolve() if on_this_machine else None
-
-
 def local_archive(data: str, scratch: Path, say: Callable[[str], None]) -> Path | None:
     """The zip of a folder or file; None for what lies in a store or behind a link. Raises UserError."""
     if "://" not in data:
         return as_archive(Path(data), scratch, say)
     refuse_key(data)
     return None
-
-
-def local_path(uri: str) -> str:
-    """How a person would write the place: a plain path for file:// URIs."""
-    return shown_place(uri).removeprefix("file://")
-
-
-def _results_uri(request: JobOptions) -> str:
-    """By default a folder beside the manifest."""
-    results = request.results or str(request.manifest.parent / RUNS)
-    return results if "://" in results else Path(results).resolve().as_uri()
 
 
 def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:

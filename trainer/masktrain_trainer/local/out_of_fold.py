@@ -45,7 +45,8 @@ from masktrain_trainer.weights.load import fetch_weights, load_weights
 from .datasets import zip_folder
 from .findings import Finding, Kind, Picture, at, marked
 from .job import LocalJob, cuda_devices
-from .training import results_folder, run_attempt
+from .results import results_folder
+from .training import run_attempt
 
 Say = Callable[[str], None]
 

@@ -25,7 +25,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from masktrain_trainer.checkpoint.keys import JobKeys
 from masktrain_trainer.config import (
     CONFIG_VARIABLE,
     POD_UID_VARIABLE,
@@ -49,7 +48,8 @@ from masktrain_trainer.train.initialise import transfer
 from masktrain_trainer.weights.load import fetch_weights
 
 from .datasets import scratch_folder
-from .job import JobOptions, LocalJob, local_path, plan_job
+from .job import JobOptions, LocalJob, plan_job
+from .results import local_path, results_folder
 
 Say = Callable[[str], None]
 # The pods' port may be taken here, by another training for one.
@@ -222,11 +222,6 @@ def train_locally(request: JobOptions, say: Say) -> int:
     for line in closing_lines(outcome, progress):
         say(line)
     return exit_code(outcome)
-
-
-def results_folder(config: RunConfig) -> str:
-    keys = JobKeys(config.namespace, config.name, config.uid)
-    return local_path(f"{config.checkpoint.uri.rstrip('/')}/{keys.output('')}")
 
 
 def closing_lines(outcome: Outcome, progress: Progress) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 from masktrain_trainer.errors import UserError
 from masktrain_trainer.files import RESULTS_MARK
 from masktrain_trainer.local import job as jobs
-from masktrain_trainer.local.job import JobOptions, LocalJob, local_path, plan_job
-from masktrain_trainer.local.training import results_folder
+from masktrain_trainer.local.job import JobOptions, LocalJob, plan_job
+from masktrain_trainer.local.results import local_path, results_folder
 
 JOB = """\
 apiVersion: masktrain.dev/v1alpha1
