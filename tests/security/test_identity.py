@@ -19,10 +19,10 @@ from masktrain_trainer.config import (
     SecretKeyRef,
     StoreAuth,
     StoreSpec,
+    addresses,
     holds_secret,
     is_signed,
     shown_url,
-    spec,
 )
 from masktrain_trainer.errors import InvalidWeights
 from masktrain_trainer.stores import open_store, web
@@ -155,7 +155,7 @@ def test_a_login_in_an_endpoint_is_refused(section: str) -> None:
     """By the field's own rule in the CRD: an object that was stored with one can still be changed elsewhere."""
     endpoint = schema("masktrainingjobs")["properties"][section]["properties"]["store"]["properties"]["endpoint"]
     (rule,) = endpoint["x-kubernetes-validations"]
-    assert rule["rule"] == f"!self.matches('{spec._ENDPOINT_SIGNS}')"
+    assert rule["rule"] == f"!self.matches('{addresses.ENDPOINT_SIGNS}')"
     assert "store.endpoint must not hold a login" in rule["message"]
 
 
@@ -163,7 +163,7 @@ def test_a_key_in_the_path_of_weights_is_refused() -> None:
     """As Oracle's pre-authenticated requests have it."""
     weights = schema("masktrainingjobs")["properties"]["model"]["properties"]["weights"]
     (rule,) = weights["x-kubernetes-validations"]
-    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._LINK_SIGNS}'))"
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{addresses.LINK_SIGNS}'))"
     assert "pre-authenticated request (/p/token/n/)" in rule["message"]
 
 
@@ -171,7 +171,7 @@ def test_a_key_in_the_link_of_a_data_set_is_refused() -> None:
     """As Roboflow's links have it."""
     uri = schema("masktrainingjobs")["properties"]["dataset"]["properties"]["uri"]
     (rule,) = uri["x-kubernetes-validations"]
-    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{spec._LINK_SIGNS}'))"
+    assert rule["rule"] == f"!(self.startsWith('https://') && self.matches('{addresses.LINK_SIGNS}'))"
     assert "name that in dataset.uriSecretRef" in rule["message"]
 
 
