@@ -222,9 +222,10 @@ def test_an_endpoint_with_a_token_is_recognised_however_it_is_written(endpoint: 
 
 @pytest.mark.parametrize("path", [*HIDDEN.values(), "/w.pt?signature=hunter2"])
 def test_no_retry_of_a_download_logs_its_key(path: str) -> None:
-    said = logging.makeLogRecord({"msg": f"Retrying (Retry(total=4)) after connection broken by 'OSError': {path}"})
-    assert not web._has_no_key(said)
-    assert web._has_no_key(logging.makeLogRecord({"msg": "Retrying (Retry(total=4)) after it broke: /yolov5s.pt"}))
+    name = "urllib3.connectionpool"
+    broken = {"name": name, "msg": f"Retrying (Retry(total=4)) after connection broken by 'OSError': {path}"}
+    assert not web._has_no_key(logging.makeLogRecord(broken))
+    assert web._has_no_key(logging.makeLogRecord({"name": name, "msg": "Starting new HTTPS connection (1): host:443"}))
 
 
 def test_what_is_decoded_to_hide_a_token_forges_no_line() -> None:

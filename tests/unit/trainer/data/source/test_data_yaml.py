@@ -95,13 +95,6 @@ def test_the_longest_end_that_is_there_is_taken_and_said(tmp_path: Path, form: s
     assert any(line.endswith("-> images/train2017 (2 images)") for line in described.choices)
 
 
-def test_a_folder_in_other_capitals_is_named_with_those_that_are_there(tmp_path: Path) -> None:
-    """As Windows does not tell them apart; here both may be there."""
-    said = refusal(tmp_path, "train: ../Train/Images\nval: ../Valid/Images\nnames: [a]")
-    assert "'../Train/Images' that data.yaml names for 'train' is not in the data set" in said
-    assert said.endswith("which has data.yaml, train/, valid/.")
-
-
 def test_an_end_that_path_and_folder_have_both(tmp_path: Path) -> None:
     yaml = "path: /home/me/OIT/set\ntrain: OIT/set/images/a\nval: OIT/set/images/b\nnames: [a]"
     described = read(tmp_path, yaml, ["images/a/1.jpg", "images/b/2.jpg"])

@@ -7,6 +7,7 @@ import logging
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ NO_HOSTS = [f"https://[a/x?key={KEY}", f"https://[a]/x?key={KEY}", f"https://:1/
 """Links by their form, of which Python's own parser makes nothing."""
 
 
+@cache
 def packed() -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
