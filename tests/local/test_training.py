@@ -67,6 +67,28 @@ def test_a_stopped_training_goes_on_and_a_complete_one_is_not_repeated(workplace
     assert json.loads(theirs.stdout)["classes"] == scores["classes"]
 
 
+ONE_EPOCH = (*COMMAND, "--set", "training.epochs=1")
+
+
+def test_two_ranks_share_a_validation_of_one_picture(workplace: Workplace) -> None:
+    for number, picture in enumerate(sorted((workplace.folder / "tiny" / "valid" / "images").iterdir())):
+        if number:
+            picture.unlink()
+    done = workplace.run(*ONE_EPOCH, "--set", "compute.gpusPerNode=2", "--set", "training.batchSize=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Training on CPUs with 2 rank(s)." in done.stdout
+    assert (workplace.folder / "results" / "default" / "tiny" / "best.pt").exists()
+
+
+def test_another_image_size_is_another_training_beside_the_first(workplace: Workplace) -> None:
+    first = workplace.run(*ONE_EPOCH)
+    other = workplace.run(*ONE_EPOCH, "--set", "training.imageSize=96")
+    for done in (first, other):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "going on from" not in done.stdout
+        assert "already finished" not in done.stdout
+
+
 @pytest.mark.timeout(300)
 def test_no_rank_outlives_a_killed_command(workplace: Workplace) -> None:
     """All its processes inherited the pipe, which ends with the last of them; the training would take hours."""
