@@ -97,7 +97,7 @@ THUMBNAIL = 32
 HASH_SIDE = 8
 MOST_BITS_APART = 10
 """Of 64: what is further apart is not looked at."""
-LEAST_CORRELATION = 0.98
+LEAST_CORRELATION = 0.95
 MOST_ALIKE = 50
 """Of each picture: a film's frames are all alike, and every pair of a thousand of them would be half a million."""
 _ROWS = 512
