@@ -221,15 +221,15 @@ SAME_PLACE = 0.5
 ANY_OVERLAP = 0.1
 NEARBY = 1.5
 """Times a box's longer side: so far its object may be away before it is taken for another one."""
-CLASS_LEAD, MISSING_CONFIDENCE, SHIFTED_CONFIDENCE = 0.35, 0.5, 0.35
-UNSEEN_CONFIDENCE, LEAST_RECALL = 0.1, 0.85
+CLASS_LEAD, MISSING_CONFIDENCE, SHIFTED_CONFIDENCE = 0.65, 0.5, 0.35
+UNSEEN_CONFIDENCE, LEAST_RECALL = 0.1, 0.95
 """A label is doubted where nothing is found at all, in a class whose labels are found otherwise."""
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """Labels (N) and predictions (M) of a picture. `own_N`, `other_N`: the highest confidence for a label's class, and
-    for any other, among the predictions in its place; `any_N`: of whatever overlaps it.
+    """Labels (N) and predictions (M) of a picture. `own_N`: the highest confidence for a label's class among the
+    predictions in its place; `any_N`: of whatever overlaps it.
     """
 
     picture: Picture
@@ -238,7 +238,6 @@ class _Compared:
     same_class_NM: npt.NDArray[np.bool_]
     confidence_M: npt.NDArray[np.float64]
     own_N: npt.NDArray[np.float64]
-    other_N: npt.NDArray[np.float64]
     any_N: npt.NDArray[np.float64]
 
 
@@ -247,9 +246,9 @@ def contradictions(
 ) -> Iterator[Finding]:
     """Where out-of-fold predictions speak against the labels of their pictures."""
     compared = [_compare(picture, detections) for picture, detections in zip(pictures, found, strict=True)]
-    recall_C = _recall(compared, len(names))
+    recall_C, usual_C = _recall(compared, len(names)), _usual_confidence(compared, len(names))
     for one in compared:
-        yield from _contradictions(one, recall_C, names)
+        yield from _contradictions(one, recall_C, usual_C, names)
 
 
 def _compare(picture: Picture, found: Sequence[Detection]) -> _Compared:
@@ -271,7 +270,6 @@ def _compare(picture: Picture, found: Sequence[Detection]) -> _Compared:
         same_class_NM,
         confidence_M,
         own_N=highest(same_class_NM & same_place_NM),
-        other_N=highest(~same_class_NM & same_place_NM),
         any_N=highest(iou_NM >= ANY_OVERLAP),
     )
 
@@ -285,7 +283,18 @@ def _recall(compared: Sequence[_Compared], classes: int) -> npt.NDArray[np.float
     return seen / np.maximum(all_of, 1)
 
 
-def _contradictions(one: _Compared, recall_C: npt.NDArray[np.float64], names: Sequence[str]) -> Iterator[Finding]:
+def _usual_confidence(compared: Sequence[_Compared], classes: int) -> npt.NDArray[np.float64]:
+    """With which each class is found, on average, where a label says so: confident learning's threshold of a class."""
+    total, count = np.zeros(classes), np.zeros(classes)
+    for one in compared:
+        np.add.at(total, one.picture.classes, one.own_N)
+        np.add.at(count, one.picture.classes, one.own_N > 0)
+    return total / np.maximum(count, 1)
+
+
+def _contradictions(
+    one: _Compared, recall_C: npt.NDArray[np.float64], usual_C: npt.NDArray[np.float64], names: Sequence[str]
+) -> Iterator[Finding]:
     doubted = [index for index in range(len(one.picture.classes)) if one.own_N[index] < UNSEEN_CONFIDENCE]
     unlabelled = [
         number
@@ -293,8 +302,9 @@ def _contradictions(one: _Compared, recall_C: npt.NDArray[np.float64], names: Se
         if not (one.iou_NM[:, number] >= SAME_PLACE).any() and one.confidence_M[number] >= SHIFTED_CONFIDENCE
     ]
     for index in range(len(one.picture.classes)):
-        if one.other_N[index] - one.own_N[index] >= CLASS_LEAD:
-            yield _other_class(one, index, names)
+        other = _other_class(one, index)
+        if other is not None and _is_convincing(other, float(one.own_N[index]), usual_C):
+            yield _as_other_class(one, index, other, names)
             doubted = [other for other in doubted if other != index]
     for number in unlabelled:
         label = _moved(one, number, doubted)
@@ -324,15 +334,24 @@ def _moved(one: _Compared, number: int, doubted: Sequence[int]) -> int | None:
     return best
 
 
-def _other_class(one: _Compared, index: int, names: Sequence[str]) -> Finding:
-    label = one.picture.classes[index]
+def _other_class(one: _Compared, index: int) -> Detection | None:
+    """What is found in a label's place with the highest confidence, of all other classes."""
     candidates = np.where(~one.same_class_NM[index] & (one.iou_NM[index] >= SAME_PLACE), one.confidence_M, 0.0)
-    other = one.found[int(candidates.argmax())]
+    return one.found[int(candidates.argmax())] if candidates.any() else None
+
+
+def _is_convincing(other: Detection, own: float, usual_C: npt.NDArray[np.float64]) -> bool:
+    """Whether a class is found as surely as where labels name it, and much more so than the label's own."""
+    return other.confidence - own >= CLASS_LEAD and other.confidence >= usual_C[other.class_index]
+
+
+def _as_other_class(one: _Compared, index: int, other: Detection, names: Sequence[str]) -> Finding:
+    label, own = one.picture.classes[index], float(one.own_N[index])
     return Finding(
         Kind.CLASS,
         f"{one.picture.name}: the box {names[label]!r} {at(one.picture.corners[index])} looks like {other.name!r} "
-        f"({other.confidence:.2f}, as {names[label]!r} {one.own_N[index]:.2f}).",
-        float(one.other_N[index] - one.own_N[index]),
+        f"({other.confidence:.2f}, as {names[label]!r} {own:.2f}).",
+        other.confidence - own,
         [one.picture],
         [marked(one.picture, index, names), _predicted(other)],
     )
