@@ -109,6 +109,6 @@ def weights(folder: Path) -> dict[str, bytes]:
     script = io.BytesIO()
     with warnings.catch_warnings():
         # Old, and what people have.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(small), script)
     return found | {"TorchScript": script.getvalue()}

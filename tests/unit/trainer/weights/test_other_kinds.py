@@ -95,7 +95,8 @@ def _numpy(save_array: Callable[..., None]) -> bytes:
 def _torchscript(path: Path) -> None:
     """As YOLOv5's export.py does."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Old, and what people have: a DeprecationWarning, in newer versions of torch a FutureWarning.
+        warnings.simplefilter("ignore")
         script = torch.jit.trace(  # type: ignore[no-untyped-call]
             nn.Sequential(nn.Conv2d(3, 8, 1), nn.SiLU()), torch.zeros(1, 3, 4, 4)
         )
