@@ -114,7 +114,7 @@ def _prepare_images(described: DataYaml, output: Path, config: RunConfig, proces
         )
     verified = verify_splits(
         described.images,
-        root=output / EXPORT,
+        described.files,
         output=output,
         classes=len(described.names),
         image_size=training.image_size,

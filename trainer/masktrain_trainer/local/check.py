@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 from rich.console import Console
 
-from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes
+from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, warnings_of
 from masktrain_trainer.files import choose_output, make_results_folder, write_text_atomically
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.report.tables import as_text
@@ -62,7 +62,7 @@ def check(options: CheckOptions, say: Say) -> list[Finding]:
         root = open_dataset(options.source, options.endpoint, scratch, say)
         checked = check_dataset(root, scratch, say, image_size=_DECODED)
         print_classes(checked.names, checked.splits, Console(stderr=True, width=TABLE_WIDTH))
-        for sentence in checked.skipped:
+        for sentence in warnings_of(checked.names, checked.splits):
             say(sentence)
         splits = {name: verified.split for name, verified in checked.splits.items()}
         pictures = pictures_of(splits)

@@ -121,7 +121,7 @@ def check_dataset(
         say(choice)
     found = verify_splits(
         described.images,
-        root=root,
+        described.files,
         output=scratch,
         classes=len(described.names),
         image_size=image_size,

@@ -148,7 +148,10 @@ def alike(prints: Fingerprints) -> Iterator[tuple[int, int]]:
         for others, turned in ((prints.hashes_N, False), (prints.mirrored_N, True)):
             apart = np.bitwise_count(prints.hashes_N[rows, None] ^ others[None, start:])
             for row in range(apart.shape[0]):
-                near = np.flatnonzero(apart[row, row + 1 :] <= MOST_BITS_APART)[:MOST_ALIKE] + row + 1 + start
+                bits = apart[row, row + 1 :]
+                # The nearest first, or a plain background's many neighbours could crowd a copy out.
+                nearest = np.flatnonzero(bits <= MOST_BITS_APART)
+                near = nearest[np.argsort(bits[nearest], kind="stable")][:MOST_ALIKE] + row + 1 + start
                 own = prints.grey_NP[start + row].astype(np.float32)
                 correlations = prints.grey_NP[near].astype(np.float32) @ (own[mirror] if turned else own)
                 yield from ((start + row, int(other)) for other in near[correlations >= LEAST_CORRELATION])

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from masktrain_trainer.data.source.verify import verify_split
 from masktrain_trainer.local.findings import (
+    MOST_ALIKE,
+    Fingerprints,
     Kind,
     Picture,
     alike,
@@ -87,6 +89,15 @@ def test_copies_within_a_split_are_another_kind_and_their_labels_are_compared(tm
     (found,) = duplicates(pictures, grouped)
     assert found.kind is Kind.DUPLICATE
     assert found.sentence.endswith("c.jpg look the same, but are labelled differently.")
+
+
+def test_a_copy_is_found_among_more_pictures_whose_hashes_are_near_than_are_looked_at() -> None:
+    unlike = MOST_ALIKE + 10
+    hashes = np.array([0, *[0b1111111] * unlike, 0], np.uint64)
+    grey = np.random.default_rng(0).normal(size=(unlike + 1, 1024))
+    grey /= np.linalg.norm(grey, axis=1, keepdims=True)
+    prints = Fingerprints(hashes, np.full_like(hashes, 2**64 - 1), np.vstack([grey, grey[:1]]).astype(np.float16))
+    assert list(alike(prints)) == [(0, unlike + 1)]
 
 
 def picture(name: str, *rows: tuple[float, ...], split: str = "train", side: int = 640) -> Picture:

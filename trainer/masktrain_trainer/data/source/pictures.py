@@ -117,14 +117,19 @@ class _Refused(Exception):
 
 
 def read_picture(path: Path, *, smallest_side: int = 1) -> Image | UnreadablePicture:
-    """The pixels of a file, as `decode_picture` gives them. Errors of the volume are raised: they may pass."""
+    """The pixels of a file, as `decode_picture` gives them, of what `read_content` reads."""
+    content = read_content(path)
+    return content if isinstance(content, UnreadablePicture) else decode_picture(content, smallest_side=smallest_side)
+
+
+def read_content(path: Path) -> bytes | UnreadablePicture:
+    """The bytes of a picture's file. Errors of the volume are raised: they may pass."""
     try:
         if path.stat().st_size > LARGEST_PICTURE:
             return UnreadablePicture(f"its file is larger than {LARGEST_PICTURE >> 30} GiB")
-        data = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         return UnreadablePicture(f"it cannot be read ({error.strerror})")
-    return decode_picture(data, smallest_side=smallest_side)
 
 
 def decode_picture(data: bytes, *, smallest_side: int = 1) -> Image | UnreadablePicture:

@@ -36,7 +36,7 @@ from .account import (
 from .data_yaml import SPLITS
 from .file_list import FileList, list_files
 from .labels import Labels, LabelViolation, parse_labels, read_labels
-from .pictures import SMALLEST_SIDE, UnreadablePicture, read_picture
+from .pictures import SMALLEST_SIDE, UnreadablePicture, decode_picture, read_content
 
 IMAGES_PER_TASK = 16
 SECONDS_BETWEEN_LINES = 5.0
@@ -113,8 +113,8 @@ class VerifiedSplit:
 
 def verify_splits(
     images: Mapping[str, list[Path]],
+    files: FileList,
     *,
-    root: Path,
     output: Path,
     classes: int,
     image_size: int,
@@ -125,17 +125,16 @@ def verify_splits(
     processes: int,
     say: Callable[[str], None],
 ) -> dict[str, VerifiedSplit]:
-    """Inspect the chosen ones of all splits of the data set at `root`; the pixels of `compressed` ones become JPEGs.
+    """Inspect the chosen ones of all splits of the data set of `files`; the pixels of `compressed` ones become JPEGs.
 
     Raises InvalidDataset when a split has no usable image, or its labels have other classes than data.yaml.
     """
-    files = list_files(root)
     beside = files_beside(files, images)
     verified = {
         split: verify_split(
             split,
             images[split],
-            root=root,
+            root=files.root,
             output=output,
             classes=classes,
             image_size=image_size,
@@ -229,7 +228,10 @@ def _save(good: list[Usable], index: Path, rules: Rules) -> Split:
 def inspect(item: Item, rules: Rules) -> Inspected:
     """Check one image and store its pixels."""
     seen = _with_labels(item, rules)
-    image = read_picture(item.image, smallest_side=SMALLEST_SIDE)
+    content = read_content(item.image)
+    if isinstance(content, UnreadablePicture):
+        return dataclasses.replace(seen, violation=content.reason)
+    image = decode_picture(content, smallest_side=SMALLEST_SIDE)
     if isinstance(image, UnreadablePicture):
         return dataclasses.replace(seen, violation=image.reason)
     if seen.violation:
@@ -240,7 +242,7 @@ def inspect(item: Item, rules: Rules) -> Inspected:
     fitted = fit_long_side(image, rules.image_size, area_when_shrinking=rules.area_when_shrinking)
     stored = store_image(rules.cache, item.slot, fitted, rules.image_size, compress=rules.compress)
     return dataclasses.replace(
-        seen, digest=sha256_of(item.image), stored=Stored(_size(image.shape), _size(fitted.shape), stored)
+        seen, digest=sha256_of(content), stored=Stored(_size(image.shape), _size(fitted.shape), stored)
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masktrain_trainer.data.source.account import SplitAccount, UnnamedClasses, class_problem
+from masktrain_trainer.data.source.file_list import list_files
 from masktrain_trainer.data.source.verify import VerifiedSplit, verify_splits
 from masktrain_trainer.errors import InvalidDataset
 
@@ -51,7 +52,7 @@ class Checked:
         folders = {split: root.resolve() / folder / "images" for split, folder in FOLDERS.items()}
         self.splits: dict[str, VerifiedSplit] = verify_splits(
             {split: _existing(folder) for split, folder in folders.items() if folder.is_dir()},
-            root=root,
+            list_files(root),
             output=output,
             classes=classes,
             image_size=64,
@@ -318,7 +319,7 @@ def test_one_list_of_images_for_two_splits_is_said(tmp_path: Path) -> None:
     images = sorted((root.resolve() / "train" / "images").iterdir())
     verified = verify_splits(
         {"train": images, "val": images},
-        root=root,
+        list_files(root),
         output=tmp_path / "out",
         classes=2,
         image_size=64,
