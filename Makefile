@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 UV := $(BIN)/uv
 NEWEST_TORCH := $(HOME)/.cache/masktrain/newest-torch
+MEDIA_TOOLS := chromium ffmpeg gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi xvfb
 SOURCES := operator trainer devcluster tests examples benchmarks
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup check test test-quick test-newest-torch test-api test-cluster test-e2e fuzz bench-nodepool bench-train bench-train-learning bench-labels demo demo-trees demo-down generate lock binaries clean
+.PHONY: help setup check test test-quick test-newest-torch test-api test-cluster test-e2e media-tools fuzz bench-nodepool bench-train bench-train-learning bench-labels bench-detect demo demo-trees demo-down generate lock binaries clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -37,10 +38,10 @@ check: setup ## Format, lint, types, layers, generated files (seconds)
 	$(BIN)/python -m tests.layout
 	$(BIN)/python -m masktrain_operator.api.crd --check
 
-test: check binaries ## All tests: check, unit, API server, dev cluster, end to end (Linux and root), on WORKERS=3 processes
+test: check binaries media-tools ## All tests: check, unit, API server, dev cluster, end to end (Linux and root), on WORKERS=3 processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(WORKERS) --durations=10
 
-test-quick: setup ## Tests that need neither a cluster nor root (a minute)
+test-quick: setup media-tools ## Tests that need neither a cluster nor root (a minute)
 	$(BIN)/python -m pytest tests/unit tests/parity
 
 # pyproject.toml's bounds on torch aside, everything else is as locked.
@@ -51,7 +52,7 @@ test-newest-torch: setup ## The trainer's tests on the newest torch there is, in
 	@printf 'torch>=2.11\ntorchvision>=0.26\n' > $(NEWEST_TORCH)/overrides.txt
 	@$(UV) pip install --quiet --python $(NEWEST_TORCH)/bin/python --upgrade-package torch --upgrade-package torchvision \
 		--constraints $(NEWEST_TORCH)/pins.txt --overrides $(NEWEST_TORCH)/overrides.txt \
-		--group dev --editable '.[operator,trainer,export]'
+		--group dev --editable '.[operator,trainer,export,media]'
 	$(NEWEST_TORCH)/bin/python -m pytest tests/unit/trainer tests/parity
 
 test-api: setup binaries ## Tests against a real kube-apiserver
@@ -80,6 +81,16 @@ bench-train-learning: setup ## Its last part alone: mAP50 over time from scratch
 bench-labels: setup ## How many planted label mistakes data check --deep finds in 500 drawn pictures (15 minutes)
 	@$(BIN)/python -m benchmarks.label_check
 
+media-tools: ## Install what tests of videos, streams, the screen and pages need: browser, ffmpeg, GStreamer, Xvfb (where apt is at hand)
+	@missing=$$(for tool in $(MEDIA_TOOLS); do dpkg-query --show --showformat='$${db:Status-Status}' $$tool 2>/dev/null \
+		| grep -qx installed || echo $$tool; done); \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "media-tools: installing" $$missing; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; fi
+
+bench-detect: setup ## How fast detection is against YOLOv5 v7.0 and OpenVINO alone, and whether compare names the better model
+	@$(BIN)/python -m benchmarks.detection
+
 binaries: setup ## Build Kubernetes, etcd, CoreDNS, helm and the S3 server once (about 12 minutes, cached)
 	@$(BIN)/python -m devcluster binaries
 
@@ -100,7 +111,7 @@ lock: ## Renew requirements/*.txt from pyproject.toml
 	@echo uv | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --custom-compile-command "make lock" --upgrade -o requirements/bootstrap.txt -
 	$(COMPILE) --upgrade --extra operator -o requirements/operator.txt
-	$(COMPILE) --upgrade --extra trainer -o requirements/trainer.txt
+	$(COMPILE) --upgrade --extra trainer --extra export --extra media -o requirements/trainer.txt
 	$(COMPILE) --upgrade --all-extras --group dev -o requirements/dev.txt
 
 clean: ## Remove the environment and caches of this checkout

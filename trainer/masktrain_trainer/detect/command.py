@@ -17,7 +17,7 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.files import RESULTS_MARK, choose_output, make_results_folder
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.predict.fonts import drawable_names, undrawable
-from masktrain_trainer.weights.load import load_weights
+from masktrain_trainer.predict.models import load_model
 
 from .detector import Detection, DetectionOptions, Detector
 
@@ -98,13 +98,13 @@ def run_detection(
     """
     folder = choose_output(output, "the pictures with boxes")
     images = list_images(source)
-    file = load_weights(weights, endpoint)
+    model = load_model(weights, endpoint)
     if folder != output:
         yield f"{output} is not empty: the pictures go to {folder}"
-    if (sentence := undrawable(file.names)) is not None:
+    if (sentence := undrawable(model.names)) is not None:
         yield sentence
-    detector = Detector(file, options)
-    drawing = _Drawing(folder, drawable_names(file.names))
+    detector = Detector(model, options)
+    drawing = _Drawing(folder, drawable_names(model.names))
     named = output_names(images, source)
     while batch := list(islice(named, BATCH_SIZE)):
         yield from _detect_batch(detector, batch, drawing, skip_unreadable=source.is_dir())

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.data.geometry import Image, Letterbox, Placement, letterbox, plan_letterbox
-from masktrain_trainer.predict.predictor import Thresholds, choose_device, load_predictor, round_up
-from masktrain_trainer.weights.yolov5 import DetectorWeights
+from masktrain_trainer.predict.models import Model
+from masktrain_trainer.predict.predictor import Predictor, Thresholds, round_up
 
 # YOLOv5's for detecting; for mAP it takes 300.
 MAX_DETECTIONS = 1000
@@ -22,6 +22,13 @@ class DetectionOptions:
     confidence: float = 0.25
     iou: float = 0.45
     image_size: int | None = None
+    max_detections: int = MAX_DETECTIONS
+    agnostic: bool = False
+    classes: Sequence[int] | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(self.confidence, self.iou, self.max_detections, agnostic=self.agnostic, classes=self.classes)
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,20 @@ class Detection:
 
 
 class Detector:
-    """A model ready to detect, on the given device; else on a GPU if there is one."""
+    """A model with the thresholds of `options`, which may be replaced between two calls: sliders do."""
 
-    def __init__(self, file: DetectorWeights, options: DetectionOptions, device: torch.device | None = None) -> None:
-        device = device or choose_device()
-        self._names = file.names
-        self._stride = file.architecture.max_stride
-        self._image_size = round_up(options.image_size or file.image_size, self._stride)
-        self._predictor = load_predictor(file, Thresholds(options.confidence, options.iou, MAX_DETECTIONS), device)
+    def __init__(self, model: Model, options: DetectionOptions) -> None:
+        self.model = model
+        self._image_size = round_up(options.image_size or model.image_size, model.stride)
+        self._predictor = Predictor(model.network, options.thresholds)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return self._predictor.thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: Thresholds) -> None:
+        self._predictor.thresholds = thresholds
 
     def __call__(self, pictures: Sequence[Image]) -> list[list[Detection]]:
         """Objects in each RGB picture, by falling confidence. Pictures that are letterboxed alike share a batch."""
@@ -57,7 +70,7 @@ class Detector:
     def _plan(self, picture_HWC: Image) -> Letterbox:
         """Only as much is padded as the model's stride asks for."""
         height, width = picture_HWC.shape[:2]
-        return plan_letterbox((height, width), (self._image_size, self._image_size), stride=self._stride)
+        return plan_letterbox((height, width), (self._image_size, self._image_size), stride=self.model.stride)
 
     def _detect(self, pictures: list[Image], plans: list[Letterbox]) -> list[list[Detection]]:
         pixels = [letterbox(picture, plan) for picture, plan in zip(pictures, plans, strict=True)]
@@ -67,7 +80,7 @@ class Detector:
 
     def _named(self, found_K6: Tensor) -> list[Detection]:
         return [
-            Detection(int(label), self._names[int(label)], confidence, (x1, y1, x2, y2))
+            Detection(int(label), self.model.names[int(label)], confidence, (x1, y1, x2, y2))
             for x1, y1, x2, y2, confidence, label in found_K6.tolist()
         ]
 

@@ -40,7 +40,8 @@ from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detec
 from masktrain_trainer.errors import MaskTrainError, TrainingEnded, user_error
 from masktrain_trainer.model.boxes import pairwise_iou
 from masktrain_trainer.predict.drawing import LabelledBox
-from masktrain_trainer.weights.load import fetch_weights, load_weights
+from masktrain_trainer.predict.models import load_model
+from masktrain_trainer.weights.load import fetch_weights
 
 from .datasets import zip_folder
 from .findings import Finding, Kind, Picture, at, marked
@@ -208,7 +209,7 @@ def _train(config: RunConfig, folder: Path) -> Path:
 
 
 def _detect(weights: Path, pictures: Sequence[Picture]) -> list[list[Detection]]:
-    detector = Detector(load_weights(str(weights), None), DetectionOptions(confidence=LEAST_CONFIDENCE))
+    detector = Detector(load_model(str(weights)), DetectionOptions(confidence=LEAST_CONFIDENCE))
     found: list[list[Detection]] = []
     for start in range(0, len(pictures), _PICTURES_AT_ONCE):
         some = pictures[start : start + _PICTURES_AT_ONCE]

@@ -6,9 +6,9 @@ and `detections`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ def non_max_suppression(
     *,
     multi_label: bool = False,
     agnostic: bool = False,
-    classes: list[int] | None = None,
+    classes: Sequence[int] | None = None,
     max_detections: int = 300,
 ) -> list[Tensor]:
     """Detections (K, 6) of every image: xyxy in pixels, confidence, class; by falling confidence.
@@ -47,7 +47,7 @@ def non_max_suppression(
     for prediction_NP in prediction_BNP:
         candidates_K6 = _candidates(prediction_NP, confidence_threshold, multi_label)
         if classes is not None:
-            candidates_K6 = candidates_K6[torch.isin(candidates_K6[:, 5], candidates_K6.new_tensor(classes))]
+            candidates_K6 = candidates_K6[torch.isin(candidates_K6[:, 5], candidates_K6.new_tensor(list(classes)))]
         # Stable, so that equal confidences keep the order of the rows on every device.
         best_first_K = candidates_K6[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]
         detections.append(_suppress(candidates_K6[best_first_K], iou_threshold, agnostic, max_detections))
@@ -96,12 +96,17 @@ def _greedy(candidates_K6: Tensor, iou_threshold: float, agnostic: bool) -> Tens
 
 @dataclass(frozen=True)
 class Thresholds:
-    """`multi_label`: a box counts for each class above the confidence, not for its best one only."""
+    """`multi_label`: a box counts for each class above the confidence, not for its best one only.
+
+    `agnostic`: boxes suppress those of other classes, too. `classes`: the only ones that are wanted.
+    """
 
     confidence: float
     iou: float
     max_detections: int
     multi_label: bool = False
+    agnostic: bool = False
+    classes: Sequence[int] | None = None
 
 
 VALIDATION = Thresholds(confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
@@ -109,21 +114,41 @@ VALIDATION = Thresholds(confidence=0.001, iou=0.6, max_detections=300, multi_lab
 
 
 class Inference(NamedTuple):
-    """What the network says of a batch: `raws` for the loss, `decoded_BNP` as `Yolo.decode` returns it."""
+    """What the network says of a batch: `decoded_BNP` as `Yolo.decode` returns it, in float32.
+
+    `raws` for the loss; empty where something else than torch has computed.
+    """
 
     raws: list[Tensor]
     decoded_BNP: Tensor
 
 
-class Predictor:
-    """A detector with its thresholds, on the device where `model` is.
+Pending = Callable[[], Inference]
+"""Waits for a batch that was started and returns it."""
 
-    model: fused (`Yolo.fuse`), channels last for speed. number_format: what its convolutions compute in.
-    """
 
-    def __init__(self, model: Yolo, thresholds: Thresholds, number_format: torch.dtype = torch.float32) -> None:
+class Network(Protocol):
+    """A detector with its weights, on whatever runs it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def in_flight(self) -> int:
+        """So many batches are worth having started before the first one is waited for."""
+
+    def start(self, images_BCHW: Tensor) -> Pending:
+        """Begin with a batch of letterboxed images: uint8, red green blue, on any device."""
+
+
+class TorchNetwork:
+    """model: fused (`Yolo.fuse`), channels last for speed. number_format: what its convolutions compute in."""
+
+    in_flight = 1
+
+    def __init__(self, model: Yolo, number_format: torch.dtype = torch.float32) -> None:
         self._model = model
-        self._thresholds = thresholds
         self._format = number_format
         self._weights = next(model.parameters())
 
@@ -131,12 +156,32 @@ class Predictor:
     def device(self) -> torch.device:
         return self._weights.device
 
+    def start(self, images_BCHW: Tensor) -> Pending:
+        """Computes at once."""
+        inference = self._infer(images_BCHW)
+        return lambda: inference
+
     @torch.inference_mode()
-    def infer(self, images_BCHW: Tensor) -> Inference:
-        """Run the network on letterboxed images: uint8, red green blue, on any device."""
+    def _infer(self, images_BCHW: Tensor) -> Inference:
         with autocast(self.device, self._format):
             raws = self._model(to_input(images_BCHW, self._weights))
         return Inference(raws, self._model.decode(raws).float())
+
+
+class Predictor:
+    """A network with its thresholds, which may be replaced between two batches."""
+
+    def __init__(self, network: Network, thresholds: Thresholds) -> None:
+        self.network = network
+        self.thresholds = thresholds
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    def infer(self, images_BCHW: Tensor) -> Inference:
+        """Run the network on letterboxed images: uint8, red green blue, on any device."""
+        return self.network.start(images_BCHW)()
 
     @torch.inference_mode()
     def detections(self, inference: Inference, placements: Sequence[Placement]) -> list[Tensor]:
@@ -144,12 +189,14 @@ class Predictor:
 
         By falling confidence. `placements`: how each original image was letterboxed.
         """
-        limits = self._thresholds
+        limits = self.thresholds
         found = non_max_suppression(
             inference.decoded_BNP,
             limits.confidence,
             limits.iou,
             multi_label=limits.multi_label,
+            agnostic=limits.agnostic,
+            classes=limits.classes,
             max_detections=limits.max_detections,
         )
         # All at once: each copy waits for the device.
@@ -174,7 +221,7 @@ def load_predictor(
 ) -> Predictor:
     """A predictor of a weights file: batch norms folded, on `device`."""
     model = with_layout(load_yolo(file).fuse().to(device), torch.channels_last)
-    return Predictor(model, thresholds, number_format)
+    return Predictor(TorchNetwork(model, number_format), thresholds)
 
 
 def load_yolo(file: DetectorWeights) -> Yolo:

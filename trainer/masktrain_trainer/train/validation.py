@@ -17,7 +17,7 @@ from masktrain_trainer.heartbeat import Activity
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.yolo import Yolo
-from masktrain_trainer.predict.predictor import VALIDATION, Predictor
+from masktrain_trainer.predict.predictor import VALIDATION, Predictor, TorchNetwork
 
 from .distributed import StepConsensus, StepRequests
 from .state import Context
@@ -56,7 +56,7 @@ class Validator:
         started = time.monotonic()
         split = split or self._context.prepared.val
         share = _RankResults(self._context.ranks.device)
-        predictor = Predictor(model.fuse(), VALIDATION, self._context.format)
+        predictor = Predictor(TorchNetwork(model.fuse(), self._context.format), VALIDATION)
         with matching(self._context.ranks.device) as match:
             for number, batch in enumerate(self._batches(split)):
                 self._context.heartbeat.beat(Activity.VALIDATING)

@@ -22,6 +22,7 @@ from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.predict.models import load_model, torch_model
 from masktrain_trainer.weights.load import load_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
@@ -73,7 +74,9 @@ def detector_weights(names: tuple[str, ...] = ("mask",), image_size: int = 64) -
 @pytest.mark.parametrize("size", [(64, 64), (30, 200), (500, 40), (11, 2400), (2400, 11), (1, 3000), (1, 1)])
 def test_boxes_lie_in_the_picture_as_it_was_given(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    detector = Detector(detector_weights(), DetectionOptions(confidence=1e-6, iou=0.9), torch.device("cpu"))
+    detector = Detector(
+        torch_model(detector_weights(), "w.pt", torch.device("cpu")), DetectionOptions(confidence=1e-6, iou=0.9)
+    )
     (found,) = detector([np.full((*size, 3), 90, np.uint8)])
     assert found
     assert [d.confidence for d in found] == sorted((d.confidence for d in found), reverse=True)
@@ -96,7 +99,7 @@ def test_no_side_of_a_letterbox_rounds_to_nothing(height: int, width: int, enlar
 
 def test_pictures_of_several_shapes_are_detected_as_if_each_came_alone(weights: Path) -> None:
     """Whatever shares a batch, in the order in which they were given."""
-    detector = Detector(load_weights(str(weights), None), DetectionOptions(), torch.device("cpu"))
+    detector = Detector(load_model(str(weights), device=torch.device("cpu")), DetectionOptions())
     chance = np.random.default_rng(0)
     shapes = [(64, 64), (30, 64), (64, 64), (90, 41), (32, 64), (64, 64)]
     pictures = [chance.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
@@ -125,7 +128,7 @@ def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures:
     write_yolov5(load_weights(str(weights), None), theirs)
     assert load_weights(str(theirs), None).image_size == 640
     options = DetectionOptions(image_size=64)
-    one, other = (Detector(load_weights(str(path), None), options) for path in (weights, theirs))
+    one, other = (Detector(load_model(str(path)), options) for path in (weights, theirs))
     picture = read_picture(pictures / "-a b.jpg")
     assert isinstance(picture, np.ndarray)
     (found,) = one([picture])

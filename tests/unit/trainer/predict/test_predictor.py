@@ -12,6 +12,7 @@ from masktrain_trainer.data.source.pictures import decode_picture
 from masktrain_trainer.detect.detector import MAX_DETECTIONS, DetectionOptions, Detector
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.predict.models import torch_model
 from masktrain_trainer.predict.predictor import VALIDATION, Thresholds, load_predictor
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 from tests.unit.trainer.data.exports import prepared_pictures
@@ -41,7 +42,7 @@ def test_detect_finds_the_boxes_of_validation(file: DetectorWeights, tmp_path: P
     prepared = prepared_pictures(tmp_path, SHAPES, SIZE)
     options = DetectionOptions(confidence=0.3, iou=0.45)
     validating = load_predictor(file, Thresholds(options.confidence, options.iou, MAX_DETECTIONS), CPU)
-    detector = Detector(file, options, CPU)
+    detector = Detector(torch_model(file, "w.pt", CPU), options)
     seen = 0
     for batch in val_batches(prepared, prepared.val, image_size=SIZE, batch_size=2, rectangular=False):
         measured = validating.detections(validating.infer(batch.images_BCHW), batch.placements)

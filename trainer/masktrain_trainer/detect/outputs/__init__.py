@@ -1,0 +1,1 @@
+"""Where results go: pictures, videos, labels, crops; a module each, one interface."""
