@@ -74,7 +74,8 @@ def on_one_line(text: str) -> str:
 def undrawable(names: Sequence[str]) -> str | None:
     """A sentence about the names that are drawn as numbers, if there are any."""
     drawn = drawable_names(names)
-    lost = [(name, shown) for name, shown in zip(names, drawn, strict=True) if shown != on_one_line(name)]
+    # A name of blanks is drawn as a number, too, and no font would help.
+    lost = [(name, shown) for name, shown in zip(names, drawn, strict=True) if on_one_line(name) not in ("", shown)]
     if not lost:
         return None
     shown = ", ".join(f"{name!r} as {number!r}" for name, number in lost[:3])

@@ -269,6 +269,10 @@ def test_bad_zip_is_refused(stage: Stage, tmp_path: Path, body: bytes, reason: s
 
 REFUSED_EXPORTS = {
     "no data.yaml": ({"data.yaml": None}, "The data set has no data.yaml"),
+    "a zip in the zip": (
+        {**{f"train/images/train{i}.jpg": None for i in range(3)}, "data.yaml": None, "faces/export.zip": b"PK"},
+        "The data set has no data.yaml, but the zip faces/export.zip: unpack it, or give that zip itself.",
+    ),
     "unreadable yaml": ({"data.yaml": "train: [\nnames: }"}, "data.yaml is not valid YAML (line 2"),
     "yaml with code": ({"data.yaml": "!!python/object/apply:os.system ['true']"}, "data.yaml is not valid YAML"),
     "yaml not text": ({"data.yaml": b"\xff\xfe\x00"}, "not text in UTF-8"),

@@ -76,6 +76,7 @@ def test_plain_names_are_lettered_in_one_font() -> None:
     assert runs("Größe 0.87") == [(BOLD, "Größe 0.87")]
     assert drawable_names(["mask", " no\tmask ", ""]) == ["mask", "no mask", "class 2"]
     assert undrawable(["mask", "Größe", "маска", " no  mask"]) is None
+    assert undrawable(["mask", "  "]) is None  # drawn as a number, which no font would change
 
 
 def test_a_letter_of_the_system_s_font_is_drawn_with_it(system_font: Path) -> None:

@@ -87,7 +87,9 @@ def _number(value: object) -> int | None:
 
 def _misspelt(document: Document, key: str) -> str:
     meant = MISSPELT.get(key, {key})
-    written = [other for other in document if isinstance(other, str) and other != key and other.lower() in meant]
+    written = [
+        other for other in document if isinstance(other, str) and other != key and other.strip().lower() in meant
+    ]
     return f" (it has {written[0]!r}: write {key!r})" if written else ""
 
 
@@ -218,14 +220,19 @@ def _read_splits(document: Document, search: _Search) -> tuple[dict[str, list[Pu
         # Each once and sorted: an image's number seeds its augmentation, so the order must not be the file system's.
         pictures = sorted(search.pictures([place.name for place in found.values() if place is not None]))
         if not pictures and split in REQUIRED:
-            first = several([next(iter(found))])
-            raise InvalidDataset(
-                f"The folder {first!r} that data.yaml names for '{split}' holds no images{search.astray(first)}."
-            )
+            raise InvalidDataset(_empty(split, found, search))
         if pictures:
             images[split] = pictures
         choices.append(_choice(split, found, len(pictures)))
     return images, choices
+
+
+def _empty(split: str, found: Places, search: _Search) -> str:
+    entry, place = next(iter(found.items()))
+    first = several([entry])
+    if place is not None and search.is_file(place.name):
+        return f"The list {first!r} that data.yaml names for '{split}' names no images; write one path a line into it."
+    return f"The folder {first!r} that data.yaml names for '{split}' holds no images{search.astray(first)}."
 
 
 def _entries(split: str, document: Document) -> list[str]:
@@ -327,9 +334,12 @@ class _Search:
             if name.suffix.lower() in READ_SUFFIXES and not folders.isdisjoint(name.parents)
         }
         for place in places:
-            if place not in folders:
+            if self.is_file(place):
                 found.update([place] if place.suffix.lower() in READ_SUFFIXES else self._listed(place))
         return found
+
+    def is_file(self, place: PurePosixPath) -> bool:
+        return place not in self._folders
 
     def _listed(self, place: PurePosixPath) -> Iterator[PurePosixPath]:
         for number, line in enumerate(read_text(self._files, place, LARGEST_LIST, "list folders").splitlines(), 1):

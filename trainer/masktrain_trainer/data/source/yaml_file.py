@@ -164,6 +164,11 @@ def _none_found(files: FileList) -> InvalidDataset:
         return InvalidDataset(
             f"The data set has no data.yaml: {astray.name} {astray.reason}; put the file itself in its place."
         )
+    packed = next((name for name in files.files if name.suffix.lower() == ".zip"), None)
+    if packed is not None:
+        return InvalidDataset(
+            f"The data set has no data.yaml, but the zip {packed}: unpack it, or give that zip itself."
+        )
     return InvalidDataset(
         "The data set has no data.yaml; export it as 'YOLOv5 PyTorch', which puts one at the top of the zip."
     )

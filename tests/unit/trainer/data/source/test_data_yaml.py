@@ -283,6 +283,7 @@ MISSPELT = {
     "Names": ("Names: [a]", "has no class names (it has 'Names': write 'names')"),
     "classes": ("classes: [a]", "has no class names (it has 'classes': write 'names')"),
     "Train": ("Train: train/images\nval: valid/images\nnames: [a]", "no 'train' entry (it has 'Train': write 'train')"),
+    "a blank": ("'train ': train/images\nval: v\nnames: [a]", "no 'train' entry (it has 'train ': write 'train')"),
     "validation": ("train: train\nvalidation: valid\nnames: [a]", "no 'val' entry (it has 'validation': write 'val')"),
 }
 
@@ -384,8 +385,14 @@ WRONG_LISTS = {
     ),
     "UTF-16": ("train/images/a.jpg\r\n".encode("utf-16"), "train.txt is not text in UTF-8; save it as UTF-8."),
     "Latin-1": ("train/images/\xe9.jpg".encode("latin-1"), "train.txt is not text in UTF-8; save it as UTF-8."),
-    "nothing": ("", "The folder 'train.txt' that data.yaml names for 'train' holds no images."),
-    "labels only": ("data.yaml.txt", "The folder 'train.txt' that data.yaml names for 'train' holds no images."),
+    "nothing": (
+        "",
+        "The list 'train.txt' that data.yaml names for 'train' names no images; write one path a line into it.",
+    ),
+    "labels only": (
+        "data.yaml.txt",
+        "The list 'train.txt' that data.yaml names for 'train' names no images; write one path a line into it.",
+    ),
     "another format": ('{"images": []}', "train.txt lists '{\"images\": []}' (line 1), which is not in the data set."),
     "no end": ("a" * 5_000, "train.txt has a path of more than 4,096 characters or 64 folders"),
 }
