@@ -22,6 +22,7 @@ from masktrain_trainer.files import choose_output, make_results_folder, write_te
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.report.tables import as_text
 
+from .contradictions import contradictions
 from .datasets import check_dataset, open_dataset, scratch_folder
 from .findings import (
     Finding,
@@ -36,7 +37,7 @@ from .findings import (
     pictures_of,
     same_source,
 )
-from .out_of_fold import FoldOptions, contradictions, predict_out_of_fold
+from .out_of_fold import FoldOptions, predict_out_of_fold
 
 Say = Callable[[str], None]
 
