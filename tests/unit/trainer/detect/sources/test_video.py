@@ -130,7 +130,7 @@ def test_what_comes_after_a_corrupt_frame_is_read_and_the_frame_named(name: str,
 
 def test_damage_in_h264_costs_frames_and_no_more(films: Films) -> None:
     """Frames refer to others, and decoders make something up; what comes stays in order, and something is said."""
-    video, frames, said = read(films("corrupt-h264.mp4"))
+    _, frames, said = read(films("corrupt-h264.mp4"))
     assert 10 <= len(frames) < FRAMES
     assert numbers(frames) == sorted(set(numbers(frames)))
     assert [frame.seconds for frame in frames] == sorted(frame.seconds for frame in frames)
@@ -141,7 +141,7 @@ def test_damage_in_h264_costs_frames_and_no_more(films: Films) -> None:
     "name", ["cut-fast-start.mp4", "cut-h264.mkv", "cut-mpeg4.avi", "cut-vp8.webm", "cut-mjpeg.avi"]
 )
 def test_of_a_cut_file_what_is_there_is_taken(name: str, films: Films) -> None:
-    video, frames, said = read(films(name))
+    _, frames, said = read(films(name))
     assert 1 < len(frames) < FRAMES
     assert numbers(frames) == list(range(len(frames)))
     (sentence,) = said
@@ -195,7 +195,7 @@ def test_what_is_no_video_is_one_sentence(content: bytes, sentence: str, tmp_pat
 
 
 def test_a_missing_file_and_a_name_that_is_no_text(tmp_path: Path, films: Films) -> None:
-    with pytest.raises(InvalidConfiguration, match="none.mp4 cannot be read: No such file or directory"):
+    with pytest.raises(InvalidConfiguration, match=r"none\.mp4 cannot be read: No such file or directory"):
         opened(tmp_path / "none.mp4")
     odd = tmp_path / "caf\udce9.mp4"
     odd.write_bytes(films("h264.mp4").read_bytes())
