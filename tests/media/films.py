@@ -5,6 +5,7 @@ Frame n of a film with `STRIPES` shows n white columns of `COLUMN` pixels on bla
 
 import json
 import random
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +58,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
         *("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-arnr-maxframes", "7", "-b:v", "100k"),
         *("-threads", "1"),
     ),
-    "uneven.mp4": (*_stripes(_UNEVEN), *X264, "-vsync", "vfr"),
-    "uneven.mkv": (*_stripes(_UNEVEN), *X264, "-vsync", "vfr"),
+    "uneven.mp4": (*_stripes(_UNEVEN), *X264, "-fps_mode", "vfr"),
+    "uneven.mkv": (*_stripes(_UNEVEN), *X264, "-fps_mode", "vfr"),
     "odd.mkv": (*_stripes(size=(97, 63)), "-c:v", "ffv1", "-threads", "1"),
     "corners.mp4": (*_corners(), *X264),
     "with-sound.mp4": (*_stripes(frames=10), *_SOUND, *X264, "-c:a", "aac"),
@@ -68,6 +69,15 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "av1.mp4": (*_stripes(frames=10), "-c:v", "libaom-av1", "-cpu-used", "8", "-pix_fmt", "yuv420p", "-threads", "1"),
 }
 """What ffmpeg is told, by the name of the file; the rest is made of these."""
+
+
+_ONE = 1 << 16
+MATRICES = {
+    "90": (0, _ONE, 0, -_ONE, 0, 0, 0, 0, 1 << 30),
+    "180": (-_ONE, 0, 0, 0, -_ONE, 0, 0, 0, 1 << 30),
+    "270": (0, -_ONE, 0, _ONE, 0, 0, 0, 0, 1 << 30),
+}
+"""By degrees that a player turns the picture clockwise."""
 
 
 class Films:
@@ -97,9 +107,12 @@ class Films:
             maker(name.partition("-")[2], path)
 
     def _rotate(self, angle: str, path: Path) -> None:
-        """With a display matrix, as phones write them."""
-        degrees = angle.partition(".")[0]
-        ffmpeg("-i", str(self("corners.mp4")), "-c", "copy", "-metadata:s:v:0", f"rotate={degrees}", str(path))
+        """With a display matrix, as phones write them; versions of ffmpeg differ in how they are told."""
+        data = bytearray(self("corners.mp4").read_bytes())
+        # Behind version, times, track, duration, layer and volume: ISO/IEC 14496-12, track header box.
+        matrix = data.index(b"tkhd") + 4 + 40
+        data[matrix : matrix + 36] = struct.pack(">9i", *MATRICES[angle.partition(".")[0]])
+        path.write_bytes(data)
 
     def _cut(self, name: str, path: Path) -> None:
         whole = self(name).read_bytes()

@@ -68,9 +68,9 @@ def test_a_variable_rate_keeps_true_times_and_lasts_as_long(name: str, films: Fi
     ("angle", "corners"),
     [
         # Top left, top right, bottom left, bottom right, of a picture with red, lime, blue, black.
-        (90, "lime black red blue"),
+        (90, "blue red black lime"),
         (180, "black blue lime red"),
-        (270, "blue red black lime"),
+        (270, "lime black red blue"),
     ],
 )
 def test_a_rotated_film_is_upright_as_a_player_shows_it(angle: int, corners: str, films: Films) -> None:
