@@ -16,7 +16,8 @@ _HEAD_BYTES: Final = 1 << 20
 _SOUND: Final = re.compile(rb"ID3|fLaC|\xff[\xf0-\xff]|RIFF....WAVE|FORM....AIF|#!AMR", re.DOTALL)
 _PICTURES: Final = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 """Brands of what is built as MP4 is, and no video."""
-_MATROSKA: Final = b"\x1a\x45\xdf\xa3"
+MATROSKA: Final = "Matroska or WebM"
+_MATROSKA_START: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _TRACK: Final = re.compile(rb"\x86[\x81-\xc0]([AV])_([A-Z0-9/_.]+)")
 """Matroska's element of a track's codec."""
@@ -48,7 +49,7 @@ def look_at(path: Path) -> Container:
             return _mp4(file, size)
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return _avi(head, size)
-    if head.startswith(_MATROSKA):
+    if head.startswith(_MATROSKA_START):
         return _matroska(head, size)
     if head.startswith(b"OggS"):
         return Container(
@@ -102,7 +103,7 @@ def _matroska(head: bytes, size: int) -> Container:
     codec = next((name for kind, name in kinds if kind == b"V"), None)
     at = head.find(_SEGMENT)
     cut = at >= 0 and _segment_end(head, at + len(_SEGMENT)) > size
-    return Container("Matroska or WebM", cut, codec, sound=any(kind == b"A" for kind, _ in kinds))
+    return Container(MATROSKA, cut, codec, sound=any(kind == b"A" for kind, _ in kinds))
 
 
 def _segment_end(head: bytes, at: int) -> int:

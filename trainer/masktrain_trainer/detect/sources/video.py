@@ -20,7 +20,7 @@ import numpy.typing as npt
 from masktrain_trainer.errors import InvalidConfiguration
 
 from .base import Frame, Kind, Medium, Skipped, SourceOptions
-from .containers import Container, look_at
+from .containers import MATROSKA, Container, look_at
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg"}
@@ -172,6 +172,7 @@ class Video:
         self._stride = options.stride
         self._container = container
         self._said = int(max(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
+        self._said_rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._closed, self._reading = Event(), Lock()
         self._failures = 0
         """Since the last frame."""
@@ -264,6 +265,17 @@ class Video:
             yield Skipped(f"{_named(last.number + 1, there - 1)} of {origin} cannot be decoded; nothing comes after.")
         if self._container.counted and self._said > there:
             yield Skipped(f"{origin} is damaged: of the {self._said} frames that it says it holds {there} are there.")
+        if self._is_short(last):
+            yield Skipped(
+                f"{origin} is damaged, or shorter than it says: its frames end after {last.seconds:.1f} s of "
+                f"{self._said / self._said_rate:.1f} s."
+            )
+
+    def _is_short(self, last: "_Place") -> bool:
+        """Of Matroska, whose readers give up at damage: it says how long it is, but of its longest track."""
+        if self._container.kind != MATROSKA or self._container.sound or not self._said_rate > 0:
+            return False
+        return self._said / self._said_rate > 1.2 * last.seconds + 2 * self.timeline.interval
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,14 @@ def test_damage_in_h264_costs_frames_and_no_more(films: Films) -> None:
     assert any("cannot be decoded" in sentence or "is damaged" in sentence for sentence in said)
 
 
+def test_damage_that_costs_the_rest_of_a_film_is_said(films: Films) -> None:
+    _, frames, said = read(films("corrupt-vp8.webm"))
+    assert numbers(frames) == list(range(9))
+    assert said == [
+        "corrupt-vp8.webm is damaged, or shorter than it says: its frames end after 0.8 s of 2.0 s.",
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["cut-fast-start.mp4", "cut-h264.mkv", "cut-mpeg4.avi", "cut-vp8.webm", "cut-mjpeg.avi"]
 )
