@@ -1,7 +1,7 @@
 """Frames of one video file, by the FFmpeg that OpenCV brings: whatever container and codec it reads.
 
-A file is read twice. First its packets alone, undecoded, which takes a hundredth of a millisecond a frame: containers
-say wrong numbers of frames, and of a variable rate only the guess of a constant one. After that the time of each frame
+A file is read twice. First its packets alone, undecoded, in a small part of the time of decoding: containers say
+wrong numbers of frames, and of a variable rate only the guess of a constant one. After that the time of each frame
 says which one it is, so that those that are missing can be named and results last as long as the video.
 """
 
@@ -249,7 +249,7 @@ class Video:
             return
         there, pixels_HWC = self._capture.retrieve()
         if there:
-            # Not in place, which takes OpenCV ten times as long: it copies the picture first.
+            # Not in place, which is slower.
             rgb_HWC = cv2.cvtColor(pixels_HWC, cv2.COLOR_BGR2RGB)
             yield Frame(self.medium, place.number, place.seconds, np.asarray(rgb_HWC, np.uint8))
 
