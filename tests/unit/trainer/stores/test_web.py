@@ -1,13 +1,15 @@
 """Downloads from the web: what is followed, what is resumed, and what is said when neither helps."""
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from masktrain_trainer.errors import StoreUnavailable
 from masktrain_trainer.stores import web
-from masktrain_trainer.stores.web import NotTheFile, NotThere, Refused, download
+from masktrain_trainer.stores.web import Head, NotTheFile, NotThere, Refused, download, look
 
 from .web_server import Page, Site, redirect, serving_site
 
@@ -154,3 +156,41 @@ def test_a_server_that_is_busy_is_asked_again_and_never_for_as_long_as_it_wants(
 def test_what_is_no_address_is_final(tmp_path: Path, url: str) -> None:
     with pytest.raises(NotTheFile, match="is no address on the web"):
         download(url, tmp_path / "file", largest=1)
+
+
+def test_a_look_tells_what_would_be_sent(site: Site) -> None:
+    site.pages["/a.mp4"] = Page(body=BODY, headers={"Content-Type": "Video/MP4; codecs=avc1"})
+    site.pages["/away"] = redirect("/a.mp4")
+    assert look(f"{site.url}/away") == Head("video/mp4", len(BODY))
+    assert look(f"{site.url}/set.zip") == Head("", len(BODY))
+    with pytest.raises(NotThere):
+        look(f"{site.url}/none")
+
+
+def test_no_answer_leads_from_tls_to_an_address_without_it(site: Site, tmp_path: Path) -> None:
+    """Whoever asks for https:// is promised it, also where http:// would do."""
+    site.pages["/down"] = redirect(site.url.replace("https:", "http:") + "/set.zip")
+    for plain in (False, True):
+        with pytest.raises(NotTheFile, match="is redirected to an address without TLS, which is not followed"):
+            download(f"{site.url}/down", tmp_path / "file", largest=1 << 20, plain=plain)
+    with pytest.raises(NotTheFile, match="without TLS"):
+        download(site.url.replace("https:", "http:"), tmp_path / "file", largest=1 << 20)
+
+
+@pytest.mark.parametrize("location", ["http://169.254.169.254/opc/v2/instance", "http://10.0.0.1/"])
+def test_a_server_without_tls_leads_into_no_other_network_either(location: str, tmp_path: Path) -> None:
+    class Away(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Away) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a"
+        with pytest.raises(NotTheFile, match=r"is redirected to a (link-local|private) address"):
+            download(url, tmp_path / "file", largest=1 << 20, plain=True)
+        server.shutdown()
