@@ -110,7 +110,8 @@ def garbage_server() -> Iterator[int]:
 
 
 class CameraServer(http.server.ThreadingHTTPServer):
-    """An MJPEG camera at /camera; the files of a folder beside it. `sending`, once cleared, makes the camera stall.
+    """An MJPEG camera at /camera; the files of a folder beside it. `sending`, once cleared, makes the camera stall;
+    `asked` is set by each who asks it.
 
     `hang_up()` ends what it sends; who asks again is served again.
     """
@@ -122,6 +123,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), functools.partial(_Handler, directory=str(folder)))
         self.sending = threading.Event()
         self.sending.set()
+        self.asked = threading.Event()
         self.size = (64, 48)
         self.generation = 0
         self._over = threading.Event()
@@ -132,6 +134,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
 
     def hang_up(self) -> None:
         self.generation += 1
+
+    def send_when_asked(self) -> None:
+        self.asked.wait(30)
+        self.sending.set()
 
     def stopped_within(self, seconds: float) -> bool:
         return self._over.wait(seconds)
@@ -149,6 +155,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/camera"):
+            self.server.asked.set()
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
@@ -195,8 +202,9 @@ def live_hls(folder: Path) -> Iterator[Path]:
 @contextmanager
 def x_server(root: str) -> Iterator[str]:
     """Xvfb of 160 × 120 pixels, all black (`-br`) or white (`-wr`). Yields its DISPLAY."""
+    # Without -noreset it starts anew when the last client leaves, and the next may come in between.
     reading, writing = os.pipe()
-    screen = ("-screen", "0", "160x120x24", "-nolisten", "tcp", root)
+    screen = ("-screen", "0", "160x120x24", "-nolisten", "tcp", "-noreset", root)
     process = subprocess.Popen(
         ["Xvfb", *screen, "-displayfd", str(writing)], pass_fds=[writing], stderr=subprocess.DEVNULL
     )

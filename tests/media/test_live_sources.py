@@ -121,14 +121,13 @@ def test_mjpeg_that_stalls_hangs_up_and_changes_its_size(camera: CameraServer) -
     camera.hang_up()
     assert "connected again" in sentence(items)
     assert frames(items, 1)[0].pixels_HWC.shape == (60, 80, 3)
-    # The connection stays: only the read's patience ends it.
+    # The connection stays, so the read's patience ends it; the server sends again to the next who asks.
     camera.sending.clear()
-    sending_again = threading.Thread(target=lambda: (sentence_seen.wait(30), camera.sending.set()))
-    sentence_seen = threading.Event()
-    sending_again.start()
-    sentence_seen.set()
-    assert frames(items, 5)
-    sending_again.join()
+    camera.asked.clear()
+    waiting = threading.Thread(target=camera.send_when_asked)
+    waiting.start()
+    assert "connected again" in sentence(items)
+    waiting.join()
     source.close()
 
 
@@ -238,7 +237,7 @@ def test_a_page_with_a_finished_video(camera: CameraServer, tmp_path: Path) -> N
 
     assert len(taken) == 10
     assert_red(taken[0])
-    assert not source.live
+    assert (source.live, source.frames) == (False, 10)
     assert taken[0].medium.name.suffix == ".webm"
     # yt-dlp numbers what it finds on a page.
     assert taken[0].medium.origin == f"{camera.url}/page.html (A walk (1))"

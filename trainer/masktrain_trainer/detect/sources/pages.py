@@ -21,6 +21,8 @@ from .streams import open_stream
 if TYPE_CHECKING:
     from yt_dlp import YoutubeDL
 
+    from .video import Video
+
 PAGE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com", "twitch.tv")
 """Whose addresses are pages, with what stands before them."""
 TALLEST = 1080
@@ -160,7 +162,16 @@ def _ask(downloader: "YoutubeDL", url: str, shown: str) -> Mapping[str, Any]:
     try:
         return downloader.extract_info(url, download=False) or {}
     except (_library().utils.YoutubeDLError, OSError, ValueError) as error:
+        _hang_up(error)
         raise InvalidConfiguration(objection(shown, str(error))) from None
+
+
+def _hang_up(error: Exception) -> None:
+    """A refusal holds the server's answer, which nobody reads."""
+    _, told, _ = getattr(error, "exc_info", None) or (None, None, None)
+    refusal = getattr(told, "cause", None)
+    if isinstance(refusal, _library().networking.exceptions.HTTPError):
+        refusal.close()
 
 
 def _one_video(info: Mapping[str, Any], shown: str) -> Mapping[str, Any]:
@@ -175,13 +186,14 @@ def _one_video(info: Mapping[str, Any], shown: str) -> Mapping[str, Any]:
     return dict(entries[0])
 
 
-def download(downloader: "YoutubeDL", info: Mapping[str, Any], shown: str, options: SourceOptions) -> Source:
+def download(downloader: "YoutubeDL", info: Mapping[str, Any], shown: str, options: SourceOptions) -> "Video":
     """The format that FINISHED_FORMATS choose, in the downloader's folder. Raises UserError."""
     from .video import open_video  # noqa: PLC0415 - a page that is live needs none of it
 
     try:
         done = downloader.process_ie_result(dict(info), download=True)
     except (_library().utils.YoutubeDLError, OSError) as error:
+        _hang_up(error)
         raise InvalidConfiguration(objection(shown, str(error))) from None
     path = Path(done["requested_downloads"][0]["filepath"])
     name = PurePath(f"{medium_name(info)}{path.suffix}")
@@ -239,17 +251,15 @@ def shorten(words: str) -> str:
 class Downloaded:
     """A video in a folder that goes with it."""
 
-    def __init__(self, video: Source, folder: "tempfile.TemporaryDirectory[str]") -> None:
+    def __init__(self, video: "Video", folder: "tempfile.TemporaryDirectory[str]") -> None:
         self._video = video
         self._folder = folder
 
-    @property
-    def live(self) -> bool:
-        return self._video.live
+    live = False
 
     @property
     def frames(self) -> int | None:
-        return self._video.frames
+        return self._video.medium.frames
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
         try:

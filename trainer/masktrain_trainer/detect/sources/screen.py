@@ -61,9 +61,13 @@ def parse_screen(text: str) -> tuple[int, Region | None]:
 def open_screen(text: str, options: SourceOptions) -> Source:
     """What `text` says in one of FORMS. Raises UserError."""
     monitor, asked = parse_screen(text)
-    with _look() as looking:
+    looking = _look()
+    try:
         region = find_region([_region(found) for found in looking.monitors], monitor, asked)
-    return _Screen(PurePath("-".join(re.split(r"[\s:,]+", text.strip()))), region, options)
+    except InvalidConfiguration:
+        looking.close()
+        raise
+    return _Screen(looking, PurePath("-".join(re.split(r"[\s:,]+", text.strip()))), region, options)
 
 
 def find_region(monitors: Sequence[Region], monitor: int, asked: Region | None) -> Region:
@@ -115,30 +119,35 @@ class _Screen:
     live = True
     frames = None
 
-    def __init__(self, name: PurePath, region: Region, options: SourceOptions) -> None:
+    def __init__(self, looking: "MSS", name: PurePath, region: Region, options: SourceOptions) -> None:
+        # The one connection from the beginning: an X server without another would start anew between two.
+        self._looking = looking
         self._region = region
         self._stride = options.stride
         self._medium = Medium(name, Kind.LIVE, f"the screen ({region})", FRAMES_PER_SECOND / options.stride)
         self._closed = threading.Event()
+        self._iterated = False
 
     def close(self) -> None:
         self._closed.set()
+        if not self._iterated:
+            self._looking.close()
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
-        # An X connection belongs to the thread that made it, and who iterates is another one than who opened.
+        self._iterated = True
         try:
-            with _look() as looking:
-                yield from self._frames(looking)
+            with self._looking:
+                yield from self._frames()
         # mss asserts that an answer comes, and to part from a screen that is gone fails, too.
         except (_mss().ScreenShotError, AssertionError):
             yield Skipped(f"{self._medium.origin[0].upper()}{self._medium.origin[1:]} cannot be read any more.")
 
-    def _frames(self, looking: "MSS") -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         began = time.monotonic()
         tick = 0
         while not self._closed.wait(began + tick / FRAMES_PER_SECOND - time.monotonic()):
             seconds = time.monotonic() - began
-            yield Frame(self._medium, tick, seconds, self._grab(looking))
+            yield Frame(self._medium, tick, seconds, self._grab())
             tick = self._next_tick(tick, time.monotonic() - began)
 
     def _next_tick(self, tick: int, seconds: float) -> int:
@@ -146,8 +155,10 @@ class _Screen:
         passed = int(seconds * FRAMES_PER_SECOND)
         return max(tick + self._stride, passed - passed % self._stride)
 
-    def _grab(self, looking: "MSS") -> Image:
+    def _grab(self) -> Image:
         region = self._region
-        shot = looking.grab({"left": region.left, "top": region.top, "width": region.width, "height": region.height})
+        shot = self._looking.grab(
+            {"left": region.left, "top": region.top, "width": region.width, "height": region.height}
+        )
         pixels_HWC = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
         return cv2.cvtColor(pixels_HWC, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False)

@@ -1,5 +1,6 @@
 """Several live streams at once: a thread each, frames in turn."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,10 @@ from masktrain_trainer.errors import InvalidConfiguration, UserError
 
 from .base import Frame, Skipped, Source, SourceOptions
 from .pages import is_page
+from .screen import is_screen, open_screen, parse_screen
 from .streams import is_stream, open_stream, open_webcam, shown_address, stream_name
+
+WEBCAM = re.compile(r"(?:/dev/video)?(\d{1,4})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class _Line:
 
 
 def open_several(lines: Sequence[str], options: SourceOptions) -> Source:
-    """Streams' addresses and numbers of webcams, one a line; blank lines and those that begin with # are passed over.
+    """Streams' addresses, numbers of webcams and parts of the screen, one a line; blank lines and those that begin with
+    # are passed over.
 
     Returns with the first that is open; the others come when they are, or a sentence. Raises UserError for a line that
-    is neither, and if none opens.
+    is none of them, and if none opens.
     """
     source = _Several(parse_lines(lines, options))
     try:
@@ -56,18 +61,21 @@ def parse_lines(lines: Sequence[str], options: SourceOptions) -> list[_Line]:
 
 
 def _parse(text: str, taken: set[PurePath], options: SourceOptions) -> _Line:
-    if text.isascii() and text.isdigit():
-        number = int(text)
+    if webcam := WEBCAM.fullmatch(text):
+        number = int(webcam[1])
         if PurePath(f"webcam-{number}") in taken:
             raise InvalidConfiguration(f"webcam {number} stands there twice.")
         taken.add(PurePath(f"webcam-{number}"))
         return _Line(f"Webcam {number}", partial(open_webcam, number, options))
+    if is_screen(text):
+        parse_screen(text)
+        return _Line(text, partial(open_screen, text, options))
     if not is_stream(text):
-        raise InvalidConfiguration("it is neither the address of a stream, like rtsp://…, nor the number of a webcam.")
-    if is_page(text):
         raise InvalidConfiguration(
-            "it is a page, not a stream; pages are read one at a time: --source with its address."
+            "it is neither the address of a stream, like rtsp://…, nor the number of a webcam, nor a screen."
         )
+    if is_page(text):
+        raise InvalidConfiguration("pages are read one at a time: give the address as the source itself.")
     shown = shown_address(text)
     name = _free_name(stream_name(shown), taken)
     return _Line(shown, partial(open_stream, text, options, name=name))

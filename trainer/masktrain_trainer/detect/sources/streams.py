@@ -21,9 +21,10 @@ from masktrain_trainer.errors import InvalidConfiguration
 
 from .base import Source, SourceOptions
 from .newest import Connection, Patience, open_live
+from .video import quiet_opencv
 
-DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
-"""The schemes of streams with their ports."""
+DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "tcp": 0, "udp": 0}
+"""The schemes of streams with their ports; bare TCP and UDP have none of their own."""
 PROBE_SECONDS = 3.0
 """For each question to a server that gave no video: whether it is there, and what it answers."""
 MOST_FRAMES_PER_SECOND = 240.0
@@ -116,6 +117,8 @@ class _Stream:
 def _why_no_video(url: str) -> str:
     """OpenCV says only that it is none: the rest of a sentence that begins with the address."""
     parts = urlsplit(url)
+    if parts.scheme.lower() == "udp":
+        return "gives no video that can be read"
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme.lower()]
     try:
         socket.create_connection((host, port), PROBE_SECONDS).close()
@@ -209,12 +212,10 @@ class _Capture:
 
 
 def _prepare_opencv() -> None:
-    """Before the first stream of the process; only environment variables reach OpenCV's FFmpeg, and what stands there
-    stays.
+    """Before each stream; only environment variables reach OpenCV's FFmpeg, and what somebody has set stays.
 
-    Its words would come between ours, for each lost connection again. FLV, which is RTMP's, would be looked at for 90 s
-    where it has no sound, not for 5 s as all else. RTSP goes over TCP, whose pictures are whole, if the server has it.
+    FLV, which is RTMP's, would be looked at for 90 s where it has no sound, not for 5 s as all else. RTSP goes over
+    TCP, whose pictures are whole, if the server has it.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    quiet_opencv()
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyzeduration;5000000")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -10,9 +10,13 @@ OPTIONS = SourceOptions(timeout_seconds=5)
 
 
 def test_blank_lines_and_comments_are_passed_over() -> None:
-    lines = ["# cameras", "", "  rtsp://u:secret@camera.example/door  ", "\t", "0", " # 1"]
+    lines = ["# cameras", "", "  rtsp://u:secret@camera.example/door  ", "\t", "/dev/video0", " # 1", "screen 1"]
 
-    assert [line.origin for line in parse_lines(lines, OPTIONS)] == ["rtsp://camera.example/door", "Webcam 0"]
+    assert [line.origin for line in parse_lines(lines, OPTIONS)] == [
+        "rtsp://camera.example/door",
+        "Webcam 0",
+        "screen 1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,8 @@ def test_blank_lines_and_comments_are_passed_over() -> None:
         (["", "clip.mp4"], "Line 2 of the list of streams: it is neither"),
         (["rtsp://camera/x", "#", "file:///etc/passwd"], "Line 3 .* neither"),
         (["rtsp://"], "Line 1 .* address of a stream"),
-        (["https://www.youtube.com/watch?v=x"], "Line 1 .* it is a page"),
+        (["https://www.youtube.com/watch?v=x"], "Line 1 .* pages are read one at a time"),
+        (["screen 1 2"], "Line 1 .* no part of the screen"),
         (["0", "0"], "Line 2 .* webcam 0 stands there twice"),
         (["# nothing", ""], "holds no stream"),
     ],
