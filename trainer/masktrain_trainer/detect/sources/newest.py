@@ -21,6 +21,8 @@ FIRST_PAUSE_SECONDS = 0.25
 MOST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0
 """A connection that lasted so long is no longer one of a row of failures."""
+WHOLE = 0.9
+"""Of the frames that are said to come."""
 MOST_AHEAD_SECONDS = 10.0
 """A frame that is further ahead of its time belongs to another clock: nobody waits for it."""
 
@@ -167,12 +169,19 @@ class LiveSource:
                 connected = time.monotonic()
                 self._drain(connection)
                 connection.close()
-                ended = connection.frames is not None
-                connection = None if ended or self._closed or self._medium is None else self._again(connected)
+                if connection.frames is not None or self._closed or self._medium is None:
+                    self._end(connection.frames)
+                    return
+                connection = self._again(connected)
         finally:
             with self._change:
                 self._ended = True
                 self._change.notify_all()
+
+    def _end(self, frames: int | None) -> None:
+        """What has an end may break off before it. The number of frames is made of a length and a rate."""
+        if not self._closed and frames is not None and self._number < WHOLE * frames:
+            self._tell(f"broke off after {self._number} of about {frames} frames.")
 
     def _drain(self, connection: Connection) -> None:
         """Read until the end, the loss or `close()`."""

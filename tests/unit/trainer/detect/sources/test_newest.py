@@ -135,6 +135,16 @@ def test_what_has_an_end_gives_every_frame_and_is_not_connected_to_again(opened:
     assert frame(items[0]).medium.kind is Kind.VIDEO
 
 
+def test_what_breaks_off_before_its_end_says_so(opened: Callable[..., LiveSource]) -> None:
+    led = Led(frames=100)
+    led.permits.release()
+    items = iter(opened(led))
+    next(items)
+    led.lose()
+
+    assert list(items) == [Skipped("rtsp://camera.example/door broke off after 1 of about 100 frames.")]
+
+
 def test_frames_before_their_time_are_held_back(opened: Callable[..., LiveSource]) -> None:
     positions = [index * 0.05 for index in range(8)]
     led = Led(positions=iter(positions))

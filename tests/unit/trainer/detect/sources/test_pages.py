@@ -4,6 +4,7 @@ YouTube is not asked: YOUTUBE is a fixture, written by hand after what yt-dlp's 
 keys, its names of formats and codecs, and addresses that lead nowhere.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from masktrain_trainer.detect.sources.pages import (
     is_stream_of,
     medium_name,
     objection,
+    open_page,
     page_origin,
     shorten,
     stream_address,
@@ -198,3 +200,9 @@ def test_a_long_reason_is_cut_between_words() -> None:
 
     assert len(reason) < 170
     assert reason.endswith("word …")
+
+
+def test_without_yt_dlp_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yt_dlp", None)
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'masktrain\[trainer,media\]'"):
+        open_page(f"{SHOWN}?v=aBcDeFgHiJk", SourceOptions())

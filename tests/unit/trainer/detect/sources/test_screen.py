@@ -1,5 +1,7 @@
 """Which part of which monitor is meant."""
 
+import sys
+
 import pytest
 
 from masktrain_trainer.detect.sources.base import SourceOptions
@@ -55,4 +57,10 @@ def test_without_a_display_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
         open_screen("screen", SourceOptions())
     monkeypatch.setenv("DISPLAY", ":4711")
     with pytest.raises(InvalidConfiguration, match="no screen to read"):
+        open_screen("screen", SourceOptions())
+
+
+def test_without_mss_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mss", None)
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'masktrain\[trainer,media\]'"):
         open_screen("screen", SourceOptions())
