@@ -169,9 +169,10 @@ def _ask(downloader: "YoutubeDL", url: str, shown: str) -> Mapping[str, Any]:
 def _hang_up(error: Exception) -> None:
     """A refusal holds the server's answer, which nobody reads."""
     _, told, _ = getattr(error, "exc_info", None) or (None, None, None)
-    refusal = getattr(told, "cause", None)
-    if isinstance(refusal, _library().networking.exceptions.HTTPError):
-        refusal.close()
+    # yt-dlp hands on what its own error was made of, if it was made of one.
+    for refusal in (told, getattr(told, "cause", None)):
+        if isinstance(refusal, _library().networking.exceptions.HTTPError):
+            refusal.close()
 
 
 def _one_video(info: Mapping[str, Any], shown: str) -> Mapping[str, Any]:
