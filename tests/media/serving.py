@@ -14,7 +14,7 @@ from masktrain_trainer.detect.live import serve_live
 from masktrain_trainer.detect.live_show import BoxStyle
 from masktrain_trainer.detect.sources.base import Source
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 OWN = {"Content-Type": "application/json", "X-MaskTrain": "test"}
 
 
@@ -71,19 +71,27 @@ class Served:
 
 @contextmanager
 def served(
-    source: Source, detector: Detector, names: list[str], address: str = "127.0.0.1:0", style: BoxStyle | None = None
+    source: Source, detector: Detector, names: list[str], address: str = "127.0.0.1:0", lines: list[str] | None = None
 ) -> Iterator[Served]:
     """Until the end of the block, or of the source; then whatever it raised is raised here."""
-    lines: queue.Queue[str] = queue.Queue()
+    told: queue.Queue[str | None] = queue.Queue()
 
     def run() -> None:
-        for line in serve_live(source, detector, names, address, style or BoxStyle(), open_browser=False):
-            lines.put(line)
+        try:
+            for line in serve_live(source, detector, names, address, BoxStyle(), open_browser=False):
+                told.put(line)
+                if lines is not None:
+                    lines.append(line)
+        finally:
+            told.put(None)
 
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(run)
         try:
-            yield Served(lines.get(timeout=WAIT_SECONDS).split()[2])
+            # Without a line, it has failed.
+            first = told.get() or running.result()
+            assert first is not None
+            yield Served(first.split()[2])
         finally:
             source.close()
-        running.result(WAIT_SECONDS)
+        running.result()

@@ -5,15 +5,15 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -40,15 +40,15 @@ def live() -> Iterator[Served]:
         yield site
 
 
-def counts(state: dict) -> dict[str, int]:
+def counts(state: dict[str, Any]) -> dict[str, int]:
     return {label: now for label, (now, _) in state["counts"].items() if now}
 
 
-def pixels(jpeg: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+def pixels(jpeg: bytes) -> NDArray[np.int64]:
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(np.int64)
 
 
-def coloured(image_HWC: np.ndarray, label: int) -> int:
+def coloured(image_HWC: NDArray[np.int64], label: int) -> int:
     """So many pixels have the colour of the boxes of that class."""
     return int((np.abs(image_HWC - np.array(class_colour(label))).max(-1) < 40).sum())
 
@@ -56,6 +56,17 @@ def coloured(image_HWC: np.ndarray, label: int) -> int:
 def until(site: Served, label: int, condition: Callable[[int], bool]) -> None:
     """See pictures until the number of such pixels is right; the frames under way may still have been drawn before."""
     next(jpeg for jpeg in site.pictures() if condition(coloured(pixels(jpeg), label)))
+
+
+@contextmanager
+def stuck_viewer(site: Served) -> Iterator[None]:
+    """One that asks for pictures, has room for none, and reads nothing."""
+    host, _, port = site.place.rpartition(":")
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect((host, int(port)))
+        stuck.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield
 
 
 # Served: what is shown
@@ -94,17 +105,14 @@ def test_thresholds_move_and_a_hidden_class_is_counted_but_not_drawn(live: Serve
 
 
 def test_two_viewers_share_one_detection_and_one_that_never_reads_stops_nobody(live: Served) -> None:
-    stuck = socket.create_connection(live.place.split(":"))
-    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    stuck.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    one, other = live.pictures(), live.pictures()
-    for _ in range(40):
-        assert next(one)
-        assert next(other)
-    state = live.state()
-    assert state["viewers"] == 3
-    assert counts(state) == COUNTS
-    stuck.close()
+    with stuck_viewer(live):
+        one, other = live.pictures(), live.pictures()
+        for _ in range(40):
+            assert next(one)
+            assert next(other)
+        state = live.state()
+        assert state["viewers"] == 3
+        assert counts(state) == COUNTS
 
 
 def test_one_inference_serves_all() -> None:
@@ -165,41 +173,29 @@ def test_a_source_that_dies_ends_the_command_with_its_sentence_which_the_page_sh
         expect(page.locator("#lamp")).to_have_text("Ended")
 
 
-PROGRAM = """
-    import sys
-    from masktrain_trainer.detect.live import serve_live
-    from masktrain_trainer.detect.live_show import BoxStyle
-    from tests.media.bright_squares import SquareSource, square_detector
-    names = ["mask", "no mask", "other"]
-    source = SquareSource([(1, 1, 0, 0.9)])
-    for line in serve_live(source, square_detector(names), names, "127.0.0.1:0", BoxStyle(), open_browser=True):
-        print(line, flush=True)
-    print("left", flush=True)
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_while_viewers_look(tmp_path: Path, number: signal.Signals) -> None:
-    opener = tmp_path / "opener"
-    opener.write_text(f"#!/bin/sh\necho $1 > {tmp_path}/opened\n")
-    opener.chmod(0o755)
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "BROWSER": f"{opener} %s &"}
-    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True, env=environment) as command:
-        assert command.stdout is not None
-        url = command.stdout.readline().split()[2]
-        viewer = Served(url).pictures()
-        next(viewer)
-        stuck = socket.create_connection(Served(url).place.split(":"))
-        stuck.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        stuck.recv(10)
-        command.send_signal(number)
-        assert command.stdout.read() == "left\n"
-        assert command.wait(30) == 0
-        stuck.close()
-        viewer.close()
-    assert (tmp_path / "opened").read_text().strip() == url
+def test_a_signal_ends_it_while_viewers_look(number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    lines = serve_live(
+        SquareSource(SQUARES), square_detector(NAMES), NAMES, "127.0.0.1:0", BoxStyle(), open_browser=False
+    )
+    site = Served(next(lines).split()[2])
+
+    def look_and_kill() -> int:
+        with stuck_viewer(site):
+            viewer = site.pictures()
+            next(viewer)
+            os.kill(os.getpid(), number)
+            return len(list(viewer))
+
+    with ThreadPoolExecutor(1) as thread:
+        looking = thread.submit(look_and_kill)
+        assert list(lines) == []
+        # A viewer that reads is told of the end; one that does not holds nothing up.
+        looking.result()
+    with pytest.raises(ConnectionRefusedError):
+        site.state()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_port_that_is_taken_and_an_address_of_others_are_told() -> None:
@@ -332,7 +328,7 @@ def test_names_are_text_and_nothing_else(live: Served) -> None:
 
 def drawn(page: Page) -> list[int]:
     """Pixels of the picture on the screen that have each class's colour."""
-    image = np.asarray(Image.open(io.BytesIO(page.locator("#picture").screenshot())).convert("RGB")).astype(int)
+    image = np.asarray(Image.open(io.BytesIO(page.locator("#picture").screenshot())).convert("RGB")).astype(np.int64)
     return [coloured(image, label) for label in range(3)]
 
 
@@ -418,9 +414,7 @@ def test_nothing_is_cut_off_and_everything_has_a_name(
 
 
 def test_other_addresses_are_served_with_a_warning() -> None:
-    source = SquareSource(SQUARES)
-    lines = serve_live(source, square_detector(NAMES), NAMES, "0.0.0.0:0", BoxStyle(), open_browser=False)
-    site = Served(next(lines).split()[2])
-    assert "Anybody in this machine's network can look" in next(lines)
-    assert site.ask("GET", "/state", headers={"Host": "any.name.example"}).status == 200
-    lines.close()
+    lines: list[str] = []
+    with served(SquareSource(SQUARES), square_detector(NAMES), NAMES, "0.0.0.0:0", lines=lines) as site:
+        assert site.ask("GET", "/state", headers={"Host": "any.name.example"}).status == 200
+    assert "Anybody in this machine's network can look" in lines[1]

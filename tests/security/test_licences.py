@@ -56,7 +56,7 @@ def licence(about: PackageMetadata) -> str:
     if "License-Expression" in about:
         return about["License-Expression"]
     classifiers = [one for one in about.get_all("Classifier") or [] if one.startswith("License :: ")]
-    named = next(iter(about.get("License", "").strip().splitlines()), "")
+    named = next(iter(" ".join(about.get_all("License") or []).strip().splitlines()), "")
     return "; ".join([one.rpartition(" :: ")[2] for one in classifiers] + [named])
 
 

@@ -67,5 +67,8 @@ def _opened(url: str) -> bool:
         browser = webbrowser.get()
     except webbrowser.Error:
         return False
-    in_terminal = isinstance(browser, webbrowser.GenericBrowser)
-    return (not in_terminal or isinstance(browser, webbrowser.BackgroundBrowser)) and browser.open(url)
+    behind = isinstance(browser, webbrowser.BackgroundBrowser)
+    if isinstance(browser, webbrowser.GenericBrowser) and not behind:
+        return False
+    # What is left behind calls it a failure to have ended already.
+    return browser.open(url) or behind

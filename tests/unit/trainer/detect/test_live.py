@@ -1,7 +1,10 @@
 """Where the live page is served."""
 
+import webbrowser
+
 import pytest
 
+from masktrain_trainer.detect.live import _opened
 from masktrain_trainer.detect.live_site import _host_and_port, bind
 from masktrain_trainer.errors import InvalidConfiguration
 
@@ -31,3 +34,23 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_a_name_that_no_host_can_have_is_refused() -> None:
     with pytest.raises(InvalidConfiguration, match="no such host"):
         bind(f"{'a' * 70}.example:0")
+
+
+class Window(webbrowser.BaseBrowser):
+    """A browser with a window of its own."""
+
+    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+        return url == "http://127.0.0.1:1/"
+
+
+def test_only_a_browser_with_a_window_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webbrowser, "get", Window)
+    assert _opened("http://127.0.0.1:1/")
+    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("false"))
+    assert not _opened("http://127.0.0.1:1/")
+
+    def none() -> webbrowser.BaseBrowser:
+        raise webbrowser.Error
+
+    monkeypatch.setattr(webbrowser, "get", none)
+    assert not _opened("http://127.0.0.1:1/")

@@ -1,6 +1,7 @@
 """What viewers of the live page share, without a server."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.detect.live_show import LONGEST_SIDE, BoxStyle, Settings, Show, _jpeg, _Pace, _rate
 from masktrain_trainer.detect.sources.base import Frame, Kind, Medium
 from masktrain_trainer.errors import InvalidConfiguration
@@ -89,8 +91,13 @@ def test_a_fault_of_our_own_is_not_told_to_viewers() -> None:
 
 
 def test_nothing_is_encoded_unless_somebody_asks_and_then_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = []
-    monkeypatch.setattr("masktrain_trainer.detect.live_show._jpeg", lambda pixels: encoded.append(pixels) or b"jpeg")
+    encoded: list[Image] = []
+
+    def encode(pixels_HWC: Image) -> bytes:
+        encoded.append(pixels_HWC)
+        return b"jpeg"
+
+    monkeypatch.setattr("masktrain_trainer.detect.live_show._jpeg", encode)
     show = show_of(SquareSource(SQUARES, frames=3))
     assert show.picture() is None
     show.run()
@@ -126,7 +133,7 @@ def test_only_what_is_set_changes_and_unknown_classes_are_refused() -> None:
     with pytest.raises(InvalidConfiguration, match="no class 3"):
         show.change(Settings(confidence=0.9, hidden=frozenset({3})))
     settings = show.state(0).settings
-    assert (settings.confidence, settings.iou, settings.hidden) == (0.25, 0.3, {2})
+    assert (settings.confidence, settings.iou, settings.hidden) == (0.25, 0.3, frozenset({2}))
 
 
 def frame(kind: Kind, seconds: float, name: str = "a") -> Frame:
@@ -155,9 +162,11 @@ def test_pictures_stay_for_a_moment_and_live_frames_do_not_wait() -> None:
     ("moments", "rate"), [([], 0), ([9.9], 0), ([9.0, 9.5, 10.0], 2), ([1.0, 2.0, 9.5, 9.75, 10.0], 4), ([1.0, 2.0], 0)]
 )
 def test_the_rate_is_that_of_late(moments: list[float], rate: float) -> None:
-    assert _rate(moments, now=10.0) == rate
+    assert _rate(deque(moments), now=10.0) == rate
 
 
 def test_large_pictures_are_sent_smaller() -> None:
     jpeg = _jpeg(np.zeros((20, 2 * LONGEST_SIDE, 3), np.uint8))
-    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (10, LONGEST_SIDE, 3)
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded.shape == (10, LONGEST_SIDE, 3)
