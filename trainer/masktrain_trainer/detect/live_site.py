@@ -76,8 +76,8 @@ def bind(address: str) -> socket.socket:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(place[:2], family=family)
     except (OSError, UnicodeError) as error:
-        resolved = isinstance(error, OSError) and not isinstance(error, socket.gaierror)
-        why = os.strerror(error.errno or 0) if resolved else "no such host"
+        no_host = isinstance(error, (socket.gaierror, UnicodeError))
+        why = "no such host" if no_host else os.strerror(error.errno or 0)
         raise InvalidConfiguration(
             f"The live page cannot be served at {host}, port {port} ({why}): give --serve another address of this "
             "machine, or port 0 for any free one."
@@ -222,7 +222,7 @@ class Site:
                     async with asyncio.timeout(STALLED_SECONDS):
                         await response.write(_part(picture))
                 elif ended:
-                    return response
+                    break
                 else:
                     await news.wait()
         return response
@@ -235,7 +235,7 @@ class Site:
                 async with asyncio.timeout(STALLED_SECONDS):
                     await response.write(f"data: {state.model_dump_json()}\n\n".encode())
                 if state.ended is not None:
-                    return response
+                    break
                 await self._pause()
         return response
 
