@@ -1,1 +1,5 @@
-"""Fixtures of tests with servers, screens and browsers that show media; films are in `fixtures.py`, for all tests."""
+"""Fixtures for tests with real media, servers and browsers."""
+
+from tests.media.browser import browser
+
+__all__ = ["browser"]
