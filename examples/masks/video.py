@@ -50,7 +50,7 @@ def main() -> None:
         return
     # One pass for both: the video is written while the pictures of the truth are taken from it.
     with VideoWriter(options.output, (width, height), options.frames_per_second) as video:
-        write_truth(options.truth, _written(drawn, video), every=options.every)
+        write_truth(options.truth, video.pass_on(drawn), every=options.every)
     print(f"{options.output}; {options.truth}: {describe(options.truth)}")
 
 
@@ -112,6 +112,14 @@ class VideoWriter:
 
     def write(self, frame_HWC: npt.NDArray[np.uint8]) -> None:
         self._file.write(cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR))
+
+    def pass_on(
+        self, drawn: Iterable[tuple[npt.NDArray[np.uint8], list[Box]]]
+    ) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
+        """What `draw_video` gives, each frame written on the way."""
+        for frame, boxes in drawn:
+            self.write(frame)
+            yield frame, boxes
 
 
 @dataclass(frozen=True)
@@ -265,14 +273,6 @@ def _example(name: str, split: str, frame_HWC: npt.NDArray[np.uint8], boxes: Seq
         for label, x1, y1, x2, y2 in boxes
     ]
     return Example(split, name, jpeg.tobytes(), fractions)
-
-
-def _written(
-    drawn: Iterable[tuple[npt.NDArray[np.uint8], list[Box]]], video: VideoWriter
-) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
-    for frame, boxes in drawn:
-        video.write(frame)
-        yield frame, boxes
 
 
 def _size(text: str) -> tuple[int, int]:
