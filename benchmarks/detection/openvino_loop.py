@@ -1,6 +1,6 @@
 """The plain loop that a person would write around OpenVINO: decode a video, letterbox, infer, suppress; save nothing.
 
-    python -m benchmarks.detection.openvino_loop MODEL.xml CLIP.mp4 --imgsz 640 [--asynchronous]
+    python benchmarks/detection/openvino_loop.py MODEL.xml CLIP.mp4 --imgsz 640 [--asynchronous]
 
 Synchronous: one frame after the other, by the latency hint. Asynchronous: OpenVINO's own queue with as many requests as
 it finds best for throughput, while this loop decodes and letterboxes. Nothing of our package takes part.
@@ -69,7 +69,8 @@ class Detector:
         corners /= self.scale
         kept = cv2.dnn.NMSBoxesBatched(corners, best, label.astype(np.int32), CONFIDENCE, IOU)
         chosen = np.asarray(kept, dtype=int)[:MOST]
-        return np.column_stack([corners, best, label])[chosen].astype(np.float32)
+        found: NDArray[np.float32] = np.column_stack([corners, best, label])[chosen].astype(np.float32)
+        return found
 
 
 def plan(frame_size: tuple[int, int], image_size: int) -> tuple[int, int, float, tuple[int, int, int, int]]:

@@ -1,7 +1,6 @@
 """The programs that are timed, as their users run them: each is one command that reads a video and ends."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,10 +12,10 @@ from pathlib import Path
 from benchmarks.training import yolov5
 from benchmarks.training.environments import yolov5_environment
 from benchmarks.training.observed_process import ProgramFailed
+from masktrain_trainer.config import DEVICE_VARIABLE
 
 MASKTRAIN = (sys.executable, "-m", "masktrain_trainer.cli.main")
-LOOP = (sys.executable, "-m", "benchmarks.detection.openvino_loop")
-REPOSITORY = Path(__file__).parents[2]
+LOOP = (sys.executable, str(Path(__file__).with_name("openvino_loop.py")))
 PATIENCE_SECONDS = 900
 OVERALL = re.compile(r"^\s*all\s+\d+\s+\d+\s+\S+\s+\S+\s+(?P<map50>\S+)\s+(?P<map>\S+)\s*$", re.MULTILINE)
 RETURNED = re.compile(r"^\s*\(?\[?\(?(?P<numbers>0\.\d+(?:,\s*[\d.e-]+){3})", re.MULTILINE)
@@ -70,9 +69,7 @@ def run(command: Sequence[str], folder: Path) -> tuple[float, str]:
     """Wall seconds from the start of the program to its end, and what it printed."""
     folder.mkdir(parents=True, exist_ok=True)
     yolov5.provide_font(folder)
-    searched = os.pathsep.join(part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH")) if part)
-    # The peer's folders of packages come first, so that the repository in the path hides none of them.
-    variables = {**yolov5.variables(folder), "MASKTRAIN_DEVICE": "cpu", "PYTHONPATH": searched}
+    variables = {**yolov5.variables(folder), DEVICE_VARIABLE: "cpu"}
     started = time.monotonic()
     ended = subprocess.run(
         command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
