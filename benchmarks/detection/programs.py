@@ -101,7 +101,7 @@ def peer_scores(weights: Path, description: Path, image_size: int, folder: Path)
     """By v7.0's val.py."""
     asked = ["--weights", str(weights), "--data", str(description), "--imgsz", str(image_size), "--device", "cpu"]
     program = str(yolov5_environment() / "bin" / "yolov5")
-    _, said = run([program, "val", *asked, "--project", str(folder / "runs")], folder)
+    _, said = run([program, "val", *asked, "--noplots", "--project", str(folder / "runs")], folder)
     return read_scores(said)
 
 
