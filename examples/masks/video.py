@@ -83,12 +83,14 @@ def write_truth(
     drawn: Iterable[tuple[npt.NDArray[np.uint8], Sequence[Box]]],
     *,
     every: int = 1,
-    split: str = "valid",
     name: str = "frame",
 ) -> Path:
-    """A zip in YOLOv5 layout with each `every`th frame of `draw_video` and its boxes."""
+    """A zip in YOLOv5 layout with each `every`th frame of `draw_video` and its boxes, to validate on.
+
+    The first frame is its `train` split, without which it would be no data set.
+    """
     chosen = (
-        _example(f"{name}-{number:05d}", split, frame, boxes)
+        _example(f"{name}-{number:05d}", "valid" if number else "train", frame, boxes)
         for number, (frame, boxes) in enumerate(drawn)
         if number % every == 0
     )
