@@ -38,9 +38,9 @@ def train(workload: Workload, dataset: DrawnDataset, folder: Path, *, seconds: f
     """The epochs of one run. After `seconds` it is ended."""
     folder.mkdir(parents=True)
     environment = yolov5_environment()
-    _provide_font(folder)
+    provide_font(folder)
     command = [str(environment / "bin" / "yolov5"), "train", *_options(workload, dataset, folder)]
-    lines = run_observed(command, _variables(folder), folder, seconds=seconds)
+    lines = run_observed(command, variables(folder), folder, seconds=seconds)
     return read_epochs(lines, workload.train_images)
 
 
@@ -77,7 +77,7 @@ def _options(workload: Workload, dataset: DrawnDataset, folder: Path) -> list[st
     ]
 
 
-def _variables(folder: Path) -> dict[str, str]:
+def variables(folder: Path) -> dict[str, str]:
     """Nothing may reach out of the machine, and no setting of this user's takes part."""
     own = {"YOLOV5_CONFIG_DIR": str(folder), "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true"}
     silent = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "GIT_PYTHON_REFRESH": "quiet"}
@@ -85,7 +85,7 @@ def _variables(folder: Path) -> dict[str, str]:
     return {**inherited, **own, **silent, "PYTHONUNBUFFERED": "1"}
 
 
-def _provide_font(folder: Path) -> None:
+def provide_font(folder: Path) -> None:
     """It would be downloaded at the start otherwise."""
     font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     for place in (folder, folder / "Ultralytics", folder / "yolov5"):
