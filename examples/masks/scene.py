@@ -28,7 +28,7 @@ class LabelledFace:
 def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image, list[LabelledFace]]:
     """A square BGR picture (size, size, 3) and the faces in it."""
     side = size * SUPERSAMPLING
-    canvas = _background(rng, side)
+    canvas = background(rng, side)
     faces = []
     for pose in _poses(rng, side):
         label = int(rng.choice(list(CLASS_SHARES), p=list(CLASS_SHARES.values())))
@@ -55,12 +55,12 @@ def _free_pose(rng: np.random.Generator, side: int, half_width: float, others: l
         y = rng.uniform(half_width * 1.25, side - half_width * 1.75)
         turn, yaw = np.radians(rng.normal(0, 11)), np.radians(np.clip(rng.normal(0, 22), -50, 50))
         pose = Pose(float(x), float(y), float(half_width), float(turn), float(yaw))
-        if all(_covered_share(other, pose) < LARGEST_COVERED_SHARE for other in others):
+        if all(covered_share(other, pose) < LARGEST_COVERED_SHARE for other in others):
             return [pose]
     return []
 
 
-def _covered_share(far: Pose, near: Pose) -> float:
+def covered_share(far: Pose, near: Pose) -> float:
     """How much of the head of `far` the head and the shoulders of `near` hide (as upright boxes)."""
     head = _overlap(far, near, half_width=1.15, top=-1.5, bottom=1.6)
     shoulders = _overlap(far, near, half_width=1.9, top=1.6, bottom=4.2)
@@ -84,7 +84,7 @@ def _box(pose: Pose, side: int) -> tuple[float, float, float, float]:
     return float((x0 + x1) / 2), float((y0 + y1) / 2), float(x1 - x0), float(y1 - y0)
 
 
-def _background(rng: np.random.Generator, side: int) -> Image:
+def background(rng: np.random.Generator, side: int) -> Image:
     """Rooms, streets, shelves, foliage: gradients, boxes, lamps and texture, out of focus by chance."""
     top, bottom = np.array(_colour(rng)), np.array(_colour(rng))
     ramp = np.linspace(0, 1, side)[:, None, None]
