@@ -1,4 +1,4 @@
-"""Files from the web, by https:// alone: the one download, of weights and of data sets.
+"""Files from the web: the one download, of weights, data sets and media; by https:// alone, but for media.
 
 Links may be keys. So what is said of one leaves out its query and its token, and what redirects lead to is in no log.
 Redirects are followed by hand, because each is looked at: no server shall send a pod to a service without TLS, nor from
@@ -7,6 +7,7 @@ the internet into the pod's own network. A body that is cut off goes on where it
 
 import contextlib
 import http
+import io
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from typing import BinaryIO, Final
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.connection import HTTPSConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from masktrain_trainer.config import DATASET_URL_VARIABLE, SecretKeyRef, shown_url
 from masktrain_trainer.errors import StoreUnavailable, UserError
@@ -76,16 +77,44 @@ def download(
     name: str | None = None,
     retries: urllib3.Retry | None = None,
     expect: Callable[[int], None] = lambda _: None,
+    plain: bool = False,
 ) -> None:
     """Write what the link leads to, of at most `largest` bytes, to the file `path`.
 
-    `name` is what sentences call it; `expect` hears how many bytes will come, as soon as that is known. Raises
-    NotTheFile, StoreUnavailable, and OSError for the disk's failures.
+    `name` is what sentences call it; `expect` hears how many bytes will come, as soon as that is known; `plain`: http://
+    will do, for what a person asked for and nothing is kept in, such as a camera's picture. Raises NotTheFile,
+    StoreUnavailable, and OSError for the disk's failures.
     """
     shown = name or shown_url(url)
+    with _in_words(shown), path.open("wb") as file:
+        _Transfer(url, shown, file, largest, retries or RETRY, expect, plain).run()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a server says of a file before it sends it. `media_type`: in lower case, empty if it says none."""
+
+    media_type: str
+    length: int | None
+
+
+def look(url: str, *, plain: bool = False) -> Head:
+    """Ask for the link and read no more than the beginning of the answer. Raises as `download` does."""
+    shown = shown_url(url)
+    transfer = _Transfer(url, shown, io.BytesIO(), 0, RETRY, lambda _: None, plain)
+    with _in_words(shown), transfer.answer({}) as response:
+        return Head(
+            response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            _number(response.headers.get("Content-Length", "")),
+        )
+
+
+@contextlib.contextmanager
+def _in_words(shown: str) -> Iterator[None]:
+    """Failures as sentences, and no key in any of them or in a log."""
     try:
-        with _quiet_about_keys(), path.open("wb") as file:
-            _Transfer(url, shown, file, largest, retries or RETRY, expect).run()
+        with _quiet_about_keys():
+            yield
     except urllib3.exceptions.MaxRetryError as error:
         # Without the cause: its text has the whole address, and a crash's traceback would show it.
         raise Unreachable(f"{shown} cannot be downloaded: {_cause(error)}.") from None
@@ -141,6 +170,7 @@ class _Transfer:
     largest: int
     retries: urllib3.Retry
     expect: Callable[[int], None]
+    plain: bool = False
     validator: str | None = None
     """What names this version of the file to If-Range; without it a cut body begins anew."""
     total: int | None = None
@@ -164,7 +194,7 @@ class _Transfer:
 
     def _pour(self) -> bool:
         """Whether the body came to its end."""
-        with self._answer(self._range()) as response:
+        with self.answer(self._range()) as response:
             if response.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self._forget()
                 return False
@@ -194,8 +224,7 @@ class _Transfer:
             self.resumed = True
             return
         self._forget()
-        announced = headers.get("Content-Length", "")
-        self.total = int(announced) if re.fullmatch(r"[0-9]{1,18}", announced) else None
+        self.total = _number(headers.get("Content-Length", ""))
         etag = headers.get("ETag", "")
         # Of a weak one it is not said that the bytes are the same.
         self.validator = headers.get("Last-Modified") if etag.startswith("W/") or not etag else etag
@@ -214,9 +243,9 @@ class _Transfer:
             raise NotTheFile(f"is larger than {self.largest:,} bytes")
 
     @contextlib.contextmanager
-    def _answer(self, more: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
+    def answer(self, more: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer at the end of the redirects, if it is the file."""
-        way, hop = _Way(), self.url
+        way, hop = _Way(self.plain), self.url
         for _ in range(_MOST_REDIRECTS + 1):
             way.enter(hop)
             # Not into memory: a file may have many gigabytes.
@@ -239,6 +268,10 @@ class _Transfer:
                     return
                 hop = urljoin(hop, location)
         raise NotTheFile("is redirected again and again")
+
+
+def _number(announced: str) -> int | None:
+    return int(announced) if re.fullmatch(r"[0-9]{1,18}", announced) else None
 
 
 def _require_success(response: urllib3.BaseHTTPResponse, *, partial: bool) -> None:
@@ -265,14 +298,16 @@ class _Way:
     server chooses which service of the cluster, or of its node, a pod speaks to.
     """
 
+    plain: bool = False
     hops: int = 0
     origin: str = "public"
-    pools: type[urllib3.HTTPSConnectionPool] = field(init=False)
+    secure: bool = False
+    pools: dict[str, type[urllib3.HTTPConnectionPool]] = field(init=False)
 
     def __post_init__(self) -> None:
         way = self
 
-        class LookedAt(HTTPSConnection):
+        class LookedAt(HTTPConnection):
             def _new_conn(self) -> socket.socket:
                 connection = super()._new_conn()
                 try:
@@ -283,17 +318,25 @@ class _Way:
                     raise
                 return connection
 
-        class Pool(urllib3.HTTPSConnectionPool):
+        class LookedAtWithTLS(LookedAt, HTTPSConnection):
+            pass
+
+        class PlainPool(urllib3.HTTPConnectionPool):
             ConnectionCls = LookedAt
 
-        self.pools = Pool
+        class Pool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = LookedAtWithTLS
+
+        self.pools = {"https": Pool} | ({"http": PlainPool} if self.plain else {})
 
     def enter(self, url: str) -> None:
         """Before a request. Raises NotTheFile, ValueError for what is no address."""
         parts = urlsplit(url)
-        if parts.scheme != "https":
+        # Also where http:// will do, not back to it.
+        if parts.scheme not in self.pools or (self.secure and parts.scheme != "https"):
             raise NotTheFile("is redirected to an address without TLS, which is not followed")
         self.hops += 1
+        self.secure = parts.scheme == "https"
         with contextlib.suppress(_NoAddress):
             # Also where a proxy connects, whose own address says nothing.
             self.meet(parts.hostname or "")
@@ -326,14 +369,15 @@ def _network(address: str) -> str:
 
 def _client(url: str, way: _Way) -> urllib3.PoolManager:
     """Through the proxy that HTTPS_PROXY and NO_PROXY ask for: many clusters reach the internet only so."""
-    host = urlsplit(url).hostname or ""
-    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
     if proxy:
         client: urllib3.PoolManager = urllib3.ProxyManager(proxy)
     else:
         client = urllib3.PoolManager()
-        client.pool_classes_by_scheme = {"https": way.pools}
-    client.key_fn_by_scheme = {"https": client.key_fn_by_scheme["https"]}
+        client.pool_classes_by_scheme = way.pools
+    client.key_fn_by_scheme = {scheme: client.key_fn_by_scheme[scheme] for scheme in way.pools}
     return client
 
 
