@@ -54,10 +54,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """stride: only every so many-th frame of videos and streams. timeout_seconds: without a frame of a live source."""
+    """stride: only every so many-th frame of videos and streams. timeout_seconds: without a frame of a live source.
+
+    endpoint: of the S3 server that s3:// addresses are on, None for the one that the environment names.
+    """
 
     stride: int = 1
     timeout_seconds: float = 30.0
+    endpoint: str | None = None
 
 
 class Source(Protocol):
