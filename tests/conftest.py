@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.lanes import lane, turn
 
-pytest_plugins = ["tests.devcluster.fixtures", "tests.api.fixtures"]
+pytest_plugins = ["tests.devcluster.fixtures", "tests.api.fixtures", "tests.media.fixtures"]
 
 # Suites run side by side: how long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
