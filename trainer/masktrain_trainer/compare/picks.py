@@ -151,7 +151,9 @@ def _is_new(index: int, chosen: Sequence[Pick], hashes: dict[int, int], apart: i
 
 
 def _read(path: Path) -> Image:
-    return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
+    picture = cv2.imread(str(path))
+    assert picture is not None  # it was written here
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def perceptual_hash(pixels_HWC: Image) -> int:

@@ -145,14 +145,12 @@ def _both(evidence: Evidence) -> str:
 
 
 def _by_labels(evidence: Evidence) -> tuple[int | None, list[str]]:
-    scores = [numbers.labelled for numbers in evidence.numbers]
-    assert scores[0] is not None
-    assert scores[1] is not None
-    apart = scores[0].map50 - scores[1].map50
+    scores = [numbers.labelled.map50 for numbers in evidence.numbers if numbers.labelled is not None]
+    apart = scores[0] - scores[1]
     if abs(apart) < LEAST_LABELLED_DIFFERENCE:
-        return None, [f"mAP50 is {scores[0].map50:.3f} and {scores[1].map50:.3f} on the labelled set"]
+        return None, [f"mAP50 is {scores[0]:.3f} and {scores[1]:.3f} on the labelled set"]
     better = 0 if apart > 0 else 1
-    decides = f"mAP50 on the labelled set decides, {scores[better].map50:.3f} against {scores[1 - better].map50:.3f}"
+    decides = f"mAP50 on the labelled set decides, {scores[better]:.3f} against {scores[1 - better]:.3f}"
     return better, [decides, *_steadier(evidence, better)]
 
 

@@ -114,6 +114,7 @@ class ComparisonVideos:
         if self._artist is None:
             self._open(Panel.of(pixels))
         assert self._artist is not None
+        assert self._heading is not None
         both = [self._artist.draw(pixels, boxes) for boxes in seen.boxes]
         whole = np.concatenate((self._heading, np.concatenate(both, axis=1)), axis=0)
         for file, picture in zip(self._files, (*both, whole), strict=True):

@@ -62,7 +62,20 @@ def call_witness(recording: Recording) -> Witness:
     tracks = follow(pooled, patience_frames=patience(recording.rate), cuts=frozenset(recording.cuts))
     least = max(3, round(LEAST_SECONDS * recording.rate))
     tracks = [track for track in tracks if track.span >= least and certainty(track) >= LEAST_CERTAINTY]
-    return Witness(_by_frame(tracks, len(recording)), tracks)
+    return Witness(_by_frame(tracks, [vote(recording, track) for track in tracks], len(recording)), tracks)
+
+
+def vote(recording: Recording, track: Track) -> int:
+    """The class that both models together give an object, each box with its confidence for its own class."""
+    votes: dict[int, float] = {}
+    for frame, xyxy_4 in zip(track.frames, track.boxes, strict=True):
+        for of_model in recording.boxes:
+            found = of_model[frame]
+            here = overlaps(found.xyxy_N4, xyxy_4[None])[:, 0] >= LEAST_IOU
+            for label, confidence in zip(found.label_N[here].tolist(), found.confidence_N[here].tolist(), strict=True):
+                votes[label] = votes.get(label, 0.0) + confidence
+    shared = {label: weight for label, weight in votes.items() if label in recording.classes.shared}
+    return max(shared, key=lambda label: shared[label]) if shared else track.label
 
 
 def pool(first: FrameBoxes, second: FrameBoxes) -> FrameBoxes:
@@ -98,10 +111,10 @@ def certainty(track: Track) -> float:
     return sum(track.confidences) / track.span
 
 
-def _by_frame(tracks: Sequence[Track], frames: int) -> list[FrameBoxes]:
+def _by_frame(tracks: Sequence[Track], labels: Sequence[int], frames: int) -> list[FrameBoxes]:
     found: list[list[tuple[np.ndarray, float, int]]] = [[] for _ in range(frames)]
-    for track in tracks:
-        sure, label = certainty(track), track.label
+    for track, label in zip(tracks, labels, strict=True):
+        sure = certainty(track)
         for frame, xyxy_4 in track.filled().items():
             found[frame].append((xyxy_4, sure, label))
     return [
