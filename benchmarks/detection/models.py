@@ -27,7 +27,8 @@ def trained(architecture: str, image_size: int = 320, epochs: int = 30, seed: in
     best = folder / OUTPUT / "best.pt"
     if not best.exists():
         _say(f"training {architecture} for {epochs} epochs at {image_size} px into {folder}")
-        _train(folder, architecture, image_size, epochs, seed)
+        model = {"architecture": architecture, "weights": "scratch"}
+        _train(folder, drawn_masks(image_size), model, {"imageSize": image_size, "epochs": epochs, "seed": seed})
     return best
 
 
@@ -60,39 +61,31 @@ def unpacked(archive: Path) -> Path:
     return description
 
 
-def _train(folder: Path, architecture: str, image_size: int, epochs: int, seed: int) -> None:
-    archive = drawn_masks(image_size)
+def _train(folder: Path, archive: Path, model: dict[str, str], training: dict[str, int]) -> None:
     # Apart until it is complete, so that a training that was ended is never taken for a finished one.
     with tempfile.TemporaryDirectory(dir=KEPT) as scratch:
-        unfinished = Path(scratch) / "run"
-        manifest = Path(scratch) / "job.yaml"
-        manifest.write_text(yaml.safe_dump(_job(archive, unfinished, architecture, image_size, epochs, seed)))
-        command = [sys.executable, "-m", "masktrain_trainer.cli.main", "train", str(manifest)]
+        unfinished, manifest = Path(scratch) / "run", Path(scratch) / "job.yaml"
+        manifest.write_text(yaml.safe_dump(_job(archive, model, training)), encoding="utf-8")
+        command = ["masktrain_trainer.cli.main", "train", str(manifest), "--output", str(unfinished)]
         with (Path(scratch) / "log").open("w+", encoding="utf-8") as log:
-            if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode:
+            if subprocess.run([sys.executable, "-m", *command], stdout=log, stderr=log, check=False).returncode:
                 log.seek(0)
                 raise RuntimeError(f"the training failed:\n{log.read()[-4000:]}")
         if not folder.exists():
             unfinished.rename(folder)
 
 
-def _job(archive: Path, results: Path, architecture: str, image_size: int, epochs: int, seed: int) -> dict[str, object]:
+def _job(archive: Path, model: dict[str, str], training: dict[str, int]) -> dict[str, object]:
     namespace, name = OUTPUT.parts
     return {
         "apiVersion": "masktrain.dev/v1alpha1",
         "kind": "MaskTrainingJob",
         "metadata": {"namespace": namespace, "name": name},
         "spec": {
-            "model": {"architecture": architecture},
+            "model": model,
             "dataset": {"uri": archive.as_uri()},
-            "training": {
-                "imageSize": image_size,
-                "batchSize": 16,
-                "epochs": epochs,
-                "seed": seed,
-                "patience": 0,
-            },
-            "checkpoint": {"uri": results.as_uri(), "keep": "Best"},
+            "training": {"batchSize": 16, "patience": 0, **training},
+            "checkpoint": {"uri": "file:///overridden", "keep": "Best"},
             "compute": {"nodes": 1},
         },
     }
