@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 640, 360
 class Skill:
     """finds: the mean confidence for an object, before noise. wobbles: the noise from frame to frame.
 
-    confuses: the share of objects whose class is doubtful. invents: false boxes a frame, for a moment each; ghosts:
+    confuses: the share of boxes whose class is wrong. invents: false boxes a frame, for a moment each; ghosts:
     places where something that is no object is seen for long. loose: the error of a side, as a share of the size.
     """
 
@@ -61,18 +61,17 @@ def imagined(objects: list[FrameBoxes], skill: Skill, seed: int) -> list[FrameBo
     """What a model of that skill finds in each frame, faint boxes included."""
     rng = np.random.default_rng([seed, 1])
     ease = {identity: rng.normal(0, 0.15) for identity in sorted({i for row in objects for i in row.label_N.tolist()})}
-    doubtful = {identity: rng.random() < skill.confuses for identity in ease}
     ghosts = [(*rng.uniform((40, 40), (WIDTH - 40, HEIGHT - 40)), rng.uniform(15, 40)) for _ in range(skill.ghosts)]
-    return [_frame(row, skill, ease, doubtful, ghosts, rng) for row in objects]
+    return [_frame(row, skill, ease, ghosts, rng) for row in objects]
 
 
-def _frame(row, skill, ease, doubtful, ghosts, rng) -> FrameBoxes:  # type: ignore[no-untyped-def]
+def _frame(row, skill, ease, ghosts, rng) -> FrameBoxes:  # type: ignore[no-untyped-def]
     found: list[tuple[list[float], float, int]] = []
     for identity, box in zip(row.label_N.tolist(), row.xyxy_N4, strict=True):
         confidence = float(np.clip(skill.finds + ease[identity] + rng.normal(0, skill.wobbles), 0, 0.97))
         size = float(box[2] - box[0])
         label = identity % 10
-        if doubtful[identity] and rng.random() < 0.5:
+        if rng.random() < skill.confuses:
             label = (label + 1) % len(NAMES)
         found.append(((box + rng.normal(0, skill.loose * size, 4)).tolist(), confidence, label))
     for _ in range(rng.poisson(skill.invents)):
@@ -89,7 +88,9 @@ def _frame(row, skill, ease, doubtful, ghosts, rng) -> FrameBoxes:  # type: igno
 
 
 def staged(first: list[FrameBoxes], second: list[FrameBoxes], *, rate: float = 25.0, moving: bool = True) -> Recording:
-    recording = Recording(("first.pt (yolov5n)", "second.pt (yolov5s)"), Classes.matched(NAMES, NAMES), 0.25, rate, moving)
+    recording = Recording(
+        ("first.pt (yolov5n)", "second.pt (yolov5s)"), Classes.matched(NAMES, NAMES), 0.25, rate, moving
+    )
     recording.boxes[0].extend(first)
     recording.boxes[1].extend(second)
     recording.moments.extend(Moment("clip.mp4", index, index / rate, (HEIGHT, WIDTH)) for index in range(len(first)))

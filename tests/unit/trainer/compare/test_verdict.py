@@ -104,8 +104,9 @@ def test_a_witness_fills_gaps_and_believes_no_moment() -> None:
     there = [frame for frame, row in enumerate(objects) if len(row)]
     hidden = set(there[10:14])
     found = [FrameBoxes() if frame in hidden else labels(row) for frame, row in enumerate(objects)]
-    moment = FrameBoxes(np.array([[500, 300, 560, 350]], np.float32), np.array([0.9], np.float32), np.array([0]))
-    lone = next(frame for frame in there if frame not in hidden and found[frame].xyxy_N4[0, 2] < 450)
+    elsewhere = np.array([[600, 320, 635, 355]], np.float32)
+    moment = FrameBoxes(elsewhere, np.array([0.9], np.float32), np.array([0]))
+    lone = next(frame for frame in there if frame not in hidden)
     second = [replace(moment) if frame == lone else row for frame, row in enumerate(found)]
     witness = call_witness(staged(found, second))
     assert len(witness.tracks) == 1
