@@ -56,6 +56,7 @@ def _unusable(name: str, reason: str) -> click.Command:
 COMMANDS = {
     **dict.fromkeys(("data", "preflight", "supervise", "train"), "training"),
     **dict.fromkeys(("detect", "export", "models", "val"), "models"),
+    "compare": "compare",
 }
 """The module of this package that holds the click command of that name."""
 
