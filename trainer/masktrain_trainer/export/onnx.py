@@ -56,10 +56,12 @@ def write_onnx(file: DetectorWeights, path: Path, options: OnnxOptions) -> int:
 
     model = load_yolo(file).fuse()
     stride = max(model.strides)
-    image_size = _image_size(options.image_size, file.image_size, stride)
+    image_size = side_for(options.image_size, file.image_size, stride)
     document = _exported(_Decoded(model).eval(), image_size, stride, options)
     # YOLOv5's detect.py evaluates both, so the names must be a Python literal and not JSON.
-    onnx.helper.set_model_props(document, {"stride": str(stride), "names": repr(dict(enumerate(file.names)))})
+    names = repr(dict(enumerate(file.names)))
+    said = {"stride": str(stride), "names": names, "imgsz": str([image_size, image_size])}
+    onnx.helper.set_model_props(document, said)
     onnx.checker.check_model(document)
     with finished_whole(path) as unfinished:
         # By name, since the unfinished file's ending says nothing of its format.
@@ -74,7 +76,8 @@ def _require_packages() -> None:
         )
 
 
-def _image_size(asked: int | None, trained: int, stride: int) -> int:
+def side_for(asked: int | None, trained: int, stride: int) -> int:
+    """The side in pixels, `asked` or as trained. Raises InvalidConfiguration if it does not suit the model."""
     size = round_up(trained, stride) if asked is None else asked
     if size % stride:
         raise InvalidConfiguration(

@@ -1,27 +1,23 @@
-"""`masktrain val`: a checkpoint's scores on a split of any data set."""
+"""`masktrain val`: a model's scores on a split of any data set."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from masktrain_trainer.config import DATASET_URL_VARIABLE, Precision
-from masktrain_trainer.data.loader import ValBatch, val_batches
 from masktrain_trainer.data.prepare import SINGLE_CLASS
 from masktrain_trainer.data.prepared import PreparedDataset, Split
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, InvalidWeights
-from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 from masktrain_trainer.model.precision import choose_format
-from masktrain_trainer.predict.predictor import VALIDATION, Predictor, choose_device, load_predictor, round_up
+from masktrain_trainer.predict.accuracy import measure, size_for
+from masktrain_trainer.predict.models import Model, load_model
+from masktrain_trainer.predict.predictor import choose_device
 from masktrain_trainer.report.evaluation import ClassScores
 from masktrain_trainer.train.evaluate_best import split_scores
-from masktrain_trainer.weights.load import load_weights
-from masktrain_trainer.weights.yolov5 import DetectorWeights
 
-from .datasets import CheckedDataset, check_dataset, linked_dataset, open_dataset, scratch_folder
+from .datasets import check_dataset, linked_dataset, open_dataset, scratch_folder
 
 Say = Callable[[str], None]
 
@@ -72,20 +68,23 @@ def _document(row: ClassScores) -> dict[str, Any]:
 
 def evaluate(options: EvaluationOptions, say: Say) -> Scores:
     """Raises UserError, InvalidDataset or StoreError."""
-    file = load_weights(options.weights, options.endpoint)
-    image_size = round_up(options.image_size or file.image_size, file.architecture.max_stride)
+    device = choose_device()
+    model = load_model(
+        options.weights, options.endpoint, device=device, number_format=choose_format(Precision.AUTO, device)
+    )
+    image_size = size_for(model, options.image_size)
     with scratch_folder() as scratch:
         root = open_dataset(dataset_of(options), options.endpoint, scratch, say)
-        single = file.names == [SINGLE_CLASS]
+        single = model.names == [SINGLE_CLASS]
         checked = check_dataset(root, scratch, say, image_size=image_size, splits=(options.split,), single_class=single)
         if options.split not in checked.splits:
             raise InvalidDataset(f"The data set has no {options.split!r} split; its data.yaml names none that exists.")
         if not single:
-            _compare_names(file, checked, say)
+            compare_names(model.names, checked.names, say)
         for sentence in checked.splits[options.split].account.oddities():
             say(sentence)
         split = checked.splits[options.split].split
-        return _score(file, split, image_size, options.batch_size, checked.skipped)
+        return _score(model, split, image_size, options.batch_size, checked.skipped)
 
 
 def dataset_of(options: EvaluationOptions) -> str:
@@ -98,62 +97,28 @@ def dataset_of(options: EvaluationOptions) -> str:
     return source
 
 
-def _compare_names(file: DetectorWeights, checked: CheckedDataset, say: Say) -> None:
-    known, found = ", ".join(file.names), ", ".join(checked.names)
-    if len(file.names) != len(checked.names):
+def compare_names(known: list[str], found: list[str], say: Say) -> None:
+    """Of the weights' classes with those of the data set. Raises InvalidWeights if they cannot be the same."""
+    if len(known) != len(found):
         raise InvalidWeights(
-            f"The weights know other classes ({known}) than the data set has ({found}); "
+            f"The weights know other classes ({', '.join(known)}) than the data set has ({', '.join(found)}); "
             "evaluate on data with the classes of the training.",
         )
-    if file.names != checked.names:
-        say(f"The weights call the classes {known}, the data set {found}: they are compared by number.")
+    if known != found:
+        say(
+            f"The weights call the classes {', '.join(known)}, the data set {', '.join(found)}: "
+            "they are compared by number."
+        )
 
 
-@dataclass
-class _Stopwatch:
-    device: torch.device
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def of(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        # A GPU works on behind the host: the next part would be charged with it.
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
-
-
-def _score(file: DetectorWeights, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
-    device = choose_device()
-    watch = _Stopwatch(device)
-    predictor = load_predictor(file, VALIDATION, device, choose_format(Precision.AUTO, device))
+def _score(model: Model, split: Split, image_size: int, batch_size: int, skipped: list[str]) -> Scores:
     # The format wants a training split, too, which nothing reads here.
-    prepared = PreparedDataset(names=file.names, image_size=image_size, train=split, val=split)
-    batches = val_batches(
-        prepared, split, image_size=image_size, batch_size=batch_size, stride=file.architecture.max_stride
-    )
-    parts = list(_statistics(predictor, batches, watch))
-    metrics = DetectionMetrics.from_statistics(DetectionStatistics.concatenate(parts))
-    scores = split_scores(file.names, split, metrics)
+    prepared = PreparedDataset(names=model.names, image_size=image_size, train=split, val=split)
+    measured = measure(model, prepared, split, image_size=image_size, batch_size=batch_size)
+    scores = split_scores(model.names, split, measured.metrics)
     with_labels = [row for row in scores.classes if row.labels]
-    milliseconds = {part: 1000 * seconds / len(split.images) for part, seconds in watch.seconds.items()}
-    return Scores(image_size, _device_name(device), scores.overall, with_labels, milliseconds, skipped)
-
-
-def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
-    # No `for` loop, because the time until the next batch is what is measured.
-    while True:
-        with watch.of("load"):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        with watch.of("network"):
-            inference = predictor.infer(batch.images_BCHW)
-        with watch.of("nms"):
-            detections = predictor.detections(inference, batch.placements)
-        for position, found_K6 in enumerate(detections):
-            yield DetectionStatistics.of_image(found_K6, batch.labels(position))
+    device = _device_name(model.network.device)
+    return Scores(image_size, device, scores.overall, with_labels, measured.milliseconds, skipped)
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Final
 
 import torch
 
+from masktrain_trainer.config import shown_url
 from masktrain_trainer.model.precision import with_layout
-from masktrain_trainer.weights.load import load_weights
+from masktrain_trainer.weights.load import local_file, whole_model
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
+from .exported import ExportedModel, is_exported, read_exported
 from .predictor import Network, TorchNetwork, choose_device, load_yolo
+from .runtimes import OpenVinoNetwork
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,27 @@ def load_model(
     *,
     device: torch.device | None = None,
     number_format: torch.dtype = torch.float32,
+    latency: bool = False,
 ) -> Model:
-    """A file, or an s3://, oci:// or https:// URI. Raises InvalidWeights.
+    """A .pt, .onnx or .xml (with the .bin beside it), a folder of OpenVINO, or the s3://, oci:// or https:// URI of a
+    file. Raises InvalidWeights.
 
-    `device` None takes a GPU if there is one.
+    `device` None takes a GPU if there is one; ONNX and OpenVINO models run on the CPU. `latency`: answer each picture
+    as soon as can be, for live sources, instead of most pictures per second; of no effect on a .pt.
     """
-    return torch_model(load_weights(weights, endpoint), PurePosixPath(weights).name, device, number_format)
+    with local_file(weights, endpoint, WEIGHTS_BESIDE) as path:
+        if not is_exported(path):
+            return torch_model(whole_model(path), PurePosixPath(shown_url(weights)).name, device, number_format)
+        return _openvino_model(read_exported(path), number_format, latency)
+
+
+WEIGHTS_BESIDE: Final = {".xml": ".bin"}
+
+
+def _openvino_model(file: ExportedModel, number_format: torch.dtype, latency: bool) -> Model:
+    network = OpenVinoNetwork(file, number_format, latency=latency)
+    title = f"{file.name} (OpenVINO {file.precision})"
+    return Model(title, file.names, file.image_size, file.stride, network, file.fixed_shape)
 
 
 def torch_model(

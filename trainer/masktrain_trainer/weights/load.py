@@ -7,8 +7,11 @@ No file is ever executed: of our own files only tensors and plain values are tak
 import logging
 import pickle
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,8 +21,9 @@ from masktrain_trainer.config import Architecture, ModelSpec, StoreSpec, shown_u
 from masktrain_trainer.errors import InvalidWeights, StoreError, UnusableWeights
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import open_object
+from masktrain_trainer.stores.web import NotTheFile, download
 
-from .sources import download_weights, weights_uri
+from .sources import LARGEST_DOWNLOAD, download_weights, weights_uri
 from .torch_file import read_torch_file
 from .yolov5 import DetectorWeights, class_names, read_yolov5, recognise
 
@@ -49,27 +53,54 @@ def load_weights(weights: str, endpoint: str | None) -> DetectorWeights:
 
     Credentials come from the usual AWS_* variables, or from Oracle's config file.
     """
+    with local_file(weights, endpoint) as path:
+        return whole_model(path)
+
+
+@contextmanager
+def local_file(weights: str, endpoint: str | None, beside: Mapping[str, str] = MappingProxyType({})) -> Iterator[Path]:
+    """The file itself, or a copy of what an s3://, oci://, file:// or https:// URI names, for as long as it is read.
+
+    `beside`: endings of files, and those of other files that are fetched with them. What is wrong with the file while
+    the context lasts, UnusableWeights or OSError, becomes a sentence. Raises InvalidWeights.
+    """
     try:
         if "://" not in weights:
-            return _whole_model(read_weights(Path(weights)))
-        store, key = open_object(weights, StoreSpec(endpoint=endpoint), None)
+            yield Path(weights)
+            return
         with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / "weights.pt"
-            store.download(key, local)
-            return _whole_model(read_weights(local))
+            place, mark, query = weights.partition("?") if weights.startswith("https://") else (weights, "", "")
+            stem, dot, ending = place.rpartition("/")[2].rpartition(".")
+            local = Path(folder) / (f"{stem}{dot}{ending}" or "weights.pt")
+            _fetch(weights, endpoint, local)
+            if other := beside.get(f".{ending.lower()}"):
+                _fetch(f"{place.removesuffix(f'.{ending}')}{other}{mark}{query}", endpoint, local.with_suffix(other))
+            yield local
     except FileNotFoundError as error:
-        raise InvalidWeights(f"The weights {weights} do not exist.") from error
+        raise InvalidWeights(f"The weights {shown_url(weights)} do not exist.") from error
     except OSError as error:
-        raise InvalidWeights(f"The weights {weights} cannot be read: {error.strerror}.") from error
+        raise InvalidWeights(f"The weights {shown_url(weights)} cannot be read: {error.strerror}.") from error
     except UnusableWeights as error:
-        raise InvalidWeights(f"{weights} {error}") from error
+        raise InvalidWeights(f"{shown_url(weights)} {error}") from error
     except (StoreError, ValueError) as error:
         # Whatever a store answers, these weights are of no use to the command that names them: exit code 64.
         raise InvalidWeights(str(error)) from error
 
 
-def _whole_model(weights: DetectorWeights) -> DetectorWeights:
-    """A training takes over what fits; to run a model, all of it has to be there."""
+def _fetch(uri: str, endpoint: str | None, path: Path) -> None:
+    if not uri.startswith("https://"):
+        store, key = open_object(uri, StoreSpec(endpoint=endpoint), None)
+        store.download(key, path)
+        return
+    try:
+        download(uri, path, largest=LARGEST_DOWNLOAD)
+    except NotTheFile as error:
+        raise InvalidWeights(f"{shown_url(uri)} {error}; correct the address.") from None
+
+
+def whole_model(path: Path) -> DetectorWeights:
+    """A training takes over what fits; to run a model, all of it has to be there. Raises UnusableWeights."""
+    weights = read_weights(path)
     if recognise(weights.state_dict, len(weights.names)) is not weights.architecture:
         raise UnusableWeights(f"is damaged: its tensors are not those of a {weights.architecture.value}.")
     return weights
