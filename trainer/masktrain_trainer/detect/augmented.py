@@ -1,4 +1,4 @@
-"""YOLOv5's augmentation at test time: the picture at three sizes, once mirrored, and all that is seen in any of them."""
+"""YOLOv5's augmentation at test time: the picture at three sizes, once mirrored, and what is seen in any of them."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ VIEWS = (View(1.0, False), View(0.83, True), View(0.67, False))
 
 
 class AugmentedNetwork:
-    """A network that sees each batch in all `VIEWS`; its candidates are those of all of them, in the first one's pixels.
+    """A network that sees each batch in all `VIEWS`, and whose candidates are those of all, in the first one's pixels.
 
     As in YOLOv5 the largest view leaves large objects to the others, and the smallest one small objects: of the one the
     rows of the coarsest level are left out, of the other those of the finest.

@@ -52,7 +52,7 @@ def class_colour(index: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image_HWC: Pixels, boxes: Sequence[LabelledBox], style: BoxStyle = BoxStyle()) -> Pixels:  # noqa: B008 - frozen
+def draw_boxes(image_HWC: Pixels, boxes: Sequence[LabelledBox], style: BoxStyle = BoxStyle()) -> Pixels:
     """A copy of an RGB picture with the boxes on it; line and text sizes follow the picture's size.
 
     `boxes` have their texts already, of `style.text` for instance.
