@@ -164,7 +164,7 @@ def _target(model: Model, asked: int | Size | None) -> Size:
     if asked is not None and target != model.fixed_shape:
         height, width = model.fixed_shape
         raise InvalidConfiguration(
-            f"{model.title} takes pictures of {width} x {height} pixels alone; leave the image size out or export it again."
+            f"{model.title} takes pictures of {width} x {height} pixels alone; leave the image size out."
         )
     return model.fixed_shape
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from masktrain_trainer.data.geometry import Image
+from masktrain_trainer.data.source.pictures import decoder_messages
 from masktrain_trainer.detect.sources.base import Kind, Medium
 from masktrain_trainer.detect.sources.video import quiet_opencv
 from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
@@ -65,13 +66,14 @@ class VideoFile:
             path.open("wb").close()
         require_room(path)
         height, width = (side + side % 2 for side in size)
-        self._writer = cv2.VideoWriter(
-            str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), frames_per_second, (width, height)
-        )
-        if not self._writer.isOpened():
-            raise unwritable(
-                path, f"OpenCV encodes no VP8 of {width} x {height} pixels at {frames_per_second:g} a second"
+        codec = cv2.VideoWriter.fourcc(*"VP80")
+        # OpenCV wonders aloud at VP8 in WebM, and writes it.
+        with decoder_messages():
+            self._writer = cv2.VideoWriter(
+                str(path.absolute()), cv2.CAP_FFMPEG, codec, frames_per_second, (width, height)
             )
+        if not self._writer.isOpened():
+            raise unwritable(path, f"no VP8 has {width} x {height} pixels at {frames_per_second:g} frames/s")
 
     def write(self, pixels_HWC: Image) -> None:
         """A frame, RGB, of the file's size. Raises UnwritableResults."""
@@ -115,20 +117,18 @@ class Mp4File:
 
     def __init__(self, path: Path, size: tuple[int, int], frames_per_second: float, sound: Path | None = None) -> None:
         self._path = path
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process that writes to it
         height, width = (side + side % 2 for side in size)
         frames = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second))
-        heard = (
-            ()
-            if sound is None
-            else ("-i", f"file:{sound}", "-map", "0:v", "-map", "1:a:0?", "-c:a", "aac", "-shortest")
-        )
+        heard = () if sound is None else ("-i", f"file:{sound}", "-map", "0:v", "-map", "1:a:0?", "-c:a", "aac")
+        # Sound that ends before the picture is followed by silence: `-shortest` would end the picture, too.
+        codec = (*_mp4_codec(), "-pix_fmt", "yuv420p", *(("-af", "apad", "-shortest") if heard else ()))
+        fragments = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
+        quiet = ("-hide_banner", "-loglevel", "error", "-nostdin", "-y")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._process = subprocess.Popen(
-                [find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
-                + [*frames, "-i", "pipe:0", *heard, *_mp4_codec(), "-pix_fmt", "yuv420p"]
-                + ["-movflags", "+frag_keyframe+empty_moov+default_base_moof", f"file:{path}"],
+                [find_ffmpeg(), *quiet, *frames, "-i", "pipe:0", *heard, *codec, *fragments, f"file:{path}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,
@@ -177,9 +177,8 @@ def find_ffmpeg() -> str:
 
 def _mp4_codec() -> list[str]:
     command = [find_ffmpeg(), "-hide_banner", "-encoders"]
-    known = (
-        subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode().split()
-    )
+    listed = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    known = listed.decode(errors="replace").split()
     encoder = next((name for name in _ENCODERS if name in known), "mpeg4")
     quality = {"libx264": ["-preset", "veryfast", "-crf", "23"], "libopenh264": ["-b:v", "4M"]}
     return ["-c:v", encoder, *quality.get(encoder, ["-q:v", "4"])]
