@@ -13,6 +13,7 @@ MaskTrainError
 │   ├── PreconditionFailed      a conditional write lost
 │   ├── ConditionsUnsupported   the server does not know conditional writes, and says so
 │   └── StoreUnavailable        the store does not answer, or says that it cannot now: worth another try
+├── UnwritableResults           a file of results could not be written: a full disk, a folder that may not be written to
 ├── Fenced                      a later run of the job writes now: exit code 77
 ├── TrainingEnded               one that a command started, before its end: it may work next time
 └── NothingToPublish            the job's end finds no model: a crash
@@ -115,6 +116,12 @@ class ConditionsUnsupported(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store failed in a way that may pass."""
+
+
+class UnwritableResults(MaskTrainError):
+    """What a command found could not be written down; what was written before it is kept."""
+
+    reason = "UnwritableResults"
 
 
 class Fenced(MaskTrainError):

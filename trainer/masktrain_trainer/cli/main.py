@@ -55,8 +55,8 @@ def _unusable(name: str, reason: str) -> click.Command:
 
 COMMANDS = {
     **dict.fromkeys(("data", "preflight", "supervise", "train"), "training"),
-    **dict.fromkeys(("detect", "export", "models", "val"), "models"),
-    "compare": "compare",
+    **dict.fromkeys(("export", "models", "val"), "models"),
+    **{name: name for name in ("compare", "detect")},
 }
 """The module of this package that holds the click command of that name."""
 

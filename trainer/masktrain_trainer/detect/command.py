@@ -1,170 +1,192 @@
-"""`masktrain detect`: weights and pictures in, pictures with boxes and one line each out."""
+"""`masktrain detect`: weights and a source in; pictures and videos with boxes, labels, tables and crops out.
 
-import os
-from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+Three things happen at once: a thread reads and letterboxes, one detects, and the caller's draws, encodes and writes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import torch
 
-from masktrain_trainer.data.source.file_list import is_clutter
-from masktrain_trainer.data.source.pictures import LIKELY_PICTURES, READ_SUFFIXES, UnreadablePicture, read_picture
+from masktrain_trainer.data.source.data_yaml import read_names
 from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.files import RESULTS_MARK, choose_output, make_results_folder
-from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.drawing import BoxStyle
 from masktrain_trainer.predict.fonts import drawable_names, undrawable
-from masktrain_trainer.predict.models import load_model
+from masktrain_trainer.predict.models import Model, load_model
 
-from .detector import Detection, DetectionOptions, Detector
+from .detector import DetectionOptions, Detector
+from .devices import Numbers, number_format, parse_device
+from .outputs.base import Detected, Output
+from .outputs.crops import Crops
+from .outputs.labels import CsvTable, JsonLines, LabelFiles
+from .outputs.naming import Destination
+from .outputs.pictures import Artist, PictureFiles
+from .outputs.video import VideoFormat, Videos, find_ffmpeg
+from .pipeline import detect_frames, read_ahead
+from .progress import Progress, Summary
+from .sources.base import Kind, Skipped, Source, SourceOptions
 
-NEVER_WRITTEN = frozenset({".dib", ".dng", ".pbm", ".pfm", ".pgm"})
-"""Endings that are read but have no place for colours, or that Pillow writes otherwise or not at all."""
-NARROW_FORMATS = {"AVIF": 65_535, "GIF": 65_535, "JPEG": 65_500, "MPO": 65_500, "WEBP": 16_383}
-"""The longest side in pixels that can be written; a PNG may be called `.jpg` and be longer."""
-BATCH_SIZE = 8
-"""Pictures that are read before they are detected together."""
-
-
-def list_images(source: Path) -> list[Path]:
-    """The image itself, or a folder's images at any depth, by name. Raises InvalidConfiguration if there are none.
-
-    Folders with results of an earlier run are passed over: they hold the same pictures with boxes on them.
-    """
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise InvalidConfiguration(f"{source} does not exist.")
-    # Sorted, since the order of a folder differs from one file system to the next.
-    # A link to nothing is named, too; what is neither, a pipe for instance, would be waited for.
-    files = sorted(path for path in _files_below(source) if path.is_file() or not path.exists())
-    if not any(path.suffix.lower() in READ_SUFFIXES for path in files):
-        raise InvalidConfiguration(_no_images(source, files))
-    # Those that are not read become a line that says so.
-    return [path for path in files if path.suffix.lower() in READ_SUFFIXES | LIKELY_PICTURES]
-
-
-def _files_below(source: Path) -> Iterator[Path]:
-    """Links to folders are followed, each folder once: they may lead to one around them."""
-    seen = {source.resolve()}
-    for folder, folders, names in os.walk(source, followlinks=True):
-        here = Path(folder)
-        folders[:] = [name for name in sorted(folders) if not is_clutter(name) and _is_new(here / name, seen)]
-        yield from (here / name for name in names if not is_clutter(name))
-
-
-def _is_new(folder: Path, seen: set[Path]) -> bool:
-    real = folder.resolve()
-    if real in seen or (folder / RESULTS_MARK).exists():
-        return False
-    seen.add(real)
-    return True
-
-
-def _no_images(source: Path, files: list[Path]) -> str:
-    others = [path for path in files if path.suffix.lower() in LIKELY_PICTURES]
-    told = f"; {others[0]} is one of {len(others)} of other kinds: save them as JPEG or PNG" if others else ""
-    return f"The folder {source} holds no image ({', '.join(sorted(READ_SUFFIXES))}){told}."
-
-
-def output_names(images: list[Path], source: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image with the relative path of its picture; the sub-folders of a source folder are kept.
-
-    A picture of colours whose ending promises something else gets another one behind it, and as many as it takes to
-    have a name that no other picture has.
-    """
-    root = source if source.is_dir() else source.parent
-    taken = {image.relative_to(root) for image in images}
-    for image in images:
-        name = image.relative_to(root)
-        yield image, name if image.suffix.lower() in READ_SUFFIXES - NEVER_WRITTEN else _as_png(name, taken)
-
-
-def _as_png(name: Path, taken: Container[Path]) -> Path:
-    name = name.with_name(f"{name.name}.png")
-    return _as_png(name, taken) if name in taken else name
-
-
-def run_detection(
-    weights: str, source: Path, output: Path, options: DetectionOptions, endpoint: str | None = None
-) -> Iterator[str]:
-    """Draw the detections of every image of `source` into `output`, or into a numbered folder beside it if that is not
-    empty: nothing is ever overwritten. Yields one line for each image. Raises UserError.
-
-    An unreadable image of a folder is named and passed over.
-    """
-    folder = choose_output(output, "the pictures with boxes")
-    images = list_images(source)
-    model = load_model(weights, endpoint)
-    if folder != output:
-        yield f"{output} is not empty: the pictures go to {folder}"
-    if (sentence := undrawable(model.names)) is not None:
-        yield sentence
-    detector = Detector(model, options)
-    drawing = _Drawing(folder, drawable_names(model.names))
-    named = output_names(images, source)
-    while batch := list(islice(named, BATCH_SIZE)):
-        yield from _detect_batch(detector, batch, drawing, skip_unreadable=source.is_dir())
+_DETECTED_AHEAD = 4
+"""Frames that wait for being drawn and written."""
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """Where pictures go, and what is drawn of each class's name."""
+class Saving:
+    """What is written of what is found. `drawn`: pictures and videos with boxes."""
 
-    folder: Path
-    names: Sequence[str]
+    drawn: bool = True
+    video_format: VideoFormat = VideoFormat.WEBM
+    labels: bool = False
+    label_confidences: bool = False
+    table: bool = False
+    json_lines: bool = False
+    crops: bool = False
 
-    def write(self, picture_HWC: NDArray[np.uint8], detections: Sequence[Detection], name: Path) -> Path:
-        boxes = [
-            LabelledBox(found.xyxy, found.class_index, f"{self.names[found.class_index]} {found.confidence:.2f}")
-            for found in detections
-        ]
-        make_results_folder(self.folder)
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _saved(Image.fromarray(draw_boxes(picture_HWC, boxes)), path)
-
-
-def _saved(picture: Image.Image, path: Path) -> Path:
-    """Where the picture was written: a PNG where `path`'s format has no place for one so high or wide."""
-    most = NARROW_FORMATS.get(Image.registered_extensions().get(path.suffix.lower(), ""))
-    if most is not None and max(picture.size) > most:
-        path = path.with_name(f"{path.name}.png")
-    picture.save(path)
-    return path
+    @property
+    def anything(self) -> bool:
+        return self.drawn or self.labels or self.table or self.json_lines or self.crops
 
 
-def summarise(name: str, detections: Sequence[Detection]) -> str:
-    """`a.jpg: 2 mask, 1 no mask`; classes in the order of the model."""
-    counts = Counter((detection.class_index, detection.name) for detection in detections)
-    return f"{name}: " + (", ".join(f"{count} {label}" for (_, label), count in sorted(counts.items())) or "nothing")
+@dataclass(frozen=True)
+class DetectionRequest:
+    """What the command is asked. `data`: a yaml whose class names are taken; `endpoint` is that of the weights."""
+
+    weights: str
+    source: str
+    destination: Destination
+    options: DetectionOptions = field(default_factory=DetectionOptions)
+    source_options: SourceOptions = field(default_factory=SourceOptions)
+    saving: Saving = field(default_factory=Saving)
+    style: BoxStyle = field(default_factory=BoxStyle)
+    data: Path | None = None
+    device: str | None = None
+    numbers: Numbers = Numbers.AUTO
+    endpoint: str | None = None
 
 
-def _detect_batch(
-    detector: Detector, batch: list[tuple[Path, Path]], drawing: _Drawing, *, skip_unreadable: bool
-) -> Iterator[str]:
-    pictures = [_read(image, skip_unreadable=skip_unreadable) for image, _ in batch]
-    found = iter(detector([picture for picture in pictures if not isinstance(picture, str)]))
-    for (image, name), picture in zip(batch, pictures, strict=True):
-        if isinstance(picture, str):
-            yield f"skipped: {picture}"
+def run_detection(request: DetectionRequest, progress: Progress) -> Summary:
+    """Detect on all frames of the source and write what was asked for. Raises MaskTrainError.
+
+    Nothing that was there is overwritten, unless the destination says so. Also when it is interrupted, every file is
+    finished; who catches the interrupt has `progress.end` for what was done.
+    """
+    folder = request.destination.choose(request.source)
+    if request.saving.drawn and request.saving.video_format is VideoFormat.MP4:
+        find_ffmpeg()
+    with closing(_open(request)) as source:
+        detector = load_detector(request)
+        _say_first(request, detector, folder, progress)
+        progress.begin(detector.names, source.frames)
+        _detect(source, detector, request, folder, progress)
+    return progress.end(folder if request.saving.anything else None)
+
+
+def serve_detection(request: DetectionRequest, address: str, *, open_browser: bool) -> Iterator[str]:
+    """Show what is found on a page, at `address`, and write nothing. Yields lines to print. Raises MaskTrainError."""
+    from .live import serve_live  # noqa: PLC0415 - a web server that only this needs
+
+    with closing(_open(request)) as source:
+        detector = load_detector(request)
+        yield from serve_live(source, detector, detector.names, address, request.style, open_browser=open_browser)
+
+
+def load_detector(request: DetectionRequest) -> Detector:
+    """Raises MaskTrainError."""
+    device = parse_device(request.device)
+    model = load_model(
+        request.weights,
+        request.endpoint,
+        device=device,
+        number_format=number_format(request.numbers, device),
+    )
+    names = _names(model, request.data)
+    _require_classes(names, request.options.classes)
+    return Detector(model, request.options, names)
+
+
+def _open(request: DetectionRequest) -> Source:
+    from .sources.opening import open_source  # noqa: PLC0415 - tests and jobs bring sources of their own
+
+    return open_source(request.source, request.source_options)
+
+
+def _names(model: Model, data: Path | None) -> Sequence[str]:
+    if data is None:
+        return model.names
+    names = read_names(data)
+    if len(names) != len(model.names):
+        raise InvalidConfiguration(
+            f"{data} names {len(names)} classes, and {model.title} knows {len(model.names)} "
+            f"({', '.join(model.names[:5])}{', …' if len(model.names) > 5 else ''}); give the yaml that it was trained "
+            "with, or leave --data out."
+        )
+    return names
+
+
+def _require_classes(names: Sequence[str], classes: Sequence[int] | None) -> None:
+    unknown = [index for index in classes or () if index >= len(names)]
+    if unknown:
+        raise InvalidConfiguration(
+            f"--classes {unknown[0]} is not one of the model's {len(names)} classes, which are numbered from 0."
+        )
+
+
+def _say_first(request: DetectionRequest, detector: Detector, folder: Path, progress: Progress) -> None:
+    if folder != request.destination.folder and request.destination.told:
+        progress.say(f"{request.destination.folder} is not empty: the pictures go to {folder}")
+    if request.saving.drawn and (sentence := undrawable(detector.names)) is not None:
+        progress.say(sentence)
+    on_cpu = detector.model.network.device.type == "cpu"
+    if request.numbers is Numbers.HALF and on_cpu and number_format(Numbers.HALF, torch.device("cpu")) is torch.float32:
+        progress.say("This CPU multiplies no 16-bit numbers: --half has no effect here.")
+
+
+def _detect(source: Source, detector: Detector, request: DetectionRequest, folder: Path, progress: Progress) -> None:
+    drawn = _Drawn(folder, Artist(drawable_names(detector.names), request.style), request.saving.video_format)
+    outputs = _outputs(request.saving, folder, detector.names, drawn)
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.callback(output.close)
+        found = read_ahead(detect_frames(source, detector), _DETECTED_AHEAD, stop=source.close)
+        for item in stack.enter_context(closing(found)):
+            if isinstance(item, Skipped):
+                progress.say(f"skipped: {item.sentence}")
+                continue
+            for output in outputs:
+                output.write(item)
+            progress.frame(item, drawn.path)
+
+
+def _outputs(saving: Saving, folder: Path, names: Sequence[str], drawn: Output) -> list[Output]:
+    outputs: list[Output] = [drawn] if saving.drawn else []
+    if saving.labels:
+        outputs.append(LabelFiles(folder, confidences=saving.label_confidences))
+    if saving.table:
+        outputs.append(CsvTable(folder))
+    if saving.json_lines:
+        outputs.append(JsonLines(folder))
+    if saving.crops:
+        outputs.append(Crops(folder, names))
+    return outputs
+
+
+class _Drawn:
+    """Pictures as pictures, the rest as videos. `path`: where the last frame went."""
+
+    def __init__(self, folder: Path, artist: Artist, video_format: VideoFormat) -> None:
+        self._pictures = PictureFiles(folder, artist)
+        self._videos = Videos(folder, artist, video_format)
+        self.path: Path | None = None
+
+    def write(self, detected: Detected) -> None:
+        if detected.frame.medium.kind is Kind.PICTURE:
+            self._pictures.write(detected)
+            self.path = self._pictures.path
         else:
-            detections = next(found)
-            yield f"{summarise(str(image), detections)} -> {drawing.write(picture, detections, name)}"
+            self._videos.write(detected)
+            self.path = self._videos.path
 
-
-def _read(image: Path, *, skip_unreadable: bool) -> NDArray[np.uint8] | str:
-    """The picture, or the sentence that says why it is passed over."""
-    # By its ending, as in training: of many a raw file of a camera the thumbnail could be read.
-    if skip_unreadable and image.suffix.lower() in LIKELY_PICTURES:
-        return f"{image} is of a kind that is not read; save it as JPEG or PNG."
-    picture = read_picture(image)
-    if not isinstance(picture, UnreadablePicture):
-        return picture
-    sentence = f"{image} is not a readable image: {picture.reason}."
-    if skip_unreadable:
-        return sentence
-    raise InvalidConfiguration(sentence)
+    def close(self) -> None:
+        self._videos.close()

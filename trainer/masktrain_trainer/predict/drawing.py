@@ -1,11 +1,13 @@
 """Boxes and labels on pictures, readable on any background and at any picture size."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -13,8 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from .fonts import BOLD, runs
 
 Colour = tuple[int, int, int]
+Pixels = NDArray[np.uint8]
 
 _GOLDEN_RATIO = 0.618034
+_FARTHEST = 1 << 14
+"""Pixels beyond a picture's edge at which a corner is drawn as if it were there: OpenCV counts in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -26,37 +31,87 @@ class LabelledBox:
     text: str
 
 
+@dataclass(frozen=True)
+class BoxStyle:
+    """line_thickness: in pixels; None follows the picture's size. Without labels there are no confidences either."""
+
+    line_thickness: int | None = None
+    labels: bool = True
+    confidences: bool = True
+
+    def text(self, name: str, confidence: float) -> str:
+        """What stands above a box."""
+        if not self.labels:
+            return ""
+        return f"{name} {confidence:.2f}" if self.confidences else name
+
+
 def class_colour(index: int) -> Colour:
     """RGB. Hues a golden ratio apart never repeat and neighbouring classes differ most."""
     red, green, blue = colorsys.hsv_to_rgb((0.58 + index * _GOLDEN_RATIO) % 1.0, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image_HWC: NDArray[np.uint8], boxes: Sequence[LabelledBox]) -> NDArray[np.uint8]:
-    """A copy of an RGB picture with the boxes on it; line and text sizes follow the picture's size."""
-    picture = Image.fromarray(image_HWC)
-    canvas = ImageDraw.Draw(picture)
-    thickness = max(2, round(sum(picture.size) / 2 * 0.003))
-    height = max(11, round(sum(picture.size) / 2 * 0.022))
+def draw_boxes(image_HWC: Pixels, boxes: Sequence[LabelledBox], style: BoxStyle = BoxStyle()) -> Pixels:
+    """A copy of an RGB picture with the boxes on it; line and text sizes follow the picture's size.
+
+    `boxes` have their texts already, of `style.text` for instance.
+    """
+    canvas = np.array(image_HWC, np.uint8, order="C")
+    height, width = canvas.shape[:2]
+    thickness = style.line_thickness or max(2, round((width + height) / 2 * 0.003))
+    points = max(11, round((width + height) / 2 * 0.022))
     for box in boxes:
-        canvas.rectangle(_ordered(box.xyxy), outline=class_colour(box.class_index), width=thickness)
+        _draw_frame(canvas, box, thickness)
     # After all boxes, so that no other one's line crosses a label.
     for box in boxes:
-        _draw_label(canvas, box, height, picture.size)
-    return np.asarray(picture)
+        if box.text:
+            _draw_label(canvas, box, points)
+    return canvas
 
 
-def _draw_label(canvas: ImageDraw.ImageDraw, box: LabelledBox, points: int, size: tuple[int, int]) -> None:
-    """Above the box, or inside its top edge where the picture ends; shifted left at the right edge."""
-    if not box.text:
-        return
+def _draw_frame(canvas: Pixels, box: LabelledBox, thickness: int) -> None:
+    """Four filled bars whose outer edges are the box's: a thick line of OpenCV would lie on both sides of it."""
+    x1, y1, x2, y2 = _corners(box.xyxy, canvas.shape[1], canvas.shape[0])
     colour = class_colour(box.class_index)
-    lettering = Lettering.of(box.text, points)
-    width, height = lettering.width + 6, lettering.ascent + lettering.descent + 2
-    x = max(0.0, min(box.xyxy[0], size[0] - width))
-    y = box.xyxy[1] - height if box.xyxy[1] >= height else max(0.0, box.xyxy[1])
-    canvas.rectangle((x, y, x + width, y + height), fill=colour)
-    lettering.draw(canvas, x + 3, y + 1 + lettering.ascent, _text_colour(colour))
+    inner = thickness - 1
+    bars = (
+        ((x1, y1), (x2, min(y1 + inner, y2))),
+        ((x1, max(y2 - inner, y1)), (x2, y2)),
+        ((x1, y1), (min(x1 + inner, x2), y2)),
+        ((max(x2 - inner, x1), y1), (x2, y2)),
+    )
+    for start, end in bars:
+        cv2.rectangle(canvas, start, end, colour, cv2.FILLED)
+
+
+def _corners(xyxy: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
+    """In order, in whole pixels, and not much farther out than the picture."""
+    x1, y1, x2, y2 = xyxy
+    xs = [round(min(max(x, -_FARTHEST), width + _FARTHEST)) for x in (min(x1, x2), max(x1, x2))]
+    ys = [round(min(max(y, -_FARTHEST), height + _FARTHEST)) for y in (min(y1, y2), max(y1, y2))]
+    return xs[0], ys[0], xs[1], ys[1]
+
+
+def _draw_label(canvas: Pixels, box: LabelledBox, points: int) -> None:
+    """Above the box, or inside its top edge where the picture ends; shifted left at the right edge."""
+    label = _label(box.text, points, class_colour(box.class_index))
+    height, width = label.shape[:2]
+    x = round(max(0.0, min(box.xyxy[0], canvas.shape[1] - width + 1)))
+    # Its last row lies on the box's first one.
+    y = round(box.xyxy[1] - height + 1 if box.xyxy[1] >= height - 1 else max(0.0, box.xyxy[1]))
+    room = canvas[y : y + height, x : x + width]
+    room[:] = label[: room.shape[0], : room.shape[1]]
+
+
+@lru_cache(maxsize=1024)
+def _label(text: str, points: int, colour: Colour) -> Pixels:
+    """A text on its colour. The same few come in every frame of a video, and letters are what takes longest."""
+    lettering = Lettering.of(text, points)
+    width, height = math.ceil(lettering.width) + 7, lettering.ascent + lettering.descent + 3
+    picture = Image.new("RGB", (width, height), colour)
+    lettering.draw(ImageDraw.Draw(picture), 3, 1 + lettering.ascent, _text_colour(colour))
+    return np.asarray(picture)
 
 
 @dataclass(frozen=True)
@@ -93,12 +148,6 @@ def _text_colour(background: Colour) -> Colour:
     """Black on light colours, white on dark ones (luma of ITU-R BT.601)."""
     red, green, blue = background
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
-
-
-def _ordered(xyxy: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    # PIL refuses corners that are swapped.
-    x1, y1, x2, y2 = xyxy
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
 @lru_cache(maxsize=16)

@@ -73,6 +73,12 @@ def read_data_yaml(root: Path) -> DataYaml:
     return DataYaml(names, paths, files, choices, keypoint_columns)
 
 
+def read_names(path: Path) -> list[str]:
+    """The class names of one yaml, whatever else it says or lacks; raises InvalidDataset."""
+    document, _ = load_yaml(FileList(path.parent, [], []), PurePosixPath(path.name))
+    return _names(document, str(path))
+
+
 def _is_absent(value: object) -> bool:
     """Whether nothing stands there: an export without test pictures may write `test: ''`."""
     if isinstance(value, str):

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,6 +111,10 @@ class UnreadablePicture:
     """`reason`: what is wrong with a picture, as the rest of a sentence that began with its name."""
 
     reason: str
+
+
+_STANDARD_ERROR = threading.Lock()
+"""Of the whole process: two threads that turned it away at a time would not find back to it."""
 
 
 class _Refused(Exception):
@@ -217,7 +222,7 @@ def _bits(tiff: TiffImageFile) -> tuple[int, ...]:
 
 
 def _pixels_by_opencv(data: bytes) -> Image:
-    with _decoder_messages() as messages:
+    with decoder_messages() as messages:
         try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error:
@@ -291,7 +296,7 @@ def _shortest_codes(tables: bytes) -> Iterator[int]:
 
 
 def _pixels_by_pillow(picture: PIL.Image.Image) -> Image:
-    with _decoder_messages():
+    with decoder_messages():
         loaded = _attempt(lambda: picture.load() is not None)
         # A broken EXIF block leaves the picture as it is, as OpenCV does.
         _attempt(lambda: ImageOps.exif_transpose(picture, in_place=True))
@@ -343,8 +348,13 @@ def _eight_bits(numbers_HW: npt.NDArray[Any], scale: float = 1.0) -> npt.NDArray
 
 
 @contextmanager
-def _decoder_messages() -> Iterator[Callable[[], str]]:
-    """Collect what C code writes to standard error; yields a function that returns it."""
+def decoder_messages() -> Iterator[Callable[[], str]]:
+    """Collect what C code writes to standard error; yields a function that returns it. Threads take turns."""
+    with _STANDARD_ERROR:
+        yield from _collected_messages()
+
+
+def _collected_messages() -> Iterator[Callable[[], str]]:
     # What Python still holds back must not appear among the decoder's messages.
     sys.stderr.flush()
     # The descriptor and not sys.stderr, for C code writes past Python.

@@ -1,0 +1,91 @@
+"""Where results go: the folder of a run, files in it that nothing else has, and one sentence where a disk is full."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path, PurePath
+
+from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
+from masktrain_trainer.files import RESULTS_MARK, choose_output, finished_whole, make_results_folder
+
+HOLDS = "the pictures with boxes"
+ROOM = 1 << 20
+"""Bytes that are left on a disk: the end of a video, by which players find their way in it, must find room."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The folder that is asked for. `overwrite`: results of an earlier run there are replaced.
+
+    `told`: whether a person gave it by name, and is to hear of another one.
+    """
+
+    folder: Path
+    overwrite: bool = False
+    told: bool = True
+
+    def choose(self, source: str) -> Path:
+        """The folder itself if nothing lies there, else a numbered one beside it: nothing is ever overwritten.
+
+        With `overwrite` it is the folder itself, if it holds results and not `source`. Raises InvalidConfiguration.
+        """
+        chosen = choose_output(self.folder, HOLDS)
+        if not self.overwrite or chosen == self.folder:
+            return chosen
+        if not (self.folder / RESULTS_MARK).exists():
+            raise InvalidConfiguration(
+                f"{self.folder} holds other things than results, and --exist-ok is not to overwrite them; leave it "
+                "out, and a numbered folder beside it is taken."
+            )
+        if Path(source).exists() and Path(source).resolve().is_relative_to(self.folder.resolve()):
+            raise InvalidConfiguration(
+                f"{source} lies in {self.folder}, where --exist-ok would overwrite it; give another --output."
+            )
+        return self.folder
+
+
+class FreeNames:
+    """Names below a folder, each given once: two pictures of one name, but for the ending, have labels of their own."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def give(self, *wanted: PurePath) -> PurePath:
+        """The first of `wanted` that is free, else the last with a number behind its stem."""
+        last = wanted[-1]
+        numbered = (last.with_name(f"{last.stem}-{number}{last.suffix}") for number in count(2))
+        # Without regard to case, as on disks of Macs and Windows.
+        name = next(name for name in chain(wanted, numbered) if str(name).casefold() not in self._given)
+        self._given.add(str(name).casefold())
+        return name
+
+
+def write_whole(root: Path, path: Path, content: bytes) -> None:
+    """A file below the folder of results `root`; it is there whole or not at all. Raises UnwritableResults."""
+    with writing(path):
+        make_results_folder(root)
+        with finished_whole(path) as unfinished:
+            unfinished.write_bytes(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make one sentence of what the disk refuses. Raises UnwritableResults."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error.strerror or str(error)) from None
+
+
+def unwritable(path: Path, reason: str) -> UnwritableResults:
+    return UnwritableResults(f"{path} cannot be written: {reason}; what was written before it is kept.")
+
+
+def require_room(path: Path) -> None:
+    """Raises UnwritableResults before the disk is full: some writers would go on without a word."""
+    with writing(path):
+        disk = os.statvfs(path.parent)
+    if disk.f_bavail * disk.f_frsize < ROOM:
+        raise unwritable(path, "No space left on device")
