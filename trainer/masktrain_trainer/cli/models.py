@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--weights", required=True, help="A best.pt or a .pt of YOLOv5: a file, or an s3:// or oci:// URI.")
+@click.option("--weights", required=True, help="A .pt, .onnx or OpenVINO's .xml or folder, or the URI of a file.")
 @click.option(
     "--data", help="The data set: a folder, a zip, a URI or a link [default: the link in MASKTRAIN_DATASET_URL]."
 )
@@ -77,7 +77,7 @@ def val(
     endpoint: str | None,
     as_json: bool,
 ) -> None:
-    """Evaluate a checkpoint: precision, recall and mAP of every class, and the speed."""
+    """Evaluate a model: precision, recall and mAP of every class, and the speed."""
     from masktrain_trainer.local.evaluate import EvaluationOptions, evaluate  # noqa: PLC0415
 
     def say(line: str) -> None:
@@ -114,16 +114,25 @@ def _print_scores(scores: "Scores") -> None:
 
 @click.command()
 @click.argument("weights")
-@click.option("--format", "to", required=True, metavar="[yolov5|onnx]", help="The kind of file.")
+@click.option("--format", "to", required=True, metavar="[yolov5|onnx|openvino]", help="The kind of file.")
 @click.option("--output", type=click.Path(path_type=Path), help="The file [default: named after the weights, here].")
 @click.option(
     "--image-size",
     type=click.IntRange(min=1),
-    help="onnx: side in pixels [default: as trained].",
+    help="onnx, openvino: side in pixels [default: as trained].",
 )
-@click.option("--half", is_flag=True, help="onnx: float16 weights and input; yolov5 files always are.")
-@click.option("--dynamic", is_flag=True, help="onnx: any number of images, of any size that suits the stride.")
-@click.option("--endpoint", help="URL of the store of an s3:// or oci:// URI [default: the cloud's own].")
+@click.option("--half", is_flag=True, help="onnx: float16 weights and input; the others' weights always are.")
+@click.option("--dynamic", is_flag=True, help="onnx: any number of images, of any fitting size; openvino always does.")
+@click.option("--int8", is_flag=True, help="openvino: eight bits, calibrated on and measured with --data.")
+@click.option("--data", help="openvino: the data set of the training; a folder, a zip, a URI or a link.")
+@click.option(
+    "--max-accuracy-loss",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(-1, 1),
+    help="With --data: of mAP50 that the export may lose; it is refused if it loses more.",
+)
+@click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")
 def export(
     *,
     weights: str,
@@ -132,11 +141,22 @@ def export(
     image_size: int | None,
     half: bool,
     dynamic: bool,
+    int8: bool,
+    data: str | None,
+    max_accuracy_loss: float,
     endpoint: str | None,
 ) -> None:
-    """Write WEIGHTS, a best.pt or a .pt of YOLOv5 (a file, or an s3:// or oci:// URI), as a file of YOLOv5 or ONNX."""
-    from masktrain_trainer.export.command import run_export  # noqa: PLC0415
+    """Write WEIGHTS, a best.pt or a .pt of YOLOv5 (a file or a URI), as files of YOLOv5, ONNX or OpenVINO."""
+    from masktrain_trainer.export.command import ExportRequest, run_export  # noqa: PLC0415
     from masktrain_trainer.export.onnx import OnnxOptions  # noqa: PLC0415
+    from masktrain_trainer.local.export import export_measured  # noqa: PLC0415
 
+    def say(line: str) -> None:
+        click.echo(printable(line), err=True)
+
+    request = ExportRequest(weights, to, output, OnnxOptions(image_size, half, dynamic), endpoint)
     with exit_on_error("export"):
-        click.echo(run_export(weights, to, output, OnnxOptions(image_size, half, dynamic), endpoint))
+        if int8 or data is not None:
+            click.echo(printable(export_measured(request, data, max_accuracy_loss, int8=int8, say=say)))
+        else:
+            click.echo(run_export(request))

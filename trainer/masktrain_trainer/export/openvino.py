@@ -1,7 +1,7 @@
 """A best.pt as OpenVINO's files, in floats or, calibrated on pictures, in eight bits: the fast twin on CPUs.
 
-Input, output and the YAML beside them are those of YOLOv5's own export, so that its detect.py and val.py take them, too.
-Any number of images, of any size that suits the stride.
+Input, output and the YAML beside them are those of YOLOv5's own export, so that its detect.py and val.py take
+them, too. Any number of images, of any size that suits the stride.
 """
 
 import contextlib
@@ -63,8 +63,7 @@ def write_openvino(
     """
     require_packages(int8=calibration is not None)
     stem = folder.name.removesuffix(folder_of("")) or folder.name
-    if folder.exists() and not (folder / f"{stem}.xml").is_file():
-        raise InvalidConfiguration(f"{folder} is there already and is no export of {stem}; give the name of another.")
+    refuse_other_folder(folder)
     model = load_yolo(file).fuse()
     stride = max(model.strides)
     said = {
@@ -199,6 +198,19 @@ def _head(document: Any) -> list[str]:
         if node.get_type_name() not in ("Convolution", "ShapeOf"):
             waiting += [port.get_source_output().get_node() for port in node.inputs()]
     return list(found)
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """Only an export is ever replaced. Raises InvalidConfiguration."""
+    endings = {".xml", ".bin", ".yaml"}
+    if folder.is_dir() and any(path.suffix not in endings for path in folder.iterdir()):
+        raise InvalidConfiguration(f"{folder} holds other files than an export of OpenVINO; give the name of another.")
+
+
+def replace_export(source: Path, target: Path) -> None:
+    """Move a folder to where another export may lie, on another file system, too."""
+    with _finished_folder(target) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
 @contextlib.contextmanager

