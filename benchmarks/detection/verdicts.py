@@ -33,9 +33,9 @@ SIZE = (320, 192)
 DETECTED_SIZE = 320
 LEAST_APART = 0.05
 """In true mAP50, from which on one of two models has to be named."""
-TUNED_SEEDS = (21, 22)
+TUNED_SEEDS = (21, 31)
 """On whose videos the thresholds of the verdict were chosen."""
-SEEDS = (31, 32)
+SEEDS = (41, 42)
 GOALS = {"named": 0.95, "errors": 2.0}
 
 
