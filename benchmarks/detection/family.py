@@ -62,9 +62,10 @@ def _models(training: Training) -> Iterator[tuple[str, Path]]:
     if not folder.exists():
         print(f"training {training.name} into {folder}", file=sys.stderr, flush=True)
         _train(training, folder)
-    # Sorted by epoch: the key of a checkpoint begins with the run, which is the same for all, and the epoch follows.
-    for number, path in enumerate(sorted(folder.rglob("ckpt/*/model.pt"), key=_epoch)):
-        yield f"{training.architecture}-seed{training.seed}-{number}", path
+    for path in sorted(folder.rglob("ckpt/*/model.pt"), key=_epoch):
+        # Before that it knows next to nothing, and nobody would compare it with anything.
+        if _epoch(path) >= training.epochs / 3:
+            yield f"{training.architecture}-seed{training.seed}-epoch{_epoch(path)}", path
 
 
 def _epoch(model: Path) -> int:

@@ -33,9 +33,9 @@ SIZE = (320, 192)
 DETECTED_SIZE = 320
 LEAST_APART = 0.05
 """In true mAP50, from which on one of two models has to be named."""
-TUNED_SEEDS = (21, 22)
+TUNED_SEEDS = (21, 31)
 """On whose videos the thresholds of the verdict were chosen."""
-SEEDS = (31, 32)
+SEEDS = (41, 42)
 GOALS = {"named": 0.95, "errors": 2.0}
 
 
@@ -149,7 +149,7 @@ def _judge(shown: Film, names: tuple[str, str], apart: float, folder: Path) -> J
     labels = better if better is not None else int(evidence.agreement.difference < 0)
     mistakes = [_mistakes(shown.found[names[labels]][index], shown.truth[index]) for index in range(len(shown.frames))]
     picked = [mistakes[pick.index] for pick in choose(recording, evidence.witness, candidates, labels, wanted)]
-    ratio = float(np.mean(picked) / max(np.mean(mistakes), 1e-9)) if picked else 0.0
+    ratio = float(np.mean(picked)) / max(float(np.mean(mistakes)), 1e-9) if picked else 0.0
     return Judged(apart, better, "yolov5n" in names[0 if apart > 0 else 1] and "yolov5s" in " ".join(names), ratio)
 
 

@@ -13,7 +13,7 @@ from .recording import Recording
 from .tracks import Steadiness, Track, follow, patience, steadiness
 from .witness import Agreement, Witness, agreement, call_witness
 
-LEAST_DIFFERENCE = 0.025
+LEAST_DIFFERENCE = 0.03
 """In mAP50 on the objects of the witness: what is less is no difference."""
 LEAST_ERRORS = 1.0
 """The difference as a multiple of its standard error, likewise."""

@@ -26,6 +26,8 @@ LEAST_CERTAINTY = 0.2
 """Of a track: mean confidence of both models over all of its frames, those without a box included."""
 LEAST_CERTAIN_PICTURE = 0.35
 """The same for a picture, which has no time to witness."""
+CROWDING = 2.0
+"""How strongly a model is distrusted whose boxes lie over boxes."""
 BLOCKS = 12
 """Parts of the material, each of which is left out once to see how much the difference depends on it."""
 
@@ -53,10 +55,9 @@ class Agreement:
 
 def call_witness(recording: Recording) -> Witness:
     shared = recording.classes.shared
-    pooled = [
-        pool(first.among(shared).above(CLAIM), second.among(shared).above(CLAIM))
-        for first, second in zip(*recording.boxes, strict=True)
-    ]
+    claims = [[found.among(shared).above(CLAIM) for found in of_model] for of_model in recording.boxes]
+    trust = (selectivity(claims[0]), selectivity(claims[1]))
+    pooled = [pool(first, second, trust) for first, second in zip(claims[0], claims[1], strict=True)]
     if not recording.moving:
         return Witness([found.above(LEAST_CERTAIN_PICTURE) for found in pooled], [])
     tracks = follow(pooled, patience_frames=patience(recording.rate), cuts=frozenset(recording.cuts))
@@ -78,22 +79,46 @@ def vote(recording: Recording, track: Track) -> int:
     return max(shared, key=lambda label: shared[label]) if shared else track.label
 
 
-def pool(first: FrameBoxes, second: FrameBoxes) -> FrameBoxes:
-    """One box for each place: the mean of both models' where both have one, with half of a lone one's confidence."""
+def selectivity(frames: Sequence[FrameBoxes]) -> float:
+    """How much of its confidence a model spends on boxes that stand free: 1 for one that sees separate things, near 0
+    for one that sees something everywhere, whose boxes are as steady as a wall.
+    """
+    spent = sum(float(found.confidence_N.sum()) for found in frames)
+    free = sum(float(_uncrowded(found).confidence_N.sum()) for found in frames)
+    return (free / spent) ** CROWDING if spent else 1.0
+
+
+def pool(first: FrameBoxes, second: FrameBoxes, trust: tuple[float, float] = (1.0, 1.0)) -> FrameBoxes:
+    """One box for each place: the mean of both models' where both have one; a lone one has half of its confidence, and
+    of that as much as its model is trusted.
+    """
     first, second = one_per_object(first), one_per_object(second)
     pairs = pair_up(overlaps(first.xyxy_N4, second.xyxy_N4), LEAST_IOU)
     rows, columns = ([pair[side] for pair in pairs] for side in (0, 1))
     both = _means(first.where(np.array(rows, np.int64)), second.where(np.array(columns, np.int64)))
     alone = [
-        _halved(boxes.where(np.setdiff1d(np.arange(len(boxes)), taken)))
-        for boxes, taken in ((first, rows), (second, columns))
+        _scaled(boxes.where(np.setdiff1d(np.arange(len(boxes)), taken)), trusted / 2)
+        for boxes, taken, trusted in ((first, rows, trust[0]), (second, columns, trust[1]))
     ]
     parts = [both, *alone]
-    return FrameBoxes(
-        np.concatenate([part.xyxy_N4 for part in parts]),
-        np.concatenate([part.confidence_N for part in parts]),
-        np.concatenate([part.label_N for part in parts]),
+    return _uncrowded(
+        FrameBoxes(
+            np.concatenate([part.xyxy_N4 for part in parts]),
+            np.concatenate([part.confidence_N for part in parts]),
+            np.concatenate([part.label_N for part in parts]),
+        )
     )
+
+
+def _uncrowded(boxes: FrameBoxes) -> FrameBoxes:
+    """With less confidence where surer boxes overlap them: things hide each other in part, and a model that sees
+    something everywhere has boxes over boxes.
+    """
+    if len(boxes) < 2:
+        return boxes
+    ordered = boxes.where(np.argsort(-boxes.confidence_N, kind="stable"))
+    free_N = np.prod(1 - np.tril(overlaps(ordered.xyxy_N4, ordered.xyxy_N4), -1), axis=1)
+    return FrameBoxes(ordered.xyxy_N4, ordered.confidence_N * free_N, ordered.label_N)
 
 
 def _means(first: FrameBoxes, second: FrameBoxes) -> FrameBoxes:
@@ -103,8 +128,8 @@ def _means(first: FrameBoxes, second: FrameBoxes) -> FrameBoxes:
     return FrameBoxes(boxes, (first.confidence_N + second.confidence_N) / 2, surer)
 
 
-def _halved(boxes: FrameBoxes) -> FrameBoxes:
-    return FrameBoxes(boxes.xyxy_N4, boxes.confidence_N / 2, boxes.label_N)
+def _scaled(boxes: FrameBoxes, share: float) -> FrameBoxes:
+    return FrameBoxes(boxes.xyxy_N4, boxes.confidence_N * share, boxes.label_N)
 
 
 def certainty(track: Track) -> float:

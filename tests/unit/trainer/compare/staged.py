@@ -75,7 +75,7 @@ def _frame(row, skill, ease, ghosts, rng) -> FrameBoxes:  # type: ignore[no-unty
             label = (label + 1) % len(NAMES)
         found.append(((box + rng.normal(0, skill.loose * size, 4)).tolist(), confidence, label))
     for _ in range(rng.poisson(skill.invents)):
-        x, y, half = *rng.uniform((0, 0), (WIDTH, HEIGHT)), rng.uniform(10, 40)
+        x, y, half = rng.uniform((0, 0, 10), (WIDTH, HEIGHT, 40)).tolist()
         found.append(([x - half, y - half, x + half, y + half], float(rng.beta(1.5, 4)), int(rng.integers(3))))
     for x, y, half in ghosts:
         found.append(([x - half, y - half, x + half, y + half], float(np.clip(rng.normal(0.3, 0.12), 0, 1)), 1))

@@ -12,6 +12,7 @@ from masktrain_trainer.compare.matching import Classes, FrameBoxes
 from masktrain_trainer.compare.picks import Candidates, Labelled, choose, interest, perceptual_hash, write_picks
 from masktrain_trainer.compare.recording import Recording, Seen, beginning
 from masktrain_trainer.compare.witness import call_witness
+from masktrain_trainer.data.geometry import Image as Pixels
 from masktrain_trainer.detect.sources.base import Frame, Kind, Medium, Skipped
 from masktrain_trainer.errors import InvalidConfiguration
 
@@ -22,7 +23,7 @@ SHARED = frozenset(range(len(NAMES)))
 CLIP = Medium(PurePath("clip.mp4"), Kind.VIDEO, "clip.mp4", 25.0, FRAMES)
 
 
-def picture(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def picture(seed: int) -> Pixels:
     """Blots that no other seed has."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((64, 48)), np.uint8)
@@ -120,7 +121,7 @@ def frames(*media: tuple[Medium, int]) -> list[Frame]:
 @pytest.mark.parametrize(("seconds", "expected"), [(None, 12), (0.5, 5), (1.0, 10), (9, 12)])
 def test_so_many_seconds_of_all_videos_together(seconds: float | None, expected: int) -> None:
     other = Medium(PurePath("b.mp4"), Kind.VIDEO, "b.mp4", 10.0)
-    items = [Skipped("one was broken."), *frames((CLIP, 6), (other, 6))]
+    items: list[Frame | Skipped] = [Skipped("one was broken."), *frames((CLIP, 6), (other, 6))]
     found = list(beginning(iter(items), seconds))
     assert found[0] is items[0]
     # The first video's last frame lasts until the second one begins.
