@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from masktrain_trainer.detect.detector import Detector
 from masktrain_trainer.detect.live import serve_live
-from masktrain_trainer.detect.live_show import BoxStyle
 from masktrain_trainer.detect.sources.base import Source
+from masktrain_trainer.predict.drawing import BoxStyle
 
 WAIT_SECONDS = 120.0
 OWN = {"Content-Type": "application/json", "X-MaskTrain": "test"}

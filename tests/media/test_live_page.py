@@ -18,10 +18,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from masktrain_trainer.detect.live import serve_live
-from masktrain_trainer.detect.live_show import BoxStyle
 from masktrain_trainer.detect.sources.base import Kind
 from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.predict.drawing import class_colour
+from masktrain_trainer.predict.drawing import BoxStyle, class_colour
 
 from .bright_squares import SquareFinder, SquareSource, square_detector
 from .browser import DESKTOP, PHONE, faultless_page

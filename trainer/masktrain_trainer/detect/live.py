@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
+from masktrain_trainer.predict.drawing import BoxStyle
+
 from .detector import Detector
-from .live_show import BoxStyle, Show
+from .live_show import Show
 from .live_site import Site, bind
 from .sources.base import Source
 

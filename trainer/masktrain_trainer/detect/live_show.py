@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import cv2
@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.errors import InvalidConfiguration, UserError
-from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
+from masktrain_trainer.predict.drawing import BoxStyle, LabelledBox, draw_boxes
 from masktrain_trainer.predict.fonts import drawable_names
 
 from .detector import Detection, Detector
 from .outputs.base import Detected
+from .pipeline import detect_frames
 from .sources.base import Frame, Kind, Medium, Skipped, Source
 
 LONGEST_SIDE = 1920
@@ -29,18 +30,6 @@ RATE_SECONDS = 2.0
 """Frames/s is a mean of so long."""
 
 Fraction = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class BoxStyle:
-    line_thickness: int | None = None
-    labels: bool = True
-    confidences: bool = True
-
-
-def detect_frames(source: Source, detector: Detector) -> Iterator[Detected | Skipped]:
-    for item in source:
-        yield item if isinstance(item, Skipped) else Detected(item, detector([item.pixels_HWC])[0])
 
 
 class Settings(BaseModel):
@@ -212,13 +201,11 @@ class Show:
     def _drawn(self, shown: Detected, settings: Settings) -> Image:
         style = replace(self._style, labels=settings.labels, confidences=settings.confidences)
         boxes = [
-            LabelledBox(
-                found.xyxy, found.class_index, _text(style, self._drawable[found.class_index], found.confidence)
-            )
+            LabelledBox(found.xyxy, found.class_index, style.text(self._drawable[found.class_index], found.confidence))
             for found in shown.detections
             if found.class_index not in settings.hidden
         ]
-        return draw_boxes(shown.frame.pixels_HWC, boxes)
+        return draw_boxes(shown.frame.pixels_HWC, boxes, style)
 
     def _show(self, detected: Detected) -> None:
         """While it is stopped, the frame that everybody sees is detected again when thresholds change."""
@@ -280,11 +267,6 @@ class _Pace:
     @property
     def _is_picture(self) -> bool:
         return self._medium is not None and self._medium.kind is Kind.PICTURE
-
-
-def _text(style: BoxStyle, name: str, confidence: float) -> str:
-    """As YOLOv5 has it: without labels, no confidences."""
-    return "" if not style.labels else f"{name} {confidence:.2f}" if style.confidences else name
 
 
 def _counted(detections: Sequence[Detection]) -> Counter[int]:

@@ -76,8 +76,10 @@ def bind(address: str) -> socket.socket:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(place[:2], family=family)
     except (OSError, UnicodeError) as error:
-        no_host = isinstance(error, (socket.gaierror, UnicodeError))
-        why = "no such host" if no_host else os.strerror(error.errno or 0)
+        if isinstance(error, (socket.gaierror, UnicodeError)):
+            why = "no such host"
+        else:
+            why = os.strerror(error.errno or 0)
         raise InvalidConfiguration(
             f"The live page cannot be served at {host}, port {port} ({why}): give --serve another address of this "
             "machine, or port 0 for any free one."

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from masktrain_trainer.data.geometry import Image
-from masktrain_trainer.detect.live_show import LONGEST_SIDE, BoxStyle, Settings, Show, _jpeg, _Pace, _rate
+from masktrain_trainer.detect.live_show import LONGEST_SIDE, Settings, Show, _jpeg, _Pace, _rate
 from masktrain_trainer.detect.sources.base import Frame, Kind, Medium
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.predict.drawing import BoxStyle
 from tests.media.bright_squares import SquareFinder, SquareSource, square_detector
 
 NAMES = ["mask", "no mask", "other"]
