@@ -4,8 +4,7 @@ import webbrowser
 
 import pytest
 
-from masktrain_trainer.detect.live import _opened
-from masktrain_trainer.detect.live_site import _host_and_port, bind
+from masktrain_trainer.detect.live import _host_and_port, _opened, bind
 from masktrain_trainer.errors import InvalidConfiguration
 
 
