@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase
+from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase, StepResult
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -43,6 +43,25 @@ class RunDirectory:
     def evaluation(self) -> Path:
         """What the last validation of the best weights found: the report's source."""
         return self.root / "evaluation.json"
+
+    @property
+    def best_model(self) -> Path:
+        """The weights that best.pt will have, for the steps that follow the training."""
+        return self.root / "best.pt"
+
+    @property
+    def export_result(self) -> Path:
+        return self.root / "export.json"
+
+    @property
+    def media_result(self) -> Path:
+        """What became of the sample media."""
+        return self.root / "media.json"
+
+    @property
+    def evaluated_media(self) -> Path:
+        """Among the artifacts, since it is published with them."""
+        return self.artifacts / "evaluation"
 
     @property
     def devices_result(self) -> Path:
@@ -124,6 +143,25 @@ class RestoreResult(StageResult):
     completed: bool = False
     outputs: list[str] = Field(default=[])
     best: CheckpointRef | None = None
+
+
+class TwinRow(Contract):
+    """A twin of best.pt as the report shows it; `refused` says why it is not there."""
+
+    name: str
+    kind: str
+    megabytes: float
+    map50: float
+    map50_95: float
+    frames_per_second: float
+    refused: str | None = None
+
+
+class ExportResult(StepResult):
+    """`original`: best.pt, measured in the same way."""
+
+    original: TwinRow | None = None
+    twins: list[TwinRow] = Field(default=[])
 
 
 class TrainingProgress(Contract):

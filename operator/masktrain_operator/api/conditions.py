@@ -17,6 +17,8 @@ class ConditionType(StrEnum):
     PROGRESS_UNKNOWN = "ProgressUnknown"
     WRITE_REFUSED = "WriteRefused"
     BEST_UNKNOWN = "BestUnknown"
+    EXPORTED = "Exported"
+    EVALUATED = "Evaluated"
 
 
 class Reason(StrEnum):

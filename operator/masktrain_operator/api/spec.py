@@ -17,9 +17,12 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
+    EvaluationSpec,
+    ExportSpec,
     JobModelSpec,
     TrainingSpec,
 )
+from masktrain_trainer.config.addresses import LINK_SIGNS
 
 from .compute import ComputeSpec
 from .pool_spec import Price
@@ -75,13 +78,19 @@ class MaskTrainingJobSpec(Contract):
     training: TrainingSpec = Field(default=TrainingSpec(), description="How to train.")
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
     compute: ComputeSpec = Field(default=ComputeSpec(), description="What to train with.")
+    export: ExportSpec | None = Field(
+        default=None, description="Twins of best.pt for other runtimes, stored beside it; without it none is made."
+    )
+    evaluation: EvaluationSpec | None = Field(
+        default=None, description="Sample pictures and videos that best.pt is run on after the training."
+    )
     limits: LimitsSpec = Field(default=LimitsSpec(), description="When to give up.")
 
 
 MAX_NAME = 50
 """Names of Jobs, pods and host names add `-<attempt>-<rank>` and must stay within 63 characters."""
 
-IMMUTABLE_SECTIONS = ("model", "dataset", "training", "checkpoint")
+IMMUTABLE_SECTIONS = ("model", "dataset", "training", "checkpoint", "export", "evaluation")
 IMMUTABLE_COMPUTE = (
     "nodes",
     "gpusPerNode",
@@ -128,6 +137,7 @@ def spec_rules() -> list[dict[str, str]]:
         *_weights(),
         *_dataset(),
         *_store_auth(),
+        *_after_training(),
         *_environment(),
         *_file_uris(),
         *_mount_paths(),
@@ -186,18 +196,45 @@ def _dataset() -> list[Rule]:
     ]
 
 
+def _after_training() -> list[Rule]:
+    return [
+        Rule(
+            "!has(self.export) || !self.export.int8 || 'OpenVINO' in self.export.formats",
+            "export.int8 is for OpenVINO: add it to export.formats.",
+            "export.int8",
+        ),
+        Rule(
+            f"!has(self.evaluation) || !self.evaluation.sources.exists(source, source.startsWith('https://') && "
+            f"source.matches('{LINK_SIGNS}'))",
+            "evaluation.sources must not carry a query or a key: everybody who may read the job would read it.",
+            "evaluation.sources",
+        ),
+        Rule(
+            "!has(self.evaluation) || self.evaluation.sources.all(source, !source.startsWith('file://') || "
+            "(has(self.compute.persistentVolumeClaims) && self.compute.persistentVolumeClaims.exists(claim, "
+            "source.startsWith('file://' + claim.mountPath + '/'))))",
+            "A file:// URI in evaluation.sources must lie below the mountPath of one of "
+            "compute.persistentVolumeClaims.",
+            "evaluation.sources",
+        ),
+    ]
+
+
 def _store_auth() -> list[Rule]:
     return [
         *_auth_of("dataset", "(has(self.dataset.uri) && self.dataset.uri.startsWith('oci://'))"),
         *_auth_of(
             "checkpoint", "(self.checkpoint.uri.startsWith('oci://') || self.model.weights.startsWith('oci://'))"
         ),
+        *_auth_of("evaluation", "self.evaluation.sources.exists(source, source.startsWith('oci://'))", optional=True),
     ]
 
 
-def _auth_of(section: str, is_oracles: str) -> list[Rule]:
+def _auth_of(section: str, is_oracles: str, *, optional: bool = False) -> list[Rule]:
     store, auth = f"self.{section}.store", f"{section}.store.auth"
     unsaid = f"!has({store}) || !has({store}.auth)"
+    if optional:
+        unsaid = f"!has(self.{section}) || {unsaid}"
     return [
         Rule(
             f"{unsaid} || ({store}.auth == 'Secret') == has({store}.credentialsSecretRef)",

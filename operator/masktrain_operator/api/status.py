@@ -276,7 +276,7 @@ class MaskTrainingJobStatus(StatusModel):
         default=[],
         max_length=32,
         description="Complete, Failed, Reconciling, Stalled, DatasetVerified, CheckpointFresh, ProgressUnknown, "
-        "WriteRefused, BestUnknown.",
+        "WriteRefused, BestUnknown, Exported, Evaluated.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     state: Open[State] | None = Field(default=None, description="One word for people; programs read the conditions.")

@@ -301,14 +301,17 @@ class CheckpointWriter:
 
     def _publish_artifacts(self, folder: Path) -> list[str]:
         # Both names stand for what is proven; an artifact so called would replace it.
-        files = sorted(
-            path for path in folder.glob("*") if path.is_file() and path.name not in (BEST_FILE, RESULT_FILE)
+        names = sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
         )
-        for path in files:
+        names = [name for name in names if name not in (BEST_FILE, RESULT_FILE)]
+        for name in names:
             self.check_fence()
-            discard_unfinished(self.store, self.keys.output(path.name))
-            self.store.put(self.keys.output(path.name), path)
-        return [self.store.uri(self.keys.output(path.name)) for path in files]
+            discard_unfinished(self.store, self.keys.output(name))
+            self.store.put(self.keys.output(name), folder / name)
+        return [self.store.uri(self.keys.output(name)) for name in names]
 
 
 def reference(

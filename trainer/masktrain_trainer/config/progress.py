@@ -179,6 +179,19 @@ class Outcome(Contract):
         return cls(kind=OutcomeKind.USER_ERROR, reason=reason, message=message)
 
 
+def _one_word(value: object) -> object:
+    """As Kubernetes takes reasons of conditions; whatever else a pod says is no reason to read nothing of it."""
+    return value if isinstance(value, str) and re.fullmatch("[A-Z][A-Za-z0-9]{0,63}", value) else "Other"
+
+
+class StepResult(Contract):
+    """What became of a step that follows the training and costs it nothing: `reason` is one CamelCase word."""
+
+    done: bool
+    reason: Annotated[str, BeforeValidator(_one_word)]
+    message: Sentence
+
+
 class Progress(Contract):
     """The state of one attempt as its rank-0 pod sees it. Epochs count from 0; `epoch` is the one in work.
 
@@ -221,6 +234,8 @@ class Progress(Contract):
     outputs: Annotated[list[Uri], BeforeValidator(_short_uris), _first(MOST_OUTPUTS)] = Field(
         default=[], description="URIs of the files left for the user, once complete."
     )
+    exported: StepResult | None = Field(default=None, description="What became of spec.export.")
+    evaluated: StepResult | None = Field(default=None, description="What became of spec.evaluation.")
     outcome: Outcome | None = None
     updated_at: Moment
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from .base import Contract
-from .spec import CheckpointSpec, DatasetSpec, ModelSpec, TrainingSpec
+from .spec import CheckpointSpec, DatasetSpec, EvaluationSpec, ExportSpec, ModelSpec, TrainingSpec
 
 CONFIG_VARIABLE = "MASKTRAIN_CONFIG"
 """Environment variable that holds a `RunConfig` as JSON."""
@@ -23,6 +23,7 @@ WORKSPACE = "/workspace"
 """Scratch volume of a pod: the unpacked data set, the image cache, files between the pod's processes."""
 DATASET_CREDENTIALS = "/var/run/masktrain/dataset-credentials"
 CHECKPOINT_CREDENTIALS = "/var/run/masktrain/checkpoint-credentials"
+EVALUATION_CREDENTIALS = "/var/run/masktrain/evaluation-credentials"
 """Folders of the mounted Secrets: one file per key. They are mounted as optional, so that a missing one is a sentence
 of the trainer instead of a pod that never starts."""
 WORKLOAD_IDENTITY = "/var/run/masktrain/workload-identity"
@@ -64,3 +65,5 @@ class RunConfig(Contract):
     checkpoint: CheckpointSpec
     hang_timeout_seconds: int = Field(ge=10)
     stop_grace_seconds: int = Field(ge=10)
+    export: ExportSpec | None = None
+    evaluation: EvaluationSpec | None = None

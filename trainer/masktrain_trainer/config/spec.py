@@ -363,3 +363,44 @@ class CheckpointSpec(Contract):
         default=300, ge=5, le=86_400, description="Longest time between two checkpoints while training."
     )
     keep: Keep = Field(default=Keep.BEST, description="What stays in the store once the job is complete.")
+
+
+class ExportFormat(StrEnum):
+    OPENVINO = "OpenVINO"
+    ONNX = "ONNX"
+
+
+class ExportSpec(Contract):
+    """Twins of best.pt for other runtimes, made while the pod that trained is still there."""
+
+    formats: list[ExportFormat] = Field(
+        min_length=1,
+        max_length=len(ExportFormat),
+        description="Formats that best.pt is also written in: OpenVINO, the fastest on CPUs, and ONNX.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    int8: bool = Field(
+        default=False,
+        description="Also an OpenVINO model in eight bits, calibrated on training images.",
+    )
+    max_accuracy_loss: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="A twin whose mAP50 on the validation split is lower than best.pt's by more than this is refused.",
+    )
+
+
+class EvaluationSpec(Contract):
+    """Sample media that best.pt is run on after the training."""
+
+    sources: list[Annotated[str, Field(pattern=rf"^({BUCKET}/.+|file:///.+|{LINK})$", max_length=1024)]] = Field(
+        min_length=1,
+        max_length=20,
+        description="Pictures and videos to detect on, as s3://, oci://, file:// URIs or https:// links without a key; "
+        "the results lie in evaluation/ beside best.pt.",
+    )
+    store: StoreSpec | None = Field(default=None, description="How to reach the store of s3:// and oci:// URIs.")
+    time_limit_seconds: int = Field(
+        default=600, ge=10, le=7200, description="For all sources together; what is done by then is kept."
+    )

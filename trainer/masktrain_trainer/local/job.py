@@ -25,6 +25,8 @@ from masktrain_trainer.config import (
     CheckpointSpec,
     Contract,
     DatasetSpec,
+    EvaluationSpec,
+    ExportSpec,
     JobModelSpec,
     RunConfig,
     TrainingSpec,
@@ -91,6 +93,8 @@ class LocalJobSpec(Contract):
     dataset: DatasetSpec = Field(description="What to train on.")
     training: TrainingSpec = TrainingSpec()
     checkpoint: CheckpointSpec = Field(description="Where checkpoints and results go.")
+    export: ExportSpec | None = None
+    evaluation: EvaluationSpec | None = None
     compute: LocalCompute = LocalCompute()
     limits: LocalLimits = LocalLimits()
 
@@ -190,7 +194,8 @@ def _ignored(spec: dict[str, Any], changes: Overrides) -> Iterator[str]:
     checkpoint = _section(spec, "checkpoint")
     if "uri" in checkpoint and checkpoint["uri"] != changes.results:
         yield "checkpoint.uri"
-    for section in ("dataset", "checkpoint") if changes.dataset is None else ("checkpoint",):
+    sections = ("dataset", "checkpoint", "evaluation") if changes.dataset is None else ("checkpoint", "evaluation")
+    for section in sections:
         store = _section(_section(spec, section), "store")
         yield from (f"{section}.store.{name}" for name in _OF_THE_CLUSTER if name in store)
     for section, model in (("compute", LocalCompute), ("limits", LocalLimits)):
@@ -212,7 +217,7 @@ def _localised(spec: dict[str, Any], changes: Overrides) -> dict[str, Any]:
         dataset = {"uri": changes.dataset, **kept}
     if changes.results is not None:
         checkpoint = checkpoint | {"uri": changes.results}
-    places = {"dataset": dataset, "checkpoint": checkpoint}
+    places = {"dataset": dataset, "checkpoint": checkpoint, "evaluation": _section(spec, "evaluation")}
     found = {name: _with_store(place, changes.endpoint) for name, place in places.items() if place}
     return {**spec, **found}
 
@@ -361,6 +366,8 @@ def _run_config(manifest: Manifest, archive: Path | None) -> RunConfig:
         checkpoint=spec.checkpoint,
         hang_timeout_seconds=spec.limits.hang_timeout_seconds,
         stop_grace_seconds=spec.limits.stop_grace_seconds,
+        export=spec.export,
+        evaluation=spec.evaluation,
     )
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -16,8 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.config import CheckpointRef, DatasetSummary, Outcome, Phase, Progress, RunConfig
-from masktrain_trainer.run_directory import RestoreResult, RunDirectory, TrainingProgress, read_document
+from masktrain_trainer.config import CheckpointRef, DatasetSummary, Outcome, Phase, Progress, RunConfig, StepResult
+from masktrain_trainer.run_directory import ExportResult, RestoreResult, RunDirectory, TrainingProgress, read_document
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class AttemptProgress:
         return Progress(
             attempt=self._config.attempt,
             dataset=self._dataset,
+            exported=_step_result(self._run.export_result),
+            evaluated=_step_result(self._run.media_result),
             outcome=self._outcome,
             updated_at=now,
             **fields,
@@ -108,6 +111,12 @@ class AttemptProgress:
             return {}
         known = {"best": status.best, "last": status.last, "outputs": status.outputs}
         return {"store_error": status.store_error} | {name: value for name, value in known.items() if value}
+
+
+def _step_result(path: Path) -> StepResult | None:
+    """Without what only the report shows."""
+    found = read_document(path, ExportResult)
+    return found and StepResult(done=found.done, reason=found.reason, message=found.message)
 
 
 ReadProgress = Callable[[], Progress]

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
-from masktrain_trainer.config import DEVICE_VARIABLE, CheckpointRef, Outcome, OutcomeKind, Phase, Progress
+from masktrain_trainer.config import DEVICE_VARIABLE, CheckpointRef, Outcome, OutcomeKind, Phase, Progress, StepResult
 from masktrain_trainer.errors import Fenced, NoFitness, NothingToPublish, UserError
+from masktrain_trainer.files import write_news
 from masktrain_trainer.heartbeat import (
     STACK_SIGNAL,
     Activity,
@@ -30,7 +31,7 @@ from masktrain_trainer.heartbeat import (
     signal_workers,
     wait_for_hang,
 )
-from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
+from masktrain_trainer.run_directory import ExportResult, PrepareResult, RestoreResult, read_document
 
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, explain_connection, merge_outcomes, read_outcomes, stage_failure, termination_message
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 COMPLETE_LIMIT_SECONDS = 1800
 """How long a finished pod may hold its GPU for the proof that best.pt is stored."""
 REPORT_LIMIT_SECONDS = 180
+EXPORT_LIMIT_SECONDS = 1800
+_MEDIA_RESERVE_SECONDS = 60
+"""Beyond the time that a person gives to sample media: to load the model, and to finish files."""
 _TORCHRUN_RESERVE_SECONDS = 5.0
 """Before the grace ends, torchrun gets a SIGTERM; until then its workers may save."""
 _DRAIN_RESERVE_SECONDS = 1.5
@@ -175,6 +179,7 @@ class Supervisor:
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
         """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
+        await self._follow_up()
         self._progress.enter(Phase.DRAINING, "drawing the report")
         await self._draw_report()
         self._progress.enter(Phase.DRAINING, "storing best.pt and the results")
@@ -187,6 +192,37 @@ class Supervisor:
         if given_up := self._given_up(uploader):
             return given_up
         return Outcome.crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
+
+    async def _follow_up(self) -> None:
+        """Twins and sample media, as long as nobody asks to stop: what fails here costs no training."""
+        export, evaluation = self._launch.config.export, self._launch.config.evaluation
+        if export is not None:
+            self._progress.enter(Phase.DRAINING, "exporting best.pt to other runtimes")
+            options = ("--data", str(self._paths.data))
+            await self._step("masktrain_trainer.export.job", options, self._run.export_result, EXPORT_LIMIT_SECONDS)
+        if evaluation is not None:
+            self._progress.enter(Phase.DRAINING, "running best.pt on the sample media")
+            limit = evaluation.time_limit_seconds + _MEDIA_RESERVE_SECONDS
+            await self._step("masktrain_trainer.detect.job", (), self._run.media_result, limit)
+
+    async def _step(self, module: str, options: tuple[str, ...], result: Path, limit: float) -> None:
+        """Run it to its end, its limit or a stop; `result` says what became of it, whatever that is."""
+        command = [sys.executable, "-m", module, "--run-directory", str(self._run.root), *options]
+        child = await ChildProcess.start(module.rpartition(".")[0].rpartition(".")[2], command, self._environment)
+        ended = asyncio.create_task(child.wait())
+        done, _ = await self._race(ended, asyncio.sleep(limit), asyncio.create_task(self._stop.wait()))
+        if ended not in done:
+            await child.end(_STAGE_PATIENCE_SECONDS)
+        if read_document(result, ExportResult) is not None:
+            return
+        if ended in done:
+            failure = StepResult(done=False, reason="Crashed", message="It ended without a word; the log says why.")
+        elif self._stop.requested:
+            failure = StepResult(done=False, reason="Stopped", message="The pod was asked to stop before it was done.")
+        else:
+            failure = StepResult(done=False, reason="TimeLimit", message=f"It was not done after {limit:.0f} s.")
+        log.warning("%s: %s", module, failure.message)
+        write_news(result, failure.to_json())
 
     async def _draw_data_pictures(self) -> None:
         """While training starts, so that they are there even if it fails."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from masktrain_trainer.checkpoint.keys import DATA_PICTURES
-from masktrain_trainer.run_directory import RunDirectory, read_document
+from masktrain_trainer.run_directory import ExportResult, RunDirectory, read_document
 
 from .evaluation import ClassScores, Evaluation
 from .pictures import GRID, draw_grid, evaluated_tiles
@@ -112,7 +112,9 @@ def illustrate(path: Path) -> Illustration:
 _TEMPLATE = "report.html.j2"
 
 
-def render_report(evaluation: Evaluation, illustrations: Sequence[Illustration]) -> str:
+def render_report(
+    evaluation: Evaluation, illustrations: Sequence[Illustration], exported: ExportResult | None = None
+) -> str:
     """The page; `illustrations` stand in their sections in the given order."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -125,7 +127,9 @@ def render_report(evaluation: Evaluation, illustrations: Sequence[Illustration])
     environment.filters["scores"] = _scores
     sections = {name: [figure for figure in illustrations if figure.section == name] for name in SECTIONS}
     return environment.get_template(_TEMPLATE).render(
-        evaluation=evaluation, sections={name: figures for name, figures in sections.items() if figures}
+        evaluation=evaluation,
+        exported=exported,
+        sections={name: figures for name, figures in sections.items() if figures},
     )
 
 
@@ -150,7 +154,9 @@ def build_report(run: RunDirectory) -> list[Path]:
     table = run.artifacts / "per_class.csv"
     write_per_class(evaluation, table)
     report = run.artifacts / "report.html"
-    report.write_text(render_report(evaluation, _illustrations(run.artifacts, figures)), encoding="utf-8")
+    exported = read_document(run.export_result, ExportResult)
+    page = render_report(evaluation, _illustrations(run.artifacts, figures), exported)
+    report.write_text(page, encoding="utf-8")
     return [*figures, table, report]
 
 

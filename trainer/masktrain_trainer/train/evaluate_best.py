@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from masktrain_trainer.checkpoint.state_files import save
 from masktrain_trainer.data.prepared import CachedImages, Split
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.model.metrics import (
@@ -31,9 +32,10 @@ from masktrain_trainer.report.evaluation import (
     SplitScores,
 )
 from masktrain_trainer.run_directory import RestoreResult, read_document
+from masktrain_trainer.weights.load import MODEL_FORMAT
 
 from .advice import advice_on_run
-from .state import Context, TrainingState
+from .state import Context, TrainingState, describe_model, half_precision_copy
 from .validation import Validation, Validator
 
 log = logging.getLogger(__name__)
@@ -86,12 +88,29 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
     test = _validate_test(context, model, validator) if validation is not None else None
     if not context.ranks.leads:
         return validation
+    if context.config.export is not None or context.config.evaluation is not None:
+        _keep_best(context, state, model)
     (context.run.artifacts / "results.csv").write_text(state.results_csv, encoding="utf-8")
     if validation is not None:
         evaluation = describe(context, state, validation, shares, test)
         write_text_atomically(context.run.evaluation, evaluation.to_json())
         _log_scores(evaluation)
     return validation
+
+
+def _keep_best(context: Context, state: TrainingState, model: Yolo) -> None:
+    """As best.pt will be, for the steps that follow and must not wait for a store."""
+    document = {
+        "format": MODEL_FORMAT,
+        **describe_model(context.config, context.prepared),
+        "epoch": state.early_stopping.best_epoch,
+        "step": state.position.step,
+        "fitness": state.best.fitness if state.best is not None else None,
+        "metrics": state.metrics,
+        "training": context.config.training.resolved(),
+        "state_dict": half_precision_copy(model),
+    }
+    save(document, context.run.best_model.name, context.run.root)
 
 
 def describe(

@@ -17,11 +17,13 @@ from masktrain_trainer.config import (
     CHECKPOINT_CREDENTIALS,
     DATASET_CREDENTIALS,
     DATASET_URL,
+    EVALUATION_CREDENTIALS,
     WEIGHTS_MIRROR_VARIABLE,
     WEIGHTS_URL,
     WORKLOAD_IDENTITY,
     CheckpointSpec,
     DatasetSpec,
+    EvaluationSpec,
     SecretKeyRef,
     StoreAuth,
     StoreSpec,
@@ -60,13 +62,17 @@ class _Use:
         return self.spec is not None and (self.spec.auth or self.spec.credentials_secret_ref) is not None
 
 
-def _uses(job: MaskTrainingJob) -> tuple[_Use, _Use]:
-    dataset, checkpoint = job.spec.dataset, job.spec.checkpoint
+def _uses(job: MaskTrainingJob) -> list[_Use]:
+    dataset, checkpoint, evaluation = job.spec.dataset, job.spec.checkpoint, job.spec.evaluation
     weights = (checkpoint.uri, job.spec.model.weights)
-    return (
+    uses = [
         _Use("dataset.store", (dataset.uri or "",), dataset.store, "dataset-credentials", DATASET_CREDENTIALS),
         _Use("checkpoint.store", weights, checkpoint.store, "checkpoint-credentials", CHECKPOINT_CREDENTIALS),
-    )
+    ]
+    if evaluation is not None:
+        uris, volume = tuple(evaluation.sources), "evaluation-credentials"
+        uses.append(_Use("evaluation.store", uris, evaluation.store, volume, EVALUATION_CREDENTIALS))
+    return uses
 
 
 def default_auth(job: MaskTrainingJob) -> StoreAuth | None:
@@ -91,15 +97,17 @@ def _signs_as_workload(job: MaskTrainingJob) -> bool:
     return any(_auth(job, use) is StoreAuth.WORKLOAD_IDENTITY for use in _uses(job))
 
 
-def pod_sections(job: MaskTrainingJob) -> tuple[DatasetSpec, CheckpointSpec]:
-    """What the pods are told of data set and checkpoints: with the auth that is in force.
+def pod_sections(job: MaskTrainingJob) -> tuple[DatasetSpec, CheckpointSpec, EvaluationSpec | None]:
+    """What the pods are told of data set, checkpoints and sample media: with the auth that is in force.
 
     Only where an image that does not know the field would do something else: so an older one goes on reading the rest.
     """
-    dataset, checkpoint = (_pod_store(job, use) for use in _uses(job))
+    dataset, checkpoint, *evaluation = (_pod_store(job, use) for use in _uses(job))
+    media = job.spec.evaluation
     return (
         job.spec.dataset.model_copy(update={"store": dataset}),
         job.spec.checkpoint.model_copy(update={"store": checkpoint}),
+        media.model_copy(update={"store": evaluation[0]}) if media is not None else None,
     )
 
 
@@ -152,6 +160,8 @@ def _later_field(job: MaskTrainingJob) -> str | None:
         "dataset.uriSecretRef": dataset.uri_secret_ref is not None,
         "dataset.uri https://": (dataset.uri or "").startswith("https://"),
         "dataset.allowUnlabelledValidation": dataset.allow_unlabelled_validation,
+        "export": job.spec.export is not None,
+        "evaluation": job.spec.evaluation is not None,
         "model.weightsSecretRef": job.spec.model.weights_secret_ref is not None,
         "training.requireFitness": training.require_fitness,
         "training.decodedCacheGib": training.decoded_cache_gib != TrainingSpec().decoded_cache_gib,

@@ -316,7 +316,7 @@ def _mirror(job: MaskTrainingJob, settings: PlanSettings) -> list[Manifest]:
 
 
 def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
-    dataset, checkpoint = pod_sections(job)
+    dataset, checkpoint, evaluation = pod_sections(job)
     return RunConfig(
         namespace=job.metadata.namespace,
         name=job.metadata.name,
@@ -328,6 +328,8 @@ def run_config(job: MaskTrainingJob, attempt: int) -> RunConfig:
         checkpoint=checkpoint,
         hang_timeout_seconds=job.spec.limits.hang_timeout_seconds,
         stop_grace_seconds=job.spec.limits.stop_grace_seconds,
+        export=job.spec.export,
+        evaluation=evaluation,
     )
 
 

@@ -38,6 +38,7 @@ def events_between(
         _resumed(old, new),
         _best_checkpoint(old, new),
         _best_unknown(old, new),
+        _after_training(old, new),
         _store_failing(old, new),
         _progress_unknown(old, new),
         _attempt_failed(old, new),
@@ -107,6 +108,14 @@ def _tenth(status: MaskTrainingJobStatus, epoch: int) -> int:
 def _best_unknown(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
     if _became_true(old, new, ConditionType.BEST_UNKNOWN):
         yield _event("Warning", Reason.NO_FITNESS, _message(new, ConditionType.BEST_UNKNOWN))
+
+
+def _after_training(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:
+    """A twin that was refused or a video that was cut off: the training counts all the same, and nobody looks."""
+    for kind in (ConditionType.EXPORTED, ConditionType.EVALUATED):
+        before, after = (find_condition(status, kind) for status in (old, new))
+        if after is not None and after.status == "False" and (before is None or before.message != after.message):
+            yield _event("Warning", after.reason, after.message)
 
 
 def _store_failing(old: MaskTrainingJobStatus, new: MaskTrainingJobStatus) -> Iterator[Event]:

@@ -66,6 +66,9 @@ def _with_attempt(context: Context, status: MaskTrainingJobStatus) -> MaskTraini
 def _with_said(context: Context, status: MaskTrainingJobStatus, said: Progress) -> MaskTrainingJobStatus:
     status = _with_model_warning(context, merge_progress(status, said), said)
     now = context.now
+    for kind, step in ((ConditionType.EXPORTED, said.exported), (ConditionType.EVALUATED, said.evaluated)):
+        if step is not None:
+            status = set_condition(status, kind, step.done, reason=step.reason, message=step.message, now=now)
     if said.dataset is not None:
         kind, sentence = ConditionType.DATASET_VERIFIED, _dataset_sentence(said.dataset)
         status = set_condition(status, kind, True, reason=Reason.VERIFIED, message=sentence, now=now)

@@ -64,7 +64,7 @@ def volume_names(job: MaskTrainingJob) -> set[str]:
 )
 def test_who_signs(store: dict[str, Any] | None, status: Manifest | None, told: StoreAuth, mounts_token: bool) -> None:
     job = oracle_job(store, status)
-    _, checkpoint = pod_sections(job)
+    _, checkpoint, _ = pod_sections(job)
     assert (checkpoint.store.auth if checkpoint.store else None) == told
     assert ("workload-identity" in volume_names(job)) == mounts_token
 
