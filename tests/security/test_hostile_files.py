@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -28,8 +27,7 @@ from masktrain_trainer.data.source.pictures import (
     decode_picture,
 )
 from masktrain_trainer.data.source.verify import verify_split
-from masktrain_trainer.detect import command
-from masktrain_trainer.detect.detector import DetectionOptions
+from masktrain_trainer.detect.sources.opening import open_source
 from masktrain_trainer.errors import InvalidConfiguration, InvalidDataset, MaskTrainError, printable
 from masktrain_trainer.local.datasets import zip_folder
 from masktrain_trainer.report.tables import write_per_class
@@ -59,11 +57,10 @@ def why_unreadable(content: bytes) -> str:
     return found.reason
 
 
-def detect(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detect on a picture with a model that must never see it."""
-    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
-    monkeypatch.setattr(command, "Detector", lambda *_: lambda _: pytest.fail("it was taken for a picture"))
-    list(command.run_detection("best.pt", picture, picture.parent / "out", DetectionOptions()))
+def detect(picture: Path) -> None:
+    """Take it for a source of detection, which no model must ever see."""
+    for _ in open_source(str(picture)):
+        pytest.fail("it was taken for a picture")
 
 
 def merge_bomb(levels: int = 9, width: int = 9) -> str:
@@ -409,7 +406,7 @@ def test_a_picture_to_detect_on_starts_no_other_program(tmp_path: Path, monkeypa
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked"))
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     with pytest.raises(InvalidConfiguration, match="not a readable image"):
-        detect(tmp_path / "a.jpg", monkeypatch)
+        detect(tmp_path / "a.jpg")
 
 
 def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(
@@ -418,7 +415,7 @@ def test_a_huge_picture_to_detect_on_is_refused_before_it_is_decoded(
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     (tmp_path / "a.png").write_bytes(png(12_000, 12_000))
     with pytest.raises(InvalidConfiguration, match="pixels"):
-        detect(tmp_path / "a.png", monkeypatch)
+        detect(tmp_path / "a.png")
 
 
 LINK = 0o120777 << 16

@@ -62,7 +62,7 @@ def test_a_frame_that_may_not_be_written_to_is_drawn_on_a_copy() -> None:
 
 def test_a_label_at_the_top_hangs_into_the_box_and_one_at_the_right_is_shifted_left() -> None:
     top = draw_boxes(BLACK, [LabelledBox((10, 2, 150, 100), 0, "mask")], BoxStyle(1))
-    assert coloured(top)[3:10, 12:16].all()
+    assert coloured(top)[3:10, 11:13].all()
     right = draw_boxes(BLACK, [LabelledBox((180, 50, 199, 100), 0, "mask 0.90")], BoxStyle(1))
     assert coloured(right)[40, 130]
 

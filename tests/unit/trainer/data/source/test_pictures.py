@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -28,8 +27,9 @@ from masktrain_trainer.data.source.pictures import (
     read_picture,
 )
 from masktrain_trainer.data.source.verify import verify_split
-from masktrain_trainer.detect import command
-from masktrain_trainer.detect.detector import DetectionOptions
+from masktrain_trainer.detect.outputs.pictures import NEVER_WRITTEN
+from masktrain_trainer.detect.sources.base import Frame, Skipped
+from masktrain_trainer.detect.sources.opening import open_source
 from tests.unit.trainer.data.exports import picture
 
 WIDTH, HEIGHT = 40, 24
@@ -260,7 +260,7 @@ def test_an_avif_is_read_and_turned() -> None:
     assert pixels_of(turned("AVIF")).shape == (WIDTH, HEIGHT, 3)
 
 
-def test_training_and_detect_see_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_detect_see_the_same_pixels(tmp_path: Path) -> None:
     forms = [*AS_BEFORE.values(), *(data for data, _ in NEW.values())]
     images = [tmp_path / "images" / f"{number:03d}.jpg" for number in range(len(forms))]
     for image, data in zip(images, forms, strict=True):
@@ -282,23 +282,14 @@ def test_training_and_detect_see_the_same_pixels(tmp_path: Path, monkeypatch: py
     )
     assert checked.skipped == []
     trained = CachedImages(checked.split.labels, checked.split.cache)
-    detected = seen_by_detect(images[0].parent, monkeypatch)
+    detected = seen_by_detect(images[0].parent)
     assert len(trained) == len(detected) == len(forms)
     for index, pixels in enumerate(detected):
         np.testing.assert_array_equal(trained.image(index), pixels)
 
 
-def seen_by_detect(source: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
-    seen: list[Pixels] = []
-
-    def detect(batch: list[Pixels]) -> list[list[object]]:
-        seen.extend(batch)
-        return [[] for _ in batch]
-
-    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
-    monkeypatch.setattr(command, "Detector", lambda *_: detect)
-    list(command.run_detection("best.pt", source, source.parent / "drawn", DetectionOptions()))
-    return seen
+def seen_by_detect(source: Path) -> list[Pixels]:
+    return [item.pixels_HWC for item in open_source(str(source)) if isinstance(item, Frame)]
 
 
 def with_segment(jpeg: bytes, body: bytes) -> bytes:
@@ -469,19 +460,18 @@ def test_nul_bytes_behind_and_before_the_end_marker_are_harmless() -> None:
         np.testing.assert_array_equal(pixels_of(padded), pixels_of(whole))
 
 
-def test_one_limit_of_pixels_ends_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_limit_of_pixels_ends_no_folder(tmp_path: Path) -> None:
     """The picture beyond it is named, and the others are done."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     Image.new("L", (15_000, 12_500)).save(folder / "b-panorama.png")
     for name in ("a.jpg", "c.jpg"):
         (folder / name).write_bytes(photo())
-    monkeypatch.setattr(command, "load_weights", lambda *_: SimpleNamespace(names=[]))
-    monkeypatch.setattr(command, "Detector", lambda *_: lambda batch: [[] for _ in batch])
-    lines = list(command.run_detection("best.pt", folder, tmp_path / "out", DetectionOptions()))
+    first, second, third = open_source(str(folder))
     huge = "it has more than 128,000,000 pixels"
-    assert lines[1] == f"skipped: {folder / 'b-panorama.png'} is not a readable image: {huge}."
-    assert [line.split(":")[0] for line in lines] == [str(folder / "a.jpg"), "skipped", str(folder / "c.jpg")]
+    assert second == Skipped(f"{folder / 'b-panorama.png'} is not a readable image: {huge}.")
+    shown = [item.medium.origin for item in (first, third) if isinstance(item, Frame)]
+    assert shown == [str(folder / "a.jpg"), str(folder / "c.jpg")]
 
 
 @pytest.mark.parametrize("name", ["jp2", "webp, animated", *(["avif"] if "AVIF" in FORMATS else [])])
@@ -500,7 +490,7 @@ def test_training_takes_no_side_of_less_than_ten_pixels() -> None:
     )
 
 
-@pytest.mark.parametrize("ending", sorted(READ_SUFFIXES - command.NEVER_WRITTEN))
+@pytest.mark.parametrize("ending", sorted(READ_SUFFIXES - NEVER_WRITTEN))
 def test_what_is_written_under_an_ending_is_read_under_it(ending: str, tmp_path: Path) -> None:
     Image.fromarray(scene()).save(tmp_path / f"a{ending}")
     assert isinstance(read_picture(tmp_path / f"a{ending}"), np.ndarray)
