@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from masktrain_trainer.predict.drawing import BoxStyle, LabelledBox, class_colour, draw_boxes
 
@@ -11,8 +12,8 @@ BLACK = np.zeros((120, 200, 3), np.uint8)
 BOX = (40.0, 50.0, 140.0, 110.0)
 
 
-def coloured(pixels: np.ndarray) -> np.ndarray:
-    return (pixels == class_colour(0)).all(axis=2)
+def coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((pixels == class_colour(0)).all(axis=2), np.bool_)
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 3, 7])
