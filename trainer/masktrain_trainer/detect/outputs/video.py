@@ -24,7 +24,7 @@ from masktrain_trainer.files import make_results_folder
 
 from .base import Detected
 from .labels import stem_of
-from .naming import FreeNames, require_room, unwritable, writing
+from .naming import FreeNames, require_space, unwritable, writing
 from .pictures import Artist
 
 ASSUMED_RATE = 25.0
@@ -65,7 +65,7 @@ class VideoFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             # OpenCV would say the same of a folder that may not be written to as of everything else.
             path.open("wb").close()
-        require_room(path)
+        require_space(path)
         height, width = encoded_size(size)
         codec = cv2.VideoWriter.fourcc(*"VP80")
         # OpenCV wonders aloud at VP8 in WebM, and writes it.
@@ -78,7 +78,7 @@ class VideoFile:
 
     def write(self, pixels_HWC: Image) -> None:
         """A frame, RGB, of the file's size. Raises UnwritableResults."""
-        require_room(self._path)
+        require_space(self._path)
         self._writer.write(cv2.cvtColor(padded(pixels_HWC), cv2.COLOR_RGB2BGR))
         self._written += 1
 
@@ -147,7 +147,7 @@ class Mp4File:
 
     def write(self, pixels_HWC: Image) -> None:
         """A frame, RGB, of the file's size. Raises UnwritableResults."""
-        require_room(self._path)
+        require_space(self._path)
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(np.ascontiguousarray(padded(pixels_HWC)).data)
