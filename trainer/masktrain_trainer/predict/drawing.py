@@ -100,8 +100,8 @@ def _draw_label(canvas: Pixels, box: LabelledBox, points: int) -> None:
     x = round(max(0.0, min(box.xyxy[0], canvas.shape[1] - width + 1)))
     # Its last row lies on the box's first one.
     y = round(box.xyxy[1] - height + 1 if box.xyxy[1] >= height - 1 else max(0.0, box.xyxy[1]))
-    room = canvas[y : y + height, x : x + width]
-    room[:] = label[: room.shape[0], : room.shape[1]]
+    place = canvas[y : y + height, x : x + width]
+    place[:] = label[: place.shape[0], : place.shape[1]]
 
 
 @lru_cache(maxsize=1024)

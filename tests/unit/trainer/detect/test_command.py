@@ -1,7 +1,14 @@
-"""Detection from a model file on pictures: no trained model needed, only one whose answers are known to be the same."""
+"""`masktrain detect` as a person calls it: pictures and films in, lines and files out."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,19 +19,21 @@ from PIL import Image
 
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.state_files import slim_model
+from masktrain_trainer.cli.detect import _repeated, _without_quotes
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.config import Architecture
 from masktrain_trainer.data.geometry import plan_letterbox
 from masktrain_trainer.data.source.pictures import read_picture
-from masktrain_trainer.detect.command import list_images, output_names, run_detection, summarise
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
-from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.detect.progress import summarise
 from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.blocks import Detect
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.predict.drawing import class_colour
 from masktrain_trainer.predict.models import load_model, torch_model
 from masktrain_trainer.weights.load import load_weights
 from masktrain_trainer.weights.yolov5 import DetectorWeights
+from tests.media.films import FRAMES, HEIGHT, RATE, WIDTH, Films
 
 NAMES = ["mask", "no mask"]
 
@@ -64,6 +73,19 @@ def pictures(tmp_path: Path) -> Path:
     (folder / "broken.jpg").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("not an image")
     return folder
+
+
+def detect(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["detect", *arguments])
+
+
+def run(weights: Path, source: Path, output: Path, *more: str) -> list[str]:
+    """The lines that a run that works prints, without its table."""
+    result = detect("--weights", str(weights), "--source", str(source), "--output", str(output), *more)
+    assert result.exit_code == 0, result.output
+    return [
+        line for line in result.output.splitlines() if line[0] not in "┏┃┡│└" and " frames/s; the results" not in line
+    ]
 
 
 def detector_weights(names: tuple[str, ...] = ("mask",), image_size: int = 64) -> DetectorWeights:
@@ -112,7 +134,7 @@ def test_pictures_of_several_shapes_are_detected_as_if_each_came_alone(weights: 
 
 
 def test_a_folder_is_detected_and_drawn(weights: Path, pictures: Path, tmp_path: Path) -> None:
-    lines = list(run_detection(str(weights), pictures, tmp_path / "out", DetectionOptions()))
+    lines = run(weights, pictures, tmp_path / "out")
     assert len(lines) == 3
     assert any("no mask" in line and "-a b.jpg" in line for line in lines)
     assert any(line.startswith("skipped:") and "broken.jpg" in line for line in lines)
@@ -138,9 +160,14 @@ def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures:
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
-        ({"source": "nothing.jpg"}, "nothing.jpg does not exist."),
-        ({"source": "pictures/sub folder/none"}, "none does not exist."),
+        ({"source": "nothing.jpg"}, "nothing.jpg does not exist; give an image or a video"),
+        ({"source": "pictures/sub folder/none"}, "none does not exist; give"),
         ({"source": "pictures/broken.jpg"}, "broken.jpg is not a readable image"),
+        ({"source": "pictures", "data": "three.yaml"}, "three.yaml names 3 classes, and best.pt (yolov5n) knows 2"),
+        ({"source": "pictures", "data": "none.yaml"}, "none.yaml"),
+        ({"source": "pictures", "classes": "2"}, "--classes 2 is not one of the model's 2 classes"),
+        ({"source": "pictures", "device": "0,1"}, "--device 0,1 names several devices"),
+        ({"source": "pictures", "project": "p"}, "--output names the folder of the results, and so does --project"),
         ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
         ({"weights": "pictures"}, "pictures cannot be read: Is a directory"),
         ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
@@ -157,6 +184,7 @@ def test_bad_input_is_one_sentence_and_exit_code_64(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "three.yaml").write_text("names: [a, b, c]")
     arguments = {"weights": str(weights), "source": "pictures", "output": "out", **broken}
     result = CliRunner().invoke(main, ["detect", *(part for k, v in arguments.items() for part in (f"--{k}", v))])
     assert result.exit_code == 64
@@ -185,7 +213,7 @@ def test_pictures_that_are_not_read_are_named_and_not_passed_over(weights: Path,
     Image.new("RGB", (90, 60), "grey").save(folder / "a.jfif", "JPEG")
     Image.new("RGB", (90, 60), "grey").save(folder / "b.NEF", "TIFF")
     Image.new("P", (90, 60)).save(folder / "c.GIF")
-    lines = list(run_detection(str(weights), folder, tmp_path / "out", DetectionOptions()))
+    lines = run(weights, folder, tmp_path / "out")
     assert [line.split(":")[0] for line in lines] == [str(folder / "a.jfif"), "skipped", str(folder / "c.GIF")]
     assert lines[1].endswith("b.NEF is of a kind that is not read; save it as JPEG or PNG.")
     assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["a.jfif", "c.GIF"]
@@ -194,23 +222,9 @@ def test_pictures_that_are_not_read_are_named_and_not_passed_over(weights: Path,
 @pytest.mark.parametrize("name", ["a.dng", "a.pfm", "a", "a.heic"])
 def test_a_picture_whose_ending_is_never_written_is_drawn_as_png(name: str, weights: Path, tmp_path: Path) -> None:
     Image.new("RGB", (90, 60), "grey").save(tmp_path / name, "TIFF")
-    (line,) = run_detection(str(weights), tmp_path / name, tmp_path / "out", DetectionOptions())
+    (line,) = run(weights, tmp_path / name, tmp_path / "out")
     assert line.endswith(f" -> {tmp_path / 'out' / name}.png")
     assert isinstance(read_picture(tmp_path / "out" / f"{name}.png"), np.ndarray)
-
-
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfiguration, match=r"holds no image \(.apng, .avif"):
-        list_images(tmp_path)
-    (tmp_path / "a.heic").touch()
-    with pytest.raises(InvalidConfiguration, match=r"a\.heic is one of 1 of other kinds: save them as JPEG or PNG\."):
-        list_images(tmp_path)
-    with pytest.raises(InvalidConfiguration, match="holds no image"):
-        next(run_detection("x.pt", tmp_path, tmp_path / "out", DetectionOptions()))
-
-
-def detect(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["detect", *arguments])
 
 
 @pytest.mark.parametrize("output", [".", "sub folder", "sub folder/../"])
@@ -267,18 +281,6 @@ def test_the_top_of_the_file_system_is_no_folder_for_pictures(
     )
 
 
-def test_no_result_takes_the_name_of_another_one(tmp_path: Path) -> None:
-    names = ["a.pgm", "a.pgm.png", "a.pgm.png.png"]
-    for name in names:
-        Image.new("L", (64, 48)).save(tmp_path / name)
-    named = dict(output_names(list_images(tmp_path), tmp_path))
-    assert named == {
-        tmp_path / "a.pgm": Path("a.pgm.png.png.png"),
-        tmp_path / "a.pgm.png": Path("a.pgm.png"),
-        tmp_path / "a.pgm.png.png": Path("a.pgm.png.png"),
-    }
-
-
 @pytest.mark.parametrize("ending", ["webp", "jpg", "mpo", "gif", "avif"])
 def test_a_picture_that_is_too_long_for_its_ending_becomes_a_png(ending: str, weights: Path, tmp_path: Path) -> None:
     """A PNG under another name: what it is, its first bytes say, also where its ending's format has shorter sides."""
@@ -286,7 +288,7 @@ def test_a_picture_that_is_too_long_for_its_ending_becomes_a_png(ending: str, we
     folder.mkdir()
     for name in (f"a.{ending}", "b.png"):
         Image.new("RGB", (4, 66_000), "grey").save(folder / name, "PNG")
-    lines = list(run_detection(str(weights), folder, tmp_path / "out", DetectionOptions()))
+    lines = run(weights, folder, tmp_path / "out")
     assert [line.rpartition(" -> ")[2] for line in lines] == [
         str(tmp_path / "out" / f"a.{ending}.png"),
         str(tmp_path / "out" / "b.png"),
@@ -294,14 +296,210 @@ def test_a_picture_that_is_too_long_for_its_ending_becomes_a_png(ending: str, we
     assert isinstance(read_picture(tmp_path / "out" / f"a.{ending}.png"), np.ndarray)
 
 
-def test_links_are_followed_once_and_those_to_nothing_are_named(tmp_path: Path) -> None:
-    there, source = tmp_path / "elsewhere", tmp_path / "source"
-    there.mkdir()
-    source.mkdir()
-    Image.new("RGB", (64, 48)).save(there / "a.png")
-    (source / "images").symlink_to(there)
-    (source / "the same").symlink_to(there)
-    (source / "around").symlink_to(tmp_path)
-    (source / "b.png").symlink_to("nothing.png")
-    (there / "back").symlink_to(source)
-    assert list_images(source) == [source / "b.png", source / "images" / "a.png"]
+def test_the_command_lines_of_the_article_run(
+    weights: Path, films: Films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thin lines, without confidences, with the names of a yaml and no folder for the results."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example_video.mp4").write_bytes(films("h264.mp4").read_bytes())
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nnc: 2\nnames: [with, without]\n")
+    arguments = [f"--weights=\u201c{weights}\u201d", '--source="example_video.mp4"', "--line-thickness", "1"]
+    for folder in ("exp", "exp2"):
+        result = detect(*arguments, "--hide-conf", "--data=data.yaml", "--max-det", "1")
+        assert result.exit_code == 0, result.output
+        assert f"example_video.mp4: {FRAMES} frames, {FRAMES} without -> runs/detect/{folder}/" in result.output
+        assert f"the results are in runs/detect/{folder}" in result.output
+    size, rate, frames = film(tmp_path / "runs/detect/exp/example_video.webm")
+    assert (size, rate, len(frames)) == ((WIDTH, HEIGHT), RATE, FRAMES)
+
+
+def film(path: Path) -> tuple[tuple[int, int], float, list[np.ndarray]]:
+    capture = cv2.VideoCapture(str(path))
+    size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    rate, frames = capture.get(cv2.CAP_PROP_FPS), []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    capture.release()
+    return size, rate, frames
+
+
+def test_thickness_and_hidden_confidences_are_seen_in_pixels(weights: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    coloured = []
+    for number, more in enumerate(([], ["--line-thickness", "5"], ["--hide-conf"], ["--hide-labels"])):
+        style = ["--line-thickness", "1", *more]
+        run(weights, tmp_path / "a.png", tmp_path / str(number), "--max-det", "1", *style)
+        drawn = read_picture(tmp_path / str(number) / "a.png")
+        assert isinstance(drawn, np.ndarray)
+        coloured.append(int((drawn == class_colour(1)).all(axis=2).sum()))
+    thin, thick, without_confidence, without_label = coloured
+    assert thick > thin > without_confidence > without_label > 0
+
+
+def test_all_that_can_be_saved_is_saved(weights: Path, films: Films, tmp_path: Path) -> None:
+    more = ["--save-txt", "--save-conf", "--save-csv", "--save-jsonl", "--save-crop", "--nosave", "--vid-stride", "5"]
+    lines = run(
+        weights, films("h264.mp4"), tmp_path / "out", *more, "--max-det", "2", "--classes", "0", "1", "--augment"
+    )
+    assert lines == [f"{films('h264.mp4')}: 4 frames, 8 no mask"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
+        *("crops", "labels", "predictions.csv", "predictions.jsonl")
+    ]
+    assert sorted(path.name for path in (tmp_path / "out/labels").iterdir()) == [
+        f"h264_{number}.txt" for number in (1, 11, 16, 6)
+    ]
+    assert len((tmp_path / "out/predictions.csv").read_text().splitlines()) == 1 + 8
+
+
+def test_nothing_is_written_where_nothing_is_to_be_saved(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    lines = run(weights, pictures / "-a b.jpg", tmp_path / "out", "--nosave", "--classes", "0")
+    assert lines == [f"{pictures / '-a b.jpg'}: nothing"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_pictures_and_videos_ends_with_a_table(weights: Path, films: Films, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    Image.new("RGB", (64, 48)).save(folder / "a.png")
+    (folder / "b.mp4").write_bytes(films("h264.mp4").read_bytes())
+    (folder / "c.avi").write_bytes(b"no film")
+    result = detect(
+        "--weights", str(weights), "--source", str(folder), "--output", str(tmp_path / "o"), "--max-det", "1"
+    )
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == f"{folder / 'a.png'}: 1 no mask -> {tmp_path / 'o' / 'a.png'}"
+    assert f"{folder / 'b.mp4'}: 20 frames, 20 no mask -> {tmp_path / 'o' / 'b.webm'}" in lines
+    assert any(line.startswith(f"skipped: {folder / 'c.avi'}") for line in lines)
+    assert "│ no mask │    21 │             21 │" in lines
+    assert lines[-1].startswith("21 frames in ")
+
+
+def test_results_are_overwritten_with_exist_ok(weights: Path, pictures: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        (line,) = run(weights, pictures / "-a b.jpg", tmp_path / "o", "--exist-ok")
+        assert line.endswith(f" -> {tmp_path / 'o' / '-a b.jpg'}")
+    result = detect("--weights", str(weights), "--source", str(pictures), "--output", str(pictures), "--exist-ok")
+    assert (result.exit_code, result.output.count("\n")) == (64, 1)
+    assert "holds other things than results" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--half", "--float32"], "--half and --float32 exclude each other."),
+        (["--save-conf"], "--save-conf adds confidences to the files of --save-txt; give that, too."),
+        (["--serve", "--save-txt"], "--serve shows what is found and writes nothing; leave --save-txt out."),
+        (["--view-img", "--save-crop"], "--view-img shows what is found and writes nothing; leave --save-crop out."),
+        (["--weights", "b.pt"], "--weights takes one model; masktrain compare runs two."),
+        (["--imgsz", "64", "64", "64"], "--img takes the longer side, or height and width, and no more."),
+    ],
+)
+def test_options_that_exclude_each_other_are_told(options: list[str], sentence: str) -> None:
+    result = detect("--weights", "a.pt", "--source", "a.jpg", *options)
+    assert (result.exit_code, result.output) == (64, f"masktrain detect: {sentence}\n")
+
+
+def test_options_of_yolov5_that_mean_nothing_here_are_told_and_do_no_harm(
+    weights: Path, pictures: Path, tmp_path: Path
+) -> None:
+    lines = run(weights, pictures / "-a b.jpg", tmp_path / "o", "--visualize", "--update", "--dnn")
+    assert [line.split(" has ")[0] for line in lines[:3]] == ["--visualize", "--update", "--dnn"]
+    assert len(lines) == 4
+
+
+def test_several_values_may_follow_an_option() -> None:
+    arguments = ["--classes", "0", "2", "--source", "a", "b", "--imgsz=640", "480", "--classes", "3"]
+    expected = [
+        "--classes",
+        "0",
+        "--classes",
+        "2",
+        "--source",
+        "a",
+        "b",
+        "--imgsz=640",
+        "--imgsz",
+        "480",
+        "--classes",
+        "3",
+    ]
+    assert list(_repeated(arguments)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given_text", "meant"),
+    [
+        ('"a b"', "a b"),
+        ("\u201ca\u201d", "a"),
+        ("'a'", "a"),
+        ("\u201da\u201d", "\u201da\u201d"),
+        ('"', '"'),
+        ("a", "a"),
+        ("", ""),
+    ],
+)
+def test_quotes_that_no_shell_took_off_are_taken_off(given_text: str, meant: str) -> None:
+    assert _without_quotes(given_text) == meant
+
+
+def test_a_full_disk_is_one_sentence_and_exit_code_1(weights: Path, pictures: Path, small_disk: Path) -> None:
+    with (small_disk / "other").open("wb") as file:
+        file.truncate(0)
+        os.posix_fallocate(file.fileno(), 0, (2 << 20) - (16 << 10))
+    (small_disk / "more").write_bytes(bytes(8 << 10))
+    Image.effect_noise((300, 300), 90).convert("RGB").save(pictures / "noise.png")
+    result = detect(
+        "--weights", str(weights), "--source", str(pictures / "noise.png"), "--output", str(small_disk / "o")
+    )
+    assert result.exit_code == 1, result.output
+    assert result.output.startswith("masktrain detect: ")
+    assert "noise.png cannot be written: No space left on device; what was written before it is kept." in result.output
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly_with_a_video_that_can_be_played(
+    weights: Path, tmp_path: Path, sign: signal.Signals, code: int
+) -> None:
+    frames = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(frames), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 64))
+    for number in range(3000):
+        writer.write(np.full((64, 64, 3), number % 256, np.uint8))
+    writer.release()
+    command = [
+        sys.executable,
+        "-m",
+        "masktrain_trainer.cli.main",
+        "detect",
+        "--weights",
+        str(weights),
+        "--source",
+        str(frames),
+    ]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "o"), "--save-csv", "--max-det", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    _wait_until(lambda: (tmp_path / "o/predictions.csv").exists() and _lines(tmp_path / "o/predictions.csv") > 10)
+    process.send_signal(sign)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert errors == "Stopped; what was written until then is whole.\n"
+    assert " no mask -> " in output
+    _, _, shown = film(tmp_path / "o/long.webm")
+    assert 10 <= len(shown) < 3000
+    assert len(shown) >= _lines(tmp_path / "o/predictions.csv") - 1
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

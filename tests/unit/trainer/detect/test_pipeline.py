@@ -109,7 +109,7 @@ def test_pictures_of_one_shape_share_a_batch_and_keep_their_place() -> None:
 @pytest.mark.parametrize("live", [False, True])
 def test_what_ends_the_source_is_raised_behind_its_frames(live: bool) -> None:
     source = Listed([*frames(count=1), InvalidConfiguration("The camera is gone.")], live=live)
-    found = []
+    found: list[Detected | Skipped] = []
     with pytest.raises(InvalidConfiguration, match="The camera is gone"):
         found.extend(detect_frames(source, bright_detector()))
     assert source.closed.is_set()

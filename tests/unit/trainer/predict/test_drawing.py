@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from masktrain_trainer.predict.drawing import BoxStyle, LabelledBox, class_colour, draw_boxes
 
@@ -11,8 +12,8 @@ BLACK = np.zeros((120, 200, 3), np.uint8)
 BOX = (40.0, 50.0, 140.0, 110.0)
 
 
-def coloured(pixels: np.ndarray) -> np.ndarray:
-    return (pixels == class_colour(0)).all(axis=2)
+def coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((pixels == class_colour(0)).all(axis=2), np.bool_)
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 3, 7])
@@ -62,7 +63,7 @@ def test_a_frame_that_may_not_be_written_to_is_drawn_on_a_copy() -> None:
 
 def test_a_label_at_the_top_hangs_into_the_box_and_one_at_the_right_is_shifted_left() -> None:
     top = draw_boxes(BLACK, [LabelledBox((10, 2, 150, 100), 0, "mask")], BoxStyle(1))
-    assert coloured(top)[3:10, 12:16].all()
+    assert coloured(top)[3:10, 11:13].all()
     right = draw_boxes(BLACK, [LabelledBox((180, 50, 199, 100), 0, "mask 0.90")], BoxStyle(1))
     assert coloured(right)[40, 130]
 

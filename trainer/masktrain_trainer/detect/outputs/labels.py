@@ -81,8 +81,8 @@ class _Lines:
         self._path = folder / name
         with writing(self._path):
             make_results_folder(folder)
-            self._file = self._path.open("w", encoding="utf-8", newline="")
-        self._append(beginning)
+            self._path.write_text(beginning, encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8", newline="")
 
     def _append(self, text: str) -> None:
         # At once, for whoever reads along, and so that a full disk is noticed at the frame that it cost.

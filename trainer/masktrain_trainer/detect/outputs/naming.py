@@ -11,7 +11,7 @@ from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
 from masktrain_trainer.files import RESULTS_MARK, choose_output, finished_whole, make_results_folder
 
 HOLDS = "the pictures with boxes"
-ROOM = 1 << 20
+SPARE_BYTES = 1 << 20
 """Bytes that are left on a disk: the end of a video, by which players find their way in it, must find room."""
 
 
@@ -83,9 +83,9 @@ def unwritable(path: Path, reason: str) -> UnwritableResults:
     return UnwritableResults(f"{path} cannot be written: {reason}; what was written before it is kept.")
 
 
-def require_room(path: Path) -> None:
+def require_space(path: Path) -> None:
     """Raises UnwritableResults before the disk is full: some writers would go on without a word."""
     with writing(path):
         disk = os.statvfs(path.parent)
-    if disk.f_bavail * disk.f_frsize < ROOM:
+    if disk.f_bavail * disk.f_frsize < SPARE_BYTES:
         raise unwritable(path, "No space left on device")

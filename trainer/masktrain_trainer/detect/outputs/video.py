@@ -15,7 +15,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from masktrain_trainer.data.geometry import Image
+from masktrain_trainer.data.geometry import Image, Size
 from masktrain_trainer.data.source.pictures import decoder_messages
 from masktrain_trainer.detect.sources.base import Kind, Medium
 from masktrain_trainer.detect.sources.video import quiet_opencv
@@ -24,13 +24,14 @@ from masktrain_trainer.files import make_results_folder
 
 from .base import Detected
 from .labels import stem_of
-from .naming import FreeNames, require_room, unwritable, writing
+from .naming import FreeNames, require_space, unwritable, writing
 from .pictures import Artist
 
 ASSUMED_RATE = 25.0
 """Frames per second of a stream that says none."""
 LONGEST_PAUSE = 2.0
 """Seconds that the picture stands still where a live stream sent nothing: nobody wants to watch an outage."""
+_SHORTEST_SIDE = 16
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """Of MP4, the best first; those of graphics cards are listed also where there is no card."""
 
@@ -55,7 +56,7 @@ class VideoFile:
     end.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], frames_per_second: float) -> None:
+    def __init__(self, path: Path, size: Size, frames_per_second: float) -> None:
         self._path = path
         self._size = size
         self._written = 0
@@ -64,8 +65,8 @@ class VideoFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             # OpenCV would say the same of a folder that may not be written to as of everything else.
             path.open("wb").close()
-        require_room(path)
-        height, width = (side + side % 2 for side in size)
+        require_space(path)
+        height, width = encoded_size(size)
         codec = cv2.VideoWriter.fourcc(*"VP80")
         # OpenCV wonders aloud at VP8 in WebM, and writes it.
         with decoder_messages():
@@ -77,8 +78,8 @@ class VideoFile:
 
     def write(self, pixels_HWC: Image) -> None:
         """A frame, RGB, of the file's size. Raises UnwritableResults."""
-        require_room(self._path)
-        self._writer.write(cv2.cvtColor(even(pixels_HWC), cv2.COLOR_RGB2BGR))
+        require_space(self._path)
+        self._writer.write(cv2.cvtColor(padded(pixels_HWC), cv2.COLOR_RGB2BGR))
         self._written += 1
 
     def close(self) -> None:
@@ -91,9 +92,16 @@ class VideoFile:
             raise unwritable(self._path, f"of {self._written} frames only {there} found room")
 
 
-def even(pixels_HWC: Image) -> Image:
-    """With its last row and column once more where their number is odd."""
-    below, right = (side % 2 for side in pixels_HWC.shape[:2])
+def encoded_size(size: Size) -> Size:
+    """Even sides, since colours have half as many pixels, and as many as encoders ask for."""
+    height, width = (max(side + side % 2, _SHORTEST_SIDE) for side in size)
+    return height, width
+
+
+def padded(pixels_HWC: Image) -> Image:
+    """With its last row and column as often again as the encoded size has more."""
+    height, width = encoded_size((pixels_HWC.shape[0], pixels_HWC.shape[1]))
+    below, right = height - pixels_HWC.shape[0], width - pixels_HWC.shape[1]
     if not below and not right:
         return pixels_HWC
     return np.pad(pixels_HWC, ((0, below), (0, right), (0, 0)), mode="edge")
@@ -115,20 +123,21 @@ class Mp4File:
     `sound`: the file whose first track of sound it gets.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], frames_per_second: float, sound: Path | None = None) -> None:
+    def __init__(self, path: Path, size: Size, frames_per_second: float, sound: Path | None = None) -> None:
         self._path = path
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process that writes to it
-        height, width = (side + side % 2 for side in size)
+        height, width = encoded_size(size)
         frames = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second))
         heard = () if sound is None else ("-i", f"file:{sound}", "-map", "0:v", "-map", "1:a:0?", "-c:a", "aac")
         # Sound that ends before the picture is followed by silence: `-shortest` would end the picture, too.
         codec = (*_mp4_codec(), "-pix_fmt", "yuv420p", *(("-af", "apad", "-shortest") if heard else ()))
-        fragments = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
-        quiet = ("-hide_banner", "-loglevel", "error", "-nostdin", "-y")
+        # Of a second each, in microseconds: what is not written yet is all that a full disk costs.
+        fragments = ("-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000")
+        command = (find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *frames, "-i", "pipe:0")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process that writes to it
             self._process = subprocess.Popen(
-                [find_ffmpeg(), *quiet, *frames, "-i", "pipe:0", *heard, *codec, *fragments, f"file:{path}"],
+                [*command, *heard, *codec, *fragments, f"file:{path}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,
@@ -138,10 +147,10 @@ class Mp4File:
 
     def write(self, pixels_HWC: Image) -> None:
         """A frame, RGB, of the file's size. Raises UnwritableResults."""
-        require_room(self._path)
+        require_space(self._path)
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(even(pixels_HWC)).data)
+            self._process.stdin.write(np.ascontiguousarray(padded(pixels_HWC)).data)
         except BrokenPipeError:
             raise self._failure() from None
 
@@ -169,8 +178,8 @@ def find_ffmpeg() -> str:
     found = shutil.which("ffmpeg")
     if found is None:
         raise InvalidConfiguration(
-            "--format mp4 needs the program ffmpeg, and none is on the PATH; install it, or leave --format out for WebM, "
-            "which browsers play."
+            "--format mp4 needs the program ffmpeg, and none is on the PATH; install it, or leave --format out for "
+            "WebM, which browsers play."
         )
     return found
 
@@ -237,7 +246,7 @@ def _closed(close: Callable[[], None]) -> UnwritableResults | None:
 class _Track:
     """One medium's file: frames at their times."""
 
-    def __init__(self, path: Path, size: tuple[int, int], medium: Medium, kind: VideoFormat) -> None:
+    def __init__(self, path: Path, size: Size, medium: Medium, kind: VideoFormat) -> None:
         self.path = path
         self._size = size
         self._rate = medium.frames_per_second or ASSUMED_RATE
@@ -276,7 +285,7 @@ class _Track:
         self._count += 1
 
 
-def fitted(pixels_HWC: Image, size: tuple[int, int]) -> Image:
+def fitted(pixels_HWC: Image, size: Size) -> Image:
     """A camera that comes back may send another size than before: fitted into the first one, between black bars."""
     if pixels_HWC.shape[:2] == size:
         return pixels_HWC

@@ -71,7 +71,7 @@ def test_the_table_has_a_row_for_each_box_and_no_formula(tmp_path: Path) -> None
     table.write(detected("a.jpg"))
     table.write(detected("b.mp4", Kind.VIDEO, 3, FOUND[:1]))
     table.close()
-    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == ["'=no/mask", "mask", "'=no/mask", "'=no/mask"]
     assert rows[3] == {
         "medium": "b.mp4",
@@ -113,7 +113,7 @@ def test_crops_lie_in_folders_of_their_classes(tmp_path: Path) -> None:
 def test_no_class_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "out"
     Crops(folder, [name, name]).write(detected("a.jpg", found=FOUND[:1]))
-    (crop,) = [path for path in tmp_path.rglob("*.jpg")]
+    (crop,) = tmp_path.rglob("*.jpg")
     assert crop.parent.parent == folder / "crops"
 
 
