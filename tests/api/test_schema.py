@@ -44,6 +44,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "a checksum in capitals": {"dataset__sha256": "AB" * 32},
     "a checksum as registries print it": {"model__sha256": "sha256:" + "ab" * 32},
     "weights from the web": {"model__weights": "https://example.com/yolov5s.pt"},
+    "twins and sample media": {
+        "export": {"formats": ["OpenVINO", "ONNX"], "int8": True, "maxAccuracyLoss": 0.005},
+        "evaluation": {"sources": ["s3://media/street.mp4", "https://example.com/a.jpg"], "timeLimitSeconds": 60},
+    },
     "validation without labels": {"dataset__allowUnlabelledValidation": True},
     "largest stride": {"model__architecture": "yolov5s6", "training__imageSize": 1280},
     "eight ranks": {"compute__nodes": 2, "compute__gpusPerNode": 4, "training__batchSize": 64},
@@ -59,6 +63,38 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "eight bits of nothing": ({"export": {"formats": ["ONNX"], "int8": True}}, "export.int8 is for OpenVINO"),
+    "an unknown format": ({"export": {"formats": ["TensorRT"]}}, "spec.export.formats"),
+    "no format": ({"export": {"formats": []}}, "spec.export.formats"),
+    "a loss of more than everything": (
+        {"export": {"formats": ["ONNX"], "maxAccuracyLoss": 1.5}},
+        "spec.export.maxAccuracyLoss",
+    ),
+    "sample media with a key": (
+        {"evaluation": {"sources": ["https://example.com/a.mp4?token=x"]}},
+        "evaluation.sources must not carry a query or a key",
+    ),
+    "sample media without a claim": (
+        {"evaluation": {"sources": ["file:///data/a.mp4"]}},
+        "A file:// URI in evaluation.sources must lie below the mountPath",
+    ),
+    "sample media signed by nobody": (
+        {"evaluation": {"sources": ["s3://media/a.mp4"], "store": {"auth": "InstancePrincipal"}}},
+        "evaluation.store.auth WorkloadIdentity and InstancePrincipal are for oci:// URIs only",
+    ),
+    "sample media with a secret for nothing": (
+        {
+            "evaluation": {
+                "sources": ["oci://media@ns/a.mp4"],
+                "store": {"auth": "InstancePrincipal", "credentialsSecretRef": {"name": "s"}},
+            }
+        },
+        "evaluation.store.credentialsSecretRef belongs to evaluation.store.auth Secret",
+    ),
+    "sample media of an unknown region": (
+        {"evaluation": {"sources": ["oci://media@ns/a.mp4"], "store": {"auth": "WorkloadIdentity"}}},
+        "evaluation.store.auth WorkloadIdentity needs evaluation.store.region",
+    ),
     "name with a dot": ({"name": "mask.s"}, "metadata.name must be at most 50 characters"),
     "long name": ({"name": "m" * 51}, "metadata.name must be at most 50 characters"),
     "batch does not divide": (
@@ -194,6 +230,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 CHANGES: dict[str, Any] = {
+    "export": {"formats": ["ONNX"]},
+    "evaluation": {"sources": ["s3://media/a.mp4"]},
     "model": {"architecture": "yolov5m"},
     "dataset": {"uri": "s3://datasets/other.zip"},
     "training": {"epochs": 7},

@@ -38,6 +38,8 @@ class Pod:
     hang_timeout: int = 120
     process: subprocess.Popen[bytes] = field(init=False)
     port: int = field(default_factory=free_port)
+    after: dict[str, Any] = field(default_factory=dict)
+    """What follows the training: `export`, `evaluation`."""
     launcher: tuple[str, ...] = ()
     """A command that starts the supervisor in its own place."""
 
@@ -125,6 +127,7 @@ class Pod:
             "checkpoint": {"uri": f"file://{self.store}", "keep": self.keep},
             "hangTimeoutSeconds": self.hang_timeout,
             "stopGraceSeconds": 90,
+            **self.after,
         }
         return {
             "MASKTRAIN_CONFIG": json.dumps(config),

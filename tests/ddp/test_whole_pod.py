@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from masktrain_trainer.checkpoint.fence import claim_run
 from masktrain_trainer.checkpoint.keys import JobKeys
@@ -74,6 +75,30 @@ def test_a_pod_trains_stores_its_results_and_ends_with_0(start: StartPod, tmp_pa
     assert words.best is not None
     assert words.best.uri.endswith("best.pt")
     assert len((tmp_path / "store/team/tiny/results.csv").read_text().splitlines()) == 3
+
+
+def test_what_follows_a_training_is_stored_with_it_and_costs_it_nothing(start: StartPod, tmp_path: Path) -> None:
+    """Twins and sample media; one of the media is not there, and eight bits may not lose anything."""
+    Image.new("RGB", (96, 64), "grey").save(tmp_path / "street.png")
+    sources = [(tmp_path / "street.png").as_uri(), (tmp_path / "gone.mp4").as_uri()]
+    after = {"export": {"formats": ["OpenVINO", "ONNX"]}, "evaluation": {"sources": sources}}
+    pod = start(after=after)
+    assert pod.wait() == 0, pod.log
+    files = set(stored(tmp_path / "store"))
+    assert {"best.onnx", "best_openvino_model/best.xml", "best_openvino_model/best.bin"} <= {
+        name.removeprefix("team/tiny/") for name in files
+    }
+    assert "team/tiny/evaluation/1-street/street.png" in files
+    words = pod.last_words
+    assert words.outcome is not None
+    assert words.outcome.kind is OutcomeKind.COMPLETE
+    assert words.exported is not None
+    assert (words.exported.done, words.exported.reason) == (True, "Exported")
+    assert words.evaluated is not None
+    assert (words.evaluated.done, words.evaluated.reason) == (False, "SourceUnusable")
+    assert "gone.mp4 does not exist" in words.evaluated.message
+    assert "best_openvino_model" in (tmp_path / "store/team/tiny/report.html").read_text(encoding="utf-8")
+    assert not [name for name in files if "/." in name]
 
 
 def test_the_last_word_is_about_best_pt_not_about_the_last_epoch(start: StartPod, tmp_path: Path) -> None:

@@ -147,10 +147,8 @@ _FRACTION = click.FloatRange(0, 1)
 @click.option(
     "--format",
     "video_format",
-    default="webm",
-    show_default=True,
     type=click.Choice(["webm", "mp4"]),
-    help="Of videos; mp4, with sound, needs an ffmpeg.",
+    help="Of videos [default: mp4, with sound, where there is an ffmpeg with H.264; else webm].",
 )
 @click.option("--save-txt", is_flag=True, help="Write labels/NAME.txt, as YOLOv5 does.")
 @click.option("--save-conf", is_flag=True, help="With confidences in them.")
@@ -248,11 +246,11 @@ def _request(given: dict[str, Any]) -> "DetectionRequest":
 
 def _saving(given: dict[str, Any]) -> "Saving":
     from masktrain_trainer.detect.command import Saving  # noqa: PLC0415
-    from masktrain_trainer.detect.outputs.video import VideoFormat  # noqa: PLC0415
+    from masktrain_trainer.detect.outputs.video import VideoFormat, usual_format  # noqa: PLC0415
 
     return Saving(
         drawn=not given["nosave"],
-        video_format=VideoFormat(given["video_format"]),
+        video_format=VideoFormat(given["video_format"]) if given["video_format"] else usual_format(),
         labels=given["save_txt"],
         label_confidences=given["save_conf"],
         table=given["save_csv"],

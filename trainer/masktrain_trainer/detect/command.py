@@ -19,10 +19,9 @@ from masktrain_trainer.predict.models import Model, load_model
 from .detector import DetectionOptions, Detector
 from .devices import Numbers, number_format, parse_device
 from .outputs.base import Detected, Output
-from .outputs.crops import Crops
 from .outputs.labels import CsvTable, JsonLines, LabelFiles
 from .outputs.naming import Destination
-from .outputs.pictures import Artist, PictureFiles
+from .outputs.pictures import Artist, Crops, PictureFiles
 from .outputs.video import VideoFormat, Videos, find_ffmpeg
 from .pipeline import detect_frames, read_ahead
 from .progress import Progress, Summary

@@ -85,9 +85,9 @@ def _statistics(predictor: Predictor, batches: Iterator[ValBatch], watch: _Stopw
             batch = next(batches, None)
         if batch is None:
             return
-        if (shape := tuple(batch.images_BCHW.shape[2:])) not in warm:
+        if (shape := tuple(batch.images_BCHW.shape)) not in warm:
             # What is compiled or tuned for a shape is no part of how fast it runs.
-            predictor.infer(batch.images_BCHW[:1])
+            predictor.infer(batch.images_BCHW)
             warm.add(shape)
         with watch.of("network"):
             inference = predictor.infer(batch.images_BCHW)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from masktrain_operator.core.types import Plan
-from masktrain_trainer.config import CONFIG_VARIABLE, OutcomeKind
+from masktrain_trainer.config import CONFIG_VARIABLE, OutcomeKind, StepResult
 from tests.unit.operator.manifests import SETTINGS, batch_job, checkpoint, outcome_message, progress
 from tests.unit.operator.world import World
 
@@ -165,6 +165,33 @@ def test_complete_without_a_fitness_is_a_warning() -> None:
     }
     assert world.reasons()[-2:] == ["NoFitness", "Complete"]
     assert [event.kind for event in world.events[-2:]] == ["Warning", "Normal"]
+
+
+def test_what_follows_a_training_is_two_conditions_and_a_warning_for_what_failed() -> None:
+    world = running_world()
+    refused = "best.onnx (ONNX FP32) is refused: its mAP50 is 0.4000 and the original's 0.5000."
+    world.end_all(
+        0,
+        outcome_message(
+            OutcomeKind.COMPLETE,
+            "Complete",
+            "Done.",
+            best=checkpoint(90, fitness=0.5),
+            exported=StepResult(done=False, reason="AccuracyLoss", message=refused),
+            evaluated=StepResult(done=True, reason="Evaluated", message="1 sources."),
+        ),
+    )
+    world.run_operator()
+    assert world.is_true("Complete")
+    assert world.is_true("Evaluated")
+    exported = world.condition("Exported")
+    assert (exported["status"], exported["reason"], exported["message"]) == ("False", "AccuracyLoss", refused)
+    assert "AccuracyLoss" in world.reasons()
+    assert "Evaluated" not in world.reasons()
+
+
+def test_a_reason_that_is_no_word_costs_nothing_else() -> None:
+    assert StepResult(done=True, reason="two words", message="").reason == "Other"
 
 
 def test_the_warning_outlives_last_words_that_are_lost() -> None:

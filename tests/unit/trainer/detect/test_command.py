@@ -25,6 +25,7 @@ from masktrain_trainer.config import Architecture
 from masktrain_trainer.data.geometry import plan_letterbox
 from masktrain_trainer.data.source.pictures import read_picture
 from masktrain_trainer.detect.detector import Detection, DetectionOptions, Detector
+from masktrain_trainer.detect.outputs.video import usual_format
 from masktrain_trainer.detect.progress import summarise
 from masktrain_trainer.export.yolov5 import write_yolov5
 from masktrain_trainer.model.blocks import Detect
@@ -309,7 +310,7 @@ def test_the_command_lines_of_the_article_run(
         assert result.exit_code == 0, result.output
         assert f"example_video.mp4: {FRAMES} frames, {FRAMES} without -> runs/detect/{folder}/" in result.output
         assert f"the results are in runs/detect/{folder}" in result.output
-    size, rate, frames = film(tmp_path / "runs/detect/exp/example_video.webm")
+    size, rate, frames = film(tmp_path / "runs/detect/exp" / f"example_video.{usual_format()}")
     assert (size, rate, len(frames)) == ((WIDTH, HEIGHT), RATE, FRAMES)
 
 
@@ -369,7 +370,7 @@ def test_a_folder_of_pictures_and_videos_ends_with_a_table(weights: Path, films:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == f"{folder / 'a.png'}: 1 no mask -> {tmp_path / 'o' / 'a.png'}"
-    assert f"{folder / 'b.mp4'}: 20 frames, 20 no mask -> {tmp_path / 'o' / 'b.webm'}" in lines
+    assert f"{folder / 'b.mp4'}: 20 frames, 20 no mask -> {tmp_path / 'o' / f'b.{usual_format()}'}" in lines
     assert any(line.startswith(f"skipped: {folder / 'c.avi'}") for line in lines)
     assert "│ no mask │    21 │             21 │" in lines
     assert lines[-1].startswith("21 frames in ")
@@ -489,7 +490,7 @@ def test_a_signal_ends_it_cleanly_with_a_video_that_can_be_played(
     assert process.returncode == code, errors
     assert errors == "Stopped; what was written until then is whole.\n"
     assert " no mask -> " in output
-    _, _, shown = film(tmp_path / "o/long.webm")
+    _, _, shown = film(tmp_path / "o" / f"long.{usual_format()}")
     assert 10 <= len(shown) < 3000
     assert len(shown) >= _lines(tmp_path / "o/predictions.csv") - 1
 

@@ -234,9 +234,8 @@ def _read_splits(document: Document, search: _Search) -> tuple[dict[str, list[Pu
 
 
 def _empty(split: str, found: Places, search: _Search) -> str:
-    entry, place = next(iter(found.items()))
-    first = several([entry])
-    if place is not None and search.is_file(place.name):
+    first, place = next((several([entry]), place) for entry, place in found.items())
+    if place is not None and place.name.suffix.lower() == LABEL_SUFFIX:
         return f"The list {first!r} that data.yaml names for '{split}' names no images; write one path a line into it."
     return f"The folder {first!r} that data.yaml names for '{split}' holds no images{search.astray(first)}."
 
@@ -340,12 +339,9 @@ class _Search:
             if name.suffix.lower() in READ_SUFFIXES and not folders.isdisjoint(name.parents)
         }
         for place in places:
-            if self.is_file(place):
+            if place not in folders:
                 found.update([place] if place.suffix.lower() in READ_SUFFIXES else self._listed(place))
         return found
-
-    def is_file(self, place: PurePosixPath) -> bool:
-        return place not in self._folders
 
     def _listed(self, place: PurePosixPath) -> Iterator[PurePosixPath]:
         for number, line in enumerate(read_text(self._files, place, LARGEST_LIST, "list folders").splitlines(), 1):

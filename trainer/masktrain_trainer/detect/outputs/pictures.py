@@ -1,6 +1,8 @@
-"""Pictures with boxes, under the names of the pictures that they were drawn on."""
+"""Pictures with boxes, under the names of the pictures that they were drawn on, and what is in the boxes, cut out."""
 
 import io
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -12,6 +14,7 @@ from masktrain_trainer.detect.detector import Detection
 from masktrain_trainer.predict.drawing import BoxStyle, LabelledBox, draw_boxes
 
 from .base import Detected
+from .labels import Stems
 from .naming import FreeNames, unwritable, write_whole
 
 NEVER_WRITTEN = frozenset({".dib", ".dng", ".pbm", ".pfm", ".pgm"})
@@ -74,4 +77,53 @@ def _encoded(picture: Image.Image, path: Path) -> bytes:
         picture.save(content, format=Image.registered_extensions()[path.suffix.lower()])
     except (OSError, ValueError) as error:
         raise unwritable(path, str(error)) from None
+    return content.getvalue()
+
+
+GROWTH, MARGIN = 1.02, 10
+"""YOLOv5's: a crop is so many times as large as its box, and so many pixels larger."""
+_NO_NAME = re.compile(r"[/\\\x00-\x1f]|^\.+")
+
+
+class Crops:
+    """Each object as `crops/CLASS/NAME.jpg`, as YOLOv5 lays it out. `names`: of the classes, as folders are called."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = folder
+        self._classes = [_NO_NAME.sub("_", name)[:100] or f"class {index}" for index, name in enumerate(names)]
+        self._stems = Stems()
+
+    def write(self, detected: Detected) -> None:
+        """Raises UnwritableResults."""
+        stem = self._stems.of(detected.frame)
+        seen: Counter[str] = Counter()
+        for found in detected.detections:
+            crop_HWC = cut_out(detected.frame.pixels_HWC, found.xyxy)
+            name = self._classes[found.class_index]
+            seen[name] += 1
+            number = "" if seen[name] == 1 else f"-{seen[name]}"
+            path = self._folder / "crops" / name / stem.with_name(f"{stem.name}{number}.jpg")
+            write_whole(self._folder, path, _jpeg(crop_HWC))
+
+    def close(self) -> None:
+        """Every crop is finished already."""
+
+
+def cut_out(pixels_HWC: Pixels, xyxy: tuple[float, float, float, float]) -> Pixels:
+    """The box and a little around it; at least one pixel."""
+    height, width = pixels_HWC.shape[:2]
+    x1, x2 = _grown(xyxy[0], xyxy[2], width)
+    y1, y2 = _grown(xyxy[1], xyxy[3], height)
+    return pixels_HWC[y1:y2, x1:x2]
+
+
+def _grown(low: float, high: float, most: int) -> tuple[int, int]:
+    centre, half = (low + high) / 2, ((high - low) * GROWTH + MARGIN) / 2
+    first = min(max(int(centre - half), 0), most - 1)
+    return first, max(min(int(centre + half), most), first + 1)
+
+
+def _jpeg(pixels_HWC: Pixels) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels_HWC).save(content, "JPEG", quality=95, subsampling=0)
     return content.getvalue()

@@ -9,6 +9,7 @@ import yaml
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.manifests.credentials import (
     closed_mirror,
+    credential_mounts,
     default_auth,
     missing_region,
     outdated_image,
@@ -17,7 +18,7 @@ from masktrain_operator.core.manifests.credentials import (
 )
 from masktrain_operator.core.manifests.job import job_manifest, run_config
 from masktrain_operator.core.types import Manifest
-from masktrain_trainer.config import DATASET_URL, WEIGHTS_MIRROR_VARIABLE, StoreAuth
+from masktrain_trainer.config import DATASET_URL, EVALUATION_CREDENTIALS, WEIGHTS_MIRROR_VARIABLE, StoreAuth
 from tests.unit.operator.manifests import SETTINGS, training_job
 from tests.unit.operator.world import World
 
@@ -167,6 +168,8 @@ def test_a_job_with_a_hidden_link_is_launched() -> None:
     ("spec", "needed"),
     [
         ({"dataset": LINK}, "dataset.uriSecretRef"),
+        ({"export": {"formats": ["ONNX"]}}, "export"),
+        ({"evaluation": {"sources": ["s3://media/a.mp4"]}}, "evaluation"),
         ({"dataset": {"uri": "https://example.com/set.zip"}}, "dataset.uri https://"),
         ({"dataset": PLAIN}, None),
         ({"dataset": {**PLAIN, "allowUnlabelledValidation": True}}, "dataset.allowUnlabelledValidation"),
@@ -251,3 +254,16 @@ def test_a_job_that_cannot_read_the_mirror_gets_no_pods_but_one_that_trains_is_n
     training.run_operator()
     assert not training.is_true("Failed")
     assert len(training.jobs) == 2
+
+
+def test_sample_media_have_a_store_of_their_own() -> None:
+    store = {"endpoint": "https://s3.example.com", "credentialsSecretRef": {"name": "media"}}
+    job = training_job(evaluation={"sources": ["s3://media/a.mp4"], "store": store})
+    *_, evaluation = pod_sections(job)
+    assert evaluation is not None
+    assert evaluation.store is not None
+    assert evaluation.store.endpoint == "https://s3.example.com"
+    assert {"name": "evaluation-credentials", "mountPath": EVALUATION_CREDENTIALS, "readOnly": True} in (
+        credential_mounts(job)
+    )
+    assert pod_sections(training_job())[2] is None

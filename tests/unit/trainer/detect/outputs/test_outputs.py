@@ -11,10 +11,9 @@ from PIL import Image
 from masktrain_trainer.data.source.pictures import read_picture
 from masktrain_trainer.detect.detector import Detection
 from masktrain_trainer.detect.outputs.base import Detected
-from masktrain_trainer.detect.outputs.crops import Crops, cut_out
 from masktrain_trainer.detect.outputs.labels import CsvTable, JsonLines, LabelFiles
 from masktrain_trainer.detect.outputs.naming import Destination, FreeNames, write_whole
-from masktrain_trainer.detect.outputs.pictures import Artist, PictureFiles, picture_names
+from masktrain_trainer.detect.outputs.pictures import Artist, Crops, PictureFiles, cut_out, picture_names
 from masktrain_trainer.detect.sources.base import Frame, Kind, Medium
 from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
 from masktrain_trainer.files import make_results_folder
