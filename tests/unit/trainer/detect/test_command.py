@@ -492,7 +492,7 @@ def test_a_signal_ends_it_cleanly_with_a_video_that_can_be_played(
         output, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert process.returncode == code, errors
     assert errors == "Stopped; what was written until then is whole.\n"
     assert " no mask -> " in output
