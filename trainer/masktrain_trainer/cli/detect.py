@@ -273,16 +273,15 @@ def _run(request: "DetectionRequest") -> None:
 
     console = Console()
     with _shown(console) as progress:
-        code = 0
+        stopped = None
         try:
             summary = run_detection(request, progress)
         except KeyboardInterrupt as interrupt:
-            code = TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
-            summary = progress.end(None)
+            stopped, summary = interrupt, progress.end(None)
     _print_summary(console, summary)
-    if code:
+    if stopped is not None:
         click.echo("Stopped; what was written until then is whole.", err=True)
-        sys.exit(code)
+        raise stopped
 
 
 @contextmanager
@@ -350,11 +349,17 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
+    """Leave with the code that a shell expects after Ctrl-C or SIGTERM, wherever it came in between."""
+
     def end(_: int, __: FrameType | None) -> None:
         raise _Terminated
 
     previous = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _Terminated:
+        sys.exit(TERMINATED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, previous)

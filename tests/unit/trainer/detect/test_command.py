@@ -327,14 +327,16 @@ def film(path: Path) -> tuple[tuple[int, int], float, list[np.ndarray]]:
 def test_thickness_and_hidden_confidences_are_seen_in_pixels(weights: Path, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
     coloured = []
-    for number, more in enumerate(([], ["--line-thickness", "5"], ["--hide-conf"], ["--hide-labels"])):
-        style = ["--line-thickness", "1", *more]
-        run(weights, tmp_path / "a.png", tmp_path / str(number), "--max-det", "1", *style)
+    styles = ("1 --hide-labels", "5 --hide-labels", "1 --hide-conf", "1")
+    for number, style in enumerate(styles):
+        more = ("--max-det", "1", "--line-thickness", *style.split())
+        run(weights, tmp_path / "a.png", tmp_path / str(number), *more)
         drawn = read_picture(tmp_path / str(number) / "a.png")
         assert isinstance(drawn, np.ndarray)
         coloured.append(int((drawn == class_colour(1)).all(axis=2).sum()))
-    thin, thick, without_confidence, without_label = coloured
-    assert thick > thin > without_confidence > without_label > 0
+    thin, thick, named, full = coloured
+    assert 0 < thin < thick
+    assert thin < named < full
 
 
 def test_all_that_can_be_saved_is_saved(weights: Path, films: Films, tmp_path: Path) -> None:
@@ -484,9 +486,14 @@ def test_a_signal_ends_it_cleanly_with_a_video_that_can_be_played(
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    _wait_until(lambda: (tmp_path / "o/predictions.csv").exists() and _lines(tmp_path / "o/predictions.csv") > 10)
-    process.send_signal(sign)
-    output, errors = process.communicate(timeout=60)
+    table = tmp_path / "o/predictions.csv"
+    try:
+        _wait_until(lambda: process.poll() is not None or (table.exists() and _lines(table) > 10))
+        process.send_signal(sign)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == code, errors
     assert errors == "Stopped; what was written until then is whole.\n"
     assert " no mask -> " in output
@@ -500,7 +507,7 @@ def _lines(path: Path) -> int:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240  # torch alone takes half a minute to import on a busy machine
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
