@@ -19,6 +19,7 @@ from masktrain_trainer.predict.exported import import_openvino
 from masktrain_trainer.predict.models import load_model
 from masktrain_trainer.weights.load import read_weights
 from tests.unit.trainer.export.conftest import IMAGE_SIZE, NAMES, write_best
+from tests.unit.trainer.stores.web_server import Page, serving_site
 
 CPU = torch.device("cpu")
 
@@ -72,6 +73,20 @@ def test_a_model_says_what_it_is(folder: Path) -> None:
         fixed.network.start(pictures(1, 32, 64))
     assert load_model((folder / "fixed.onnx").as_uri()).title == "fixed.onnx (OpenVINO FP32)"
     assert load_model((folder / "best_openvino_model/best.xml").as_uri()).names == NAMES
+
+
+def test_models_come_by_https_and_the_bin_beside_the_xml(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_site(tmp_path, monkeypatch) as site:
+        for name in ("best.pt", "fixed.onnx", "best_openvino_model/best.xml", "best_openvino_model/best.bin"):
+            site.pages[f"/{name}"] = Page(body=(folder / name).read_bytes())
+        for name in ("best.pt", "fixed.onnx", "best_openvino_model/best.xml"):
+            assert load_model(f"{site.url}/{name}", device=CPU).names == NAMES
+        del site.pages["/best_openvino_model/best.bin"]
+        for name in ("none.onnx", "best_openvino_model/best.xml"):
+            with pytest.raises(InvalidWeights, match="does not exist on its server; correct the address"):
+                load_model(f"{site.url}/{name}")
 
 
 def test_batches_on_their_way_keep_their_results_in_any_order(folder: Path) -> None:
