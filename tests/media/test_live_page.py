@@ -123,7 +123,8 @@ def test_one_inference_serves_all() -> None:
             next(viewer)
         for viewer in viewers:
             list(viewer)
-    assert network.calls == source.taken
+    # Of a live source a frame that comes while the network is busy may be passed over.
+    assert 0 < network.calls <= source.taken
 
 
 def test_stopped_it_stands_still_and_is_detected_again_at_other_thresholds(live: Served) -> None:

@@ -170,7 +170,7 @@ def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures:
         ({"source": "pictures", "device": "0,1"}, "--device 0,1 names several devices"),
         ({"source": "pictures", "project": "p"}, "--output names the folder of the results, and so does --project"),
         ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
-        ({"weights": "pictures"}, "pictures cannot be read: Is a directory"),
+        ({"weights": "pictures"}, "pictures is a folder with 0 models (.xml); give the .xml of one."),
         ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
         ({"weights": "ftp://host/best.pt"}, "must start with oci://, s3:// or file:///"),
     ],
