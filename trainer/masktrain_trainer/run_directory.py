@@ -50,6 +50,11 @@ class RunDirectory:
         return self.root / "best.pt"
 
     @property
+    def unproven_twins(self) -> Path:
+        """Where twins of best.pt lie until they are measured."""
+        return self.root / "twins"
+
+    @property
     def export_result(self) -> Path:
         return self.root / "export.json"
 

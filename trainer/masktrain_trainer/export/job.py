@@ -27,9 +27,13 @@ def export_job(spec: ExportSpec, run: RunDirectory, prepared: PreparedDataset) -
     options = TwinOptions([kind.value for kind in spec.formats], spec.int8, spec.max_accuracy_loss)
     try:
         file = load_weights(str(run.best_model), None)
-        twins = export_twins(file, prepared, options, run.artifacts, log.info)
+        # Apart until each is measured: what is cut off leaves nothing unproven among the artifacts.
+        twins = export_twins(file, prepared, options, run.unproven_twins, log.info)
     except MaskTrainError as error:
         return ExportResult(done=False, reason=str(error.reason), message=str(error))
+    for twin in twins:
+        if twin.refused is None:
+            twin.path.replace(run.artifacts / twin.path.name)
     refused = [twin.refused for twin in twins if twin.refused is not None]
     kept = [twin.path.name for twin in twins if twin.refused is None]
     beside = f"{' and '.join(kept)} {'lies' if len(kept) == 1 else 'lie'} beside best.pt." if kept else ""

@@ -53,6 +53,19 @@ def test_a_twin_that_loses_too_much_is_refused_with_its_number(
     assert list(run.artifacts.iterdir()) == []
 
 
+def test_a_step_that_is_cut_off_leaves_nothing_unproven(
+    run: RunDirectory, rectangles: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(twin, "_judged", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        export_job(ExportSpec(formats=[ExportFormat.ONNX]), run, rectangles)
+    assert (run.unproven_twins / "best.onnx").exists()
+    assert list(run.artifacts.iterdir()) == []
+
+
 def test_what_cannot_be_exported_is_a_sentence(run: RunDirectory, rectangles: PreparedDataset) -> None:
     run.best_model.write_bytes(b"no weights")
     result = export_job(ExportSpec(formats=[ExportFormat.ONNX]), run, rectangles)
