@@ -17,7 +17,7 @@ from .models import drawn_masks, trained
 from .programs import Clips, Setting
 from .twin import Twin
 
-EPOCHS = {"yolov5n": 30, "yolov5s": 20}
+EPOCHS = {"yolov5n": 15, "yolov5s": 10}
 SIZES = (320, 640)
 TRAINED_SIZE = 320
 FRAME_SIZE = (640, 360)
@@ -117,7 +117,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="of the speeds (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=120, help="of the film (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=240, help="of the film (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="yolov5n at 320 px only; a few of the verdicts")
     parser.add_argument("--folder", type=Path, help="where temporary files go")
     options = parser.parse_args()

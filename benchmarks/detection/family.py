@@ -14,25 +14,11 @@ from pathlib import Path
 
 import yaml
 
-from .models import KEPT, drawn_masks
+from .models import FAST, KEPT, drawn_masks
 
 IMAGE_SIZE = 160
 PERIOD = 3
 """Epochs from one kept model to the next."""
-FAST = {
-    "nominalBatchSize": 16,
-    "learningRate": 0.003,
-    "momentum": 0.9,
-    "warmupEpochs": 1,
-    "warmupMinIterations": 25,
-    "warmupBiasLearningRate": 0.01,
-    "emaDecay": 0.998,
-    "emaRampSteps": 200,
-    "classGain": 2,
-    "mosaic": 0.25,
-    "scale": 0.3,
-}
-"""What lets `masktrain data check --deep` learn in minutes from some hundred pictures."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +73,11 @@ def _train(training: Training, folder: Path) -> None:
 
 def _job(training: Training, data: Path) -> dict[str, object]:
     settings = {
-        "batchSize": 16,
-        "patience": 0,
         "imageSize": IMAGE_SIZE,
         "epochs": training.epochs,
         "seed": training.seed,
         "savePeriod": PERIOD,
-        "optimizer": "AdamW",
-        "schedule": "Cosine",
-        "hyperparameters": FAST,
+        **FAST,
     }
     return {
         "apiVersion": "masktrain.dev/v1alpha1",

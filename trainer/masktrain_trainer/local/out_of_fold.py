@@ -81,7 +81,7 @@ class FoldOptions:
     folds: int = 3
     image_size: int = 160
     epochs: int | None = None
-    passes: int = 25_000
+    passes: int = 14_000
     weights: str = OFFICIAL
     seed: int = 0
 

@@ -130,6 +130,17 @@ def test_channels_last_gives_the_same_numbers(nano: Yolo) -> None:
         torch.testing.assert_close(raw, raw_expected, rtol=1e-4, atol=1e-5)
 
 
+def test_in_place_activations_of_inference_change_no_number(nano: Yolo) -> None:
+    images = torch.rand(2, 3, 64, 96)
+    for model in (copy.deepcopy(nano).eval(), nano.fuse()):
+        with torch.no_grad():
+            expected = model(images)
+        with torch.inference_mode():
+            found = model(images.clone())
+        for raw, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(raw, wanted, rtol=0, atol=0)
+
+
 def test_channels_last_survives_the_whole_network(nano: Yolo) -> None:
     model = with_layout(copy.deepcopy(nano), torch.channels_last)
     lost: list[str] = []
