@@ -30,8 +30,8 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        # In place where no backward pass can follow. One would need the batch norm's output, so that "saving" its memory
-        # costs a clone; and under torch.no_grad tracers record what runs.
+        # In place where no backward pass can follow: that would need the batch norm's output, so that "saving" its
+        # memory costs a clone. Not under torch.no_grad, where tracers record what runs.
         return silu(self.bn(self.conv(x_BCHW)), inplace=torch.is_inference_mode_enabled())
 
     def fold_batch_norm(self) -> None:
