@@ -253,8 +253,11 @@ def test_a_writer_that_is_replaced_while_nothing_is_stored_hears_of_it(
 ) -> None:
     """As long as twins are made and videos drawn, no checkpoint asks."""
     monkeypatch.setattr(module, "FENCE_SECONDS", 0.0)
-    script = Script(up, None, lambda: claim_run(store, KEYS, 1, "pod-2") and None, None)
-    assert run(up, script, tmp_path) == UploaderExit.FENCED
+
+    def replace_it() -> None:
+        claim_run(store, KEYS, 1, "pod-2")
+
+    assert run(up, Script(up, None, replace_it, None), tmp_path) == UploaderExit.FENCED
 
 
 def test_a_writer_that_was_replaced_leaves_the_unfinished_uploads_of_the_new_one(store: Store, tmp_path: Path) -> None:
