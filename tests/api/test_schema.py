@@ -329,6 +329,9 @@ def test_fields_that_came_later_are_not_filled_in(namespace: ApiNamespace) -> No
     """An earlier operator, after a roll-back, refuses a job with a key that it does not know."""
     training = namespace.create(training_job(), "--dry-run=server")["spec"]["training"]
     assert not {"requireFitness", "decodedCacheGib"} & training.keys()
+    after: dict[str, Any] = {"export": {"formats": ["ONNX"]}, "evaluation": {"sources": ["s3://media/street.mp4"]}}
+    spec = namespace.create(training_job(**after), "--dry-run=server")["spec"]
+    assert {name: spec[name] for name in after} == after
     asked = training_job(training={"requireFitness": True})
     assert namespace.create(asked, "--dry-run=server")["spec"]["training"]["requireFitness"]
 

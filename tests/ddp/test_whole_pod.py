@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -99,6 +101,29 @@ def test_what_follows_a_training_is_stored_with_it_and_costs_it_nothing(start: S
     assert "gone.mp4 does not exist" in words.evaluated.message
     assert "best_openvino_model" in (tmp_path / "store/team/tiny/report.html").read_text(encoding="utf-8")
     assert not [name for name in files if "/." in name]
+    again = start("again", attempt=1, after=after)
+    assert again.wait() == 0, again.log
+    assert "exporting" not in again.log
+    assert (again.last_words.exported, again.last_words.evaluated) == (words.exported, words.evaluated)
+
+
+def test_a_stop_during_what_follows_a_training_costs_the_training_nothing(start: StartPod, tmp_path: Path) -> None:
+    long = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(long), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (1280, 720))
+    for number in range(2000):
+        writer.write(np.full((720, 1280, 3), number % 256, np.uint8))
+    writer.release()
+    pod = start(after={"evaluation": {"sources": [long.as_uri()]}, "export": {"formats": ["ONNX"]}})
+    pod.wait_until(lambda progress: progress.detail.startswith("running best.pt on"))
+    pod.stop()
+    assert pod.wait() == 0, pod.log
+    words = pod.last_words
+    assert pod.outcome.kind is OutcomeKind.COMPLETE
+    assert words.exported is not None
+    assert words.exported.done
+    assert words.evaluated is not None
+    assert (words.evaluated.done, words.evaluated.reason) == (False, "Stopped")
+    assert {"team/tiny/best.pt", "team/tiny/best.onnx", "team/tiny/report.html"} <= set(stored(tmp_path / "store"))
 
 
 def test_the_last_word_is_about_best_pt_not_about_the_last_epoch(start: StartPod, tmp_path: Path) -> None:

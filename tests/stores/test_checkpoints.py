@@ -13,7 +13,7 @@ from masktrain_trainer.checkpoint.restore import restore
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.state_files import load_state
-from masktrain_trainer.config import Keep
+from masktrain_trainer.config import Keep, StepResult, Steps
 from masktrain_trainer.errors import Fenced, NothingToPublish
 from masktrain_trainer.stores import Store
 from masktrain_trainer.weights.load import load_model_file
@@ -221,3 +221,28 @@ def test_every_container_gets_its_own_run_number(store: Store, honoured: bool) -
     assert claim_run(server, KEYS, 1, "pod-4") == Fence(1, 0)
     store.put(f"{KEYS.runs}notes.txt", b"somebody else's file")
     assert claim_run(server, KEYS, 1, "pod-5") == Fence(1, 1)
+
+
+def test_a_container_that_finds_the_job_complete_hears_what_followed_the_training(store: Store, tmp_path: Path) -> None:
+    up = train(store, tmp_path, claim_run(store, KEYS, 0, "pod"), [10])
+    said = Steps(evaluated=StepResult(done=False, reason="TimeLimit", message="After 600 s 1 source of 2 was done."))
+    up.steps = lambda: said
+    video = artifacts(tmp_path) / "evaluation" / "1-street" / "street.webm"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"a video")
+    up.finish(artifacts(tmp_path))
+    assert store.read("team/masks/evaluation/1-street/street.webm") == b"a video"
+    found = restore(store, run_config(1), "pod-2", tmp_path / "restore")
+    assert (found.completed, found.steps) == (True, said)
+
+
+def test_videos_of_an_earlier_model_are_gone_beside_the_next_one(store: Store, tmp_path: Path) -> None:
+    earlier = train(store, tmp_path / "earlier", claim_run(store, KEYS, 0, "pod"), [10])
+    video = artifacts(tmp_path / "earlier") / "evaluation" / "1-street" / "my street.webm"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"a video")
+    earlier.finish(artifacts(tmp_path / "earlier"))
+    store.delete("team/masks/best.pt")
+    restore(store, run_config(1), "pod-2", tmp_path / "restore")
+    train(store, tmp_path, Fence(1, 0), [20]).finish(artifacts(tmp_path))
+    assert objects(store) == OUTPUTS

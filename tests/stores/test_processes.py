@@ -13,7 +13,7 @@ import pytest
 from masktrain_trainer.checkpoint.snapshot import write_snapshot
 from masktrain_trainer.checkpoint.spool import UploaderStatus
 from masktrain_trainer.config import CONFIG_VARIABLE, POD_UID_VARIABLE, StoreSpec
-from masktrain_trainer.run_directory import RestoreResult
+from masktrain_trainer.run_directory import RestoreResult, RunDirectory
 from masktrain_trainer.stores import open_store
 from tests.stores.training_run import OUTPUTS, artifacts, meta, objects, run_config, state
 
@@ -45,9 +45,10 @@ class Pod:
         return code, RestoreResult.model_validate_json(result.read_text())
 
     def upload(self, order: str) -> tuple[int, UploaderStatus]:
-        status = self.folder / "status.json"
-        options = ("--spool", self.folder / "spool", "--artifacts", artifacts(self.folder), "--status", status)
+        artifacts(self.folder)
+        options = ("--spool", self.folder / "spool", "--run-directory", self.folder)
         code = self.run("uploader", *options, "--run", 0, orders=order)
+        status = RunDirectory(self.folder).uploader_status
         return code, UploaderStatus.model_validate_json(status.read_text())
 
     def _configuration(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase, StepResult
+from .config import CheckpointRef, Contract, DatasetSummary, Losses, Phase, StepResult, Steps
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -62,6 +62,11 @@ class RunDirectory:
     def media_result(self) -> Path:
         """What became of the sample media."""
         return self.root / "media.json"
+
+    @property
+    def media_scratch(self) -> Path:
+        """Where sample media are downloaded to, and where what is drawn on them lies until it is finished."""
+        return self.root / "media"
 
     @property
     def evaluated_media(self) -> Path:
@@ -119,6 +124,12 @@ def read_document(path: Path, model: type[Document]) -> Document | None:
         return None
 
 
+def read_steps(run: RunDirectory) -> Steps:
+    """What is known by now of what follows the training."""
+    exported, evaluated = (read_document(path, StepResult) for path in (run.export_result, run.media_result))
+    return Steps(exported=exported, evaluated=evaluated)
+
+
 class StageFailure(Contract):
     reason: str
     message: str
@@ -148,6 +159,8 @@ class RestoreResult(StageResult):
     completed: bool = False
     outputs: list[str] = Field(default=[])
     best: CheckpointRef | None = None
+    steps: Steps = Steps()
+    """Of a completed job."""
 
 
 class TwinRow(Contract):

@@ -199,7 +199,7 @@ def _dataset() -> list[Rule]:
 def _after_training() -> list[Rule]:
     return [
         Rule(
-            "!has(self.export) || !self.export.int8 || 'OpenVINO' in self.export.formats",
+            "!has(self.export) || !has(self.export.int8) || !self.export.int8 || 'OpenVINO' in self.export.formats",
             "export.int8 is for OpenVINO: add it to export.formats.",
             "export.int8",
         ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from masktrain_trainer.config import CheckpointRef, Contract
+from masktrain_trainer.config import CheckpointRef, Contract, Steps
 from masktrain_trainer.errors import ObjectMissing
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import ObjectInfo, Store
@@ -117,23 +117,32 @@ def _read_manifest(store: Store, key: str, size: int) -> Manifest | str:
 
 # Unknown keys are a newer version's, as in a manifest.
 class Result(Contract, extra="ignore"):
-    """Written when all outputs are in place. `metrics` are those that best.pt says of itself."""
+    """Written when all outputs are in place. `metrics` are those that best.pt says of itself.
+
+    `steps`: for a container that finds the job complete, and has to say what became of them.
+    """
 
     uid: str
     best: CheckpointRef
     metrics: dict[str, float]
     outputs: list[str]
     completed_at: datetime
+    steps: Steps = Steps()
+
+
+def read_any_result(store: Store, keys: JobKeys) -> Result | None:
+    """The result that lies there, maybe of an earlier job of the same name."""
+    try:
+        return Result.model_validate_json(store.read(keys.output(RESULT_FILE)))
+    # Of another version, or damaged: to complete once more is safe, to trust it is not.
+    except (ObjectMissing, ValueError):
+        return None
 
 
 def read_result(store: Store, keys: JobKeys) -> Result | None:
     """The result of this very job, not of an earlier one of the same name; its best.pt may be gone since."""
-    try:
-        result = Result.model_validate_json(store.read(keys.output(RESULT_FILE)))
-    # Of another version, or damaged: to complete once more is safe, to trust it is not.
-    except (ObjectMissing, ValueError):
-        return None
-    return result if result.uid == keys.uid else None
+    result = read_any_result(store, keys)
+    return result if result is not None and result.uid == keys.uid else None
 
 
 def fetch_problem(store: Store, key: str, sha256: str, path: Path) -> str | None:

@@ -9,6 +9,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from masktrain_trainer.config import (
     CONFIG_VARIABLE,
@@ -22,7 +23,7 @@ from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import RestoreResult, StageFailure
 from masktrain_trainer.stores import Store
 
-from .catalog import Catalog, fetch_problem, read_catalog, read_result
+from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
 from .fence import claim_run
 from .keys import BEST_FILE, MODEL_FILE, STATE_FILE, JobKeys
 from .manifest import Manifest
@@ -67,10 +68,14 @@ def restore(store: Store, config: RunConfig, pod_uid: str, folder: Path) -> Rest
     if problem is None:
         # The container that completed the job may have been killed in the middle of its clean-up.
         writer.clean_up(result, catalog.manifests, config.checkpoint.keep)
-        return found.model_copy(update={"completed": True, "outputs": result.outputs, "best": result.best})
+        return found.model_copy(update={**_of_complete_job(result)})
     sentence = f"This job was complete once, but {store.uri(target)} is {problem}: training goes on to make it again."
     log.warning("%s", sentence)
     return _newest_good(store, keys, catalog, found.model_copy(update={"skipped": [sentence]}), folder)
+
+
+def _of_complete_job(result: Result) -> dict[str, Any]:
+    return {"completed": True, "outputs": result.outputs, "best": result.best, "steps": result.steps}
 
 
 def _newest_good(store: Store, keys: JobKeys, catalog: Catalog, found: RestoreResult, folder: Path) -> RestoreResult:

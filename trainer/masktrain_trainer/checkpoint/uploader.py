@@ -1,11 +1,12 @@
 """The process beside training that stores its snapshots, so that a slow or failing store never stops a step.
 
-`python -m masktrain_trainer.checkpoint.uploader --spool FOLDER --artifacts FOLDER --status FILE --run N` reads orders
-from standard input: `drain` stores what waits and ends; `complete` also proves best.pt, publishes the artifacts and
+`python -m masktrain_trainer.checkpoint.uploader --spool FOLDER --run-directory FOLDER --run N` reads orders from
+standard input: `drain` stores what waits and ends; `complete` also proves best.pt, publishes the artifacts and
 cleans up; the input's end means drain.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import queue
@@ -13,14 +14,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig
+from masktrain_trainer.config import CONFIG_VARIABLE, CheckpointRef, Keep, RunConfig, Steps
 from masktrain_trainer.errors import Fenced, NothingToPublish, StoreDenied, StoreError
 from masktrain_trainer.files import write_news
+from masktrain_trainer.run_directory import RunDirectory, read_steps
 from masktrain_trainer.weights.load import load_model_file
 
 from .catalog import Result, read_catalog
@@ -39,6 +42,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_PAUSE_AT_THE_END_SECONDS = 4.0  # the pod holds its GPU until the order is carried out
 NICENESS = 10  # training and the uploader share the pod's cores
+FENCE_SECONDS = 30.0
+"""Between two looks at the fence while nothing is to be stored: what follows a training takes long."""
 DRAIN, COMPLETE = "drain", "complete"
 
 
@@ -54,6 +59,8 @@ class Uploader:
     outputs: list[str] = field(default_factory=list)
     uploaded: int = 0
     error: str | None = None
+    steps: Callable[[], Steps] = Steps
+    _looked: float = field(default_factory=time.monotonic)
     _known: list[Manifest] = field(default_factory=list)
     _pictures: set[str] = field(default_factory=set)
     _discarded: bool = False
@@ -116,9 +123,17 @@ class Uploader:
                 except StoreError as error:
                     log.warning("%s is not stored yet: %s", path.name, error)
 
+    def look_at_fence(self) -> None:
+        """Now and then. Raises Fenced; a store that is away is noticed at the next upload."""
+        if time.monotonic() - self._looked >= FENCE_SECONDS:
+            self._looked = time.monotonic()
+            with contextlib.suppress(StoreError):
+                self.writer.check_fence()
+
     def finish(self, artifacts: Path) -> None:
         """Make the job complete. Raises as `CheckpointWriter.complete`."""
-        self._adopt(self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics))
+        result = self.writer.complete(artifacts, self.keep, lambda path: load_model_file(path).metrics, self.steps)
+        self._adopt(result)
 
     def adopt_result(self) -> bool:
         """Whether the job is complete already, with nothing left to do. Raises StoreError."""
@@ -193,6 +208,7 @@ def run(uploader: Uploader, orders: "queue.Queue[str]", artifacts: Path) -> int:
             if not stored and order == COMPLETE:
                 uploader.finish(artifacts)
             elif not stored:
+                uploader.look_at_fence()
                 uploader.store_pictures(artifacts)
             if failures:
                 failures, uploader.error = 0, None
@@ -251,11 +267,12 @@ def main() -> int:
     # torch's pool of threads would take cores from the ranks.
     torch.set_num_threads(1)
     options = _options()
+    run_directory: RunDirectory = options.run_directory
     config = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE])
     try:
         store = open_checkpoint_store(config)
     except StoreDenied as error:
-        write_news(options.status, UploaderStatus(store_error=str(error)).to_json())
+        write_news(run_directory.uploader_status, UploaderStatus(store_error=str(error)).to_json())
         log.error("%s", error)  # noqa: TRY400 - one sentence, no traceback
         # No verdict of its own: a failing store never ends a training, so the supervisor starts the uploader again.
         return 1
@@ -264,10 +281,11 @@ def main() -> int:
             store, JobKeys(config.namespace, config.name, config.uid), Fence(config.attempt, options.run)
         ),
         spool=Spool(options.spool),
-        status_file=options.status,
+        status_file=run_directory.uploader_status,
         keep=config.checkpoint.keep,
+        steps=lambda: read_steps(run_directory),
     )
-    return run(uploader, _listen(), options.artifacts)
+    return run(uploader, _listen(), run_directory.artifacts)
 
 
 def _next_order(orders: "queue.Queue[str]", patience: float) -> str | None:
@@ -293,8 +311,7 @@ def _listen() -> "queue.Queue[str]":
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spool", type=Path, required=True)
-    parser.add_argument("--artifacts", type=Path, required=True)
-    parser.add_argument("--status", type=Path, required=True)
+    parser.add_argument("--run-directory", type=lambda folder: RunDirectory(Path(folder)), required=True)
     parser.add_argument("--run", type=int, required=True)
     return parser.parse_args()
 

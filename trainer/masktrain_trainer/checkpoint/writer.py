@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, CheckpointRef, Keep, RunConfig
+from masktrain_trainer.config import CHECKPOINT_CREDENTIALS, CheckpointRef, Keep, RunConfig, Steps
 from masktrain_trainer.errors import (
     ConditionsUnsupported,
     NothingToPublish,
@@ -19,9 +19,10 @@ from masktrain_trainer.errors import (
     StoreError,
     StoreUnavailable,
 )
+from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import ObjectInfo, Store, open_store
 
-from .catalog import Catalog, Result, fetch_problem, read_catalog, read_result
+from .catalog import Catalog, Result, fetch_problem, read_any_result, read_catalog, read_result
 from .fence import check_fence, read_claims
 from .keys import BEST_FILE, MANIFEST_FILE, MODEL_FILE, RESULT_FILE, STATE_FILE, Fence, JobKeys
 from .manifest import LocalFile, Manifest, StoredFile
@@ -86,7 +87,7 @@ class CheckpointWriter:
         prefix = manifest.prefix(self.keys)
         for file in files:
             if not self._may_take_over(file.stored(), self.store.head(prefix + file.name), begun):
-                _verify(file.stored(), self.store.put(prefix + file.name, file.path, sha256=file.sha256))
+                self._put_verified(prefix + file.name, file)
         # Again, because uploading takes minutes: whoever has claimed a run meanwhile counts on our silence.
         self.check_fence()
         # Later than this, a sweep of the next run could take the files before their manifest stands: start anew.
@@ -100,7 +101,7 @@ class CheckpointWriter:
     def publish_picture(self, path: Path) -> None:
         """Store a picture of the data, for as long as the job is not complete."""
         self.check_fence()
-        self.store.put(self.keys.picture(path.name), path)
+        self._put_verified(self.keys.picture(path.name), _local(path.name, path))
 
     def discard_leavings(self) -> None:
         """Remove unfinished uploads: those of this run's earlier processes, and old ones of earlier runs."""
@@ -120,10 +121,12 @@ class CheckpointWriter:
         self._delete_superseded(catalog, keep)
         return refs
 
-    def complete(self, artifacts: Path, keep: Keep, read_metrics: ReadMetrics) -> Result:
+    def complete(
+        self, artifacts: Path, keep: Keep, read_metrics: ReadMetrics, steps: Callable[[], Steps] = Steps
+    ) -> Result:
         """Publish best.pt, read it back, publish the artifacts, write the result, clean up.
 
-        May be repeated after a kill. Also raises NothingToPublish.
+        `steps`: what became of what followed the training. May be repeated after a kill. Also raises NothingToPublish.
         """
         self.check_fence()
         # They lie outside the job's uid, where its own clean-up does not reach.
@@ -132,7 +135,7 @@ class CheckpointWriter:
         catalog = read_catalog(self.store, self.keys)
         finished = read_result(self.store, self.keys)
         if finished is None or not self._is_in_place(finished):
-            finished = self._publish_outputs(self.with_models(catalog), artifacts, read_metrics)
+            finished = self._publish_outputs(self.with_models(catalog), artifacts, read_metrics, steps())
         self.clean_up(finished, catalog.manifests, keep)
         return finished
 
@@ -161,6 +164,9 @@ class CheckpointWriter:
         copy = self.store.head(self.keys.best) if catalog.modelless else None
         saved = [manifest for manifest in catalog.modelless if _is_stored(_model_of(manifest), copy)]
         return [*catalog.manifests, *catalog.only_models, *saved]
+
+    def _put_verified(self, key: str, file: LocalFile) -> None:
+        _verify(file, self.store.put(key, file.path, sha256=file.sha256))
 
     def _delete_superseded(self, catalog: Catalog, keep: Keep) -> None:
         """Never worth an error: what stays now goes after the next checkpoint."""
@@ -241,7 +247,9 @@ class CheckpointWriter:
         log.warning("%s is %s", self.store.uri(key), problem)
         return None
 
-    def _publish_outputs(self, manifests: Sequence[Manifest], artifacts: Path, read_metrics: ReadMetrics) -> Result:
+    def _publish_outputs(
+        self, manifests: Sequence[Manifest], artifacts: Path, read_metrics: ReadMetrics, steps: Steps
+    ) -> Result:
         # Before the fence is read for the last time: a later writer either changes the result after this, and the write
         # below is refused, or has claimed its run by then.
         earlier = self._etag_of_result()
@@ -250,7 +258,9 @@ class CheckpointWriter:
         outputs = [best.uri, *self._publish_artifacts(artifacts), self.store.uri(result_key)]
         # What is no number has no place in JSON, and the result would never be read again.
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        result = Result(uid=self.keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=self.now())
+        result = Result(
+            uid=self.keys.uid, best=best, metrics=metrics, outputs=outputs, completed_at=self.now(), steps=steps
+        )
         # Again: the result makes the job complete, and to prove best.pt has taken its time.
         self.check_fence()
         content = result.to_json().encode()
@@ -279,7 +289,8 @@ class CheckpointWriter:
                 self.check_fence()
                 if source != self.keys.best:
                     self.store.copy(source, self.keys.best)
-                    self.check_fence()
+                self._delete_earlier_outputs()
+                self.check_fence()
                 self.store.copy(self.keys.best, target)
                 metrics = self._proven_metrics(target, _model_of(manifest).sha256, read_metrics)
                 if metrics is not None:
@@ -289,6 +300,22 @@ class CheckpointWriter:
         raise NothingToPublish(
             "No stored checkpoint has a model that reads back: there is nothing that best.pt could be made of."
         )
+
+    def _delete_earlier_outputs(self) -> None:
+        """All that an earlier best.pt left, by this name, beside itself: twins and videos of another model would pass
+        for those of the new one. What somebody else has put there is in no result, and stays.
+        """
+        earlier = read_any_result(self.store, self.keys)
+        left = set(earlier.outputs if earlier else ()) - {
+            self.store.uri(self.keys.output(name)) for name in (BEST_FILE, RESULT_FILE)
+        }
+        if not left:
+            return
+        for info in list(self.store.list(self.keys.output(""))):
+            # Whatever a result says, jobs have folders of their own for their checkpoints.
+            if self.store.uri(info.key) in left and not info.key.startswith(self.keys.root):
+                self.check_fence()
+                self.store.delete(info.key)
 
     def _model_copies(self, manifest: Manifest) -> Iterator[str]:
         """Where the checkpoint's model is stored, the bucket's second copy, which is where it is needed, first."""
@@ -301,16 +328,12 @@ class CheckpointWriter:
 
     def _publish_artifacts(self, folder: Path) -> list[str]:
         # Both names stand for what is proven; an artifact so called would replace it.
-        names = sorted(
-            path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".")
-        )
-        names = [name for name in names if name not in (BEST_FILE, RESULT_FILE)]
+        names = [name for name in _publishable(folder) if name not in (BEST_FILE, RESULT_FILE)]
         for name in names:
+            file = _local(name, folder / name)
             self.check_fence()
             discard_unfinished(self.store, self.keys.output(name))
-            self.store.put(self.keys.output(name), folder / name)
+            self._put_verified(self.keys.output(name), file)
         return [self.store.uri(self.keys.output(name)) for name in names]
 
 
@@ -342,14 +365,24 @@ def _is_stored(expected: StoredFile, found: ObjectInfo | None) -> bool:
     return found is not None and (found.size, found.sha256) == (expected.size_bytes, expected.sha256)
 
 
-def _differs(expected: StoredFile, found: ObjectInfo | None) -> bool:
+def _differs(expected: StoredFile | LocalFile, found: ObjectInfo | None) -> bool:
     """Whether the store shows another file than is meant; one without a checksum passes, since some servers lose it."""
     return found is None or found.size != expected.size_bytes or found.sha256 not in (None, expected.sha256)
 
 
-def _verify(expected: StoredFile, found: ObjectInfo | None) -> None:
+def _verify(expected: StoredFile | LocalFile, found: ObjectInfo | None) -> None:
     if _differs(expected, found):
         raise StoreUnavailable(f"{expected.name} was uploaded, but the store shows another file than was sent.")
+
+
+def _publishable(folder: Path) -> list[str]:
+    """Files at any depth, by their paths below `folder`, but for what is hidden or lies in something hidden."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+def _local(name: str, path: Path) -> LocalFile:
+    return LocalFile(name, path, sha256_of(path), path.stat().st_size)
 
 
 def _manifest(fence: Fence, files: Sequence[LocalFile], meta: SnapshotMeta, now: datetime) -> Manifest:

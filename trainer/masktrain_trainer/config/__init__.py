@@ -45,6 +45,7 @@ from .progress import (
     Progress,
     SplitCounts,
     StepResult,
+    Steps,
 )
 from .spec import (
     OFFICIAL,
@@ -124,6 +125,7 @@ __all__ = [
     "SecretRef",
     "SplitCounts",
     "StepResult",
+    "Steps",
     "StoreAuth",
     "StoreSpec",
     "TrainingSpec",

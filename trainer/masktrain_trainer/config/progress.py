@@ -184,12 +184,20 @@ def _one_word(value: object) -> object:
     return value if isinstance(value, str) and re.fullmatch("[A-Z][A-Za-z0-9]{0,63}", value) else "Other"
 
 
-class StepResult(Contract):
+# Unknown keys are a newer version's: it stands in result.json, too.
+class StepResult(Contract, extra="ignore"):
     """What became of a step that follows the training and costs it nothing: `reason` is one CamelCase word."""
 
     done: bool
     reason: Annotated[str, BeforeValidator(_one_word)]
     message: Sentence
+
+
+class Steps(Contract, extra="ignore"):
+    """What became of all that followed a training; None for what was not asked for, or is not over."""
+
+    exported: StepResult | None = Field(default=None, description="What became of spec.export.")
+    evaluated: StepResult | None = Field(default=None, description="What became of spec.evaluation.")
 
 
 class Progress(Contract):

@@ -381,13 +381,16 @@ class ExportSpec(Contract):
     )
     int8: bool = Field(
         default=False,
-        description="Also an OpenVINO model in eight bits, calibrated on training images.",
+        description="Also an OpenVINO model in eight bits, calibrated on training images. Unset is false.",
+        json_schema_extra=not_filled_in,
     )
     max_accuracy_loss: float = Field(
         default=0.01,
         ge=0,
         le=1,
-        description="A twin whose mAP50 on the validation split is lower than best.pt's by more than this is refused.",
+        description="A twin whose mAP50 on the validation split is lower than best.pt's by more than this is refused. "
+        "Unset is 0.01.",
+        json_schema_extra=not_filled_in,
     )
 
 
@@ -402,5 +405,9 @@ class EvaluationSpec(Contract):
     )
     store: StoreSpec | None = Field(default=None, description="How to reach the store of s3:// and oci:// URIs.")
     time_limit_seconds: int = Field(
-        default=600, ge=10, le=7200, description="For all sources together; what is done by then is kept."
+        default=600,
+        ge=10,
+        le=7200,
+        description="For all sources together; what is done by then is kept. Unset is 600.",
+        json_schema_extra=not_filled_in,
     )

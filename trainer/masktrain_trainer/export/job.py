@@ -12,8 +12,8 @@ from pathlib import Path
 
 from masktrain_trainer.config import CONFIG_VARIABLE, ExportSpec, RunConfig
 from masktrain_trainer.data.prepared import PreparedDataset, load_prepared
-from masktrain_trainer.errors import MaskTrainError
-from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.errors import MaskTrainError, UnwritableResults
+from masktrain_trainer.files import write_reserved
 from masktrain_trainer.run_directory import ExportResult, RunDirectory, TwinRow
 from masktrain_trainer.weights.load import load_weights
 
@@ -31,6 +31,9 @@ def export_job(spec: ExportSpec, run: RunDirectory, prepared: PreparedDataset) -
         twins = export_twins(file, prepared, options, run.unproven_twins, log.info)
     except MaskTrainError as error:
         return ExportResult(done=False, reason=str(error.reason), message=str(error))
+    except OSError as error:
+        sentence = f"The twins could not be written: {error.strerror or error}."
+        return ExportResult(done=False, reason=UnwritableResults.reason, message=sentence)
     for twin in twins:
         if twin.refused is None:
             twin.path.replace(run.artifacts / twin.path.name)
@@ -73,7 +76,7 @@ def main() -> None:
     config, run = RunConfig.model_validate_json(os.environ[CONFIG_VARIABLE]), RunDirectory(options.run_directory)
     assert config.export is not None, "started for a job that exports nothing"
     result = export_job(config.export, run, load_prepared(options.data))
-    write_text_atomically(run.export_result, result.to_json())
+    write_reserved(run.export_result, result.to_json())
     log.info("%s", result.message)
 
 

@@ -34,12 +34,14 @@ from masktrain_trainer.config import (
     Phase,
     Progress,
     RunConfig,
+    Steps,
 )
 from masktrain_trainer.data.cpu_limit import cpu_limit
 from masktrain_trainer.data.prepare import MOST_WARNINGS, SKIPPED, prepare
 from masktrain_trainer.data.prepared import load_prepared
 from masktrain_trainer.errors import user_error
 from masktrain_trainer.model.yolo import build_yolo
+from masktrain_trainer.pod.follow_up import what_is_missing
 from masktrain_trainer.pod.launch import Launch, Paths
 from masktrain_trainer.pod.outcome import exit_code
 from masktrain_trainer.pod.supervisor import Supervisor
@@ -228,7 +230,8 @@ def closing_lines(outcome: Outcome, progress: Progress) -> list[str]:
     """How it ended, what to do next, and where the results lie."""
     if outcome.kind is OutcomeKind.COMPLETE:
         warning = progress.model_warning
-        warnings = [f"warning: {warning}"] if warning else []
+        steps = Steps(exported=progress.exported, evaluated=progress.evaluated)
+        warnings = [f"warning: {text}" for text in (warning, *what_is_missing(steps)) if text]
         return [outcome.message, *warnings, *(f"  {local_path(uri)}" for uri in progress.outputs)]
     if outcome.kind is OutcomeKind.STOPPED:
         return [outcome.message, "The same command goes on from there."]

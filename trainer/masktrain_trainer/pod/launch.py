@@ -100,6 +100,13 @@ class Launch:
         """Whether rank 0 lives here, and with it the uploader and the attempt's progress."""
         return self.node_rank == 0
 
+    @property
+    def idle_limit_seconds(self) -> int:
+        """For what has no heartbeat: a short hang timeout is meant for training, and a slow disk may keep a stage from
+        the CPU for minutes.
+        """
+        return max(self.config.hang_timeout_seconds, 300)
+
     def unconnected(self, host: str) -> str:
         """What to look at when the pods of the gang do not reach each other; `host` is this pod's name."""
         return (

@@ -5,7 +5,15 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from masktrain_trainer.config import PEER_LOST, TERMINATION_MESSAGE_LIMIT, ExitCode, Outcome, OutcomeKind, Progress
+from masktrain_trainer.config import (
+    PEER_LOST,
+    TERMINATION_MESSAGE_LIMIT,
+    ExitCode,
+    Outcome,
+    OutcomeKind,
+    Progress,
+    StepResult,
+)
 from masktrain_trainer.heartbeat import RENDEZVOUS_TIMEOUT_SECONDS, Activity, Beat
 from masktrain_trainer.run_directory import RunDirectory, StageResult, read_document
 
@@ -13,6 +21,8 @@ from .launch import Launch
 from .processes import explain_exit
 
 CRASH_EXIT_CODE = 1
+_SHORT_MESSAGE = 300
+"""Characters of a sentence for which there is little room."""
 NOT_CONNECTED = "GangNotConnected"
 _UNREACHABLE = re.compile(r"timed? ?out|no route to host|network is unreachable", re.IGNORECASE)
 """What torch, gloo and NCCL say of a network that does not let them through, and not of a peer that has ended."""
@@ -81,7 +91,14 @@ def termination_message(progress: Progress) -> str:
         progress,
         progress.model_copy(update={"dataset": None}),
         progress.model_copy(update={"dataset": None, "outputs": [], "detail": "", "skipped_checkpoints": []}),
-        Progress(attempt=progress.attempt, run=progress.run, outcome=progress.outcome, updated_at=progress.updated_at),
+        Progress(
+            attempt=progress.attempt,
+            run=progress.run,
+            exported=_shortened(progress.exported),
+            evaluated=_shortened(progress.evaluated),
+            outcome=progress.outcome,
+            updated_at=progress.updated_at,
+        ),
     )
     for candidate in shrinkings:
         if _fits(text := candidate.to_json()):
@@ -92,8 +109,14 @@ def termination_message(progress: Progress) -> str:
 def _with_short_message(progress: Progress) -> str:
     assert progress.outcome is not None
     # All else is left out by now, so this sentence is what is too long.
-    outcome = progress.outcome.model_copy(update={"message": progress.outcome.message[:500] + "…"})
+    outcome = progress.outcome.model_copy(update={"message": progress.outcome.message[:_SHORT_MESSAGE] + "…"})
     return progress.model_copy(update={"outcome": outcome}).to_json()
+
+
+def _shortened(step: StepResult | None) -> StepResult | None:
+    if step is None or len(step.message) <= _SHORT_MESSAGE:
+        return step
+    return step.model_copy(update={"message": step.message[:_SHORT_MESSAGE] + "…"})
 
 
 def _fits(text: str) -> bool:

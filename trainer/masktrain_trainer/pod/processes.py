@@ -9,10 +9,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from masktrain_trainer.checkpoint.spool import UploaderExit
 
@@ -85,6 +86,17 @@ class ChildProcess:
     def kill(self) -> None:
         """Also what outlived the child itself in its session's process group."""
         self.signal_group(signal.SIGKILL)
+
+
+async def race(
+    *contenders: asyncio.Task[Any] | Coroutine[Any, Any, Any],
+) -> tuple[set[asyncio.Task[Any]], set[asyncio.Task[Any]]]:
+    """Wait for the first of several and cancel the others."""
+    tasks = [asyncio.ensure_future(contender) for contender in contenders]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return done, pending
 
 
 def explain_exit(code: int) -> str:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -17,8 +16,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.config import CheckpointRef, DatasetSummary, Outcome, Phase, Progress, RunConfig, StepResult
-from masktrain_trainer.run_directory import ExportResult, RestoreResult, RunDirectory, TrainingProgress, read_document
+from masktrain_trainer.config import (
+    CheckpointRef,
+    DatasetSummary,
+    Outcome,
+    Phase,
+    Progress,
+    RunConfig,
+    StepResult,
+    Steps,
+)
+from masktrain_trainer.run_directory import RestoreResult, RunDirectory, TrainingProgress, read_document
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +49,8 @@ class AttemptProgress:
         self._dataset: DatasetSummary | None = None
         self._restored: RestoreResult | None = None
         self._outcome: Outcome | None = None
+        self.steps = Steps()
+        """What became of what follows the training; here, and not in a file, since a disk may be full."""
         self._training_since: datetime | None = None
 
     def enter(self, phase: Phase, detail: str = "") -> None:
@@ -52,6 +62,11 @@ class AttemptProgress:
 
     def set_restored(self, restored: RestoreResult) -> None:
         self._restored = restored
+        self.steps = restored.steps
+
+    def add_step(self, **result: StepResult) -> None:
+        """By its field in `Steps`."""
+        self.steps = self.steps.model_copy(update=result)
 
     def finish(self, outcome: Outcome) -> None:
         self._phase, self._detail = Phase.FINISHED, outcome.message
@@ -74,8 +89,8 @@ class AttemptProgress:
         return Progress(
             attempt=self._config.attempt,
             dataset=self._dataset,
-            exported=_step_result(self._run.export_result),
-            evaluated=_step_result(self._run.media_result),
+            exported=self.steps.exported,
+            evaluated=self.steps.evaluated,
             outcome=self._outcome,
             updated_at=now,
             **fields,
@@ -111,12 +126,6 @@ class AttemptProgress:
             return {}
         known = {"best": status.best, "last": status.last, "outputs": status.outputs}
         return {"store_error": status.store_error} | {name: value for name, value in known.items() if value}
-
-
-def _step_result(path: Path) -> StepResult | None:
-    """Without what only the report shows."""
-    found = read_document(path, ExportResult)
-    return found and StepResult(done=found.done, reason=found.reason, message=found.message)
 
 
 ReadProgress = Callable[[], Progress]

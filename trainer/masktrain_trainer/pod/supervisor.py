@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from masktrain_trainer.checkpoint.spool import UploaderExit, UploaderStatus
-from masktrain_trainer.config import DEVICE_VARIABLE, CheckpointRef, Outcome, OutcomeKind, Phase, Progress, StepResult
+from masktrain_trainer.config import DEVICE_VARIABLE, CheckpointRef, Outcome, OutcomeKind, Phase, Progress
 from masktrain_trainer.errors import Fenced, NoFitness, NothingToPublish, UserError
-from masktrain_trainer.files import write_news
+from masktrain_trainer.files import reserve
 from masktrain_trainer.heartbeat import (
     STACK_SIGNAL,
     Activity,
@@ -31,11 +30,12 @@ from masktrain_trainer.heartbeat import (
     signal_workers,
     wait_for_hang,
 )
-from masktrain_trainer.run_directory import ExportResult, PrepareResult, RestoreResult, read_document
+from masktrain_trainer.run_directory import PrepareResult, RestoreResult, read_document
 
+from .follow_up import FollowUp
 from .launch import Launch, Paths, network_interfaces, torchrun_command, worker_environment
 from .outcome import exit_code, explain_connection, merge_outcomes, read_outcomes, stage_failure, termination_message
-from .processes import ChildProcess, Order, StopRequest, UploaderProcess, reap_orphans, wait_for_idle
+from .processes import ChildProcess, Order, StopRequest, UploaderProcess, race, reap_orphans, wait_for_idle
 from .progress import AttemptProgress, serve_progress
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,6 @@ log = logging.getLogger(__name__)
 COMPLETE_LIMIT_SECONDS = 1800
 """How long a finished pod may hold its GPU for the proof that best.pt is stored."""
 REPORT_LIMIT_SECONDS = 180
-EXPORT_LIMIT_SECONDS = 1800
-_MEDIA_RESERVE_SECONDS = 60
-"""Beyond the time that a person gives to sample media: to load the model, and to finish files."""
 _TORCHRUN_RESERVE_SECONDS = 5.0
 """Before the grace ends, torchrun gets a SIGTERM; until then its workers may save."""
 _DRAIN_RESERVE_SECONDS = 1.5
@@ -135,6 +132,9 @@ class Supervisor:
         return Outcome.complete("An earlier attempt had already finished everything.")
 
     async def _lead(self, restored: RestoreResult) -> Outcome:
+        # While there is some room: how a step ended has to be said even if the disk is full by then.
+        for result in (self._run.export_result, self._run.media_result):
+            reserve(result)
         uploader = UploaderProcess(self._uploader_command(restored.run), self._environment)
         pictures = asyncio.create_task(self._draw_data_pictures())
         outcome = await self._train_until_given_up(uploader)
@@ -159,7 +159,7 @@ class Supervisor:
     async def _train_until_given_up(self, uploader: UploaderProcess) -> Outcome:
         """Steps that nobody will store any more are not worth a GPU: a fenced uploader ends the training."""
         training = asyncio.create_task(self._train())
-        await self._race(training, uploader.given_up())
+        await race(training, uploader.given_up())
         # The race cancels it where the uploader gave up first.
         with contextlib.suppress(asyncio.CancelledError):
             return await training
@@ -179,50 +179,21 @@ class Supervisor:
 
     async def _complete(self, uploader: UploaderProcess, outcome: Outcome) -> Outcome:
         """Everything the user waits for is stored and proven, or the attempt does not count as complete."""
-        await self._follow_up()
+        await FollowUp(self._launch, self._paths, self._environment, self._stop, self._progress).run(uploader)
+        if given_up := self._given_up(uploader):
+            return given_up
         self._progress.enter(Phase.DRAINING, "drawing the report")
         await self._draw_report()
         self._progress.enter(Phase.DRAINING, "storing best.pt and the results")
         finishing = asyncio.create_task(uploader.finish(Order.COMPLETE, COMPLETE_LIMIT_SECONDS))
         # The pod's grace ends this as well, and there has to be time left for the last words.
-        done, _ = await self._race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
+        done, _ = await race(finishing, self._stop_deadline(_DRAIN_RESERVE_SECONDS))
         if finishing in done and finishing.result():
             return outcome
         await uploader.abandon()
         if given_up := self._given_up(uploader):
             return given_up
         return Outcome.crashed("ResultsNotStored", "Training is finished, but the results could not be stored in time.")
-
-    async def _follow_up(self) -> None:
-        """Twins and sample media, as long as nobody asks to stop: what fails here costs no training."""
-        export, evaluation = self._launch.config.export, self._launch.config.evaluation
-        if export is not None:
-            self._progress.enter(Phase.DRAINING, "exporting best.pt to other runtimes")
-            options = ("--data", str(self._paths.data))
-            await self._step("masktrain_trainer.export.job", options, self._run.export_result, EXPORT_LIMIT_SECONDS)
-        if evaluation is not None:
-            self._progress.enter(Phase.DRAINING, "running best.pt on the sample media")
-            limit = evaluation.time_limit_seconds + _MEDIA_RESERVE_SECONDS
-            await self._step("masktrain_trainer.detect.job", (), self._run.media_result, limit)
-
-    async def _step(self, module: str, options: tuple[str, ...], result: Path, limit: float) -> None:
-        """Run it to its end, its limit or a stop; `result` says what became of it, whatever that is."""
-        command = [sys.executable, "-m", module, "--run-directory", str(self._run.root), *options]
-        child = await ChildProcess.start(module.rpartition(".")[0].rpartition(".")[2], command, self._environment)
-        ended = asyncio.create_task(child.wait())
-        done, _ = await self._race(ended, asyncio.sleep(limit), asyncio.create_task(self._stop.wait()))
-        if ended not in done:
-            await child.end(_STAGE_PATIENCE_SECONDS)
-        if read_document(result, ExportResult) is not None:
-            return
-        if ended in done:
-            failure = StepResult(done=False, reason="Crashed", message="It ended without a word; the log says why.")
-        elif self._stop.requested:
-            failure = StepResult(done=False, reason="Stopped", message="The pod was asked to stop before it was done.")
-        else:
-            failure = StepResult(done=False, reason="TimeLimit", message=f"It was not done after {limit:.0f} s.")
-        log.warning("%s: %s", module, failure.message)
-        write_news(result, failure.to_json())
 
     async def _draw_data_pictures(self) -> None:
         """While training starts, so that they are there even if it fails."""
@@ -234,11 +205,17 @@ class Supervisor:
     async def _draw(self, name: str, module: str, *options: str | Path) -> None:
         """What fails here costs a picture, never a training."""
         command = [sys.executable, "-m", module, "--run-directory", str(self._run.root), *map(str, options)]
-        child = await ChildProcess.start(name, command, self._environment)
         try:
-            code = await asyncio.wait_for(child.wait(), REPORT_LIMIT_SECONDS)
-        except TimeoutError:
-            code = await child.end(_STAGE_PATIENCE_SECONDS)
+            child = await ChildProcess.start(name, command, self._environment)
+        except OSError as error:
+            log.warning("the %s could not be drawn: %s", name, error)
+            return
+        drawn = asyncio.create_task(child.wait())
+        try:
+            # Half of a stop's time is for what is stored after it.
+            stopped = self._stop_deadline(self._launch.config.stop_grace_seconds / 2)
+            done, _ = await race(drawn, asyncio.sleep(REPORT_LIMIT_SECONDS), stopped)
+            code = drawn.result() if drawn in done else await child.end(_STAGE_PATIENCE_SECONDS)
         # Also where this task is cancelled, because training has ended before the pictures.
         finally:
             if not child.ended:
@@ -264,7 +241,7 @@ class Supervisor:
             wait_for_hang(self._run, self._launch.local_ranks, HangLimits(self._launch.config.hang_timeout_seconds))
         )
         passing_stop = asyncio.create_task(self._pass_on_stop(torchrun))
-        done, _ = await self._race(ended, hung)
+        done, _ = await race(ended, hung)
         passing_stop.cancel()
         if ended not in done:
             return await self._report_hang(hung.result())
@@ -304,14 +281,13 @@ class Supervisor:
         self._leave_if_stopped(name)
         child = await ChildProcess.start(name, [sys.executable, "-m", module, *options], self._environment)
         ended = asyncio.create_task(child.wait())
-        # A short hang timeout is meant for steps; a slow disk may keep a stage from the CPU for minutes.
-        limit = max(self._launch.config.hang_timeout_seconds, 300)
-        idle = asyncio.create_task(wait_for_idle(child.pid, limit))
-        done, _ = await self._race(ended, idle, asyncio.create_task(self._stop.wait()))
+        idle_limit = self._launch.idle_limit_seconds
+        idle = asyncio.create_task(wait_for_idle(child.pid, idle_limit))
+        done, _ = await race(ended, idle, asyncio.create_task(self._stop.wait()))
         if ended not in done:
             await child.end(_STAGE_PATIENCE_SECONDS)
             self._leave_if_stopped(name)
-            raise AttemptEnded(Outcome.hung(f"The {name} stage did nothing for {limit} s."))
+            raise AttemptEnded(Outcome.hung(f"The {name} stage did nothing for {idle_limit} s."))
         if failure := stage_failure(name, ended.result(), result):
             raise AttemptEnded(failure)
 
@@ -323,21 +299,10 @@ class Supervisor:
         await self._stop.wait()
         await asyncio.sleep(self._stop.seconds_left(reserve=reserve))
 
-    async def _race(
-        self, *contenders: asyncio.Task[Any] | Coroutine[Any, Any, Any]
-    ) -> tuple[set[asyncio.Task[Any]], set[asyncio.Task[Any]]]:
-        """Wait for the first of several and cancel the others."""
-        tasks = [asyncio.ensure_future(contender) for contender in contenders]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        return done, pending
-
     def _uploader_command(self, run: int) -> list[str]:
         return [
             *(sys.executable, "-m", "masktrain_trainer.checkpoint.uploader"),
-            *("--spool", str(self._paths.spool), "--artifacts", str(self._run.artifacts)),
-            *("--status", str(self._run.uploader_status), "--run", str(run)),
+            *("--spool", str(self._paths.spool), "--run-directory", str(self._run.root), "--run", str(run)),
         ]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from masktrain_trainer.checkpoint.keys import DATA_PICTURES
+from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.run_directory import ExportResult, RunDirectory, read_document
 
 from .evaluation import ClassScores, Evaluation
@@ -156,7 +157,7 @@ def build_report(run: RunDirectory) -> list[Path]:
     report = run.artifacts / "report.html"
     exported = read_document(run.export_result, ExportResult)
     page = render_report(evaluation, _illustrations(run.artifacts, figures), exported)
-    report.write_text(page, encoding="utf-8")
+    write_text_atomically(report, page)
     return [*figures, table, report]
 
 

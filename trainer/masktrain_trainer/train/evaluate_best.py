@@ -12,7 +12,7 @@ from torch import Tensor
 
 from masktrain_trainer.checkpoint.state_files import save
 from masktrain_trainer.data.prepared import CachedImages, Split
-from masktrain_trainer.files import write_text_atomically
+from masktrain_trainer.files import finished_whole, write_news
 from masktrain_trainer.model.metrics import (
     CONFIDENCES,
     ClassCurves,
@@ -90,16 +90,17 @@ def evaluate_best(context: Context, state: TrainingState, validator: Validator) 
         return validation
     if context.config.export is not None or context.config.evaluation is not None:
         _keep_best(context, state, model)
-    (context.run.artifacts / "results.csv").write_text(state.results_csv, encoding="utf-8")
+    # The training is over and its last checkpoint handed over: a full disk must not cost it.
+    write_news(context.run.artifacts / "results.csv", state.results_csv)
     if validation is not None:
         evaluation = describe(context, state, validation, shares, test)
-        write_text_atomically(context.run.evaluation, evaluation.to_json())
+        write_news(context.run.evaluation, evaluation.to_json())
         _log_scores(evaluation)
     return validation
 
 
 def _keep_best(context: Context, state: TrainingState, model: Yolo) -> None:
-    """As best.pt will be, for the steps that follow and must not wait for a store."""
+    """As best.pt will be, for the steps that follow and must not wait for a store. Without it they say so."""
     document = {
         "format": MODEL_FORMAT,
         **describe_model(context.config, context.prepared),
@@ -110,7 +111,11 @@ def _keep_best(context: Context, state: TrainingState, model: Yolo) -> None:
         "training": context.config.training.resolved(),
         "state_dict": half_precision_copy(model),
     }
-    save(document, context.run.best_model.name, context.run.root)
+    try:
+        with finished_whole(context.run.best_model) as unfinished:
+            save(document, unfinished.name, unfinished.parent)
+    except OSError as error:
+        log.warning("nothing can follow the training, since best.pt has no copy on this disk: %s", error)
 
 
 def describe(

@@ -248,6 +248,18 @@ def test_a_writer_that_was_replaced_gives_up(up: Uploader, store: Store, tmp_pat
     assert status(up).store_error == "Run 1.0 of this job writes now; run 0.0 stops writing."
 
 
+def test_a_writer_that_is_replaced_while_nothing_is_stored_hears_of_it(
+    up: Uploader, store: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as twins are made and videos drawn, no checkpoint asks."""
+    monkeypatch.setattr(module, "FENCE_SECONDS", 0.0)
+
+    def replace_it() -> None:
+        claim_run(store, KEYS, 1, "pod-2")
+
+    assert run(up, Script(up, None, replace_it, None), tmp_path) == UploaderExit.FENCED
+
+
 def test_a_writer_that_was_replaced_leaves_the_unfinished_uploads_of_the_new_one(store: Store, tmp_path: Path) -> None:
     up = uploader(store, tmp_path, claim_run(store, KEYS, 0, "pod"))
     newer = claim_run(store, KEYS, 1, "pod-2")

@@ -16,7 +16,7 @@ from masktrain_trainer.checkpoint.manifest import LocalFile, Manifest
 from masktrain_trainer.checkpoint.selection import LONGEST_UPLOAD, SWEEP_AGE
 from masktrain_trainer.checkpoint.spool import SnapshotMeta
 from masktrain_trainer.checkpoint.writer import CheckpointWriter
-from masktrain_trainer.config import Keep
+from masktrain_trainer.config import Keep, StepResult, Steps
 from masktrain_trainer.errors import ConditionsUnsupported, Fenced, ObjectMissing, PreconditionFailed, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import Store
@@ -342,3 +342,83 @@ def test_a_manifest_that_lost_all_its_files_goes_when_it_is_old(
             os.utime(tmp_path / "store" / key, (moment, moment))
         one._delete_superseded(read_catalog(store, KEYS), Keep.BEST)
         assert (key in objects(store)) == (one is writer)
+
+
+def put_all(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def test_nothing_hidden_is_published_however_deep(writer: CheckpointWriter, store: Store, tmp_path: Path) -> None:
+    publish(writer, tmp_path, 10)
+    hidden = (".twins/best.onnx", ".tmp/a/b.png", "evaluation/.half/c.webm", "evaluation/1-a/.d", ".e")
+    put_all(artifacts(tmp_path), *hidden, "evaluation/1-a/a.png")
+    complete(writer, tmp_path)
+    published = ("best.pt", "evaluation/1-a/a.png", "result.json", "results.csv")
+    assert outputs(store) == [KEYS.output(name) for name in published]
+
+
+@pytest.mark.parametrize("lost", ["size", "checksum"])
+def test_an_artifact_that_arrives_as_another_one_is_sent_again(
+    writer: CheckpointWriter, store: Store, tmp_path: Path, lost: str
+) -> None:
+    """Artifacts are verified as checkpoints are."""
+
+    class Damaging(Wrapped):
+        def put(self, key: str, body: bytes | Path, **options: Any) -> Any:
+            found = self.store.put(key, body, **options)
+            if not key.endswith(".csv"):
+                return found
+            return replace(found, size=found.size - 1) if lost == "size" else replace(found, sha256="0" * 64)
+
+    publish(writer, tmp_path, 10)
+    with pytest.raises(StoreUnavailable, match=r"results\.csv was uploaded, but the store shows another file"):
+        complete(replace(writer, store=Damaging(store)), tmp_path)
+    assert read_result(store, KEYS) is None
+    assert complete(writer, tmp_path).outputs
+
+
+def test_what_an_earlier_jobs_model_left_goes_before_a_new_model_comes(
+    writer: CheckpointWriter, store: Store, tmp_path: Path
+) -> None:
+    earlier = replace(
+        writer, keys=replace(KEYS, uid="uid-0"), fence=claim_run(store, replace(KEYS, uid="uid-0"), 0, "p")
+    )
+    publish(earlier, tmp_path / "earlier", 20)
+    put_all(artifacts(tmp_path / "earlier"), "best.onnx", "evaluation/1-old/old.webm", "evaluation/2-both/a.png")
+    complete(earlier, tmp_path / "earlier")
+    notes = (KEYS.output("notes.txt"), KEYS.output("evaluation/mine.txt"), "team/masks/uid-9/best.pt")
+    for key in notes:
+        store.put(key, b"of somebody else")
+    publish(writer, tmp_path, 10)
+    put_all(artifacts(tmp_path), "evaluation/2-both/a.png")
+    beside: list[str] = []
+    target = KEYS.output("best.pt")
+    watched = noticed(writer, "copy", "uid-1/best.pt", lambda: beside.extend(outputs(store)))
+    complete(watched, tmp_path)
+    assert sorted({target, KEYS.output("result.json"), *notes}) == sorted(beside)
+    new = (target, KEYS.output("evaluation/2-both/a.png"), KEYS.output("result.json"), KEYS.output("results.csv"))
+    assert outputs(store) == sorted([*new, *notes])
+
+
+def test_a_fenced_writer_takes_no_earlier_output_away(writer: CheckpointWriter, store: Store, tmp_path: Path) -> None:
+    publish(writer, tmp_path, 10)
+    put_all(artifacts(tmp_path), "best.onnx")
+    complete(writer, tmp_path, Keep.ALL)
+    store.delete(KEYS.output("best.pt"))
+    again = replace(writer, fence=claim_run(store, KEYS, 0, "pod"))
+    with pytest.raises(Fenced):
+        complete(noticed(again, "list", KEYS.output(""), overtake(writer)), tmp_path)
+    assert KEYS.output("best.onnx") in objects(store)
+
+
+def test_what_followed_the_training_stands_in_the_result(
+    writer: CheckpointWriter, store: Store, tmp_path: Path
+) -> None:
+    publish(writer, tmp_path, 10)
+    steps = Steps(exported=StepResult(done=False, reason="AccuracyLoss", message="best.onnx is refused."))
+    writer.complete(artifacts(tmp_path), Keep.BEST, metrics, lambda: steps)
+    found = read_result(store, KEYS)
+    assert found is not None
+    assert found.steps == steps

@@ -71,3 +71,10 @@ def test_what_cannot_be_exported_is_a_sentence(run: RunDirectory, rectangles: Pr
     result = export_job(ExportSpec(formats=[ExportFormat.ONNX]), run, rectangles)
     assert (result.done, result.reason, result.twins) == (False, "InvalidWeights", [])
     assert "best.pt" in result.message
+
+
+def test_twins_that_find_no_room_are_a_sentence(run: RunDirectory, rectangles: PreparedDataset) -> None:
+    run.unproven_twins.touch()  # no folder can be made there
+    result = export_job(ExportSpec(formats=[ExportFormat.ONNX]), run, rectangles)
+    assert (result.done, result.reason) == (False, "UnwritableResults")
+    assert "cannot be written" in result.message or "could not be written" in result.message

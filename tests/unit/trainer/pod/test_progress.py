@@ -9,11 +9,20 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from masktrain_trainer.checkpoint.spool import UploaderStatus
-from masktrain_trainer.config import CheckpointRef, DatasetSummary, Losses, Outcome, Phase, Progress
+from masktrain_trainer.config import (
+    CheckpointRef,
+    DatasetSummary,
+    Losses,
+    Outcome,
+    Phase,
+    Progress,
+    StepResult,
+    Steps,
+)
 from masktrain_trainer.files import write_text_atomically
 from masktrain_trainer.pod.outcome import termination_message
 from masktrain_trainer.pod.progress import AttemptProgress, build_application
-from masktrain_trainer.run_directory import RunDirectory, TrainingProgress
+from masktrain_trainer.run_directory import RestoreResult, RunDirectory, TrainingProgress
 from tests.stores.training_run import run_config
 
 PROGRESS = Progress(
@@ -89,3 +98,24 @@ def test_a_training_without_a_fitness_is_told_to_the_operator(tmp_path: Path) ->
     large = DatasetSummary(classes=["c" * 256] * 50, images=1, boxes=1, validation_images=1, validation_boxes=0)
     attempt.set_dataset(large)
     assert Progress.model_validate_json(termination_message(attempt.progress())).model_warning == "No epoch had one."
+
+
+def test_a_container_that_finds_the_job_complete_says_what_followed_the_training(tmp_path: Path) -> None:
+    exported = StepResult(done=True, reason="Exported", message="best.onnx lies beside best.pt.")
+    evaluated = StepResult(done=False, reason="TimeLimit", message="It was late.")
+    attempt = AttemptProgress(run_config(), RunDirectory(tmp_path))
+    attempt.set_restored(RestoreResult(completed=True, steps=Steps(exported=exported, evaluated=evaluated)))
+    attempt.finish(Outcome.complete("An earlier attempt had already finished everything."))
+    words = Progress.model_validate_json(termination_message(attempt.progress()))
+    assert (words.exported, words.evaluated) == (exported, evaluated)
+
+
+def test_a_termination_message_without_room_keeps_what_followed_the_training(tmp_path: Path) -> None:
+    long = StepResult(done=False, reason="SourceUnusable", message="ü" * 2000)
+    attempt = AttemptProgress(run_config(), RunDirectory(tmp_path))
+    attempt.add_step(exported=long, evaluated=long)
+    attempt.finish(Outcome.complete("Done."))
+    words = Progress.model_validate_json(termination_message(attempt.progress()))
+    assert words.exported is not None
+    assert words.evaluated is not None
+    assert (words.exported.reason, words.evaluated.done) == ("SourceUnusable", False)

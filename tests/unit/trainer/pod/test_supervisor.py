@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from masktrain_trainer.config import CONFIG_VARIABLE, Outcome, OutcomeKind, StepResult
+from masktrain_trainer.config import CONFIG_VARIABLE, Outcome, OutcomeKind
 from masktrain_trainer.heartbeat import Activity, Hang
 from masktrain_trainer.pod import supervisor
 from masktrain_trainer.pod.launch import Launch, Paths
 from masktrain_trainer.pod.supervisor import Supervisor
-from masktrain_trainer.run_directory import read_document
 from tests.unit.trainer.pod.test_launch import CONFIG
 
 NETWORK = "masks-3-1 has not connected with masks-3-0: check "
@@ -43,32 +42,3 @@ def test_ranks_that_never_connect_name_both_hosts(
     assert outcome.kind is OutcomeKind.HUNG
     assert outcome.message.startswith("Training hangs: local rank 0 has stood still for 601 s while ")
     assert (NETWORK in outcome.message) == blames_network
-
-
-def step(module: str, folder: Path, limit: float, *, stopped: bool = False) -> StepResult:
-    """What the supervisor makes of a step that leaves no word of its own."""
-    variables = {CONFIG_VARIABLE: json.dumps(CONFIG)}
-    paths = Paths(workspace=folder)
-    paths.run.create()
-
-    async def run() -> None:
-        watched = Supervisor(Launch.from_environment(variables), paths, variables)
-        if stopped:
-            watched._stop.request()
-        await watched._step(module, (), paths.run.export_result, limit)
-
-    asyncio.run(run())
-    result = read_document(paths.run.export_result, StepResult)
-    assert result is not None
-    return result
-
-
-def test_a_step_that_crashes_or_is_late_costs_itself_only(tmp_path: Path) -> None:
-    assert step("masktrain_trainer.no_such_module", tmp_path / "a", 60).reason == "Crashed"
-    late = step("http.server", tmp_path / "b", 0.0)
-    assert (late.done, late.reason, late.message) == (False, "TimeLimit", "It was not done after 0 s.")
-
-
-def test_a_stop_ends_a_step(tmp_path: Path) -> None:
-    stopped = step("http.server", tmp_path, 60, stopped=True)
-    assert (stopped.done, stopped.reason) == (False, "Stopped")

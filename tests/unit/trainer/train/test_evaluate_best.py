@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from masktrain_trainer.config import EvaluationSpec
 from masktrain_trainer.data.prepared import PreparedDataset
 from masktrain_trainer.model.loss import DetectionLoss
 from masktrain_trainer.report.evaluation import Evaluation
-from masktrain_trainer.run_directory import read_document
+from masktrain_trainer.run_directory import RunDirectory, read_document
 from masktrain_trainer.train.distributed import StepConsensus
 from masktrain_trainer.train.evaluate_best import PICTURES, evaluate_best
 from masktrain_trainer.train.state import Context, TrainingState
 from masktrain_trainer.train.validation import Validator
+from tests.conftest import fill
 from tests.unit.trainer.report.synthetic import IMAGE_SIZE, prepared
 from tests.unit.trainer.train.contexts import context as tiny_context
 from tests.unit.trainer.train.contexts import state as tiny_state
@@ -94,3 +97,26 @@ def test_a_fitness_needs_no_warning(context: Context) -> None:
     found = evaluated(context, state)
     assert found.fitness_warning is None
     assert fact(found, "epochs") == "0 of at most 3; the best is epoch 2, counted from 0"
+
+
+def following(context: Context) -> Context:
+    """With sample media, for which best.pt is kept."""
+    spec = EvaluationSpec(sources=["s3://media/street.mp4"])
+    return replace(context, config=context.config.model_copy(update={"evaluation": spec}))
+
+
+def test_what_follows_gets_best_pt_as_it_will_be(context: Context) -> None:
+    context = following(context)
+    evaluated(context)
+    assert torch.load(context.run.best_model, weights_only=True)["architecture"] == "yolov5n"
+    assert not list(context.run.root.glob(".best*"))
+
+
+def test_a_full_disk_costs_what_follows_and_never_the_training(context: Context, small_disk: Path) -> None:
+    context = following(replace(context, run=RunDirectory(small_disk / "run")))
+    context.run.create()
+    fill(small_disk)
+    state = tiny_state()
+    loss = DetectionLoss(state.model.anchors, context.hyperparameters, image_size=IMAGE_SIZE, num_classes=2)
+    assert evaluate_best(context, state, Validator(context, loss, StepConsensus(context.ranks.control, 1))) is not None
+    assert not [path for path in context.run.root.rglob("*") if path.is_file()]
