@@ -1,13 +1,17 @@
 """What every object store can do. Keys are relative to the store's prefix and use `/`."""
 
+import errno
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from masktrain_trainer.errors import ConditionsUnsupported, PreconditionFailed
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What a download's own disk says, which is no failure of the store."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Store(Protocol):
         ...
 
     def download(self, key: str, path: Path) -> ObjectInfo:
-        """Write the object to the file `path`. Raises ObjectMissing."""
+        """Write the object to the file `path`. Raises ObjectMissing, and OSError where its disk is full."""
         ...
 
     def head(self, key: str) -> ObjectInfo | None:

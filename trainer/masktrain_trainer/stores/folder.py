@@ -21,7 +21,7 @@ from masktrain_trainer.errors import (
 )
 from masktrain_trainer.files import sha256_of
 
-from .base import ObjectInfo, conditional_writes_work
+from .base import DISK_FULL, ObjectInfo, conditional_writes_work
 
 _OWN = ".masktrain-"
 _TEMPORARY = f"{_OWN}tmp-"
@@ -68,9 +68,14 @@ class FolderStore:
         return content, sha256_of(content)
 
     def download(self, key: str, path: Path) -> ObjectInfo:
-        with self._failures(key):
+        try:
             shutil.copyfile(self._path(key), path)
             return self._info(key, None)
+        except OSError as error:
+            # Nothing is written to this store.
+            if error.errno in DISK_FULL:
+                raise
+            raise self._explain(error, key) from error
 
     def head(self, key: str) -> ObjectInfo | None:
         try:

@@ -6,7 +6,6 @@ SDK becomes a StoreError with one sentence.
 
 import base64
 import contextlib
-import errno
 import hashlib
 import re
 from abc import ABC, abstractmethod
@@ -20,7 +19,7 @@ from masktrain_trainer.config import SecretRef
 from masktrain_trainer.errors import ObjectMissing, StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 
-from .base import ObjectInfo, conditional_writes_work
+from .base import DISK_FULL, ObjectInfo, conditional_writes_work
 
 MIB: Final = 1 << 20
 # What is smaller goes as one request, whole and with an MD5 that the server checks.
@@ -30,8 +29,6 @@ PART: Final = 16 * MIB
 PARALLEL_PARTS: Final = 4
 SHA256: Final = "sha256"
 """The metadata that the checksum travels in: an ETag is none, once a file was sent in parts."""
-_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""On the disk that a download is written to."""
 _WORDLESS: Final = (301, 307, 400, 401, 403, 405, 406, 501)
 """Statuses of a refusal whose reason is in its body, which the answer to a HEAD does not have."""
 
@@ -231,7 +228,7 @@ class RemoteStore(ABC):
         except StoreError:
             raise
         except self.failures as error:
-            if getattr(error, "errno", None) in _DISK_FULL:
+            if getattr(error, "errno", None) in DISK_FULL:
                 raise StoreUnavailable(f"The disk here has no room for {self.uri(key)}.") from error
             raise self._explain(error, key, conditional=conditional) from error
 

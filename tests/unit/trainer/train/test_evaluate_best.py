@@ -119,4 +119,4 @@ def test_a_full_disk_costs_what_follows_and_never_the_training(context: Context,
     state = tiny_state()
     loss = DetectionLoss(state.model.anchors, context.hyperparameters, image_size=IMAGE_SIZE, num_classes=2)
     assert evaluate_best(context, state, Validator(context, loss, StepConsensus(context.ranks.control, 1))) is not None
-    assert not [path for path in context.run.root.rglob("*") if path.is_file()]
+    assert not [path for path in context.run.root.rglob("*") if path.is_file() and path.stat().st_size]
