@@ -14,27 +14,13 @@ from pathlib import Path
 
 import yaml
 
+from masktrain_trainer.local.out_of_fold import FEW_PICTURES
+
 from .models import KEPT, drawn_masks
 
 IMAGE_SIZE = 160
 PERIOD = 3
 """Epochs from one kept model to the next."""
-FAST = {
-    "nominalBatchSize": 16,
-    "learningRate": 0.003,
-    "momentum": 0.9,
-    "warmupEpochs": 1,
-    "warmupMinIterations": 25,
-    "warmupBiasLearningRate": 0.01,
-    "emaDecay": 0.998,
-    "emaRampSteps": 200,
-    "classGain": 2,
-    "mosaic": 0.25,
-    "scale": 0.3,
-}
-"""What lets `masktrain data check --deep` learn in minutes from some hundred pictures."""
-
-
 @dataclass(frozen=True)
 class Training:
     """`spoilt`: the share of training boxes that are taken away or given another class, one as often as the other."""
@@ -95,7 +81,7 @@ def _job(training: Training, data: Path) -> dict[str, object]:
         "savePeriod": PERIOD,
         "optimizer": "AdamW",
         "schedule": "Cosine",
-        "hyperparameters": FAST,
+        "hyperparameters": FEW_PICTURES.model_dump(mode="json", by_alias=True, exclude_unset=True),
     }
     return {
         "apiVersion": "masktrain.dev/v1alpha1",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -246,6 +246,7 @@ class _Transfer:
     def answer(self, more: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer at the end of the redirects, if it is the file."""
         way, hop = _Way(self.plain), self.url
+        login, asked = _login(self.url), _server(self.url)
         for _ in range(_MOST_REDIRECTS + 1):
             way.enter(hop)
             # Not into memory: a file may have many gigabytes.
@@ -254,7 +255,8 @@ class _Transfer:
                 client.request(
                     "GET",
                     hop,
-                    headers=_HEADERS | more,
+                    # To nobody else, wherever the server leads.
+                    headers=_HEADERS | more | (login if _server(hop) == asked else {}),
                     redirect=False,
                     preload_content=False,
                     retries=self.retries,
@@ -268,6 +270,19 @@ class _Transfer:
                     return
                 hop = urljoin(hop, location)
         raise NotTheFile("is redirected again and again")
+
+
+def _login(url: str) -> dict[str, str]:
+    """The header of the login that stands in an address, which urllib3 takes no notice of."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {}
+    return urllib3.make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def _number(announced: str) -> int | None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from masktrain_trainer.errors import InvalidConfiguration
 
-from .base import Frame, Kind, Medium, Skipped, SourceOptions
+from .base import Frame, Kind, Medium, Skipped, SourceOptions, ordinal
 from .containers import MATROSKA, Container, look_at
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -257,7 +257,7 @@ class Video:
         origin, there = self.medium.origin, self.timeline.frames
         if self._container.cut:
             yield Skipped(
-                f"{origin} is cut off: it ends after frame {last.number} ({last.seconds:.1f} s), and what came before "
+                f"{origin} is cut off: it ends after frame {ordinal(last.number)} ({last.seconds:.1f} s), and what came before "
                 "is taken."
             )
             return
@@ -287,4 +287,4 @@ class _Place:
 
 
 def _named(first: int, last: int) -> str:
-    return f"Frame {first}" if first == last else f"Frames {first} to {last}"
+    return f"Frame {ordinal(first)}" if first == last else f"Frames {ordinal(first)} to {ordinal(last)}"
