@@ -1,7 +1,13 @@
 """Pictures and videos of a disk: which, in which order, by which names, and what is said of the rest."""
 
+import errno
+import os
+import re
 import shutil
-from collections.abc import Iterable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 
 import pytest
@@ -122,6 +128,77 @@ def test_what_is_wrong_in_a_folder_is_said_and_passed_over(tmp_path: Path, films
         f"{tmp_path}/d.mp4 is not a video that can be read, such as MP4, MKV, AVI or WebM.",
         f"{tmp_path}/e.png is not a readable image: it cannot be read (No such file or directory).",
         f"{tmp_path}/f.mov holds sound and no video.",
+    ]
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
+    """Makes a folder that the system will not list, also for root: a mount whose server has gone, as far as one sees."""
+
+    def lock(folder: Path) -> str:
+        save(folder / "hidden.png")
+        scandir = os.scandir
+
+        def refuse(path: str | os.PathLike[str] | int = ".") -> object:
+            if not isinstance(path, int) and Path(path) == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        return f"The folder {folder} cannot be read: Permission denied."
+
+    return lock
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, locked: Callable[[Path], str]) -> None:
+    save(tmp_path / "a.png")
+    sentence = locked(tmp_path / "locked")
+    for source in (folder_source(tmp_path, OPTIONS), pattern_source(f"{tmp_path}/**/*.png", OPTIONS)):
+        items = list(source)
+        assert names(items) == ["a.png"]
+        assert said(items) == [sentence]
+    items = list(pattern_source(f"{tmp_path}/*.png", OPTIONS))
+    assert said(items) == [], "nobody wanted to look into it"
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
+        folder_source(tmp_path, OPTIONS)
+    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
+        folder_source(tmp_path / "locked", OPTIONS)
+    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
+        pattern_source(f"{tmp_path}/*/*.png", OPTIONS)
+
+
+_AS_ANOTHER_USER = """
+import os, sys
+from pathlib import Path
+from masktrain_trainer.detect.sources.base import SourceOptions
+from masktrain_trainer.detect.sources.files import folder_source
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for item in folder_source(Path(sys.argv[1]), SourceOptions()):
+    print(getattr(item, "sentence", None) or item.medium.name)
+"""
+
+
+def test_rights_that_are_missing_are_said_and_the_rest_is_read() -> None:
+    """As a user whom they bind: neither listing nor entering, listing alone, entering alone."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        save(folder / "a.png")
+        for name, rights in (("none", 0o000), ("list", 0o444), ("enter", 0o111)):
+            save(folder / name / "b.png")
+            (folder / name).chmod(rights)
+        folder.chmod(0o755)
+        run = [sys.executable, "-c", _AS_ANOTHER_USER, made]
+        ended = subprocess.run(run, capture_output=True, text=True, check=False)
+        for name in ("none", "list", "enter"):
+            (folder / name).chmod(0o755)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(ended.stdout.splitlines()) == [
+        f"The folder {folder}/enter cannot be read: Permission denied.",
+        f"The folder {folder}/none cannot be read: Permission denied.",
+        "a.png",
+        f"{folder}/list/b.png is not a readable image: it cannot be read (Permission denied).",
     ]
 
 
