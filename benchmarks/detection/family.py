@@ -21,6 +21,8 @@ from .models import KEPT, drawn_masks
 IMAGE_SIZE = 160
 PERIOD = 3
 """Epochs from one kept model to the next."""
+
+
 @dataclass(frozen=True)
 class Training:
     """`spoilt`: the share of training boxes that are taken away or given another class, one as often as the other."""

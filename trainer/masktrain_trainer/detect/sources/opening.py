@@ -214,8 +214,8 @@ def _open_list(path: Path, options: SourceOptions) -> Source:
     lying = [line for line in lines if not _is_live(line.text) and not _is_web_file(line.text)]
     if live and lying and path.suffix.lower() != ".streams":
         raise InvalidConfiguration(
-            f"{path} names streams, such as {_shown(live[0])}, and files, such as {_shown(lying[0])}; make two lists of "
-            "it."
+            f"{path} names streams, such as {_shown(live[0])}, and files, such as {_shown(lying[0])}; make two lists "
+            "of it."
         )
     if live or path.suffix.lower() == ".streams":
         from .several import open_several  # noqa: PLC0415 - files need no part of what is live

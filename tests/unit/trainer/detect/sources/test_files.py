@@ -1,13 +1,10 @@
 """Pictures and videos of a disk: which, in which order, by which names, and what is said of the rest."""
 
-import errno
-import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import pytest
@@ -131,75 +128,67 @@ def test_what_is_wrong_in_a_folder_is_said_and_passed_over(tmp_path: Path, films
     ]
 
 
-@pytest.fixture
-def locked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
-    """Makes a folder that the system will not list, also for root: a mount whose server has gone, as far as one sees."""
-
-    def lock(folder: Path) -> str:
-        save(folder / "hidden.png")
-        scandir = os.scandir
-
-        def refuse(path: str | os.PathLike[str] | int = ".") -> object:
-            if not isinstance(path, int) and Path(path) == folder:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return scandir(path)
-
-        monkeypatch.setattr(os, "scandir", refuse)
-        return f"The folder {folder} cannot be read: Permission denied."
-
-    return lock
-
-
-def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, locked: Callable[[Path], str]) -> None:
-    save(tmp_path / "a.png")
-    sentence = locked(tmp_path / "locked")
-    for source in (folder_source(tmp_path, OPTIONS), pattern_source(f"{tmp_path}/**/*.png", OPTIONS)):
-        items = list(source)
-        assert names(items) == ["a.png"]
-        assert said(items) == [sentence]
-    items = list(pattern_source(f"{tmp_path}/*.png", OPTIONS))
-    assert said(items) == [], "nobody wanted to look into it"
-    (tmp_path / "a.png").unlink()
-    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
-        folder_source(tmp_path, OPTIONS)
-    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
-        folder_source(tmp_path / "locked", OPTIONS)
-    with pytest.raises(InvalidConfiguration, match=re.escape(sentence)):
-        pattern_source(f"{tmp_path}/*/*.png", OPTIONS)
-
-
-_AS_ANOTHER_USER = """
+_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from masktrain_trainer.detect.sources.base import SourceOptions
-from masktrain_trainer.detect.sources.files import folder_source
+from masktrain_trainer.detect.sources.files import folder_source, pattern_source
+from masktrain_trainer.errors import InvalidConfiguration
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
-for item in folder_source(Path(sys.argv[1]), SourceOptions()):
-    print(getattr(item, "sentence", None) or item.medium.name)
+try:
+    found = pattern_source(sys.argv[1], SourceOptions()) if "*" in sys.argv[1] else folder_source(Path(sys.argv[1]), SourceOptions())
+    for item in found:
+        print(getattr(item, "sentence", None) or item.medium.name)
+except InvalidConfiguration as error:
+    print("ends:", error)
 """
+"""Rights do not bind root, as whom tests may run."""
 
 
-def test_rights_that_are_missing_are_said_and_the_rest_is_read() -> None:
-    """As a user whom they bind: neither listing nor entering, listing alone, entering alone."""
+def seen_by_nobody(source: str) -> list[str]:
+    run = [sys.executable, "-c", _AS_NOBODY, source]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return sorted(ended.stdout.splitlines())
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """Folders that may be neither listed nor entered, or only one of the two; pytest's own is not open to others."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        save(folder / "a.png")
-        for name, rights in (("none", 0o000), ("list", 0o444), ("enter", 0o111)):
-            save(folder / name / "b.png")
-            (folder / name).chmod(rights)
         folder.chmod(0o755)
-        run = [sys.executable, "-c", _AS_ANOTHER_USER, made]
-        ended = subprocess.run(run, capture_output=True, text=True, check=False)
-        for name in ("none", "list", "enter"):
+        rights = {"none": 0o000, "list": 0o444, "enter": 0o111}
+        for name, right in rights.items():
+            save(folder / name / "b.png")
+            (folder / name).chmod(right)
+        yield folder
+        for name in rights:
             (folder / name).chmod(0o755)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert sorted(ended.stdout.splitlines()) == [
-        f"The folder {folder}/enter cannot be read: Permission denied.",
-        f"The folder {folder}/none cannot be read: Permission denied.",
-        "a.png",
-        f"{folder}/list/b.png is not a readable image: it cannot be read (Permission denied).",
-    ]
+
+
+def test_folders_that_cannot_be_read_are_said_and_the_rest_is_taken(locked: Path) -> None:
+    save(locked / "a.png")
+    enter, none = (f"The folder {locked}/{name} cannot be read: Permission denied." for name in ("enter", "none"))
+    unread = f"{locked}/list/b.png is not a readable image: it cannot be read (Permission denied)."
+    assert seen_by_nobody(str(locked)) == sorted([enter, none, unread, "a.png"])
+    assert seen_by_nobody(f"{locked}/**/*.png") == sorted([enter, none, "a.png"])
+    assert seen_by_nobody(f"{locked}/*.png") == ["a.png"], "nobody wanted to look into them"
+
+
+def test_where_nothing_is_left_the_folder_that_cannot_be_read_is_said(locked: Path) -> None:
+    said = f"The folder {locked}/enter cannot be read: Permission denied."
+    (one,) = seen_by_nobody(f"{locked}/enter")
+    assert one == f"ends: {said}"
+    (one,) = seen_by_nobody(f"{locked}/e*/*.png")
+    assert one.startswith("ends: Nothing matches")
+    assert one.endswith(said)
+    shutil.rmtree(locked / "list")
+    (one,) = seen_by_nobody(str(locked))
+    assert one.startswith("ends: The folder")
+    assert one.endswith("cannot be read: Permission denied.")
+    save(locked / "list" / "b.png")
 
 
 def test_a_folder_of_pictures_says_how_many(tmp_path: Path) -> None:

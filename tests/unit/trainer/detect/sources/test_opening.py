@@ -287,7 +287,8 @@ def test_a_list_of_streams_is_opened_as_several(
 
 
 @pytest.mark.parametrize(
-    "text", ["ftp://u:secret@host/a.mp4", "a.jpg\nrtsp://u:secret@host/a", "rtsp:/u:secret@host/a", "http:u:secret@host/b"]
+    "text",
+    ["ftp://u:secret@host/a.mp4", "a.jpg\nrtsp://u:secret@host/a", "rtsp:/u:secret@host/a", "http:u:secret@host/b"],
 )
 def test_no_sentence_about_a_list_shows_a_password(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
