@@ -1,7 +1,7 @@
 """An RTSP server of GStreamer's with a test picture, for the system's Python, which has its bindings.
 
-Called with the pipeline's size as WIDTHxHEIGHT, the port (0: the kernel's), a codec, vp8 or jpeg, and perhaps the user and
-password that it asks for; prints the port and serves rtsp://127.0.0.1:PORT/door until it is killed.
+Called with the pipeline's size as WIDTHxHEIGHT, the port (0: the kernel's), a codec, vp8 or jpeg, and perhaps the user
+and password that it asks for; prints the port and serves rtsp://127.0.0.1:PORT/door until it is killed.
 """
 
 import sys

@@ -21,7 +21,7 @@ def in_background(call: Callable[[], T], name: str) -> "Future[T]":
         future.set_running_or_notify_cancel()
         try:
             future.set_result(call())
-        except BaseException as error:  # whoever asks for the result gets it
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -174,7 +174,7 @@ def pattern_source(pattern: str, options: SourceOptions) -> Files:
     root = _fixed_part(pattern)
     # Path.glob takes no pattern with a root, and counts hidden names as matches.
     matches = {Path(match) for match in glob.iglob(pattern, recursive=True)}  # noqa: PTH207
-    files = sorted(path for path in matches if os.path.isfile(path) and not _in_results(path, root))
+    files = sorted(path for path in matches if _is_file(path) and not _in_results(path, root))
     unread = _unread_by(pattern)
     if matches and not files:
         raise InvalidConfiguration(f"{pattern} matches folders only; end it with /* or /**, or give one of them.")
@@ -257,8 +257,18 @@ def _as_well(unread: Sequence[_UnreadFolder]) -> str:
 
 
 def _may_be_read(path: Path) -> bool:
-    # Path's own questions raise where a folder may be listed and not entered.
-    return os.path.isfile(path) or not os.path.exists(path)
+    return _is_file(path) or not _exists(path)
+
+
+# Path's own questions raise where a folder may be listed and not entered.
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _files_below(source: Path, unread: list[_UnreadFolder]) -> Iterator[Path]:
@@ -282,7 +292,7 @@ def _unread_by(pattern: str) -> list[_UnreadFolder]:
         if glob.has_magic(part):
             above = str(Path(*parts[:place], "**" if part == "**" else "", ""))
             for folder in glob.iglob(above, recursive=True):  # noqa: PTH207 - as the pattern itself is matched
-                if os.path.isdir(folder) and (found := _refused(folder)) is not None:
+                if (found := _refused(folder)) is not None:
                     unread[found.path] = found
     return list(unread.values())
 
@@ -290,6 +300,8 @@ def _unread_by(pattern: str) -> list[_UnreadFolder]:
 def _refused(folder: str) -> _UnreadFolder | None:
     try:
         os.scandir(folder).close()
+    except (NotADirectoryError, FileNotFoundError):
+        return None
     except OSError as error:
         return _UnreadFolder.of(error)
     return None
@@ -297,7 +309,7 @@ def _refused(folder: str) -> _UnreadFolder | None:
 
 def _is_new(folder: Path, seen: set[Path]) -> bool:
     real = folder.resolve()
-    if real in seen or os.path.exists(folder / RESULTS_MARK):
+    if real in seen or _exists(folder / RESULTS_MARK):
         return False
     seen.add(real)
     return True
@@ -313,4 +325,4 @@ def _fixed_part(pattern: str) -> Path:
 def _in_results(path: Path, root: Path) -> bool:
     """Whether a folder between the two holds results of an earlier run."""
     between = takewhile(lambda folder: folder != root, path.parents)
-    return any(os.path.exists(folder / RESULTS_MARK) for folder in between)
+    return any(_exists(folder / RESULTS_MARK) for folder in between)

@@ -137,8 +137,8 @@ from masktrain_trainer.errors import InvalidConfiguration
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    found = pattern_source(sys.argv[1], SourceOptions()) if "*" in sys.argv[1] else folder_source(Path(sys.argv[1]), SourceOptions())
-    for item in found:
+    given, options = sys.argv[1], SourceOptions()
+    for item in pattern_source(given, options) if "*" in given else folder_source(Path(given), options):
         print(getattr(item, "sentence", None) or item.medium.name)
 except InvalidConfiguration as error:
     print("ends:", error)
