@@ -14,21 +14,32 @@ PATIENCE_SECONDS: Final = 10.0
 """Longer than a batch takes that is being computed, and as long as a live stream's reads may block."""
 
 
-def in_background(call: Callable[[], T], name: str) -> "Future[T]":
-    future: Future[T] = Future()
+class Work(Future[T]):
+    """`thread`: that does it, and ends a moment after the result is there."""
 
-    def run() -> None:
-        future.set_running_or_notify_cancel()
+    def __init__(self, call: Callable[[], T], name: str) -> None:
+        super().__init__()
+        self._call = call
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def _run(self) -> None:
+        self.set_running_or_notify_cancel()
         try:
-            future.set_result(call())
+            self.set_result(self._call())
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future
+            self.set_exception(error)
 
 
-def leave(*work: "Future[Any]", seconds: float = PATIENCE_SECONDS) -> Sequence["Future[Any]"]:
+def in_background(call: Callable[[], T], name: str) -> Work[T]:
+    work = Work(call, name)
+    work.thread.start()
+    return work
+
+
+def leave(*work: Work[Any], seconds: float = PATIENCE_SECONDS) -> Sequence[Work[Any]]:
     """Wait for what was told to stop, so long and no longer. Gives what has ended."""
-    done, _ = wait(work, seconds)
-    return [each for each in work if each in done]
+    wait(work, seconds)
+    ended = [each for each in work if each.done()]
+    for each in ended:
+        each.thread.join()
+    return ended

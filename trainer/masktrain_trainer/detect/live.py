@@ -19,7 +19,7 @@ import threading
 import webbrowser
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from masktrain_trainer.errors import InvalidConfiguration, printable
 from masktrain_trainer.predict.drawing import BoxStyle, class_colour
 
-from .background import in_background, leave
+from .background import Work, in_background, leave
 from .detector import Detector
 from .live_show import Picture, Settings, Show
 from .sources.base import Source
@@ -81,7 +81,7 @@ def serve_live(
     source when all have been told.
     """
     show = Show(source, detector, names, style)
-    running: list[Future[None]] = []
+    running: list[Work[None]] = []
     with bind(address) as listening, _terminable():
         site = Site(show, listening)
         try:

@@ -5,6 +5,7 @@ Redirects are followed by hand, because each is looked at: no server shall send 
 the internet into the pod's own network. A body that is cut off goes on where it ended, if the server knows ranges.
 """
 
+import base64
 import contextlib
 import http
 import io
@@ -246,7 +247,7 @@ class _Transfer:
     def answer(self, more: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer at the end of the redirects, if it is the file."""
         way, hop = _Way(self.plain), self.url
-        login, asked = _login(self.url), _server(self.url)
+        login, asked = login_header(self.url), _server(self.url)
         for _ in range(_MOST_REDIRECTS + 1):
             way.enter(hop)
             # Not into memory: a file may have many gigabytes.
@@ -272,12 +273,13 @@ class _Transfer:
         raise NotTheFile("is redirected again and again")
 
 
-def _login(url: str) -> dict[str, str]:
-    """The header of the login that stands in an address, which urllib3 takes no notice of."""
+def login_header(url: str) -> dict[str, str]:
+    """Of the login that stands in an address, of which urllib3 takes no notice; nothing where none stands there."""
     parts = urlsplit(url)
-    if parts.username is None:
+    if not parts.username:
         return {}
-    return urllib3.make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode(errors='replace')).decode()}"}
 
 
 def _server(url: str) -> tuple[str, str | None, int | None]:

@@ -9,7 +9,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import urllib3
 from masktrain_trainer.config import shown_url
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.stores.web import login_header
 
 from .base import Source, SourceOptions
 from .newest import Connection, Patience, open_live
@@ -136,11 +137,10 @@ def _why_no_video(url: str) -> str:
 
 
 def _http_refusal(url: str) -> str | None:
-    login = _login(url)
     retries = urllib3.Retry(total=None, connect=0, read=0, status=0, redirect=5)
     try:
         with urllib3.PoolManager(timeout=PROBE_SECONDS, retries=retries) as pool:
-            answer = pool.request("GET", url, headers=login, preload_content=False)
+            answer = pool.request("GET", url, headers=login_header(url), preload_content=False)
             answer.close()
     except (urllib3.exceptions.HTTPError, ValueError):
         return None
@@ -151,7 +151,7 @@ def _rtsp_refusal(url: str) -> str | None:
     """By RTSP's own question for a description (RFC 2326, 10.2), which is close to HTTP's."""
     parts = urlsplit(url)
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-    headers = {"CSeq": "1", "Accept": "application/sdp", **{key.title(): text for key, text in _login(url).items()}}
+    headers = {"CSeq": "1", "Accept": "application/sdp", **login_header(url)}
     lines = [f"DESCRIBE {address} RTSP/1.0", *(f"{key}: {text}" for key, text in headers.items()), "", ""]
     port = parts.port or DEFAULT_PORTS["rtsp"]
     try:
@@ -167,18 +167,11 @@ def _rtsp_refusal(url: str) -> str | None:
     return _refusal(int(first[1]), first[2], schemes, url)
 
 
-def _login(url: str) -> dict[str, str]:
-    parts = urlsplit(url)
-    if not parts.username:
-        return {}
-    return urllib3.make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
-
-
 def _refusal(status: int, reason: str, schemes: str, url: str) -> str | None:
     """`schemes`: of logins that the server takes, with which it answers who gives none, or a wrong one."""
     if status < 400:
         return None
-    if status == 401 and not _login(url):
+    if status == 401 and not login_header(url):
         return "cannot be opened: it asks for a login; write user:password@ in front of the host's name"
     if status == 401 and "basic" in schemes.lower():
         return "cannot be opened: its server refuses the login in the address; correct user and password"

@@ -269,8 +269,8 @@ class Video:
         origin, there = self.medium.origin, self.timeline.frames
         if self._container.cut:
             yield Skipped(
-                f"{origin} is cut off: it ends after frame {ordinal(last.number)} ({last.seconds:.1f} s), and what came "
-                "before is taken."
+                f"{origin} is cut off: it ends after frame {ordinal(last.number)} ({last.seconds:.1f} s), and what "
+                "came before is taken."
             )
             return
         if last.number + 1 < there and self.timeline.seconds_N is not None:
