@@ -174,7 +174,7 @@ def pattern_source(pattern: str, options: SourceOptions) -> Files:
     root = _fixed_part(pattern)
     # Path.glob takes no pattern with a root, and counts hidden names as matches.
     matches = {Path(match) for match in glob.iglob(pattern, recursive=True)}  # noqa: PTH207
-    files = sorted(path for path in matches if _is_file(path) and not _in_results(path, root))
+    files = sorted(path for path in matches if _may_be_read(path) and not _in_results(path, root))
     unread = _unread_by(pattern)
     if matches and not files:
         raise InvalidConfiguration(f"{pattern} matches folders only; end it with /* or /**, or give one of them.")
@@ -267,6 +267,10 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
@@ -292,7 +296,7 @@ def _unread_by(pattern: str) -> list[_UnreadFolder]:
         if glob.has_magic(part):
             above = str(Path(*parts[:place], "**" if part == "**" else "", ""))
             for folder in glob.iglob(above, recursive=True):  # noqa: PTH207 - as the pattern itself is matched
-                if (found := _refused(folder)) is not None:
+                if _is_folder(folder) and (found := _refused(folder)) is not None:
                     unread[found.path] = found
     return list(unread.values())
 
@@ -300,8 +304,6 @@ def _unread_by(pattern: str) -> list[_UnreadFolder]:
 def _refused(folder: str) -> _UnreadFolder | None:
     try:
         os.scandir(folder).close()
-    except (NotADirectoryError, FileNotFoundError):
-        return None
     except OSError as error:
         return _UnreadFolder.of(error)
     return None

@@ -192,7 +192,7 @@ def test_a_file_whose_server_says_no_length_is_a_file(web: Web, films: Films, sc
         ("empty.txt", "empty.txt names nothing; write an image, a video or a stream a line."),
         ("binary.txt", "binary.txt is not a list: it is no text in UTF-8."),
         ("none.txt", "None of the files that none.txt names exists, such as a.jpg"),
-        ("mixed.txt", "mixed.txt names streams, such as rtsp://host/a, and files, such as a.jpg; make two lists"),
+        ("mixed.txt", "names streams, such as rtsp://host/a (line 1), and files, such as a.jpg (line 2); make two"),
         ("folder", "The folder folder holds no image or video"),
         ("http://[::1/a.mp4", "is not an address."),
     ],
