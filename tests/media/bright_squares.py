@@ -58,14 +58,19 @@ def square_detector(names: list[str], network: SquareFinder | None = None) -> De
     return Detector(model, DetectionOptions(confidence=0.25))
 
 
-def picture(squares: list[tuple[int, int, int, float]], shade: int = 0) -> Image:
-    """squares: row and column in the grid, class, confidence. `shade`: the grey of the lowest row of cells."""
+def picture(squares: list[tuple[int, int, int, float]], grey: int = 0) -> Image:
+    """squares: row and column in the grid, class, confidence. `grey`: of the lowest row of cells."""
     pixels_HWC = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels_HWC[-CELL:] = shade
+    pixels_HWC[-CELL:] = grey
     for row, column, label, confidence in squares:
         place = slice(row * CELL, (row + 1) * CELL), slice(column * CELL, (column + 1) * CELL)
         pixels_HWC[(*place, label)] = round(confidence * 255)
     return pixels_HWC
+
+
+def shade(number: int) -> int:
+    """The grey of a frame's lowest strip."""
+    return number * 16 % 256
 
 
 class SquareSource:
@@ -95,10 +100,12 @@ class SquareSource:
             if self._closed.wait(0.01 if self.live else 0):
                 return
             number, self.taken = self.taken, self.taken + 1
-            pixels = picture(self._squares, shade=number * 16 % 256)
-            yield Frame(self._medium, number, number * 0.02, pixels)
+            yield self.frame(number)
         if self._error is not None:
             raise self._error
+
+    def frame(self, number: int) -> Frame:
+        return Frame(self._medium, number, number * 0.02, picture(self._squares, shade(number)))
 
     def close(self) -> None:
         self._closed.set()

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 FRAMES, RATE, WIDTH, HEIGHT = 20, 10, 96, 64
 COLUMN = 4
+LONG_FRAMES = 60
+"""Of films in several clusters, of which one may be damaged."""
 _CORNERS = f"color=black:size={WIDTH}x{HEIGHT}:rate={RATE}:duration=1"
 _PATCH = {"red": (0, 0), "lime": (1, 0), "blue": (0, 1)}
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-threads", "1", "-crf", "10")
@@ -49,6 +51,11 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "mjpeg.avi": (*_stripes(), "-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p", "-threads", "1"),
     "vp8.webm": (*_stripes(), "-c:v", "libvpx", "-b:v", "1M", "-threads", "1"),
     "vp9.webm": (*_stripes(), "-c:v", "libvpx-vp9", "-b:v", "1M", "-threads", "1"),
+    "long.mkv": (*_stripes(frames=LONG_FRAMES), *X264, "-cluster_time_limit", "500"),
+    "long.webm": (
+        *_stripes(frames=LONG_FRAMES),
+        *("-c:v", "libvpx", "-b:v", "1M", "-g", "5", "-threads", "1", "-cluster_time_limit", "500"),
+    ),
     "h264.ts": (*_stripes(), *X264),
     "bare.h264": (*_stripes(), *X264),
     "fragments.mp4": (*_stripes(), *X264, "-movflags", "+frag_keyframe+empty_moov"),

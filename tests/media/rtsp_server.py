@@ -1,7 +1,7 @@
 """An RTSP server of GStreamer's with a test picture, for the system's Python, which has its bindings.
 
-Called with the pipeline's size as WIDTHxHEIGHT, the port (0: the kernel's), and a codec, vp8 or jpeg; prints the port
-and serves rtsp://127.0.0.1:PORT/door until it is killed.
+Called with the pipeline's size as WIDTHxHEIGHT, the port (0: the kernel's), a codec, vp8 or jpeg, and perhaps the user
+and password that it asks for; prints the port and serves rtsp://127.0.0.1:PORT/door until it is killed.
 """
 
 import sys
@@ -18,7 +18,18 @@ PAYLOADS = {
 }
 
 
-def main(size: str, port: str, codec: str) -> None:
+def ask_for_login(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, login: list[str]) -> None:
+    auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*login), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    for right in ("access", "construct"):
+        permissions.add_permission_for_role("viewer", f"media.factory.{right}", True)
+    factory.set_permissions(permissions)
+
+
+def main(size: str, port: str, codec: str, *login: str) -> None:
     width, height = size.split("x")
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -30,6 +41,8 @@ def main(size: str, port: str, codec: str) -> None:
         f" ! video/x-raw,width={width},height={height},framerate=25/1 ! videoconvert ! {PAYLOADS[codec]} )"
     )
     factory.set_shared(True)
+    if login:
+        ask_for_login(server, factory, list(login))
     server.get_mount_points().add_factory("/door", factory)
     server.attach(None)
     print(server.get_bound_port(), flush=True)

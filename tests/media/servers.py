@@ -1,5 +1,6 @@
 """Servers of live video, each on a port of the kernel's, ended with the test; none of them sends a frame to nobody."""
 
+import base64
 import functools
 import http.server
 import os
@@ -32,10 +33,15 @@ def running(*command: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def rtsp_server(size: str = "96x64", port: int = 0, codec: str = "vp8") -> Iterator[int]:
-    """A red picture 25 times a second at rtsp://127.0.0.1:PORT/door. Yields the port."""
+def rtsp_server(
+    size: str = "96x64", port: int = 0, codec: str = "vp8", login: tuple[str, str] | None = None
+) -> Iterator[int]:
+    """A red picture 25 times a second at rtsp://127.0.0.1:PORT/door. Yields the port.
+
+    `login`: user and password that it asks for.
+    """
     # The system's Python has GStreamer's bindings.
-    with running("/usr/bin/python3", str(RTSP_SERVER), size, str(port), codec) as process:
+    with running("/usr/bin/python3", str(RTSP_SERVER), size, str(port), codec, *(login or ())) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
 
@@ -113,7 +119,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
     """An MJPEG camera at /camera; the files of a folder beside it. `sending`, once cleared, makes the camera stall;
     `asked` is set by each who asks it.
 
-    `hang_up()` ends what it sends; who asks again is served again.
+    `hang_up()` ends what it sends; who asks again is served again. `login`: user:password that it asks for.
     """
 
     daemon_threads = True
@@ -125,6 +131,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self.sending.set()
         self.asked = threading.Event()
         self.size = (64, 48)
+        self.login: str | None = None
         self.generation = 0
         self._over = threading.Event()
 
@@ -154,7 +161,12 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     server: CameraServer
 
     def do_GET(self) -> None:
-        if self.path.startswith("/camera"):
+        if self.server.login is not None and self.headers["Authorization"] != _basic(self.server.login):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="cameras"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path.startswith("/camera"):
             self.server.asked.set()
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
@@ -172,6 +184,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(head.encode() + jpeg + b"\r\n")
 
     def log_message(self, *args: Any) -> None: ...
+
+
+def _basic(login: str) -> str:
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path, PurePath
 
 import pytest
 
 from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped, Source, SourceOptions
+from masktrain_trainer.detect.sources.lists import ListLine
+from masktrain_trainer.detect.sources.opening import open_source
 from masktrain_trainer.detect.sources.pages import open_page
 from masktrain_trainer.detect.sources.screen import open_screen
 from masktrain_trainer.detect.sources.several import open_several
@@ -70,6 +72,53 @@ def test_rtsp(codec: str) -> None:
         medium = assert_live_and_red(source, (64, 96))[0].medium
 
     assert (medium.name, medium.origin) == (PurePath(f"127.0.0.1-{port}-door"), f"rtsp://127.0.0.1:{port}/door")
+
+
+def test_rtsp_with_a_login(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with rtsp_server(login=("viewer", "p@ss:word")) as port:
+        place = f"127.0.0.1:{port}/door"
+        medium = assert_live_and_red(open_source(f"rtsp://viewer:p%40ss%3Aword@{place}", OPTIONS), (64, 96))[0].medium
+        for login, words in (
+            ("viewer:secret@", "its server refuses the login in the address; correct user and password"),
+            ("stranger:p%40ss%3Aword@", "its server refuses the login in the address"),
+            ("", "it asks for a login; write user:password@ in front of the host's name"),
+        ):
+            with pytest.raises(InvalidConfiguration) as refused:
+                open_source(f"rtsp://{login}{place}", OPTIONS)
+            assert str(refused.value).startswith(f"rtsp://{place} cannot be opened: {words}")
+            assert_no_password(str(refused.value))
+
+    assert (medium.name, medium.origin) == (PurePath(f"127.0.0.1-{port}-door"), f"rtsp://{place}")
+    assert_no_password(caplog.text)
+    assert capfd.readouterr() == ("", "")
+
+
+def assert_no_password(text: str) -> None:
+    assert not any(word in text for word in ("p@ss", "p%40ss", "secret"))
+
+
+def test_a_camera_and_a_film_on_the_web_with_a_login(
+    camera: CameraServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_clip(tmp_path / "walk.webm", 0.4, "-c:v", "libvpx", "-deadline", "realtime")
+    camera.login = "viewer:p@ss"
+    place = camera.url.removeprefix("http://")
+    medium = assert_live_and_red(open_source(f"http://viewer:p%40ss@{place}/camera", OPTIONS), (48, 64))[0].medium
+    film = frames(iter(open_source(f"http://viewer:p%40ss@{place}/walk.webm", OPTIONS)), 100)
+    for path, login in product(("camera", "walk.webm"), ("viewer:secret@", "")):
+        with pytest.raises(InvalidConfiguration) as refused:
+            open_source(f"http://{login}{place}/{path}", OPTIONS)
+        assert str(refused.value).startswith(f"{camera.url}/{path} ")
+        assert ("correct the login" in str(refused.value)) == bool(login)
+        assert_no_password(str(refused.value))
+
+    assert (medium.origin, len(film), film[0].medium.origin) == (
+        f"{camera.url}/camera",
+        10,
+        f"{camera.url}/walk.webm",
+    )
+    assert_no_password(f"{medium.name} {film[0].medium.name} {caplog.text}")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_rtsp_stops_and_comes_back_with_another_size() -> None:
@@ -177,13 +226,13 @@ def test_several_in_turn_and_one_that_dies(camera: CameraServer, tmp_path: Path)
     with camera_server(tmp_path) as other, mute_server() as port:
         pass
     with camera_server(tmp_path, other.server_port) as other:
-        lines = [
+        addresses = (
             f"{camera.url}/camera",
-            "",
             f"{other.url}/camera",
             f"http://127.0.0.1:{port}/x",
             f"{camera.url}/camera",
-        ]
+        )
+        lines = [ListLine(number, address) for number, address in enumerate(addresses, 1)]
         source = open_several(lines, SourceOptions(timeout_seconds=2))
         items = iter(source)
         names: set[str] = set()

@@ -92,7 +92,7 @@ class Recording:
         elif self.moments[-1].medium != name:
             self.cuts.add(len(self.moments))
         height, width = frame.pixels_HWC.shape[:2]
-        self.moments.append(Moment(name, frame.number, frame.seconds, (height, width)))
+        self.moments.append(Moment(name, frame.ordinal, frame.seconds, (height, width)))
         for kept, found in zip(self.boxes, seen.boxes, strict=True):
             kept.append(found)
 

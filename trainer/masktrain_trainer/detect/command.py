@@ -20,7 +20,7 @@ from .detector import DetectionOptions, Detector
 from .devices import Numbers, number_format, parse_device
 from .outputs.base import Detected, Output
 from .outputs.labels import CsvTable, JsonLines, LabelFiles
-from .outputs.naming import Destination
+from .outputs.naming import Destination, FreeNames
 from .outputs.pictures import Artist, Crops, PictureFiles
 from .outputs.video import VideoFormat, Videos, find_ffmpeg
 from .pipeline import detect_frames, read_ahead
@@ -143,8 +143,10 @@ def _say_first(request: DetectionRequest, detector: Detector, folder: Path, prog
 
 
 def _detect(source: Source, detector: Detector, request: DetectionRequest, folder: Path, progress: Progress) -> None:
-    drawn = _Drawn(folder, Artist(drawable_names(detector.names), request.style), request.saving.video_format)
-    outputs = _outputs(request.saving, folder, detector.names, drawn)
+    files = FreeNames()
+    artist = Artist(drawable_names(detector.names), request.style)
+    drawn = _Drawn(folder, artist, request.saving.video_format, files)
+    outputs = _outputs(request.saving, folder, detector.names, drawn, files)
     with ExitStack() as stack:
         for output in outputs:
             stack.callback(output.close)
@@ -158,7 +160,7 @@ def _detect(source: Source, detector: Detector, request: DetectionRequest, folde
             progress.frame(item, drawn.path)
 
 
-def _outputs(saving: Saving, folder: Path, names: Sequence[str], drawn: Output) -> list[Output]:
+def _outputs(saving: Saving, folder: Path, names: Sequence[str], drawn: Output, files: FreeNames) -> list[Output]:
     outputs: list[Output] = [drawn] if saving.drawn else []
     if saving.labels:
         outputs.append(LabelFiles(folder, confidences=saving.label_confidences))
@@ -167,16 +169,16 @@ def _outputs(saving: Saving, folder: Path, names: Sequence[str], drawn: Output) 
     if saving.json_lines:
         outputs.append(JsonLines(folder))
     if saving.crops:
-        outputs.append(Crops(folder, names))
+        outputs.append(Crops(folder, names, files))
     return outputs
 
 
 class _Drawn:
     """Pictures as pictures, the rest as videos. `path`: where the last frame went."""
 
-    def __init__(self, folder: Path, artist: Artist, video_format: VideoFormat) -> None:
-        self._pictures = PictureFiles(folder, artist)
-        self._videos = Videos(folder, artist, video_format)
+    def __init__(self, folder: Path, artist: Artist, video_format: VideoFormat, files: FreeNames) -> None:
+        self._pictures = PictureFiles(folder, artist, files)
+        self._videos = Videos(folder, artist, video_format, files)
         self.path: Path | None = None
 
     def write(self, detected: Detected) -> None:

@@ -19,7 +19,7 @@ import threading
 import webbrowser
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from masktrain_trainer.errors import InvalidConfiguration, printable
 from masktrain_trainer.predict.drawing import BoxStyle, class_colour
 
+from .background import Work, in_background, leave
 from .detector import Detector
 from .live_show import Picture, Settings, Show
 from .sources.base import Source
@@ -48,6 +49,8 @@ STALLED_SECONDS = 30.0
 STATE_SECONDS = 0.25
 GOODBYE_SECONDS = 0.4
 """For the last words to viewers that read."""
+LEAVING_SECONDS = 0.8
+"""From the end to the return: what still computes, or waits in a read that cannot be cut short, is left behind."""
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^:\[\]\s/]*?))(?:(?:^|:)(?P<port>\d+))?")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
@@ -78,10 +81,11 @@ def serve_live(
     source when all have been told.
     """
     show = Show(source, detector, names, style)
-    with bind(address) as listening, ThreadPoolExecutor(2) as threads, _terminable():
+    running: list[Work[None]] = []
+    with bind(address) as listening, _terminable():
         site = Site(show, listening)
         try:
-            running = [threads.submit(site.run), threads.submit(show.run)]
+            running += [in_background(site.run, "live page"), in_background(show.run, "detecting")]
             yield f"Live page: {site.url} (Ctrl-C ends it)"
             yield from site.warnings
             if open_browser and not _opened(site.url):
@@ -95,7 +99,8 @@ def serve_live(
             show.end("The command was ended.")
             source.close()
             site.close()
-    for part in running:
+            ended = leave(*running, seconds=LEAVING_SECONDS)
+    for part in ended:
         part.result()
 
 

@@ -6,16 +6,16 @@ OpenCV, Pillow and torch let other threads run while they work, so that one of t
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import PurePath
 from typing import Generic, TypeVar
 
+from .background import in_background, leave
 from .detector import Detection, Detector, PendingDetections, Prepared, by_shape
 from .outputs.base import Detected
 from .sources.base import Frame, Skipped, Source
+from .sources.handover import Handover
 
 T = TypeVar("T")
 
@@ -28,19 +28,20 @@ def read_ahead(items: Iterable[T], depth: int, stop: Callable[[], None] | None =
     """The same items, up to `depth` of them taken in a thread before they are asked for.
 
     Errors of the thread are raised here, after the items before them. Whoever leaves early closes what this returns:
-    then `stop` is called, or the items' own `close` if it is no generator's, and the thread has ended when it returns.
+    then `stop` is called, or the items' own `close` if it is no generator's, and the thread has ended when it returns,
+    unless a read of a disk or a network holds it that cannot be cut short.
     """
     shelf = _Shelf[T](depth)
-    with ThreadPoolExecutor(1, "read ahead") as threads:
-        reading = threads.submit(shelf.fill, items)
-        try:
-            yield from shelf.taken()
-        finally:
-            shelf.close()
-            stop = stop or _closing(items)
-            if stop is not None and not reading.done():
-                stop()
-        reading.result()
+    reading = in_background(lambda: shelf.fill(items), "read ahead")
+    try:
+        yield from shelf.taken()
+    finally:
+        shelf.close()
+        stop = stop or _closing(items)
+        if stop is not None and not reading.done():
+            stop()
+        leave(reading)
+    reading.result()
 
 
 def _closing(items: object) -> Callable[[], None] | None:
@@ -179,53 +180,23 @@ class _Started:
 
 
 def _detect_live(source: Source, detector: Detector) -> Iterator[Detected | Skipped]:
-    newest = _Newest()
-    with ThreadPoolExecutor(1, "newest frames") as threads:
-        reading = threads.submit(newest.read, source)
-        try:
-            for sentences, frames in newest.taken():
-                yield from sentences
-                ready = [_Ready(frame, detector.prepare(frame.pixels_HWC)) for frame in frames]
-                yield from _Started.of(ready, detector).results()
-        finally:
-            source.close()
-        reading.result()
+    handover = Handover()
+    reading = in_background(lambda: _read_into(handover, source), "newest frames")
+    try:
+        for sentences, frames in handover.together():
+            yield from sentences
+            ready = [_Ready(frame, detector.prepare(frame.pixels_HWC)) for frame in frames]
+            yield from _Started.of(ready, detector).results()
+    finally:
+        source.close()
+        leave(reading)
+    reading.result()
 
 
-class _Newest:
-    """Of each medium of a live source the newest frame, taken all together."""
-
-    def __init__(self) -> None:
-        # Guards all below; notified of every change.
-        self._change = threading.Condition()
-        self._frames: dict[PurePath, Frame] = {}
-        self._sentences: list[Skipped] = []
-        self._ended = False
-
-    def taken(self) -> Iterator[tuple[Sequence[Skipped], Sequence[Frame]]]:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._frames or self._sentences or self._ended)
-                sentences, frames = self._sentences, list(self._frames.values())
-                self._sentences, self._frames = [], {}
-            if not sentences and not frames:
-                return
-            yield sentences, frames
-
-    def read(self, source: Source) -> None:
-        """In a thread of its own, until the source ends."""
-        try:
-            for item in source:
-                self._put(item)
-        finally:
-            with self._change:
-                self._ended = True
-                self._change.notify_all()
-
-    def _put(self, item: Frame | Skipped) -> None:
-        with self._change:
-            if isinstance(item, Skipped):
-                self._sentences.append(item)
-            else:
-                self._frames[item.medium.name] = item
-            self._change.notify_all()
+def _read_into(handover: Handover, source: Source) -> None:
+    """In a thread of its own, until the source ends."""
+    try:
+        for item in source:
+            handover.put(item)
+    finally:
+        handover.end()

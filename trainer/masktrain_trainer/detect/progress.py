@@ -119,10 +119,11 @@ class Progress:
             self.say(self._so_far(played))
 
     def _so_far(self, played: _Played) -> str:
+        # How many, which is not the number of the last one where there is a stride, or frames were passed over.
         of = f" of {played.medium.frames}" if played.medium.frames is not None else ""
         rate = self.tally.frames / self.seconds
         counts = self.counts(played.tally.boxes)
-        return f"{played.medium.origin}: frame {played.tally.frames}{of}, {rate:.1f} frames/s, {counts}"
+        return f"{played.medium.origin}: {played.tally.frames}{of} frames, {rate:.1f} frames/s, {counts}"
 
     def _finish_videos(self) -> None:
         for played in self._playing.values():

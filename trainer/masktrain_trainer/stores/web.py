@@ -5,6 +5,7 @@ Redirects are followed by hand, because each is looked at: no server shall send 
 the internet into the pod's own network. A body that is cut off goes on where it ended, if the server knows ranges.
 """
 
+import base64
 import contextlib
 import http
 import io
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -246,6 +247,7 @@ class _Transfer:
     def answer(self, more: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer at the end of the redirects, if it is the file."""
         way, hop = _Way(self.plain), self.url
+        login, asked = login_header(self.url), _server(self.url)
         for _ in range(_MOST_REDIRECTS + 1):
             way.enter(hop)
             # Not into memory: a file may have many gigabytes.
@@ -254,7 +256,8 @@ class _Transfer:
                 client.request(
                     "GET",
                     hop,
-                    headers=_HEADERS | more,
+                    # To nobody else, wherever the server leads.
+                    headers=_HEADERS | more | (login if _server(hop) == asked else {}),
                     redirect=False,
                     preload_content=False,
                     retries=self.retries,
@@ -268,6 +271,20 @@ class _Transfer:
                     return
                 hop = urljoin(hop, location)
         raise NotTheFile("is redirected again and again")
+
+
+def login_header(url: str) -> dict[str, str]:
+    """Of the login that stands in an address, of which urllib3 takes no notice; nothing where none stands there."""
+    parts = urlsplit(url)
+    if not parts.username:
+        return {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode(errors='replace')).decode()}"}
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def _number(announced: str) -> int | None:

@@ -73,7 +73,7 @@ def test_both_are_side_by_side_in_the_video(done: Result, place: Path) -> None:
 def test_counts_have_a_row_for_each_frame(done: Result, place: Path) -> None:
     assert done.exit_code == 0
     rows = list(csv.DictReader((place / "out" / "counts.csv").read_text(encoding="utf-8").splitlines()))
-    assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
+    assert [int(row["frame"]) for row in rows] == list(range(1, FRAMES + 1))
     assert sum(int(row["A mask"]) for row in rows) > 0
     assert rows[10]["seconds"] == "1.000"
 

@@ -30,15 +30,14 @@ class Stems:
         self._of_medium: dict[PurePath, PurePath] = {}
 
     def of(self, frame: Frame) -> PurePath:
-        name = frame.medium.name
-        if name not in self._of_medium:
-            # The whole name where another medium has the same but for its ending.
-            self._of_medium[name] = self._names.give(stem_of(frame), name)
-        stem = self._of_medium[name]
+        name, stem = frame.medium.name, stem_of(frame)
+        # The whole name where another medium has the same but for its ending, or a frame of it would.
         if frame.medium.kind is Kind.PICTURE:
-            del self._of_medium[name]
-            return stem
-        return stem.with_name(f"{stem.name}_{frame.number + 1}")
+            return self._names.give(stem, name)
+        if name not in self._of_medium:
+            self._of_medium[name] = self._names.give_series(stem, name)
+        stem = self._of_medium[name]
+        return stem.with_name(f"{stem.name}_{frame.ordinal}")
 
 
 def stem_of(frame: Frame) -> PurePath:
@@ -105,7 +104,7 @@ class CsvTable(_Lines):
         """Raises UnwritableResults."""
         frame = detected.frame
         height, width = frame.pixels_HWC.shape[:2]
-        place = (as_text(str(frame.medium.name)), frame.number + 1, f"{frame.seconds:.3f}")
+        place = (as_text(str(frame.medium.name)), frame.ordinal, f"{frame.seconds:.3f}")
         self._append(_csv([(*place, *_cells(found), width, height) for found in detected.detections]))
 
 
@@ -126,7 +125,7 @@ class JsonLines(_Lines):
         height, width = frame.pixels_HWC.shape[:2]
         document = {
             "medium": str(frame.medium.name),
-            "frame": frame.number + 1,
+            "frame": frame.ordinal,
             "seconds": round(frame.seconds, 3),
             "width": width,
             "height": height,

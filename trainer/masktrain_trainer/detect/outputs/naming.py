@@ -1,16 +1,18 @@
 """Where results go: the folder of a run, files in it that nothing else has, and one sentence where a disk is full."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from pathlib import Path, PurePath
 
 from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
 from masktrain_trainer.files import RESULTS_MARK, choose_output, finished_whole, make_results_folder
 
 HOLDS = "the pictures with boxes"
+_OF_A_SERIES = re.compile(r"(.+)_[1-9][0-9]*", re.DOTALL)
 SPARE_BYTES = 1 << 20
 """Bytes that are left on a disk: the end of a video, by which players find their way in it, must find room."""
 
@@ -47,19 +49,50 @@ class Destination:
 
 
 class FreeNames:
-    """Names below a folder, each given once: two pictures of one name, but for the ending, have labels of their own."""
+    """Names below a folder, each given once: two pictures of one name, but for the ending, have labels of their own.
+
+    A series is a name with `_1`, `_2` and so on behind it, however far it goes: the frames of a video.
+    """
 
     def __init__(self) -> None:
         self._given: set[str] = set()
+        self._series: set[str] = set()
+        self._taken_from: set[str] = set()
+        """Names of series that can no longer be, because one of their members was given alone."""
+        self._numbers: dict[PurePath, int] = {}
+        """The last number that was put behind a name: a frame may have a thousand crops."""
 
     def give(self, *wanted: PurePath) -> PurePath:
         """The first of `wanted` that is free, else the last with a number behind its stem."""
-        last = wanted[-1]
-        numbered = (last.with_name(f"{last.stem}-{number}{last.suffix}") for number in count(2))
-        # Without regard to case, as on disks of Macs and Windows.
-        name = next(name for name in chain(wanted, numbered) if str(name).casefold() not in self._given)
-        self._given.add(str(name).casefold())
+        name = next(name for name in self._candidates(wanted) if self._is_free(_key(name)))
+        self._given.add(_key(name))
+        if member := _OF_A_SERIES.fullmatch(_key(name)):
+            self._taken_from.add(member[1])
         return name
+
+    def give_series(self, *wanted: PurePath) -> PurePath:
+        """The same for the name that numbers are put behind."""
+        free = (name for name in self._candidates(wanted) if self._is_free(_key(name)))
+        name = next(name for name in free if _key(name) not in self._taken_from)
+        self._given.add(_key(name))
+        self._series.add(_key(name))
+        return name
+
+    def _candidates(self, wanted: Sequence[PurePath]) -> Iterator[PurePath]:
+        yield from wanted
+        last = wanted[-1]
+        for number in count(self._numbers.get(last, 1) + 1):
+            self._numbers[last] = number
+            yield last.with_name(f"{last.stem}-{number}{last.suffix}")
+
+    def _is_free(self, key: str) -> bool:
+        member = _OF_A_SERIES.fullmatch(key)
+        return key not in self._given and (member is None or member[1] not in self._series)
+
+
+def _key(name: PurePath) -> str:
+    """Without regard to case, as on disks of Macs and Windows."""
+    return str(name).casefold()
 
 
 def write_whole(root: Path, path: Path, content: bytes) -> None:

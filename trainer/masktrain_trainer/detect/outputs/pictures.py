@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -42,12 +41,12 @@ class Artist:
 
 
 class PictureFiles:
-    """`path`: of the last one that was written."""
+    """`path`: of the last one that was written. `names`: shared by all who write pictures into the folder."""
 
-    def __init__(self, folder: Path, artist: Artist) -> None:
+    def __init__(self, folder: Path, artist: Artist, names: FreeNames | None = None) -> None:
         self._folder = folder
         self._artist = artist
-        self._names = FreeNames()
+        self._names = names or FreeNames()
         self.path: Path | None = None
 
     def write(self, detected: Detected) -> None:
@@ -86,24 +85,26 @@ _NO_NAME = re.compile(r"[/\\\x00-\x1f]|^\.+")
 
 
 class Crops:
-    """Each object as `crops/CLASS/NAME.jpg`, as YOLOv5 lays it out. `names`: of the classes, as folders are called."""
+    """Each object as `crops/CLASS/NAME.jpg`, as YOLOv5 lays it out. `names`: of the classes, as folders are called.
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    `files` as in PictureFiles: what is drawn may come from folders that are called like those of crops.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], files: FreeNames | None = None) -> None:
         self._folder = folder
+        self._files = files or FreeNames()
         self._classes = [_NO_NAME.sub("_", name)[:100] or f"class {index}" for index, name in enumerate(names)]
         self._stems = Stems()
 
     def write(self, detected: Detected) -> None:
         """Raises UnwritableResults."""
         stem = self._stems.of(detected.frame)
-        seen: Counter[str] = Counter()
         for found in detected.detections:
             crop_HWC = cut_out(detected.frame.pixels_HWC, found.xyxy)
             name = self._classes[found.class_index]
-            seen[name] += 1
-            number = "" if seen[name] == 1 else f"-{seen[name]}"
-            path = self._folder / "crops" / name / stem.with_name(f"{stem.name}{number}.jpg")
-            write_whole(self._folder, path, _jpeg(crop_HWC))
+            # Numbered where a frame has several, or another picture is called as the second one would be.
+            path = self._files.give(PurePath("crops", name, stem.with_name(f"{stem.name}.jpg")))
+            write_whole(self._folder, self._folder / path, _jpeg(crop_HWC))
 
     def close(self) -> None:
         """Every crop is finished already."""

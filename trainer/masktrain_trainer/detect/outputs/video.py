@@ -208,13 +208,16 @@ def _encoders(program: str) -> frozenset[str]:
 
 
 class Videos:
-    """A video for each medium, also for live streams. `path`: of the file that the last frame went to."""
+    """A video for each medium, also for live streams. `path`: of the file that the last frame went to.
 
-    def __init__(self, folder: Path, artist: Artist, kind: VideoFormat) -> None:
+    `names`: shared by all who write into the folder.
+    """
+
+    def __init__(self, folder: Path, artist: Artist, kind: VideoFormat, names: FreeNames | None = None) -> None:
         self._folder = folder
         self._artist = artist
         self._kind = kind
-        self._names = FreeNames()
+        self._names = names or FreeNames()
         self._open: dict[PurePath, _Track] = {}
         self.path: Path | None = None
         if kind is VideoFormat.MP4:

@@ -34,7 +34,8 @@ class Medium:
 
 @dataclass(frozen=True)
 class Frame:
-    """number: counted from 0 in the medium before any stride. seconds: since the medium's first frame; 0 for pictures.
+    """number: counted from 0 in the medium before any stride. What people read, be it results or sentences, has
+    `ordinal`. seconds: since the medium's first frame; 0 for pictures.
 
     pixels_HWC: red, green, blue; upright, as a player shows it.
     """
@@ -43,6 +44,16 @@ class Frame:
     number: int
     seconds: float
     pixels_HWC: Image
+
+    @property
+    def ordinal(self) -> int:
+        """Counted from 1, as YOLOv5 does."""
+        return ordinal(self.number)
+
+
+def ordinal(number: int) -> int:
+    """What people call the frame of this number."""
+    return number + 1
 
 
 @dataclass(frozen=True)

@@ -32,28 +32,50 @@ _LONGEST_SUFFIX: Final = 10
 class FoundFile:
     """A picture's or a video's file, the name that its results get, and where it comes from, as people read it.
 
-    `fetch` writes it to `path` if it is not there yet; it raises UserError or StoreError.
+    `fetch` writes it to `path` if it is not there yet; it raises UserError or StoreError. `line`: of the list that
+    names it.
     """
 
     path: Path
     name: PurePath
     origin: str
     fetch: Callable[[Path], None] | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class _UnreadFolder:
+    path: Path
+    reason: str
+
+    @classmethod
+    def of(cls, error: OSError) -> "_UnreadFolder":
+        return cls(Path(os.fsdecode(error.filename)), error.strerror or "no reason")
+
+    def __str__(self) -> str:
+        return f"The folder {self.path} cannot be read: {self.reason}."
 
 
 class Files:
     """A source of files, one after another.
 
     `alone`: the file is the one thing that was asked for, so what is wrong with it is an error, and it is fetched and
-    opened at once. `scratch`: a folder that goes when the source is closed, or has come to its end.
+    opened at once. `scratch`: a folder that goes when the source is closed, or has come to its end. `unread`: folders
+    whose files are not among them, said first.
     """
 
     live = False
 
     def __init__(
-        self, files: Sequence[FoundFile], options: SourceOptions, *, alone: bool = False, scratch: Path | None = None
+        self,
+        files: Sequence[FoundFile],
+        options: SourceOptions,
+        *,
+        alone: bool = False,
+        scratch: Path | None = None,
+        unread: Sequence[_UnreadFolder] = (),
     ) -> None:
-        self._files, self._options, self._alone = files, options, alone
+        self._files, self._options, self._alone, self._unread = files, options, alone, unread
         # Also at the interpreter's end: what was downloaded may have gigabytes.
         self._clean_up = weakref.finalize(self, shutil.rmtree, scratch or "", ignore_errors=True) if scratch else None
         self._closed = Event()
@@ -69,6 +91,7 @@ class Files:
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
         try:
+            yield from (Skipped(str(folder)) for folder in self._unread)
             for file in self._files:
                 if self._closed.is_set():
                     return
@@ -86,7 +109,7 @@ class Files:
         try:
             opened = self._first or _open(file, self._options, alone=False)
         except (UserError, StoreError) as error:
-            yield Skipped(str(error))
+            yield Skipped(str(error) if file.line is None else f"Line {file.line}: {error}")
             return
         if isinstance(opened, Frame):
             yield opened
@@ -134,10 +157,13 @@ def folder_source(folder: Path, options: SourceOptions) -> Files:
 
     Folders with results of an earlier run are passed over: they hold the same pictures with boxes on them.
     """
+    unread: list[_UnreadFolder] = []
     # Sorted, since the order of a folder differs from one file system to the next.
     # A link to nothing is named, too; what is neither, a pipe for instance, would be waited for.
-    files = sorted(path for path in _files_below(folder) if path.is_file() or not path.exists())
-    return _found(files, folder, f"The folder {folder} holds", options)
+    files = sorted(path for path in _files_below(folder, unread) if _may_be_read(path))
+    if any(each.path == folder for each in unread):
+        raise InvalidConfiguration(str(unread[0]))
+    return _found(files, folder, f"The folder {folder} holds", options, unread)
 
 
 def pattern_source(pattern: str, options: SourceOptions) -> Files:
@@ -148,14 +174,16 @@ def pattern_source(pattern: str, options: SourceOptions) -> Files:
     root = _fixed_part(pattern)
     # Path.glob takes no pattern with a root, and counts hidden names as matches.
     matches = {Path(match) for match in glob.iglob(pattern, recursive=True)}  # noqa: PTH207
-    files = sorted(path for path in matches if path.is_file() and not _in_results(path, root))
+    files = sorted(path for path in matches if _may_be_read(path) and not _in_results(path, root))
+    unread = _unread_by(pattern)
     if matches and not files:
         raise InvalidConfiguration(f"{pattern} matches folders only; end it with /* or /**, or give one of them.")
     if not files:
         raise InvalidConfiguration(
             f"Nothing matches {pattern}; ** stands for folders at any depth, and quotes keep the shell from it."
+            f"{_as_well(unread)}"
         )
-    return _found(files, root, f"What matches {pattern} is", options)
+    return _found(files, root, f"What matches {pattern} is", options, unread)
 
 
 def list_source(files: Sequence[FoundFile], options: SourceOptions, scratch: Path | None = None) -> Files:
@@ -204,14 +232,18 @@ def _shortened(part: str) -> str:
     return whole[: _LONGEST_PART - 4 * len(suffix)].decode("utf-8", "ignore") + suffix
 
 
-def _found(files: Sequence[Path], root: Path, beginning: str, options: SourceOptions) -> Files:
+def _found(
+    files: Sequence[Path], root: Path, beginning: str, options: SourceOptions, unread: Sequence[_UnreadFolder]
+) -> Files:
     """`beginning`: of the sentence that says that none of them is a picture or video."""
     if not any(path.suffix.lower() in READ_SUFFIXES | VIDEO_SUFFIXES for path in files):
-        raise InvalidConfiguration(f"{beginning} no image or video ({_EXAMPLES}){_other_kinds(files)}.")
+        others = _other_kinds(files)
+        raise InvalidConfiguration(f"{beginning} no image or video ({_EXAMPLES}){others}.{_as_well(unread)}")
     # Those of other kinds become a line that says so.
     taken = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES]
     names = unique_names(Path(os.path.relpath(path, root)) for path in taken)
-    return Files([FoundFile(path, name, str(path)) for path, name in zip(taken, names, strict=True)], options)
+    found = [FoundFile(path, name, str(path)) for path, name in zip(taken, names, strict=True)]
+    return Files(found, options, unread=unread)
 
 
 def _other_kinds(files: Sequence[Path]) -> str:
@@ -219,18 +251,67 @@ def _other_kinds(files: Sequence[Path]) -> str:
     return f"; {others[0]} is one of {len(others)} of other kinds: save them as JPEG or PNG" if others else ""
 
 
-def _files_below(source: Path) -> Iterator[Path]:
-    """Links to folders are followed, each folder once: they may lead to one around them."""
+def _as_well(unread: Sequence[_UnreadFolder]) -> str:
+    """Behind a sentence that says that nothing was found."""
+    return f" {unread[0]}" if unread else ""
+
+
+def _may_be_read(path: Path) -> bool:
+    return _is_file(path) or not _exists(path)
+
+
+# Path's own questions raise where a folder may be listed and not entered.
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _files_below(source: Path, unread: list[_UnreadFolder]) -> Iterator[Path]:
+    """Links to folders are followed, each folder once: they may lead to one around them. `unread` is added to."""
     seen = {source.resolve()}
-    for folder, folders, names in os.walk(source, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        unread.append(_UnreadFolder.of(error))
+
+    for folder, folders, names in os.walk(source, onerror=refuse, followlinks=True):
         here = Path(folder)
         folders[:] = [name for name in sorted(folders) if not is_clutter(name) and _is_new(here / name, seen)]
         yield from (here / name for name in names if not is_clutter(name))
 
 
+def _unread_by(pattern: str) -> list[_UnreadFolder]:
+    """The folders that a pattern would look into and cannot, about which glob is silent."""
+    parts = Path(pattern).parts
+    unread: dict[Path, _UnreadFolder] = {}
+    for place, part in enumerate(parts):
+        if glob.has_magic(part):
+            above = str(Path(*parts[:place], "**" if part == "**" else "", ""))
+            for folder in glob.iglob(above, recursive=True):  # noqa: PTH207 - as the pattern itself is matched
+                if _is_folder(folder) and (found := _refused(folder)) is not None:
+                    unread[found.path] = found
+    return list(unread.values())
+
+
+def _refused(folder: str) -> _UnreadFolder | None:
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return _UnreadFolder.of(error)
+    return None
+
+
 def _is_new(folder: Path, seen: set[Path]) -> bool:
     real = folder.resolve()
-    if real in seen or (folder / RESULTS_MARK).exists():
+    if real in seen or _exists(folder / RESULTS_MARK):
         return False
     seen.add(real)
     return True
@@ -246,4 +327,4 @@ def _fixed_part(pattern: str) -> Path:
 def _in_results(path: Path, root: Path) -> bool:
     """Whether a folder between the two holds results of an earlier run."""
     between = takewhile(lambda folder: folder != root, path.parents)
-    return any((folder / RESULTS_MARK).exists() for folder in between)
+    return any(_exists(folder / RESULTS_MARK) for folder in between)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -15,6 +14,7 @@ from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.errors import InvalidConfiguration
 
 from .base import Frame, Kind, Medium, Skipped, SourceOptions
+from .handover import Handover
 
 FIRST_PAUSE_SECONDS = 0.25
 """Before the first try to connect again; doubled with each further one."""
@@ -101,13 +101,9 @@ class LiveSource:
         self._options = options
         reading = min(10.0, options.timeout_seconds / 3)
         self._patience = Patience(options.timeout_seconds, reading)
-        # Guards all below; notified of every change.
-        self._change = threading.Condition()
+        self._handover = Handover()
+        self._change = self._handover.change
         self._medium: Medium | None = None
-        self._newest: Frame | None = None
-        self._sentences: deque[Skipped] = deque()
-        self._ended = False
-        self._closed = False
         # The reading thread's own.
         self._number = 0
         self._began = 0.0
@@ -129,7 +125,7 @@ class LiveSource:
         started = time.monotonic()
         threading.Thread(target=self._read, name=f"reader of {self._feed.name}", daemon=True).start()
         with self._change:
-            self._change.wait_for(lambda: self._medium or self._ended, self._options.timeout_seconds)
+            self._change.wait_for(lambda: self._medium or self._handover.ended, self._options.timeout_seconds)
             if self._medium is not None:
                 return
         # The backend's own clock may have ended the wait a moment before this one.
@@ -137,28 +133,11 @@ class LiveSource:
         raise InvalidConfiguration(self._feed.objection(self._options.timeout_seconds if waited else None))
 
     def close(self) -> None:
-        with self._change:
-            self._closed = True
-            self._newest = None
-            self._change.notify_all()
+        self._handover.close()
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
-        try:
-            while (item := self._take()) is not None:
-                yield item
-        finally:
-            self.close()
-
-    def _take(self) -> Frame | Skipped | None:
-        with self._change:
-            self._change.wait_for(lambda: self._closed or self._sentences or self._newest or self._ended)
-            if self._closed:
-                return None
-            if self._sentences:
-                return self._sentences.popleft()
-            frame, self._newest = self._newest, None
-            self._change.notify_all()
-        return frame and replace(frame, pixels_HWC=_red_first(frame.pixels_HWC))
+        for item in self._handover:
+            yield item if isinstance(item, Skipped) else replace(item, pixels_HWC=_red_first(item.pixels_HWC))
 
     # The rest runs in the reading thread.
 
@@ -174,9 +153,7 @@ class LiveSource:
                     return
                 connection = self._again(connected)
         finally:
-            with self._change:
-                self._ended = True
-                self._change.notify_all()
+            self._handover.end()
 
     def _end(self, frames: int | None) -> None:
         """What has an end may break off before it. The number of frames is made of a length and a rate."""
@@ -197,7 +174,7 @@ class LiveSource:
     def _publish(self, connection: Connection, pixels_HWC: Image) -> None:
         with self._change:
             if connection.frames is not None:
-                self._change.wait_for(lambda: self._newest is None or self._closed)
+                self._change.wait_for(lambda: self._handover.empty_of_frames or self._closed)
             elif connection.position is not None:
                 self._wait_until_due(connection.position)
             if self._closed:
@@ -207,13 +184,12 @@ class LiveSource:
                 self._medium = self._describe(connection)
                 self._began = now
             elif self._lost:
-                self._say(f"stopped sending; connected again after {now - self._seen:.0f} s.")
+                self._tell(f"stopped sending; connected again after {now - self._seen:.0f} s.")
             self._lost = False
             self._seen = now
             exact = connection.position if connection.frames is not None else None
             seconds = now - self._began if exact is None else exact
-            self._newest = Frame(self._medium, self._number, seconds, pixels_HWC)
-            self._change.notify_all()
+            self._handover.put(Frame(self._medium, self._number, seconds, pixels_HWC))
 
     def _describe(self, connection: Connection) -> Medium:
         stride, rate, frames = self._options.stride, connection.frames_per_second, connection.frames
@@ -260,13 +236,11 @@ class LiveSource:
             return self._change.wait_for(lambda: self._closed, seconds)
 
     def _tell(self, what: str) -> None:
-        with self._change:
-            self._say(what)
+        self._handover.put(Skipped(f"{self._feed.origin} {what}"))
 
-    def _say(self, what: str) -> None:
-        """Holding the lock."""
-        self._sentences.append(Skipped(f"{self._feed.origin} {what}"))
-        self._change.notify_all()
+    @property
+    def _closed(self) -> bool:
+        return self._handover.closed
 
 
 def _red_first(pixels_HWC: Image) -> Image:

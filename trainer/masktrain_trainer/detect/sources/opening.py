@@ -18,6 +18,7 @@ from masktrain_trainer.stores.web import Head, NotTheFile, Refused, download, lo
 
 from .base import Source, SourceOptions
 from .files import PICTURE_SUFFIXES, Files, FoundFile, file_source, folder_source, list_source, pattern_source
+from .lists import ListLine, read_list
 from .video import VIDEO_SUFFIXES
 
 KINDS: Final = (
@@ -38,8 +39,6 @@ _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _SCREEN: Final = re.compile(r"screen(\s+-?\d+)*", re.ASCII)
 _CAMERA: Final = re.compile(r"(?:/dev/video)?(\d{1,4})", re.ASCII)
 _LIST_SUFFIXES: Final = frozenset({".streams", ".txt"})
-_LONGEST_LIST: Final = 64 << 20
-"""Bytes; a line for each of half a million files."""
 
 
 def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:  # noqa: B008 - frozen
@@ -69,7 +68,7 @@ def _open_address(text: str, scheme: str, options: SourceOptions) -> Source:
     if scheme in ("s3", "oci"):
         return _fetched(_object(text, options), options)
     if scheme == "file":
-        return _open_place(unquote(urlsplit(text).path, errors="surrogateescape"), options)
+        return _open_place(_path_of(text), options)
     raise InvalidConfiguration(f"--source {scheme}://… is of a kind that is not read; give {KINDS}.")
 
 
@@ -103,7 +102,7 @@ def _open_place(text: str, options: SourceOptions) -> Source:
         raise InvalidConfiguration(f"{path} is neither a file nor a folder; give {KINDS}.")
     if glob.has_magic(text):
         return pattern_source(str(path), options)
-    raise InvalidConfiguration(f"{text} does not exist; give {KINDS}.")
+    raise InvalidConfiguration(f"{_without_login(text)} does not exist; give {KINDS}.")
 
 
 def _expanded(text: str) -> Path:
@@ -153,7 +152,9 @@ def _refusals(url: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise InvalidConfiguration(f"{shown_url(url)} {error}; give an address that needs no login.") from None
+        given = "@" in urlsplit(url).netloc
+        advice = "correct the login in it" if given else "give a login in it (https://user:password@…), or another one"
+        raise InvalidConfiguration(f"{shown_url(url)} {error}: look at the address, and {advice}.") from None
     except NotTheFile as error:
         raise InvalidConfiguration(f"{shown_url(url)} {error}; correct --source.") from None
 
@@ -208,12 +209,13 @@ def _in_scratch(file: FoundFile, scratch: Path, number: int) -> FoundFile:
 
 def _open_list(path: Path, options: SourceOptions) -> Source:
     """A list of streams, all of them at once, or of images and videos, one after another."""
-    lines = _lines_of(path)
-    live = [line for line in lines if _is_live(line)]
-    lying = [line for line in lines if not _is_live(line) and not _is_web_file(line)]
+    lines = read_list(path)
+    live = [line for line in lines if _is_live(line.text)]
+    lying = [line for line in lines if not _is_live(line.text) and not _is_web_file(line.text)]
     if live and lying and path.suffix.lower() != ".streams":
         raise InvalidConfiguration(
-            f"{path} names streams, such as {shown_url(live[0])}, and files, such as {lying[0]}; make two lists of it."
+            f"{path} names streams, such as {_shown(live[0])}, and files, such as {_shown(lying[0])}; make two lists "
+            "of it."
         )
     if live or path.suffix.lower() == ".streams":
         from .several import open_several  # noqa: PLC0415 - files need no part of what is live
@@ -222,12 +224,22 @@ def _open_list(path: Path, options: SourceOptions) -> Source:
     return _open_files_of_list(path, lines, options)
 
 
-def _open_files_of_list(path: Path, lines: Sequence[str], options: SourceOptions) -> Files:
-    found = [_listed(line, path.parent, options) for line in lines]
+def _shown(line: ListLine) -> str:
+    """With its place, and without a login."""
+    return f"{_without_login(line.text)} (line {line.number})"
+
+
+def _without_login(text: str) -> str:
+    """Also of an address that is misspelt, or of a scheme that nothing here reads."""
+    return re.sub(r"(:/*)[^@\s]*@", r"\1…@", shown_url(text))
+
+
+def _open_files_of_list(path: Path, lines: Sequence[ListLine], options: SourceOptions) -> Files:
+    found = [_listed(line, path, options) for line in lines]
     if all(file.fetch is None and not file.path.exists() for file in found):
         raise InvalidConfiguration(
-            f"None of the files that {path} names exists, such as {lines[0]}: they are looked for beside the list and "
-            "in the current folder."
+            f"None of the files that {path} names exists, such as {_shown(lines[0])}: they are looked for beside the "
+            "list and in the current folder."
         )
     if all(file.fetch is None for file in found):
         return list_source(found, options)
@@ -236,14 +248,27 @@ def _open_files_of_list(path: Path, lines: Sequence[str], options: SourceOptions
     return list_source(here, options, scratch)
 
 
-def _listed(line: str, folder: Path, options: SourceOptions) -> FoundFile:
-    if _is_web_file(line):
-        return _web_file(line)
-    if line.startswith(("s3://", "oci://")):
-        return _object(line, options)
-    beside = folder / _expanded(line)
-    path = beside if beside.exists() else _expanded(line)
-    return FoundFile(path, PurePath(path.name), str(path))
+def _listed(line: ListLine, path: Path, options: SourceOptions) -> FoundFile:
+    return replace(_named_by(line, path, options), line=line.number)
+
+
+def _named_by(line: ListLine, path: Path, options: SourceOptions) -> FoundFile:
+    if _is_web_file(line.text):
+        return _web_file(line.text)
+    found = _ADDRESS.match(line.text)
+    scheme = found[1].lower() if found else ""
+    if scheme in ("s3", "oci"):
+        return _object(line.text, options)
+    if scheme not in ("", "file"):
+        raise InvalidConfiguration(f"Line {line.number} of {path}: {scheme}://… is of a kind that is not read.")
+    named = _expanded(_path_of(line.text) if scheme else line.text)
+    beside = path.parent / named
+    lying = beside if beside.exists() else named
+    return FoundFile(lying, PurePath(lying.name), str(lying))
+
+
+def _path_of(uri: str) -> str:
+    return unquote(urlsplit(uri).path, errors="surrogateescape")
 
 
 def _is_live(line: str) -> bool:
@@ -261,19 +286,3 @@ def _is_web_file(line: str) -> bool:
         return False
     host, suffix = _host_and_suffix(line)
     return suffix in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not _PAGES.fullmatch(host)
-
-
-def _lines_of(path: Path) -> list[str]:
-    try:
-        if path.stat().st_size > _LONGEST_LIST:
-            raise InvalidConfiguration(f"{path} is larger than {_LONGEST_LIST >> 20} MiB, and no list.")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InvalidConfiguration(f"{path} is not a list: it is no text in UTF-8.") from None
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in dict.fromkeys(lines) if line and not line.startswith("#")]
-    if not lines:
-        raise InvalidConfiguration(f"{path} names nothing; write an image, a video or a stream a line.")
-    return lines

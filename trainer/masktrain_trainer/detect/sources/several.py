@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,8 @@ from pathlib import PurePath
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 
 from .base import Frame, Skipped, Source, SourceOptions
+from .handover import Handover
+from .lists import ListLine
 from .pages import is_page
 from .screen import is_screen, open_screen, parse_screen
 from .streams import is_stream, open_stream, open_webcam, shown_address, stream_name
@@ -20,15 +21,15 @@ WEBCAM = re.compile(r"(?:/dev/video)?(\d{1,4})", re.ASCII)
 
 @dataclass(frozen=True)
 class _Line:
-    """`origin` as in Medium."""
+    """`number`: in the list. `origin` as in Medium."""
 
+    number: int
     origin: str
     open: Callable[[], Source]
 
 
-def open_several(lines: Sequence[str], options: SourceOptions) -> Source:
-    """Streams' addresses, numbers of webcams and parts of the screen, one a line; blank lines and those that begin with
-    # are passed over.
+def open_several(lines: Sequence[ListLine], options: SourceOptions) -> Source:
+    """Streams' addresses, numbers of webcams and parts of the screen, one a line.
 
     Returns with the first that is open; the others come when they are, or a sentence. Raises UserError for a line that
     is none of them, and if none opens.
@@ -42,34 +43,29 @@ def open_several(lines: Sequence[str], options: SourceOptions) -> Source:
     return source
 
 
-def parse_lines(lines: Sequence[str], options: SourceOptions) -> list[_Line]:
+def parse_lines(lines: Sequence[ListLine], options: SourceOptions) -> list[_Line]:
     """Media get different names, in the order of the lines. Raises InvalidConfiguration."""
     parsed: list[_Line] = []
     taken: set[PurePath] = set()
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            try:
-                parsed.append(_parse(text, taken, options))
-            except UserError as error:
-                raise InvalidConfiguration(f"Line {number} of the list of streams: {error}") from None
-    if not parsed:
-        raise InvalidConfiguration(
-            "The list of streams holds no stream: write one address or number of a webcam a line."
-        )
+    for line in lines:
+        try:
+            parsed.append(_parse(line, taken, options))
+        except UserError as error:
+            raise InvalidConfiguration(f"Line {line.number} of the list of streams: {error}") from None
     return parsed
 
 
-def _parse(text: str, taken: set[PurePath], options: SourceOptions) -> _Line:
+def _parse(line: ListLine, taken: set[PurePath], options: SourceOptions) -> _Line:
+    place, text = line
     if webcam := WEBCAM.fullmatch(text):
         number = int(webcam[1])
         if PurePath(f"webcam-{number}") in taken:
             raise InvalidConfiguration(f"webcam {number} stands there twice.")
         taken.add(PurePath(f"webcam-{number}"))
-        return _Line(f"Webcam {number}", partial(open_webcam, number, options))
+        return _Line(place, f"Webcam {number}", partial(open_webcam, number, options))
     if is_screen(text):
         parse_screen(text)
-        return _Line(text, partial(open_screen, text, options))
+        return _Line(place, text, partial(open_screen, text, options))
     if not is_stream(text):
         raise InvalidConfiguration(
             "it is neither the address of a stream, like rtsp://…, nor the number of a webcam, nor a screen."
@@ -78,7 +74,7 @@ def _parse(text: str, taken: set[PurePath], options: SourceOptions) -> _Line:
         raise InvalidConfiguration("pages are read one at a time: give the address as the source itself.")
     shown = shown_address(text)
     name = _free_name(stream_name(shown), taken)
-    return _Line(shown, partial(open_stream, text, options, name=name))
+    return _Line(place, shown, partial(open_stream, text, options, name=name))
 
 
 def _free_name(name: PurePath, taken: set[PurePath]) -> PurePath:
@@ -96,81 +92,57 @@ class _Several:
 
     def __init__(self, lines: Sequence[_Line]) -> None:
         self._lines = lines
-        # Guards all below; notified of every change.
-        self._change = threading.Condition()
-        self._newest: list[Frame | None] = [None] * len(lines)
-        self._sentences: deque[Skipped] = deque()
+        self._handover = Handover(len(lines))
+        self._change = self._handover.change
         self._sources: list[Source] = []
-        self._running = len(lines)
-        self._last = -1
-        self._closed = False
+        self._reasons: list[str] = []
 
     def begin(self) -> None:
-        for index, line in enumerate(self._lines):
-            threading.Thread(target=self._run, args=(index, line), name=f"source {line.origin}", daemon=True).start()
+        for line in self._lines:
+            threading.Thread(target=self._run, args=(line,), name=f"source {line.origin}", daemon=True).start()
         with self._change:
-            self._change.wait_for(lambda: self._sources or not self._running)
+            self._change.wait_for(lambda: self._sources or self._handover.ended)
             if not self._sources:
-                reasons = " ".join(told.sentence for told in self._sentences)
+                reasons = " ".join(self._reasons)
                 raise InvalidConfiguration(f"None of the {len(self._lines)} streams can be opened. {reasons}")
 
     def close(self) -> None:
+        self._handover.close()
         with self._change:
-            self._closed = True
             sources = list(self._sources)
-            self._change.notify_all()
         for source in sources:
             source.close()
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
         try:
-            while (item := self._take()) is not None:
-                yield item
+            yield from self._handover
         finally:
             self.close()
 
-    def _take(self) -> Frame | Skipped | None:
-        with self._change:
-            self._change.wait_for(lambda: self._closed or self._sentences or any(self._newest) or not self._running)
-            if self._closed:
-                return None
-            if self._sentences:
-                return self._sentences.popleft()
-            return self._next_frame()
-
-    def _next_frame(self) -> Frame | None:
-        """Of the stream whose turn it is, among those that have a new one."""
-        count = len(self._newest)
-        for index in ((self._last + step) % count for step in range(1, count + 1)):
-            if (frame := self._newest[index]) is not None:
-                self._newest[index] = None
-                self._last = index
-                return frame
-        return None
-
-    def _run(self, index: int, line: _Line) -> None:
+    def _run(self, line: _Line) -> None:
         """In the thread of one line."""
         try:
-            source = line.open()
-            with self._change:
-                self._sources.append(source)
-                closed = self._closed
-                self._change.notify_all()
-            if closed:
-                source.close()
-            for item in source:
-                self._put(index, item)
+            if (source := self._open(line)) is not None:
+                for item in source:
+                    self._handover.put(item)
         except UserError as error:
-            self._put(index, Skipped(str(error)))
+            self._handover.put(Skipped(str(error)))
         finally:
-            with self._change:
-                self._running -= 1
-                self._change.notify_all()
+            self._handover.end()
 
-    def _put(self, index: int, item: Frame | Skipped) -> None:
+    def _open(self, line: _Line) -> Source | None:
+        try:
+            source = line.open()
+        except UserError as error:
+            sentence = f"Line {line.number}: {error}"
+            with self._change:
+                self._reasons.append(sentence)
+                self._handover.put(Skipped(sentence))
+            return None
         with self._change:
-            if isinstance(item, Skipped):
-                self._sentences.append(item)
-            else:
-                self._newest[index] = item
+            self._sources.append(source)
+            closed = self._handover.closed
             self._change.notify_all()
+        if closed:
+            source.close()
+        return source

@@ -9,7 +9,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import urllib3
 from masktrain_trainer.config import shown_url
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.errors import InvalidConfiguration
+from masktrain_trainer.stores.web import login_header
 
 from .base import Source, SourceOptions
 from .newest import Connection, Patience, open_live
@@ -27,6 +28,7 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 
 """The schemes of streams with their ports; bare TCP and UDP have none of their own."""
 PROBE_SECONDS = 3.0
 """For each question to a server that gave no video: whether it is there, and what it answers."""
+_ANSWER_BYTES = 4096
 MOST_FRAMES_PER_SECOND = 240.0
 """Above it stands a clock's resolution, which some streams give for a rate."""
 LONGEST_NAME = 100
@@ -128,23 +130,53 @@ def _why_no_video(url: str) -> str:
         return f"cannot be opened: no computer called {host} is known"
     except OSError as error:
         return f"cannot be opened: {host} is not reached ({error.strerror or 'no answer'})"
-    refusal = _http_refusal(url) if parts.scheme.lower() in ("http", "https") else None
+    questions = {"http": _http_refusal, "https": _http_refusal, "rtsp": _rtsp_refusal}
+    ask = questions.get(parts.scheme.lower())
+    refusal = ask(url) if ask is not None else None
     return refusal or "gives no video that can be read: look at its path and login, and at the codec"
 
 
 def _http_refusal(url: str) -> str | None:
-    parts = urlsplit(url)
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     retries = urllib3.Retry(total=None, connect=0, read=0, status=0, redirect=5)
     try:
         with urllib3.PoolManager(timeout=PROBE_SECONDS, retries=retries) as pool:
-            answer = pool.request("GET", url, headers=urllib3.make_headers(basic_auth=login), preload_content=False)
+            answer = pool.request("GET", url, headers=login_header(url), preload_content=False)
             answer.close()
     except (urllib3.exceptions.HTTPError, ValueError):
         return None
-    if answer.status < 400:
+    return _refusal(answer.status, answer.reason or "", answer.headers.get("WWW-Authenticate", ""), url)
+
+
+def _rtsp_refusal(url: str) -> str | None:
+    """By RTSP's own question for a description (RFC 2326, 10.2), which is close to HTTP's."""
+    parts = urlsplit(url)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    headers = {"CSeq": "1", "Accept": "application/sdp", **login_header(url)}
+    lines = [f"DESCRIBE {address} RTSP/1.0", *(f"{key}: {text}" for key, text in headers.items()), "", ""]
+    port = parts.port or DEFAULT_PORTS["rtsp"]
+    try:
+        with socket.create_connection((parts.hostname or "", port), PROBE_SECONDS) as connection:
+            connection.sendall("\r\n".join(lines).encode())
+            answer = connection.recv(_ANSWER_BYTES).decode("latin-1")
+    except OSError:
         return None
-    return f"cannot be opened: the server answers {answer.status} {answer.reason or ''}".rstrip()
+    first = re.match(r"RTSP/\d\.\d (\d{3}) ?([^\r\n]*)", answer)
+    if first is None:
+        return None
+    schemes = " ".join(re.findall(r"(?im)^www-authenticate:\s*(.*)$", answer))
+    return _refusal(int(first[1]), first[2], schemes, url)
+
+
+def _refusal(status: int, reason: str, schemes: str, url: str) -> str | None:
+    """`schemes`: of logins that the server takes, with which it answers who gives none, or a wrong one."""
+    if status < 400:
+        return None
+    if status == 401 and not login_header(url):
+        return "cannot be opened: it asks for a login; write user:password@ in front of the host's name"
+    if status == 401 and "basic" in schemes.lower():
+        return "cannot be opened: its server refuses the login in the address; correct user and password"
+    # FFmpeg knows more ways to log in than were asked with here.
+    return None if status == 401 else f"cannot be opened: the server answers {status} {reason}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from masktrain_trainer.errors import InvalidConfiguration
 
-from .base import Frame, Kind, Medium, Skipped, SourceOptions
+from .base import Frame, Kind, Medium, Skipped, SourceOptions, ordinal
 from .containers import MATROSKA, Container, look_at
+from .matroska import broken_at
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg"}
@@ -76,6 +77,16 @@ class Timeline:
         if self.seconds_N is None or len(self.seconds_N) < 2:
             return 1 / self.frames_per_second
         return float(np.median(np.diff(self.seconds_N)))
+
+    def longest_gap(self) -> tuple[float, float, int] | None:
+        """Where most frames could be missing: since when, until when, and how many at the usual interval."""
+        if self.seconds_N is None or len(self.seconds_N) < 2:
+            return None
+        gaps_N = np.diff(self.seconds_N)
+        place = int(np.argmax(gaps_N))
+        missing = round(float(gaps_N[place]) / self.interval) - 1
+        begin, end = (float(self.seconds_N[number] - self.seconds_N[0]) for number in (place, place + 1))
+        return (begin, end, missing) if missing > 0 else None
 
     def number_at(self, seconds: float) -> int | None:
         """The frame that is shown at this time, if one is."""
@@ -167,6 +178,7 @@ class Video:
     def __init__(
         self, location: str, name: PurePath, origin: str, options: SourceOptions, container: Container
     ) -> None:
+        self._path = Path(location)
         self.timeline = read_timeline(location)
         self._capture = open_capture(location)
         self._stride = options.stride
@@ -257,8 +269,8 @@ class Video:
         origin, there = self.medium.origin, self.timeline.frames
         if self._container.cut:
             yield Skipped(
-                f"{origin} is cut off: it ends after frame {last.number} ({last.seconds:.1f} s), and what came before "
-                "is taken."
+                f"{origin} is cut off: it ends after frame {ordinal(last.number)} ({last.seconds:.1f} s), and what "
+                "came before is taken."
             )
             return
         if last.number + 1 < there and self.timeline.seconds_N is not None:
@@ -270,6 +282,23 @@ class Video:
                 f"{origin} is damaged, or shorter than it says: its frames end after {last.seconds:.1f} s of "
                 f"{self._said / self._said_rate:.1f} s."
             )
+        elif (sentence := self._damage_inside()) is not None:
+            yield Skipped(sentence)
+
+    def _damage_inside(self) -> str | None:
+        """Of Matroska, which goes on behind it without a word."""
+        try:
+            at = broken_at(self._path) if self._container.kind == MATROSKA else None
+        except OSError:  # it was there when it was opened
+            return None
+        if at is None:
+            return None
+        there = f"{self.medium.origin} is damaged from byte {at:,} on: {self.timeline.frames} frames of it can be read"
+        gap = self.timeline.longest_gap()
+        if gap is None:
+            return f"{there}."
+        begin, end, missing = gap
+        return f"{there}, and about {missing} between {begin:.1f} and {end:.1f} s are missing."
 
     def _is_short(self, last: "_Place") -> bool:
         """Of Matroska, whose readers give up at damage: it says how long it is, but of its longest track."""
@@ -287,4 +316,4 @@ class _Place:
 
 
 def _named(first: int, last: int) -> str:
-    return f"Frame {first}" if first == last else f"Frames {first} to {last}"
+    return f"Frame {ordinal(first)}" if first == last else f"Frames {ordinal(first)} to {ordinal(last)}"

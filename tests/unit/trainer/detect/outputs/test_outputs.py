@@ -147,6 +147,40 @@ def test_names_are_given_once_whatever_their_case() -> None:
     assert [str(name) for name in given] == ["A.txt", "a.jpg.txt", "a.jpg-2.txt", "a.jpg-3.txt"]
 
 
+def test_what_is_called_as_a_frame_or_a_second_crop_would_be_overwrites_nothing(tmp_path: Path) -> None:
+    labels, names = LabelFiles(tmp_path, confidences=False), FreeNames()
+    pictures, crops = PictureFiles(tmp_path, Artist(NAMES, BoxStyle()), names), Crops(tmp_path, NAMES, names)
+    media = [
+        ("clip.mp4", Kind.VIDEO, 16),
+        ("clip_17.jpg", Kind.PICTURE, 0),
+        ("film_2.jpg", Kind.PICTURE, 0),
+        ("film.mkv", Kind.VIDEO, 1),
+        ("a/x.jpg", Kind.PICTURE, 0),
+        ("b/x.jpg", Kind.PICTURE, 0),
+        ("b/x.png", Kind.PICTURE, 0),
+        ("b/x-2.jpg", Kind.PICTURE, 0),
+        # As the results of another program would lie there.
+        ("crops/mask/a.jpg", Kind.PICTURE, 0),
+        ("a.jpg", Kind.PICTURE, 0),
+    ]
+    for name, kind, number in media:
+        one = detected(name, kind, number)
+        labels.write(one)
+        crops.write(one)
+        if kind is Kind.PICTURE:
+            pictures.write(one)
+    drawn = sum(kind is Kind.PICTURE for _, kind, _ in media)
+    assert len(files(tmp_path / "labels")) == len(media)
+    assert len(files(tmp_path)) == len(media) + len(FOUND) * len(media) + drawn + len([".masktrain-results"])
+
+
+def test_a_frame_with_many_objects_numbers_them_at_once() -> None:
+    names = FreeNames()
+    given = {names.give(PurePath("crops/mask/a.jpg")) for _ in range(3000)}
+    assert len(given) == 3000
+    assert PurePath("crops/mask/a-3000.jpg") in given
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(small_disk: Path) -> None:
     fill(small_disk)
     with pytest.raises(UnwritableResults, match=r"a\.jpg cannot be written: No space left on device; what was written"):

@@ -1,7 +1,10 @@
 """Pictures and videos of a disk: which, in which order, by which names, and what is said of the rest."""
 
 import shutil
-from collections.abc import Iterable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import pytest
@@ -123,6 +126,71 @@ def test_what_is_wrong_in_a_folder_is_said_and_passed_over(tmp_path: Path, films
         f"{tmp_path}/e.png is not a readable image: it cannot be read (No such file or directory).",
         f"{tmp_path}/f.mov holds sound and no video.",
     ]
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from PIL import Image
+from masktrain_trainer.detect.sources.base import SourceOptions
+from masktrain_trainer.detect.sources.files import folder_source, pattern_source
+from masktrain_trainer.errors import InvalidConfiguration
+Image.init()
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    given, options = sys.argv[1], SourceOptions()
+    for item in pattern_source(given, options) if "*" in given else folder_source(Path(given), options):
+        print(getattr(item, "sentence", None) or item.medium.name)
+except InvalidConfiguration as error:
+    print("ends:", error)
+"""
+"""Rights do not bind root, as whom tests may run. Pillow's formats are modules that another user may not find."""
+
+
+def seen_by_nobody(source: str) -> list[str]:
+    run = [sys.executable, "-c", _AS_NOBODY, source]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return sorted(ended.stdout.splitlines())
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """Folders that may be neither listed nor entered, or only one of the two; pytest's own is not open to others."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        rights = {"none": 0o000, "list": 0o444, "enter": 0o111}
+        for name, right in rights.items():
+            save(folder / name / "b.png")
+            (folder / name).chmod(right)
+        yield folder
+        for name in rights:
+            (folder / name).chmod(0o755)
+
+
+def test_folders_that_cannot_be_read_are_said_and_the_rest_is_taken(locked: Path) -> None:
+    save(locked / "a.png")
+    enter, none = (f"The folder {locked}/{name} cannot be read: Permission denied." for name in ("enter", "none"))
+    unread = f"{locked}/list/b.png is not a readable image: it cannot be read (Permission denied)."
+    assert seen_by_nobody(str(locked)) == sorted([enter, none, unread, "a.png"])
+    assert seen_by_nobody(f"{locked}/**/*.png") == sorted([enter, none, unread, "a.png"])
+    assert seen_by_nobody(f"{locked}/*.png") == ["a.png"], "nobody wanted to look into them"
+
+
+def test_where_nothing_is_left_the_folder_that_cannot_be_read_is_said(locked: Path) -> None:
+    said = f"The folder {locked}/enter cannot be read: Permission denied."
+    (one,) = seen_by_nobody(f"{locked}/enter")
+    assert one == f"ends: {said}"
+    (one,) = seen_by_nobody(f"{locked}/e*/*.png")
+    assert one.startswith("ends: Nothing matches")
+    assert one.endswith(said)
+    shutil.rmtree(locked / "list")
+    (one,) = seen_by_nobody(str(locked))
+    assert one.startswith("ends: The folder")
+    assert one.endswith("cannot be read: Permission denied.")
+    save(locked / "list" / "b.png")
 
 
 def test_a_folder_of_pictures_says_how_many(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from masktrain_trainer.detect.sources import opening
 from masktrain_trainer.detect.sources.base import Frame, Skipped, Source, SourceOptions
+from masktrain_trainer.detect.sources.lists import ListLine
 from masktrain_trainer.detect.sources.opening import open_source
 from masktrain_trainer.errors import InvalidConfiguration, UserError
 from tests.media.films import FRAMES, Films
@@ -191,7 +192,7 @@ def test_a_file_whose_server_says_no_length_is_a_file(web: Web, films: Films, sc
         ("empty.txt", "empty.txt names nothing; write an image, a video or a stream a line."),
         ("binary.txt", "binary.txt is not a list: it is no text in UTF-8."),
         ("none.txt", "None of the files that none.txt names exists, such as a.jpg"),
-        ("mixed.txt", "mixed.txt names streams, such as rtsp://host/a, and files, such as a.jpg; make two lists"),
+        ("mixed.txt", "names streams, such as rtsp://host/a (line 1), and files, such as a.jpg (line 2); make two"),
         ("folder", "The folder folder holds no image or video"),
         ("http://[::1/a.mp4", "is not an address."),
     ],
@@ -262,8 +263,8 @@ def test_a_list_of_files_beside_it_elsewhere_and_on_the_web(
     assert list(names) == ["lists/images/b.png", "here/a.png", "c.mp4"]
     said = [item.sentence for item in items if isinstance(item, Skipped)]
     assert said == [
-        f"{web.url}/none.jpg does not exist on its server; correct --source.",
-        "gone.png is not a readable image: it cannot be read (No such file or directory).",
+        f"Line 6: {web.url}/none.jpg does not exist on its server; correct --source.",
+        "Line 8: gone.png is not a readable image: it cannot be read (No such file or directory).",
     ]
     assert list(scratch.iterdir()) == []
 
@@ -282,4 +283,20 @@ def test_a_list_of_streams_is_opened_as_several(
 ) -> None:
     (tmp_path / name).write_text("\n".join(["# doors", *lines]))
     open_source(str(tmp_path / name))
-    assert asked == [("open_several", lines)]
+    assert asked == [("open_several", [ListLine(number, line) for number, line in enumerate(lines, 2)])]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ftp://u:secret@host/a.mp4", "a.jpg\nrtsp://u:secret@host/a", "rtsp:/u:secret@host/a", "http:u:secret@host/b"],
+)
+def test_no_sentence_about_a_list_shows_a_password(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text(text)
+    for source in ("a.txt", text.splitlines()[-1]):
+        if source.startswith("rtsp://"):
+            continue
+        with pytest.raises(UserError) as caught:
+            open_source(source)
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)

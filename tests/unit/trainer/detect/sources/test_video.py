@@ -1,5 +1,7 @@
 """Frames of real videos: which, when, upright, and what is said where one is missing."""
 
+import random
+import re
 import subprocess
 import sys
 import threading
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 
 from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped, SourceOptions
+from masktrain_trainer.detect.sources.matroska import broken_at
 from masktrain_trainer.detect.sources.video import Video, open_video, read_timeline
 from masktrain_trainer.errors import InvalidConfiguration
-from tests.media.films import FRAMES, HEIGHT, RATE, WIDTH, Films, ffmpeg, number_shown, packets
+from tests.media.films import FRAMES, HEIGHT, LONG_FRAMES, RATE, WIDTH, Films, ffmpeg, number_shown, packets
 
 
 def opened(path: Path, stride: int = 1) -> Video:
@@ -124,7 +127,7 @@ def test_a_stream_without_times_and_counts_has_the_usual_rate(films: Films) -> N
 def test_what_comes_after_a_corrupt_frame_is_read_and_the_frame_named(name: str, films: Films) -> None:
     _, frames, said = read(films(name))
     assert numbers(frames) == [number for number in range(FRAMES) if number not in (9, 10)]
-    assert said == [f"Frames 9 to 10 of {name} cannot be decoded; it goes on."]
+    assert said == [f"Frames 10 to 11 of {name} cannot be decoded; it goes on."]
     assert [frame.seconds for frame in frames] == pytest.approx([number / RATE for number in numbers(frames)])
 
 
@@ -145,6 +148,39 @@ def test_damage_that_costs_the_rest_of_a_film_is_said(films: Films) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["long.mkv", "long.webm"])
+def test_damage_that_costs_frames_in_the_middle_is_said_with_counts(name: str, films: Films, tmp_path: Path) -> None:
+    """FFmpeg goes on at the next cluster and says nothing; what is missing looks like a variable rate."""
+    whole = films(name)
+    assert read(whole)[2] == []
+    data, (start, _), (end, _) = bytearray(whole.read_bytes()), packets(whole)[30], packets(whole)[34]
+    data[start:end] = random.Random(0).randbytes(end - start)
+    (tmp_path / name).write_bytes(data)
+    _, frames, said = read(tmp_path / name)
+    assert 30 <= len(frames) < LONG_FRAMES
+    assert frames[-1].number == len(frames) - 1
+    assert frames[-1].seconds == pytest.approx((LONG_FRAMES - 1) / RATE, abs=0.01)
+    (sentence,) = said
+    told = re.fullmatch(
+        rf"{re.escape(name)} is damaged from byte [\d,]+ on: (\d+) frames of it can be read, and about (\d+) between "
+        r"[\d.]+ and [\d.]+ s are missing\.",
+        sentence,
+    )
+    assert told is not None, sentence
+    assert int(told[1]) + int(told[2]) == LONG_FRAMES
+
+
+@pytest.mark.parametrize("name", ["h264.mkv", "vp8.webm", "vp9.webm", "uneven.mkv", "odd.mkv", "hidden-frames.webm"])
+def test_a_whole_matroska_file_is_found_whole(name: str, films: Films) -> None:
+    assert broken_at(films(name)) is None
+
+
+def test_matroska_that_was_live_and_knows_no_sizes_is_whole(films: Films, tmp_path: Path) -> None:
+    ffmpeg("-i", str(films("long.mkv")), "-c", "copy", "-f", "matroska", "-live", "1", str(tmp_path / "live.mkv"))
+    assert broken_at(tmp_path / "live.mkv") is None
+    assert read(tmp_path / "live.mkv")[2] == []
+
+
 @pytest.mark.parametrize(
     "name", ["cut-fast-start.mp4", "cut-h264.mkv", "cut-mpeg4.avi", "cut-vp8.webm", "cut-mjpeg.avi"]
 )
@@ -153,7 +189,7 @@ def test_of_a_cut_file_what_is_there_is_taken(name: str, films: Films) -> None:
     assert 1 < len(frames) < FRAMES
     assert numbers(frames) == list(range(len(frames)))
     (sentence,) = said
-    assert sentence.startswith(f"{name} is cut off: it ends after frame {len(frames) - 1} ")
+    assert sentence.startswith(f"{name} is cut off: it ends after frame {len(frames)} ")
     assert f"({frames[-1].seconds:.1f} s), and what came before is taken." in sentence
 
 
