@@ -15,6 +15,7 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import GPUNodePoolSpec
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.shapes import Fit, check_shape
 from masktrain_operator.core.types import Capacity, NodeRate
 
@@ -22,7 +23,7 @@ from .admission import Admissions, Placement, admit
 from .deadlines import is_backing_off, is_due, is_paused, next_change, provisioning_timeout
 from .inventory import take_inventory
 from .nodes import KubeNode
-from .packing import Gang, NamespaceRules, NodeSlot, PoolSlots
+from .packing import NamespaceRules, NodeSlot, PoolSlots
 from .types import PoolContext
 
 SHAPE_LABEL = "node.kubernetes.io/instance-type"
@@ -134,7 +135,8 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gangs:
     gpus = node.gpus or context.gpus_per_node or 0
     cordoned_by_person = node.cordoned and node.removal_begun is None
     on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
-    is_open = not cordoned_by_person and not context.is_deleting
+    has_future = entry.failure is None and entry.unlisted_time is None
+    is_open = has_future and not cordoned_by_person and not context.is_deleting
     return NodeSlot(
         node.name,
         max(0, gpus - taken.total()),

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.admission import Admissions, admit
-from masktrain_operator.core.pools.packing import Gang, NodeSlot, PoolSlots
+from masktrain_operator.core.pools.packing import NodeSlot, PoolSlots
 from tests.unit.operator.core.pools.gangs import SHAPE_LABEL, gang, slots
 
 

@@ -9,10 +9,11 @@ import pytest
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.admission import Placement
 from masktrain_operator.core.pools.nodes import KubeNode
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
-from masktrain_operator.core.pools.packing import Gang, NodeSlot
+from masktrain_operator.core.pools.packing import NodeSlot
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, plan_pool, sweep_plan, sweepable
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.times import format_time
