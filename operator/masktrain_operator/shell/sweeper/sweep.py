@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
+from masktrain_operator.core.pools.failures.outcomes import after_calls
 from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, sweep_plan, sweepable
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.caches import KnownObjects
@@ -94,11 +95,10 @@ class PoolSweep:
         context = self._pools.context(pool, observation)
         plan = sweep_plan(context)
         applied = await self._applier.apply(pool, plan, oracle)
-        if applied.denied is not None:
-            raise applied.denied
         if applied.status is None:
             return False
-        status = with_refused_writes(applied.status, applied.refused, context.now)
+        status = after_calls(context, plan, applied.status, applied.outcome)
+        status = with_refused_writes(status, applied.refused, context.now)
         removed = removal_events(plan, status)
         # Before the status is written: the nodes are going, whether or not that succeeds.
         self._print_all(pool, removed)
@@ -107,6 +107,8 @@ class PoolSweep:
             await self._events.record(body, event)
         if applied.refused:
             raise PoolRefused(f"{NODE_POOLS.kind} {pool.metadata.name}: {' '.join(applied.refused)}")
+        if applied.denials and not applied.outcome.accepted:
+            raise applied.denials[0]
         return is_under_way(context, plan, status)
 
     def _print_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
