@@ -8,6 +8,7 @@ What an image runs on is what its torch was compiled for: a shape that none runs
 for. docs/gpus.md shows the table to people.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -92,6 +93,18 @@ def find_shape(name: str) -> Shape | None:
     return _BY_NAME.get(name)
 
 
+VARIANT = re.compile(r"(?:BM|VM)\.GPU\.([A-Z0-9]+)(?:-v[0-9]+)?\.[0-9]+")
+"""Oracle adds shapes of known GPUs, like BM.GPU.GB200-v2.4, whose price and size nobody here has seen."""
+
+
+def gpu_name(shape: str) -> str | None:
+    """Of the GPUs of a shape, also of one that is not in the table but names them."""
+    found, variant = find_shape(shape), VARIANT.fullmatch(shape)
+    if found is not None:
+        return found.gpu
+    return variant[1] if variant is not None and variant[1] in GPUS else None
+
+
 class Fit(StrEnum):
     """Whether an image of MaskTrain runs on a shape."""
 
@@ -108,15 +121,15 @@ class ShapeCheck:
 
 
 def check_shape(name: str) -> ShapeCheck:
-    """Whether the trainer image runs on the shape. One that is not in the table is not guessed about."""
-    shape = find_shape(name)
-    if shape is None:
+    """Whether the trainer image runs on the shape. One that is not in the table is at most known not to fit."""
+    gpu = gpu_name(name)
+    image = None if gpu is None else image_for(GPUS[gpu])
+    if gpu is not None and image is None:
+        return ShapeCheck(Fit.NOT_SUPPORTED, f"Shape {name} has {gpu} GPUs {_why_not(GPUS[gpu])}")
+    if image is None or find_shape(name) is None:
         sentence = f"Shape {name} is not in the table of shapes, so whether the trainer image runs there is not known"
         return ShapeCheck(Fit.NOT_CHECKED, sentence)
-    image = image_for(shape.chip)
-    if image is None:
-        return ShapeCheck(Fit.NOT_SUPPORTED, f"Shape {name} has {shape.gpu} GPUs {_why_not(shape.chip)}")
-    return ShapeCheck(Fit.RUNS, f"Image {image.name} runs on the {shape.gpu} GPUs of shape {name}")
+    return ShapeCheck(Fit.RUNS, f"Image {image.name} runs on the {gpu} GPUs of shape {name}")
 
 
 def image_for(gpu: Gpu) -> TrainerImage | None:

@@ -14,6 +14,8 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import LabelSelector
 from masktrain_operator.core.gangs import Gang, Objection
 
+MAKERS = {"nvidia.com": "NVIDIA", "amd.com": "AMD"}
+"""By the domain of the resources that count their GPUs, slices of them included."""
 SYSTEM_CLASSES = "system-"
 """How the names of the PriorityClasses begin that are for what the cluster itself runs on."""
 
@@ -94,6 +96,8 @@ class PoolSlots:
     rules: NamespaceRules = NamespaceRules()
     unsupported: str | None = None
     """Why no image of this version runs on its nodes."""
+    maker: str | None = None
+    """Who makes the GPUs; None where that is not known."""
     takes_own_images: bool = False
     """Whether a job that names the pool may have them even so."""
     changes: datetime | None = field(default=None, compare=False)
@@ -104,14 +108,27 @@ class PoolSlots:
         if gang.pool_ref is not None:
             return gang.pool_ref == self.name
         # Only the shape is known of a pool without nodes; other labels may be on its Nodes: the scheduler will see.
-        wanted = {key: value for key, value in gang.node_selector.items() if key in self.node_labels}
-        return gang.gpus_per_node <= self.gpus_per_node and all(self.node_labels[k] == v for k, v in wanted.items())
+        return gang.gpus_per_node <= self.gpus_per_node and self._mismatch(gang) is None
+
+    def _mismatch(self, gang: Gang) -> str | None:
+        """Why none of its pods could ever be scheduled here, although nodes would come for it."""
+        maker = MAKERS.get(gang.gpu_resource.partition("/")[0])
+        if None not in (maker, self.maker) and maker != self.maker:
+            return f"its GPUs are of {self.maker}, and compute.gpuResource is {gang.gpu_resource}"
+        for key, value in sorted(gang.node_selector.items()):
+            if self.node_labels.get(key, value) != value:
+                return f"{key} of its nodes is {self.node_labels[key]}, and compute.nodeSelector asks for {value}"
+        return None
 
     def objection(self, gang: Gang) -> Objection | None:
         """Why the gang may not have nodes of the pool, whatever is free there."""
         # Who names no pool has not chosen its GPUs either, and so no image for them.
         if self.unsupported is not None and not (self.takes_own_images and gang.pool_ref == self.name):
             message = f"GPUNodePool {self.name} cannot be used: {self.unsupported}"
+            return Objection(Reason.SHAPE_NOT_SUPPORTED, message)
+        mismatch = self._mismatch(gang)
+        if mismatch is not None:
+            message = f"GPUNodePool {self.name} cannot take the job: {mismatch}."
             return Objection(Reason.SHAPE_NOT_SUPPORTED, message)
         return self.rules.objection(gang, self.name)
 

@@ -121,6 +121,14 @@ def is_stale(age: timedelta | None, limit: timedelta) -> bool:
     return age is None or age > limit or age < -FASTEST_CLOCK
 
 
+def is_stuck(age: timedelta | None, limit: timedelta) -> bool:
+    """Whether a living operator no longer looks after a pool at which it looked last so long ago.
+
+    None is one of which it says nothing: an older operator, or a pool that it has yet to see.
+    """
+    return age is not None and is_stale(age, limit)
+
+
 def sweep_plan(context: PoolContext) -> PoolPlan:
     """The planner's answer without growth, and without letting a deleted pool go, which only the operator may."""
     if _is_abandoned(context):

@@ -59,11 +59,14 @@ class PoolReconciler:
         status: StatusWriter,
         events: EventRecorder,
         wake_waiting_jobs: Callable[[], None],
+        looked: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`looked` is told of each pool that Oracle has shown, and for which all that is due was tried."""
         self._client = client
         self._known = known
         self._pools = pools
+        self._looked = looked
         self._clients = clients
         self._observer = observer
         self._applier = applier
@@ -138,6 +141,7 @@ class PoolReconciler:
         if plan.finalize:
             refused += await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
         self._wake_waiting_jobs()
+        self._looked(pool.metadata.uid)
         # Oracle announces nothing: what was just begun there has to be looked for.
         if has_changed:
             return FRESH_SECONDS

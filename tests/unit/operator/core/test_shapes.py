@@ -184,3 +184,17 @@ def test_the_shapes_have_exactly_the_gpus_that_are_described() -> None:
 def test_nvidias_gpus_have_a_capability_and_what_does_not_run_a_reason(gpu: Gpu) -> None:
     assert (gpu.capability is None) == (gpu.maker != "NVIDIA")
     assert (image_for(gpu) is None) == (short_reason(gpu) is not None)
+
+
+@pytest.mark.parametrize("name", ["BM.GPU.GB200-v2.4", "BM.GPU.GB200-v3.4", "BM.GPU.MI355X-v1.8"])
+def test_a_variant_of_a_gpu_that_no_image_runs_on_is_refused_without_a_row_of_its_own(name: str) -> None:
+    """Nobody here has seen its price, but its name says which GPUs it has."""
+    assert find_shape(name) is None
+    check = check_shape(name)
+    assert check.fit is Fit.NOT_SUPPORTED
+    assert name in check.sentence
+
+
+@pytest.mark.parametrize("name", ["BM.GPU.B4.8", "BM.GPU.A100-v9.8", "VM.GPU.NEW.2", "BM.GPU.GB200", "VM.Standard3.Flex"])
+def test_what_no_name_refuses_is_not_guessed_about(name: str) -> None:
+    assert check_shape(name).fit is Fit.NOT_CHECKED
