@@ -141,7 +141,7 @@ def _stalled(context: PoolContext, status: GPUNodePoolStatus) -> Finding:
 
 def _stuck(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[tuple[str, str]]:
     for entry in status.nodes:
-        if is_due(removal_is_stuck(entry), context.now):
+        if is_due(removal_is_stuck(context.pool, entry), context.now):
             oke_node = context.oke_nodes.get(entry.instance_id)
             shown = "no longer lists it" if oke_node is None else f"shows it as {oke_node.lifecycle_state}"
             since = f"{entry.doomed_time:%H:%M:%SZ}"

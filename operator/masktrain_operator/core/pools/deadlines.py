@@ -33,6 +33,8 @@ REMOVAL_ANSWER = timedelta(seconds=60)
 """A node that still stands so long after it should have been drained has to be asked for again."""
 STUCK_REMOVAL = timedelta(minutes=15)
 """A removal that has not ended by then is told to people. Being unsure of a node is no way out for longer either."""
+AFTER_DRAIN = timedelta(minutes=5)
+"""Longer than an instance takes to terminate once it is drained."""
 LONG_REFUSAL = timedelta(minutes=10)
 """Another change that is under way is over by then; whatever still refuses ours will not pass by itself."""
 ALL_GPUS = timedelta(minutes=5)
@@ -151,7 +153,7 @@ def removal_repeat(context: PoolContext, entry: PoolNodeStatus) -> datetime | No
     if request is not None and request.has_failed and oke_node is not None and oke_node.is_alive:
         return asked + growing(REMOVAL_ANSWER, entry.removal_tries)
     if oke_node is None or not oke_node.is_alive or (request is not None and request.is_running):
-        return asked + STUCK_REMOVAL
+        return asked + _time_to_go(context.pool)
     drain = timedelta(seconds=context.pool.spec.scale_down.drain_seconds)
     # Oracle may show it as active until it is drained.
     return asked + drain + growing(REMOVAL_ANSWER, entry.removal_tries, drain)
@@ -177,8 +179,13 @@ def refusal_ends(entry: PoolNodeStatus) -> datetime | None:
     return None if refusal is None else refusal.time + growing(REMOVAL_ANSWER, entry.removal_tries)
 
 
-def removal_is_stuck(entry: PoolNodeStatus) -> datetime | None:
-    return None if entry.doomed_time is None else entry.doomed_time + STUCK_REMOVAL
+def removal_is_stuck(pool: GPUNodePool, entry: PoolNodeStatus) -> datetime | None:
+    return None if entry.doomed_time is None else entry.doomed_time + _time_to_go(pool)
+
+
+def _time_to_go(pool: GPUNodePool) -> timedelta:
+    """A pool may let its nodes drain for an hour."""
+    return max(STUCK_REMOVAL, timedelta(seconds=pool.spec.scale_down.drain_seconds) + AFTER_DRAIN)
 
 
 def unlisted_for_long(entry: PoolNodeStatus) -> datetime | None:
@@ -239,7 +246,7 @@ def _of_node(
         (provisioning_timeout(context, entry), Verdict.NODE_IS_OVERDUE),
         (removal_repeat(context, entry), Verdict.REMOVAL_IS_REPEATED),
         (refusal_ends(entry), Verdict.REMOVAL_IS_REPEATED),
-        (removal_is_stuck(entry), Verdict.REMOVAL_IS_STUCK),
+        (removal_is_stuck(context.pool, entry), Verdict.REMOVAL_IS_STUCK),
         (unlisted_for_long(entry), Verdict.INSTANCE_IS_UNLISTED),
     ]
     if entry.state in (NodeState.IDLE, NodeState.DRAINING):

@@ -86,7 +86,8 @@ def _nodes(context: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolSt
         if entry.state is NodeState.LOST and old is not None and old.state is not NodeState.LOST:
             yield Event("Warning", "NodeLost", f"Kubernetes has not heard from node {entry.name} for a while.")
         if entry.failure and (old is None or old.failure is None):
-            message = f"Node {entry.name or entry.instance_id} gets no jobs and is removed: {entry.failure}."
+            goes = " and is removed" if entry.added_by_operator else ""
+            message = f"Node {entry.name or entry.instance_id} gets no jobs{goes}: {entry.failure}."
             yield Event("Warning", "NodeFailed", message)
 
 

@@ -70,9 +70,9 @@ class PoolApplier:
         refused = [sentence for patch in plan.patches if (sentence := await self._patch(patch)) is not None]
         done = await self._remove_all(pool, plan, oracle)
         resized, denied = await self._resize(pool, plan, oracle, done)
-        denials = [*(Denial(e.sentence, _lasts(e), i, _is_limit(e)) for i, e in done.denials)]
+        denials = [_denial(error, instance_id) for instance_id, error in done.denials]
         if denied is not None:
-            denials.append(Denial(denied.sentence, _lasts(denied), is_limit=_is_limit(denied)))
+            denials.append(_denial(denied))
         return Applied(
             done.status,
             Outcome(tuple(denials), tuple(done.accepted), resized),
@@ -188,12 +188,14 @@ class PoolApplier:
             self._known.put(NODES, newest)
 
 
-def _lasts(error: OciError) -> bool:
-    return error.kind in LASTING
-
-
-def _is_limit(error: OciError) -> bool:
-    return error.kind is OciErrorKind.LIMIT
+def _denial(error: OciError, instance_id: str | None = None) -> Denial:
+    return Denial(
+        error.sentence,
+        lasts=error.kind in LASTING,
+        instance_id=instance_id,
+        is_limit=error.kind is OciErrorKind.LIMIT,
+        is_unknown=error.kind is OciErrorKind.UNAVAILABLE,
+    )
 
 
 def _sentence(problem: str, error: ApiError) -> str:

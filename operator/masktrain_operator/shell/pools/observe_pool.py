@@ -62,7 +62,7 @@ class PoolObserver:
         instances = await asyncio.gather(*(self._instance(oracle, instance) for instance in new))
         gone = {instance.id for instance in instances if instance.lifecycle_state in GONE}
         oke = oke.without(gone)
-        missing = [entry for entry in pool.status.nodes if self._may_have_ended(entry, oke)]
+        missing = [entry for entry in pool.status.nodes if self._may_have_ended(pool, entry, oke)]
         ends = await asyncio.gather(*(self._end(oracle, oke, entry) for entry in missing))
         return PoolObservation(
             oke=oke,
@@ -93,13 +93,13 @@ class PoolObserver:
             found = None
         return found or Instance(instance_id, self._now(), STEADY, "", "", preemptible=False)
 
-    def _may_have_ended(self, entry: PoolNodeStatus, oke: OkePool) -> bool:
+    def _may_have_ended(self, pool: GPUNodePool, entry: PoolNodeStatus, oke: OkePool) -> bool:
         """Oracle lists a node for a while after its instance is gone."""
         state = _shown_state(entry, oke)
         if state in BROKEN_STATES:
             # Until it was asked for, it is one to be removed: also a dead one has a place in the size.
             return _is_doomed(entry) or not entry.added_by_operator
-        return state in ENDED or (state == "DELETING" and is_due(removal_is_stuck(entry), self._now()))
+        return state in ENDED or (state == "DELETING" and is_due(removal_is_stuck(pool, entry), self._now()))
 
     async def _end(self, oracle: NodePools, oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
         """When the instance was terminated, None while it is not or nobody can tell."""

@@ -25,11 +25,11 @@ SHAPE_UNAVAILABLE = 'Oracle answered 400 InvalidParameter, "The shape is not ava
 BUSY = 'Oracle answered 409 IncorrectState, "The node pool image does not fit the Kubernetes version".'
 
 
-def wanting(**fields: Any) -> PoolContext:
+def wanting(**remembered: Any) -> PoolContext:
     """An empty pool for which a gang has been admitted, and whose growth is written down already."""
     intended = {"size": 1, "adds": 1, "requestedTime": format_time(NOW - timedelta(seconds=1))}
-    remembered = {"scaleUp": intended, "addedNodes": 1}
-    context = standing(AGE, None, count=0, maxNodes=3, remembered=remembered, **fields)
+    remembered = {"scaleUp": intended, "addedNodes": 1, **remembered}
+    context = standing(AGE, None, count=0, maxNodes=3, remembered=remembered)
     placements = (Placement(gang("masks"), "gpu", (NodeSlot("1", 2, present=False, grown=True),)),)
     return replace(context, observed=replace(context.observed, placements=placements))
 
@@ -81,6 +81,18 @@ def test_a_growth_that_may_pass_keeps_its_intention() -> None:
     assert status.backoff is None
     assert status.scale_up is not None
     assert status.added_nodes == 1
+
+
+def test_a_growth_of_which_no_answer_came_stays_the_operators_however_long_that_lasts() -> None:
+    """It may yet be carried out, and nobody would ever remove nodes that no operator answers for."""
+    context = wanting(refusedChanges={"since": format_time(NOW - timedelta(seconds=700)), "message": "No answer."})
+    status = grown_status(context, Denial("No answer.", lasts=False, is_unknown=True))
+    assert status.backoff is not None
+    assert status.scale_up is not None
+    assert (status.added_nodes, status.scale_up.requested_time) == (1, NOW)
+    nobody = replace(with_status(context, status, 30), observed=replace(context.observed, placements=()))
+    assert status_of(plan_pool(nobody)).added_nodes == 1
+    assert status_of(plan_pool(replace(nobody, now=NOW + timedelta(seconds=91)))).added_nodes == 0
 
 
 def test_a_conflict_that_does_not_pass_is_said_and_left_to_other_pools() -> None:
