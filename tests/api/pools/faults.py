@@ -80,8 +80,9 @@ def _first(world: PoolWorld) -> str:
 
 def _call(world: PoolWorld, state: str) -> None:
     """The first instance gets another state in the pool's list, and runs on."""
+    node = world.instances()[0]
     with world.fake.cloud.settled():
-        world.instances()[0].state = state
+        node.state = state
 
 
 def _time_out_at_registration(world: PoolWorld) -> None:
@@ -89,8 +90,9 @@ def _time_out_at_registration(world: PoolWorld) -> None:
     world.fake.control.never_join()
 
     def give_up() -> None:
-        for node in world.instances():
-            if node.state == "CREATING":
+        (pool,) = world.fake.cloud.pools.values()
+        for node in pool.nodes:
+            if node.state == "CREATING" and node.instance_state == "RUNNING":
                 node.state, node.error = "FAILING", NodeError("InternalError", "Node registration timed out.", "r")
 
     world.fake.cloud.schedule.after(40, give_up)
@@ -98,10 +100,10 @@ def _time_out_at_registration(world: PoolWorld) -> None:
 
 def drop_from_list(world: PoolWorld) -> None:
     """It runs on, and neither list nor size has it."""
+    pool, node = world.cloud_pool, world.instances()[0]
     with world.fake.cloud.settled():
-        node = world.instances()[0]
-        world.cloud_pool.nodes.remove(node)
-        world.cloud_pool.size -= 1
+        pool.nodes.remove(node)
+        pool.size -= 1
         world.fake.cloud.life_cycle.gone.append(node)
 
 

@@ -121,6 +121,9 @@ class PoolApplier:
                 done.denials.append((removal.instance_id, error))
                 if error.kind is OciErrorKind.UNAVAILABLE and done.status is not None:
                     done.status = record_removal(done.status, removal.instance_id, None)
+            except (ConflictError, NotFoundError):
+                # It has changed since the last look, or is gone: the next plan sees it as it is.
+                logger.info("Instance %s stays for now: its Node has just changed.", removal.instance_id)
             except ApiError as error:
                 # Without a last look nothing is removed, but the next node may be another matter.
                 done.refused.append(_sentence(f"Instance {removal.instance_id} stays, it cannot be looked at", error))

@@ -45,7 +45,8 @@ def is_overdue(context: PoolContext, entry: PoolNodeStatus) -> bool:
 def learn_from_boots(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """A pool whose nodes do not come up is not asked for more at once, and after some tries for hours."""
     for entry in status.nodes:
-        if not entry.added_by_operator or entry.given_up_time is not None or entry.joined_time is not None:
+        is_known = entry.joined_time is not None or entry.given_up_time is not None or entry.doomed_time is not None
+        if is_known or not entry.added_by_operator:
             continue
         if entry.failure is not None:
             why, reason = f"cannot be used, {entry.failure}", PoolReason.NODES_UNUSABLE
