@@ -195,6 +195,8 @@ def test_a_variant_of_a_gpu_that_no_image_runs_on_is_refused_without_a_row_of_it
     assert name in check.sentence
 
 
-@pytest.mark.parametrize("name", ["BM.GPU.B4.8", "BM.GPU.A100-v9.8", "VM.GPU.NEW.2", "BM.GPU.GB200", "VM.Standard3.Flex"])
+@pytest.mark.parametrize(
+    "name", ["BM.GPU.B4.8", "BM.GPU.A100-v9.8", "VM.GPU.NEW.2", "BM.GPU.GB200", "VM.Standard3.Flex"]
+)
 def test_what_no_name_refuses_is_not_guessed_about(name: str) -> None:
     assert check_shape(name).fit is Fit.NOT_CHECKED

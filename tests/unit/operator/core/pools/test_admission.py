@@ -211,7 +211,9 @@ def test_no_node_is_bought_for_pods_that_could_never_run_there(
     waiting = gang("masks", pool_ref="gpu" if named else None, **job)
     answer = admit((waiting,), (slots("gpu", growable=2, **pool),))
     assert not answer.placements
-    assert {refusal.reason for refusal in answer.refusals.values()} == ({Reason.SHAPE_NOT_SUPPORTED} if named else set())
+    assert {refusal.reason for refusal in answer.refusals.values()} == (
+        {Reason.SHAPE_NOT_SUPPORTED} if named else set()
+    )
 
 
 @pytest.mark.parametrize("resource", ["nvidia.com/gpu", "example.org/gpu"])
