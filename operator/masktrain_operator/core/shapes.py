@@ -121,15 +121,15 @@ class ShapeCheck:
 
 
 def check_shape(name: str) -> ShapeCheck:
-    """Whether the trainer image runs on the shape. One that is not in the table is at most known not to fit."""
-    gpu = gpu_name(name)
-    image = None if gpu is None else image_for(GPUS[gpu])
-    if gpu is not None and image is None:
-        return ShapeCheck(Fit.NOT_SUPPORTED, f"Shape {name} has {gpu} GPUs {_why_not(GPUS[gpu])}")
-    if image is None or find_shape(name) is None:
+    """Whether the trainer image runs on the shape. One that is not in the table is not guessed about."""
+    shape = find_shape(name)
+    if shape is None:
         sentence = f"Shape {name} is not in the table of shapes, so whether the trainer image runs there is not known"
         return ShapeCheck(Fit.NOT_CHECKED, sentence)
-    return ShapeCheck(Fit.RUNS, f"Image {image.name} runs on the {gpu} GPUs of shape {name}")
+    image = image_for(shape.chip)
+    if image is None:
+        return ShapeCheck(Fit.NOT_SUPPORTED, f"Shape {name} has {shape.gpu} GPUs {_why_not(shape.chip)}")
+    return ShapeCheck(Fit.RUNS, f"Image {image.name} runs on the {shape.gpu} GPUs of shape {name}")
 
 
 def image_for(gpu: Gpu) -> TrainerImage | None:
