@@ -1,4 +1,4 @@
-"""Nodes that are paid for and do not come to work: how long each is waited for, what it lacks, and when it is enough."""
+"""Nodes that are paid for and do not come to work: how long they are waited for, and what they lack."""
 
 from dataclasses import replace
 from datetime import timedelta
