@@ -192,7 +192,7 @@ def test_an_idle_node_that_is_in_no_list_is_removed_or_said_within_a_quarter_of_
     plan = plan_pool(listing(standing(AGE, 600, entry=since), size=0))
     assert stalled(plan)[0] == PoolReason.INSTANCE_UNLISTED
     assert "i-1" in stalled(plan)[1]
-    cordoned = {"annotations": {labels.REMOVAL_ANNOTATION: format_time(NOW - timedelta(seconds=10))}}
+    cordoned: dict[str, Any] = {"annotations": {labels.REMOVAL_ANNOTATION: format_time(NOW - timedelta(seconds=10))}}
     plan = plan_pool(listing(standing(AGE, 600, entry=since, node={"cordoned": True}, **cordoned), size=0))
     assert [removal.instance_id for removal in plan.removals] == ["i-1"]
 
