@@ -121,14 +121,13 @@ async def test_a_missing_right_to_read_work_requests_is_said(open_world: OpenWor
 
 
 async def test_a_gang_waits_for_another_node_than_the_one_that_was_asked_for(open_world: OpenWorld) -> None:
-    """The call was carried out, and the operator did not live to write that down."""
+    """No answer came to it, and it is carried out long after the next gang has come."""
     world = await open_world()
     await grown(world, 1)
     (doomed,) = world.instances()
     world.executioner.delay_next("delete_node")
     world.workload.finish("masks")
     await world.run_until(lambda: world.executioner.has_delayed)
-    await world.restart_operator()
     job = world.workload.submit("more-masks", 1)
     await world.run(A_WHILE)
     await world.executioner.carry_out_delayed()

@@ -160,7 +160,8 @@ def _words(context: PoolContext, entry: PoolNodeStatus) -> str:
 
 def _unlisted(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[tuple[str, str]]:
     for entry in status.nodes:
-        if entry.doomed_time is None and is_due(unlisted_for_long(entry), context.now):
+        is_told = is_due(removal_is_stuck(context.pool, entry), context.now)
+        if not is_told and is_due(unlisted_for_long(entry), context.now):
             what = f"The node pool has not listed instance {entry.instance_id} since {entry.unlisted_time:%H:%M:%SZ}"
             yield PoolReason.INSTANCE_UNLISTED, f"{what}, and nobody knows of its end. {_at_oracle(status)}"
 

@@ -94,7 +94,8 @@ def _changes_refused(status: GPUNodePoolStatus, plan: PoolPlan, outcome: Outcome
     if passing is not None:
         since = status.refused_changes.since if status.refused_changes else now
         return status.model_copy(update={"refused_changes": RefusedChanges(since=since, message=passing.sentence)})
-    wants_nothing = plan.resize is None and not plan.removals
+    # What is only intended yet will be asked for by the next plan.
+    wants_nothing = plan.resize is None and not plan.removals and status.scale_up is None
     if wants_nothing and not is_backing_off(status, now):
         return status.model_copy(update={"refused_changes": None})
     return status

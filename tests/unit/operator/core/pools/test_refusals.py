@@ -139,6 +139,14 @@ def test_a_lowering_that_is_refused_for_good_is_not_tried_at_every_look() -> Non
     assert later.size == 1
 
 
+def test_what_is_about_to_be_asked_for_again_is_still_refused() -> None:
+    """After each wait the intention is written down first, at a look that asks Oracle for nothing."""
+    context = wanting(scaleUp=None, refusedChanges={"since": format_time(NOW), "message": BUSY})
+    plan = plan_pool(context)
+    assert plan.resize is None
+    assert after(context, plan, Outcome()).refused_changes is not None
+
+
 REMOVALS = (Removal("i-1", None, 0), Removal("i-2", None, 0))
 
 
