@@ -14,13 +14,14 @@ from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.admission import Admissions, admit
 from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.deadlines import next_change
+from masktrain_operator.core.pools.failures.outcomes import Denial, Outcome, after_calls
 from masktrain_operator.core.pools.inventory import record_removal
 from masktrain_operator.core.pools.nodes import KubeNode, gpu_pod
+from masktrain_operator.core.pools.oke import shortage_of
 from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, plan_pool
-from masktrain_operator.core.pools.scale_down import objection, uncordon
-from masktrain_operator.core.pools.scale_up import growth_refused
+from masktrain_operator.core.pools.scale_down import doom, objection, uncordon
 from masktrain_operator.core.pools.snapshot import slots_of
-from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal
+from masktrain_operator.core.pools.types import NodePatch, ObservedPool, PoolContext, PoolPlan, Removal, Resize
 
 from .cluster import Cluster, Conflict, Forbidden
 from .oke import CloudPool, Refused, Stale
@@ -189,18 +190,12 @@ class PoolOperator:
         self._seen[name] = context
         plan = self.plans[name] = plan_pool(context)
         try:
-            status = self._carry_out(context, plan)
-        except (Conflict, Stale):
+            status, outcome = self._carry_out(context, plan)
+        except Conflict:
             self._must_look_anew = True
             return STALE_SECONDS
-        except Refused as refusal:
-            intended = {"scale_up": context.status.scale_up}
-            status = (plan.status or context.status).model_copy(update=intended)
-            uid = context.pool.metadata.uid
-            self._write(name, growth_refused(status, uid, refusal.error.message, context.now))
-            self._must_look_anew = True
-            return REFUSED_SECONDS
         if status is not None:
+            status = after_calls(context, plan, status, outcome)
             self._write(name, with_refused_writes(status, self._refused, context.now))
         if plan.finalize:
             del self.pools[name], self._seen[name]
@@ -208,23 +203,38 @@ class PoolOperator:
         if self._refused:
             self._must_look_anew = True
             return REFUSED_SECONDS
+        if outcome.denials:
+            self._must_look_anew = True
+            return REFUSED_SECONDS if any(denial.lasts for denial in outcome.denials) else STALE_SECONDS
         if plan.resize is not None or plan.removals:
             self._must_look_anew = True
             return AGAIN_SECONDS
         return math.inf if plan.requeue_after is None else plan.requeue_after
 
-    def _carry_out(self, context: PoolContext, plan: PoolPlan) -> GPUNodePoolStatus | None:
+    def _carry_out(self, context: PoolContext, plan: PoolPlan) -> tuple[GPUNodePoolStatus | None, Outcome]:
         self._refused = [sentence for patch in plan.patches if (sentence := self._patch(patch))]
         cloud = self._clouds[context.pool.metadata.name]
-        if plan.resize is not None:
-            self._act()
-            before = cloud.size
-            cloud.resize(plan.resize.size, plan.resize.etag)
-            self.deeds.append(Resized(self._timeline.seconds, cloud.name, before, cloud.size))
-        status = plan.status
+        status, removed = plan.status, len(self.deeds)
         for removal in plan.removals:
             status = self._remove(cloud, removal, status)
-        return status
+        accepted = [deed.instance_id for deed in self.deeds[removed:] if isinstance(deed, Removed)]
+        if plan.resize is None or accepted:
+            return status, Outcome(accepted=accepted)
+        denial = self._resize(cloud, plan.resize)
+        return status, Outcome(() if denial is None else (denial,), resized=denial is None)
+
+    def _resize(self, cloud: CloudPool, resize: Resize) -> Denial | None:
+        self._act()
+        before = cloud.size
+        try:
+            cloud.resize(resize.size, resize.etag)
+        except Stale:
+            return Denial("The node pool was changed meanwhile.", lasts=False)
+        except Refused as refusal:
+            error = refusal.error
+            return Denial(error.message, lasts=True, is_limit=shortage_of(error.code, error.message) is not None)
+        self.deeds.append(Resized(self._timeline.seconds, cloud.name, before, cloud.size))
+        return None
 
     def _patch(self, patch: NodePatch) -> str | None:
         """Why it is refused, if it is."""
@@ -245,8 +255,11 @@ class PoolOperator:
         reason = objection(removal, node, next(filter(None, holders), None))
         if reason is not None:
             self.deeds.append(Avoided(self._timeline.seconds, cloud.name, removal.instance_id, reason))
-            if removal.node is not None:
+            if removal.node is not None and not removal.is_repeated:
                 self._patch(replace(uncordon(removal.node), resource_version=None))
+            return status
+        mark = None if node is None else doom(removal, node)
+        if mark is not None and self._patch(mark):
             return status
         self._act()
         machine = cloud.past[removal.instance_id]

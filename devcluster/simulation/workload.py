@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.nodes import GpuPod
-from masktrain_operator.core.pools.packing import Gang
 from masktrain_operator.core.types import Manifest
 
 ANY_POOL = "*"

@@ -60,9 +60,11 @@ class AbandonedPool:
         self._kubernetes.kubectl("delete", "--ignore-not-found", "node", *nodes)
         self.forget_lease()
 
-    def renew_lease(self, ago: timedelta) -> None:
-        """As by an operator whose last sign of life was that long ago."""
-        lease = lease_manifest(OPERATOR_NAMESPACE, "operator-of-the-past", datetime.now(UTC) - ago)
+    def renew_lease(self, ago: timedelta, looked: timedelta | None = None) -> None:
+        """As by an operator whose last sign of life, and last look at the pool, were that long ago."""
+        now = datetime.now(UTC)
+        looks = {} if looked is None else {self.uid: now - looked}
+        lease = lease_manifest(OPERATOR_NAMESPACE, "operator-of-the-past", now - ago, looks)
         self._kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", text=json.dumps(lease))
 
     def forget_lease(self) -> None:

@@ -91,6 +91,36 @@ def test_nothing_is_touched_while_the_operator_lives(pool: AbandonedPool, sweep:
     assert (pool.changes, pool.cordoned) == ([], [])
 
 
+def test_an_operator_that_lives_and_stands_still_is_gone_for_the_pool(pool: AbandonedPool, sweep: Sweep) -> None:
+    pool.renew_lease(timedelta(0), looked=timedelta(minutes=11))
+
+    done = sweep()
+
+    assert done.returncode == 0, done.stderr
+    assert pool.standing == {pool.busy.name, pool.by_hand.name}
+
+
+def test_an_operator_that_has_just_looked_keeps_the_sweeper_away(pool: AbandonedPool, sweep: Sweep) -> None:
+    pool.renew_lease(timedelta(0), looked=timedelta(minutes=9))
+
+    done = sweep()
+
+    assert done.stdout.startswith("The operator is alive"), done.stderr
+    assert (pool.changes, pool.cordoned) == ([], [])
+
+
+def test_what_a_living_operator_cannot_do_either_is_no_failed_run(
+    pool: AbandonedPool, sweep: Sweep, fake: FakeOci[SystemClock]
+) -> None:
+    pool.renew_lease(timedelta(0), looked=timedelta(minutes=11))
+    fake.control.withhold_rights()
+
+    done = sweep()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "GPUNodePool gpu: " in done.stdout
+
+
 def test_an_operator_that_comes_back_takes_over_what_was_begun(pool: AbandonedPool, sweep: Sweep) -> None:
     pool.renew_lease(LONG_AGO)
     with ThreadPoolExecutor() as threads:

@@ -72,6 +72,23 @@ async def test_work_requests_come_newest_first_with_the_errors_of_the_newest_fai
     assert [call.parameters["request"] for call in pool.fake.log.of("list_work_request_errors")] == [failed.id]
 
 
+async def test_a_pool_is_shown_without_work_requests_that_cannot_be_read(node_pools: NodePools, pool: Pool) -> None:
+    await pool.grow(1)
+    pool.fake.control.withhold_rights("list_work_requests")
+    found = await node_pools.get_pool(POOL.id, with_work_requests=True)
+    assert (found.size, found.work_requests) == (1, ())
+    assert "list the work requests" in (found.unread or "")
+
+
+async def test_a_failure_is_known_although_its_errors_cannot_be_read(node_pools: NodePools, pool: Pool) -> None:
+    pool.fake.control.run_out_of_capacity()
+    await pool.grow(1)
+    pool.fake.control.break_service(None, 500, "list_work_request_errors")
+    found = await node_pools.get_pool(POOL.id, with_work_requests=True)
+    assert (found.work_requests[0].has_failed, found.work_requests[0].errors) == (True, ())
+    assert found.unread is None
+
+
 async def test_a_phantom_has_an_error_and_no_instance(node_pools: NodePools, pool: Pool) -> None:
     pool.fake.control.run_out_of_capacity()
     (node,) = await pool.grow(1)

@@ -13,7 +13,7 @@ from oci.exceptions import (
 )
 
 from masktrain_operator.shell.oci.access import OciError, OciErrorKind
-from masktrain_operator.shell.oci.calls import SDK_ERRORS, translate, translated
+from masktrain_operator.shell.oci.errors import SDK_ERRORS, translate, translated
 
 SECRET = "-----BEGIN PRIVATE KEY-----"
 HEADERS = {"opc-request-id": "ABC/DEF"}

@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from masktrain_operator.core.pools.packing import gang_of
+from masktrain_operator.core.gangs import gang_of
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import PODS, TRAINING_JOBS
 from masktrain_operator.shell.observe import Observer

@@ -32,6 +32,8 @@ class PoolReason(StrEnum):
     LIMIT_EXCEEDED = "LimitExceeded"
     PROVISIONING_TIMEOUT = "ProvisioningTimeout"
     PROVISIONING_FAILED = "ProvisioningFailed"
+    GROWTH_REFUSED = "GrowthRefused"
+    NODES_UNUSABLE = "NodesUnusable"
     # Paused
     PAUSED = "Paused"
     MAINTENANCE = "Maintenance"
@@ -44,6 +46,10 @@ class PoolReason(StrEnum):
     NEEDS_ATTENTION = "NeedsAttention"
     UNKNOWN_SHAPE = "UnknownShape"
     INVALID_SPEC = "InvalidSpec"
+    CHANGES_REFUSED = "ChangesRefused"
+    REMOVAL_REFUSED = "RemovalRefused"
+    REMOVAL_STUCK = "RemovalStuck"
+    INSTANCE_UNLISTED = "InstanceUnlisted"
     UNSTALLED = "Unstalled"
     # NamespacesRestricted
     SELECTED_NAMESPACES = "SelectedNamespaces"
@@ -67,11 +73,20 @@ class NodeState(StrEnum):
     DELETING = "Deleting"
     LOST = "Lost"
     """Kubernetes knew the node and has not heard from it for a while."""
+    FAILED = "Failed"
+    """Oracle calls it broken, or it lacks what jobs need: nobody is put there, and it is removed."""
 
 
 def _known_state(state: object) -> object:
     """A node in a state of another version is taken to be busy, so that it stays until it has been looked at."""
     return NodeState.BUSY if isinstance(state, str) and state not in set(NodeState) else state
+
+
+class RemovalRefusal(StatusModel):
+    """Oracle does not accept a removal, and waiting does not cure that."""
+
+    time: Time = Field(description="When it was asked last.")
+    message: Sentence = Field(description="What Oracle said.")
 
 
 class PoolNodeStatus(StatusModel):
@@ -90,8 +105,18 @@ class PoolNodeStatus(StatusModel):
         default=[], max_length=64, description="Those that it is charged to: the last ones that it was held for."
     )
     charged_until: MicroTime | None = Field(default=None, description="Up to here its cost is charged to namespaces.")
-    removal_requested_time: Time | None = Field(default=None, description="When Oracle was asked to terminate it.")
+    removal_requested_time: Time | None = Field(default=None, description="When Oracle was last asked to terminate it.")
     work_request_id: Name | None = Field(default=None, description="Oracle's handle on that.")
+    removal_tries: int = Field(default=0, ge=0, description="How often Oracle was asked.")
+    removal_refusal: RemovalRefusal | None = Field(default=None, description="Why Oracle did not accept it.")
+    doomed_time: Time | None = Field(
+        default=None, description="Since when Oracle terminates it: such a node is never used again."
+    )
+    unlisted_time: Time | None = Field(
+        default=None, description="Since when Oracle's node pool does not list the instance although it may run."
+    )
+    failure: Sentence | None = Field(default=None, description="Why no job is put there.")
+    given_up_time: Time | None = Field(default=None, description="When it had not joined in time.")
 
 
 class ScaleUp(StatusModel):
@@ -109,6 +134,20 @@ class Backoff(StatusModel):
     until: Time = Field(description="When the pool may ask again.")
     reason: Name = Field(description="One CamelCase word for programs.")
     message: Sentence = Field(description="What Oracle said, and in which availability domain.")
+
+
+class FailedBoots(StatusModel):
+    """Nodes in a row that were paid for and never came to work."""
+
+    count: int = Field(ge=1, description="How many.")
+    amount: Money = Field(default="0.0000", description="USD that they had cost when they were given up.")
+
+
+class RefusedChanges(StatusModel):
+    """Oracle takes no change of the pool, for a reason that may pass."""
+
+    since: Time = Field(description="When the first one was refused.")
+    message: Sentence = Field(description="What Oracle said last.")
 
 
 class LastError(StatusModel):
@@ -173,6 +212,12 @@ class GPUNodePoolStatus(StatusModel):
     )
     scale_up: ScaleUp | None = Field(default=None, description="A growth that is under way.")
     backoff: Backoff | None = Field(default=None, description="Why nothing is asked for at the moment.")
+    failed_boots: FailedBoots | None = Field(
+        default=None, description="What was paid for nodes that never came to work, since one did."
+    )
+    refused_changes: RefusedChanges | None = Field(
+        default=None, description="Since when Oracle takes no change of the pool."
+    )
     recent_removals: list[Time] = Field(default=[], max_length=200, description="Removals begun in the last minute.")
     cost: PoolCost = Field(default=PoolCost(), description="What the pool has cost.")
     last_error: LastError | None = Field(default=None, description="The last refusal of Oracle's API.")

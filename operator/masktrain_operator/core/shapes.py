@@ -8,6 +8,7 @@ What an image runs on is what its torch was compiled for: a shape that none runs
 for. docs/gpus.md shows the table to people.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -90,6 +91,18 @@ class Shape:
 def find_shape(name: str) -> Shape | None:
     """A shape by its exact name, like VM.GPU.A10.2."""
     return _BY_NAME.get(name)
+
+
+VARIANT = re.compile(r"(?:BM|VM)\.GPU\.([A-Z0-9]+)(?:-v[0-9]+)?\.[0-9]+")
+"""Oracle adds shapes of known GPUs, like BM.GPU.GB200-v2.4, whose price and size nobody here has seen."""
+
+
+def gpu_name(shape: str) -> str | None:
+    """Of the GPUs of a shape, also of one that is not in the table but names them."""
+    found, variant = find_shape(shape), VARIANT.fullmatch(shape)
+    if found is not None:
+        return found.gpu
+    return variant[1] if variant is not None and variant[1] in GPUS else None
 
 
 class Fit(StrEnum):

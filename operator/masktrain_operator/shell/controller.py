@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import plain_text
 
 from .apply import Applier
-from .caches import KnownObjects, owner_uid
+from .caches import KnownObjects, owner_uid, uid_of
 from .client import (
     CONNECTION_ERRORS,
     NODE_POOLS,
@@ -36,7 +36,7 @@ from .client import (
     refusal_sentence,
 )
 from .events import EventRecorder
-from .lease import renew_for_ever
+from .lease import Looks, renew_for_ever
 from .metrics import ClusterCollector, Metrics, serve_metrics
 from .observe import Observer
 from .oci.client import PoolClients
@@ -93,6 +93,7 @@ class Controller:
         )
         self._pools = PoolCache(self._known, lambda: datetime.now(UTC), asks_first=True)
         self._metrics = Metrics()
+        self._looks = Looks()
         self._tasks: list[asyncio.Task[None]] = []
         self._open = AsyncExitStack()
 
@@ -172,6 +173,7 @@ class Controller:
             status=StatusWriter(self._client, self._known, rate, time.monotonic, kind=NODE_POOLS),
             events=EventRecorder(self._client),
             wake_waiting_jobs=self._wake_waiting_jobs,
+            looked=self._looks.note,
         )
 
     def _reconciler(self, session: aiohttp.ClientSession) -> Reconciler:
@@ -207,7 +209,11 @@ class Controller:
         self._keep_doing(self._resync_for_ever(), "resync")
         # Its Lease holds off the sweeper: only an operator that looks after pools may renew it.
         if self._settings.node_pools:
-            self._keep_doing(renew_for_ever(self._client, self._settings.namespace, self._tends_pools), "lease")
+            renewing = renew_for_ever(self._client, self._settings.namespace, self._tends_pools, self._last_looks)
+            self._keep_doing(renewing, "lease")
+
+    def _last_looks(self) -> Mapping[str, datetime]:
+        return self._looks.of(uid_of(pool) for pool in self._known.node_pools)
 
     def _tends_pools(self) -> bool:
         """Whether the sweeper may stay out: one that lives and cannot look at its pools takes no idle node down."""

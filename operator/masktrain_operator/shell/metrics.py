@@ -12,6 +12,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from masktrain_operator.core.times import read_time
 from masktrain_operator.core.types import Manifest
 
 from .caches import KnownObjects
@@ -95,6 +96,7 @@ class ClusterCollector(Collector):
         yield self._restarts()
         yield self._job_costs()
         yield self._nodes_by_state()
+        yield self._removals()
         yield from self._pool_figures()
 
     def _jobs_by_state(self) -> Metric:
@@ -134,6 +136,21 @@ class ClusterCollector(Collector):
             counts = Counter(node["state"] for node in pool.get("status", {}).get("nodes", ()))
             for state, count in sorted(counts.items()):
                 family.add_metric((pool["metadata"]["name"], state), count)
+        return family
+
+    def _removals(self) -> Metric:
+        """By instance, because what never ends costs for as long as nobody looks after that one."""
+        family = GaugeMetricFamily(
+            "masktrain_node_pool_removal_seconds",
+            "Since Oracle was asked to terminate an instance that is not known to be gone.",
+            labels=("pool", "instance"),
+        )
+        for pool in self._known.node_pools:
+            for node in pool.get("status", {}).get("nodes", ()):
+                since = read_time(node.get("doomedTime"))
+                if since is not None:
+                    names = (pool["metadata"]["name"], node["instanceId"])
+                    family.add_metric(names, time.time() - since.timestamp())
         return family
 
     def _pool_figures(self) -> Iterator[Metric]:

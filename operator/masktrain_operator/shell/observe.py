@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from masktrain_operator.core.attempts import rank_zero_pod
+from masktrain_operator.core.gangs import has_ended
 from masktrain_operator.core.jobs import is_over
 from masktrain_operator.core.manifests.metadata import controller_uid
 from masktrain_operator.core.pods import node_name
-from masktrain_operator.core.pools.packing import has_ended
 from masktrain_operator.core.types import Manifest, Observed, Refusal
 
 from .caches import IS_CUT, KnownObjects, uid_of

@@ -40,6 +40,8 @@ class Executioner:
         """Told of every change that is about to be asked for."""
         self._to_delay: set[str] = set()
         self._delayed: list[tuple[str, str, Callable[[], Awaitable[Any]]]] = []
+        self.refused: dict[str, OciErrorKind] = {}
+        """Instances whose removal is never accepted."""
 
     def again(self) -> None:
         self._reads_allowed = 0
@@ -65,6 +67,8 @@ class Executioner:
             raise Killed
         if operation in CHANGES:
             self.before_change(operation, str(arguments[1]))
+        if operation == "delete_node" and str(arguments[1]) in self.refused:
+            raise OciError(self.refused[str(arguments[1])], f"Cannot remove {arguments[1]}: it is refused.")
         if operation in self._to_delay:
             self._to_delay.remove(operation)
             self._delayed.append((operation, str(arguments[1]), call))

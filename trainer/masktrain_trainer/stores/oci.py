@@ -290,13 +290,15 @@ class OciStore(RemoteStore):
         self._reader.head_bucket(*self._place)
 
     def _pages(self, prefix: str) -> Iterator[list[ObjectInfo]]:
-        start: str | None = ""
-        # Without `fields` the service answers with names alone.
+        # Without `fields` the service answers with names alone. An empty `start` is a name, and one that nobody has.
+        start: dict[str, str] = {}
         fields = "name,size,etag,timeModified"
-        while start is not None:
-            answer = self._client.list_objects(*self._place, prefix=self._full(prefix), start=start, fields=fields)
+        while True:
+            answer = self._client.list_objects(*self._place, prefix=self._full(prefix), fields=fields, **start)
             yield [self._listed(entry) for entry in answer.data.objects]
-            start = answer.data.next_start_with
+            if answer.data.next_start_with is None:
+                return
+            start = {"start": answer.data.next_start_with}
 
     def _listed(self, entry: Any) -> ObjectInfo:
         modified = entry.time_modified or _LONG_AGO

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.core.gangs import Gang
 
-from .packing import Gang, NodeSlot, Packing, PoolSlots
+from .packing import NodeSlot, Packing, PoolSlots
 
 
 @dataclass(frozen=True)

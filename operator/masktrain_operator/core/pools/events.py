@@ -1,8 +1,14 @@
 """A pool's events: every node that came or went, why, and the money; every refusal of Oracle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolConditionType, PoolNodeStatus
+from masktrain_operator.api.pool_status import (
+    GPUNodePoolStatus,
+    NodeState,
+    PoolConditionType,
+    PoolNodeStatus,
+    PoolReason,
+)
 from masktrain_operator.api.status import ConditionStatus
 from masktrain_operator.core.status.conditions import find_condition
 from masktrain_operator.core.types import Event
@@ -22,6 +28,7 @@ def pool_events(context: PoolContext, plan: PoolPlan) -> tuple[Event, ...]:
         *_refusals(before, after),
         *_opening(before, after),
         *_unsupported(before, after),
+        *_stalled(before, after),
         *_abandoned(plan),
     )
 
@@ -30,19 +37,29 @@ def removal_events(plan: PoolPlan, status: GPUNodePoolStatus | None) -> list[Eve
     """Of those removals of the plan that Oracle has accepted, as `status` says."""
     if plan.status is None or status is None:
         return []
-    done = {entry.instance_id for entry in status.nodes if entry.removal_requested_time is not None}
-    before = {entry.instance_id: entry for entry in plan.status.nodes if entry.removal_requested_time is None}
+    before = {entry.instance_id: entry for entry in plan.status.nodes}
+    after = {entry.instance_id: entry for entry in status.nodes}
     return [
         _removal(before[removal.instance_id], plan.status.hourly_rate)
         for removal in plan.removals
-        if removal.instance_id in done and removal.instance_id in before
+        if removal.instance_id in before and _is_accepted(before, after.get(removal.instance_id))
     ]
 
 
+def _is_accepted(before: Mapping[str, PoolNodeStatus], after: PoolNodeStatus | None) -> bool:
+    if after is None or after.removal_requested_time is None:
+        return False
+    earlier = before[after.instance_id].removal_requested_time
+    return earlier is None or earlier < after.removal_requested_time
+
+
 def _removal(entry: PoolNodeStatus, rate: str | None) -> Event:
-    why = _why(entry)
+    name = entry.name or entry.instance_id
+    if entry.removal_requested_time is not None:
+        message = f"Node {name} still stands: Oracle was asked again to terminate it ({entry.removal_tries + 1} times)."
+        return Event("Warning", "RemovalFailed", message)
     money = f", after {billing.for_people(entry.cost)}" if entry.cost and rate else ""
-    return Event("Normal", "NodeRemoved", f"Removed node {entry.name or entry.instance_id}: {why}{money}.")
+    return Event("Normal", "NodeRemoved", f"Removed node {name}: {_why(entry)}{money}.")
 
 
 def _growth(context: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
@@ -68,9 +85,10 @@ def _nodes(context: PoolContext, before: GPUNodePoolStatus, after: GPUNodePoolSt
             yield Event("Normal", "NodeAdded", f"Node {entry.name} has joined {seconds} s after its creation.")
         if entry.state is NodeState.LOST and old is not None and old.state is not NodeState.LOST:
             yield Event("Warning", "NodeLost", f"Kubernetes has not heard from node {entry.name} for a while.")
-        if old is not None and old.removal_requested_time and not entry.removal_requested_time:
-            message = f"Node {entry.name or entry.instance_id} still stands after its removal: it is removed again."
-            yield Event("Warning", "RemovalFailed", message)
+        if entry.failure and (old is None or old.failure is None):
+            goes = " and is removed" if entry.added_by_operator else ""
+            message = f"Node {entry.name or entry.instance_id} gets no jobs{goes}: {entry.failure}."
+            yield Event("Warning", "NodeFailed", message)
 
 
 def _gone(context: PoolContext, before: GPUNodePoolStatus) -> Iterator[Event]:
@@ -111,6 +129,23 @@ def _unsupported(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterato
         yield Event("Warning", now.reason, now.message)
 
 
+TOLD = (
+    PoolReason.REMOVAL_STUCK,
+    PoolReason.INSTANCE_UNLISTED,
+    PoolReason.REMOVAL_REFUSED,
+    PoolReason.CHANGES_REFUSED,
+)
+"""Reasons of Stalled that have no event of their own."""
+
+
+def _stalled(before: GPUNodePoolStatus, after: GPUNodePoolStatus) -> Iterator[Event]:
+    """Told when it begins, and when it is about something else."""
+    kind = PoolConditionType.STALLED
+    known, now = find_condition(before, kind), find_condition(after, kind)
+    if now is not None and now.reason in TOLD and (known is None or known.reason != now.reason):
+        yield Event("Warning", now.reason, now.message)
+
+
 def _abandoned(plan: PoolPlan) -> Iterator[Event]:
     instances = left_running(plan)
     if instances:
@@ -120,6 +155,8 @@ def _abandoned(plan: PoolPlan) -> Iterator[Event]:
 
 def _why(entry: PoolNodeStatus) -> str:
     match entry.state:
+        case NodeState.FAILED:
+            return entry.failure or "it failed"
         case NodeState.BOOTING:
             return "it did not join in time"
         case NodeState.LOST:

@@ -9,9 +9,10 @@ from datetime import datetime
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 
 from . import billing
-from .deadlines import is_due, lost_time, removal_failed
+from .deadlines import is_due, lost_time
+from .failures.joining import join_failure
 from .nodes import KubeNode
-from .oke import LEAVING_STATES, OkeNode, OkePool
+from .oke import OkeNode, OkePool
 from .types import PoolContext
 
 IDLE_STATES = (NodeState.IDLE, NodeState.DRAINING)
@@ -36,7 +37,10 @@ def take_inventory(context: PoolContext) -> GPUNodePoolStatus:
     status = _close_ended(context, status)
     status = _enter_new(context, status)
     status = billing.charge(status, {}, context.now, context.tariff)
+    known = {entry.instance_id for entry in status.nodes if entry.joined_time is not None}
     entries = [_look_at(context, entry) for entry in status.nodes]
+    if any(entry.joined_time is not None and entry.instance_id not in known for entry in entries):
+        status = status.model_copy(update={"failed_boots": None})
     asked = oke.coming + (status.scale_up.adds if status.scale_up else 0)
     nodes = sorted(entries, key=lambda entry: entry.instance_id)
     status = status.model_copy(update={"nodes": nodes, "coming_for": status.coming_for[:asked]})
@@ -108,36 +112,65 @@ def with_holders(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePool
 
 def _look_at(context: PoolContext, entry: PoolNodeStatus) -> PoolNodeStatus:
     node, oke_node = context.kube_node_of(entry), context.oke_nodes.get(entry.instance_id)
-    entry = _removal_that_failed(entry, oke_node, context.now)
+    entry = _what_oracle_says(entry, node, oke_node, context.now)
     if node is not None:
-        # Once and for all: a device plugin that restarts takes the GPUs away for a moment, and that is no new boot.
-        joined = entry.joined_time or (context.now if node.is_usable else None)
-        entry = entry.model_copy(update={"name": node.name, "joined_time": joined})
-    state = _state(entry, node, oke_node, context.now)
+        entry = _what_kubernetes_says(context, entry, node)
+    state = _state(entry, node, context.now)
     # A time ahead, whoever wrote it, would keep the node until then.
     idle_since = min(node.idle_since or context.now, context.now) if node and state in IDLE_STATES else None
     entry = billing.enter_state(entry, state, context.now).model_copy(update={"idle_since": idle_since})
     return billing.with_cost(entry, context.now, context.tariff)
 
 
-def _removal_that_failed(entry: PoolNodeStatus, oke_node: OkeNode | None, now: datetime) -> PoolNodeStatus:
-    """Oracle was asked to terminate it, and it stands as if nothing had been said."""
-    if oke_node is None or not oke_node.is_alive or not is_due(removal_failed(entry), now):
-        return entry
-    return entry.model_copy(update={"removal_requested_time": None, "work_request_id": None})
+def _what_oracle_says(
+    entry: PoolNodeStatus, node: KubeNode | None, oke_node: OkeNode | None, now: datetime
+) -> PoolNodeStatus:
+    """Of all that, nothing can be taken back but a gap in a list, which may be some seconds old."""
+    is_listed = oke_node is not None and oke_node.lifecycle_state != "DELETED"
+    going = oke_node is not None and oke_node.lifecycle_state == "DELETING"
+    asked = going or (node is not None and node.is_doomed)
+    failure = oke_node.failure if oke_node is not None else None
+    return entry.model_copy(
+        update={
+            # A deletion that fails is tried again by Oracle's next change of the pool, whatever that changes.
+            "doomed_time": entry.doomed_time or entry.removal_requested_time or (now if asked else None),
+            "unlisted_time": None if is_listed else entry.unlisted_time or now,
+            "failure": entry.failure or failure,
+        }
+    )
 
 
-def _state(entry: PoolNodeStatus, node: KubeNode | None, oke_node: OkeNode | None, now: datetime) -> NodeState:
-    leaving = oke_node is None or oke_node.lifecycle_state in LEAVING_STATES
-    if leaving or entry.removal_requested_time is not None:
+def _what_kubernetes_says(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> PoolNodeStatus:
+    """Once and for all: a device plugin that restarts takes the GPUs away for a moment, and that is no new boot."""
+    if entry.joined_time is not None or not node.is_usable:
+        return entry.model_copy(update={"name": node.name})
+    failure = entry.failure or (join_failure(context, node) if entry.added_by_operator else None)
+    complete = not entry.added_by_operator or node.gpus >= (context.gpus_per_node or 1)
+    joined = context.now if complete and failure is None else None
+    return entry.model_copy(update={"name": node.name, "joined_time": joined, "failure": failure})
+
+
+def _state(entry: PoolNodeStatus, node: KubeNode | None, now: datetime) -> NodeState:
+    if entry.doomed_time is not None:
         return NodeState.DELETING
-    if node is None or entry.joined_time is None:
-        # Gone after it had joined, as after `kubectl delete node`: that ends no instance, which costs on.
-        return NodeState.BOOTING if entry.joined_time is None else NodeState.LOST
-    if node.pods is None or node.pods:
-        return NodeState.LOST if is_due(lost_time(node), now) else NodeState.BUSY
-    if is_due(lost_time(node), now):
+    is_lost = node is not None and is_due(lost_time(node), now)
+    if entry.unlisted_time is not None:
+        # Lists may be old: pods work on, and nothing is to grow in their place.
+        works = node is not None and entry.joined_time is not None and node.pods and not is_lost
+        return NodeState.BUSY if works else NodeState.DELETING
+    if entry.joined_time is None:
+        return NodeState.BOOTING if entry.failure is None else NodeState.FAILED
+    # Gone after it had joined, as after `kubectl delete node`: that ends no instance, which costs on.
+    if node is None or is_lost:
         return NodeState.LOST
+    return _state_at_work(entry, node)
+
+
+def _state_at_work(entry: PoolNodeStatus, node: KubeNode) -> NodeState:
+    if node.pods is None or node.pods:
+        return NodeState.BUSY
+    if entry.failure is not None:
+        return NodeState.FAILED
     return NodeState.DRAINING if node.removal_begun is not None else NodeState.IDLE
 
 
@@ -154,7 +187,7 @@ def _count_money(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePool
 
 
 def record_removal(status: GPUNodePoolStatus, instance_id: str, work_request_id: str | None) -> GPUNodePoolStatus:
-    """The instance is being terminated; its time is that of the plan, which counted the removal already."""
+    """The instance is being terminated, or may be; its time is that of the plan, which counted the removal already."""
     nodes = [_removed(e, status, work_request_id) if e.instance_id == instance_id else e for e in status.nodes]
     return status.model_copy(update={"nodes": nodes})
 
@@ -179,6 +212,9 @@ def _removed(entry: PoolNodeStatus, status: GPUNodePoolStatus, work_request_id: 
         update={
             "state": NodeState.DELETING,
             "removal_requested_time": requested,
-            "work_request_id": work_request_id,
+            "removal_tries": entry.removal_tries + 1,
+            "removal_refusal": None,
+            "doomed_time": entry.doomed_time or requested,
+            "work_request_id": work_request_id or entry.work_request_id,
         }
     )

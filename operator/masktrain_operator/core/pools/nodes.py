@@ -103,6 +103,8 @@ class KubeNode:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     pods: tuple[GpuPod, ...] | None = None
+    storage: Decimal | None = None
+    """Bytes of ephemeral storage that pods may have; None where the kubelet says nothing of it."""
 
     @property
     def is_usable(self) -> bool:
@@ -113,6 +115,12 @@ class KubeNode:
     def removal_begun(self) -> datetime | None:
         """When the operator cordoned it to remove it."""
         return read_time(self.annotations.get(labels.REMOVAL_ANNOTATION))
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether Oracle was, or may have been, asked to terminate it."""
+        # By instance, as below.
+        return self.annotations.get(labels.DOOMED_ANNOTATION) == self.instance_id
 
     @property
     def idle_since(self) -> datetime | None:
@@ -147,7 +155,15 @@ def kube_node(node: Manifest, pods: tuple[GpuPod, ...] | None) -> KubeNode:
         labels=metadata.get("labels", {}),
         annotations=metadata.get("annotations", {}),
         pods=pods,
+        storage=_bytes(status.get("allocatable", {}).get("ephemeral-storage")),
     )
+
+
+def _bytes(quantity: object) -> Decimal | None:
+    try:
+        return None if quantity is None else amount(quantity)
+    except ValueError:
+        return None
 
 
 def instance_of(node: Manifest) -> str | None:

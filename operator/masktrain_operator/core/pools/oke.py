@@ -1,11 +1,31 @@
 """An OKE node pool as Oracle's APIs show it, in the words of Container Engine and Compute."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
-ALIVE_STATES = frozenset({"CREATING", "ACTIVE", "UPDATING"})
-"""Node states in which an instance exists, or is about to, and may stay."""
-LEAVING_STATES = frozenset({"DELETING", "DELETED", "FAILING", "INACTIVE"})
+LEAVING_STATES = frozenset({"DELETING", "DELETED"})
+"""In all other states, known or not, a node with an instance costs, and nobody but us will terminate it."""
+BROKEN_STATES = frozenset({"FAILING", "INACTIVE"})
+LIMIT_CODES = ("LimitExceeded", "QuotaExceeded", "TooManyResources")
+CAPACITY_WORDS = ("out of host capacity", "outofhostcapacity")
+"""There is no code for it: Oracle words it so, below the code InternalError."""
+
+
+class Shortage(StrEnum):
+    """What Oracle has too little of."""
+
+    CAPACITY = "capacity"
+    LIMIT = "limit"
+
+
+def shortage_of(code: str, message: str) -> Shortage | None:
+    """None for any other failure. Some messages carry the code of the failure behind theirs, as text."""
+    text = f"{code} {message}".lower()
+    if any(words in text for words in CAPACITY_WORDS):
+        return Shortage.CAPACITY
+    return Shortage.LIMIT if any(known.lower() in text for known in LIMIT_CODES) else None
 
 
 @dataclass(frozen=True)
@@ -29,12 +49,22 @@ class OkeNode:
 
     @property
     def is_phantom(self) -> bool:
-        # Without an error it is an instance that Oracle has yet to create.
-        return self.instance_id is None and self.error is not None
+        # Otherwise it is an instance that Oracle has yet to create, or no longer counts.
+        failed = self.error is not None or self.lifecycle_state in BROKEN_STATES
+        return self.instance_id is None and failed and self.lifecycle_state not in LEAVING_STATES
 
     @property
     def is_alive(self) -> bool:
-        return self.instance_id is not None and self.lifecycle_state in ALIVE_STATES
+        """Whether its instance exists, in whatever condition, and stays until somebody removes it."""
+        return self.instance_id is not None and self.lifecycle_state not in LEAVING_STATES
+
+    @property
+    def failure(self) -> str | None:
+        """What is wrong with an instance that exists: registrations that time out leave it running."""
+        if not self.is_alive or (self.error is None and self.lifecycle_state not in BROKEN_STATES):
+            return None
+        words = f": {self.error.message}" if self.error is not None and self.error.message else ""
+        return f"Oracle calls it {self.lifecycle_state}{words}"
 
 
 @dataclass(frozen=True)
@@ -75,10 +105,30 @@ class OkePool:
     nodes: tuple[OkeNode, ...] = ()
     work_requests: tuple[WorkRequest, ...] = ()
     """Those of this pool, newest first."""
+    unread: str | None = None
+    """Why nothing is known of its work requests, where they could not be read."""
 
     @property
     def alive_instances(self) -> frozenset[str]:
         return frozenset(node.instance_id for node in self.nodes if node.instance_id and node.is_alive)
+
+    @property
+    def least_size(self) -> int:
+        """As small as the size may be made without Oracle choosing a victim.
+
+        Also of those that go: when exactly Oracle takes them out of the size, nobody has confirmed.
+        """
+        return sum(node.instance_id is not None and node.lifecycle_state != "DELETED" for node in self.nodes)
+
+    def work_request(self, named: str | None) -> WorkRequest | None:
+        return next((request for request in self.work_requests if request.id == named), None)
+
+    def without(self, terminated: Collection[str]) -> "OkePool":
+        """The pool as it is if Compute knows that these instances are gone: a list may show them for longer."""
+        nodes = (
+            replace(node, lifecycle_state="DELETED") if node.instance_id in terminated else node for node in self.nodes
+        )
+        return replace(self, nodes=tuple(nodes)) if terminated else self
 
     @property
     def failed_request(self) -> WorkRequest | None:

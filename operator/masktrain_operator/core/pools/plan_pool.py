@@ -17,8 +17,9 @@ from masktrain_operator.core.types import Manifest
 from .conditions import with_conditions
 from .deadlines import is_due, next_change, release_time
 from .events import pool_events
+from .failures.joining import learn_from_boots
 from .inventory import take_inventory, with_holders
-from .scale_down import is_removable, learn_from_overdue, needed_nodes, scale_down
+from .scale_down import is_removable, needed_nodes, scale_down
 from .scale_up import scale_up
 from .types import PoolContext, PoolPlan
 
@@ -32,7 +33,7 @@ AFTER_PATCH_SECONDS = 1.0
 
 def plan_pool(context: PoolContext) -> PoolPlan:
     """What to do for the pool now."""
-    status = learn_from_overdue(context, take_inventory(context))
+    status = learn_from_boots(context, take_inventory(context))
     up = scale_up(context, status)
     assert up.status is not None
     plan = up.and_also(scale_down(context, up.status))
@@ -77,7 +78,7 @@ def _requeue_after(context: PoolContext, plan: PoolPlan, status: GPUNodePoolStat
 
 def _in_flux(context: PoolContext, status: GPUNodePoolStatus) -> bool:
     oke = context.observed.oke
-    moving = (NodeState.BOOTING, NodeState.DRAINING, NodeState.DELETING, NodeState.LOST)
+    moving = (NodeState.BOOTING, NodeState.DRAINING, NodeState.DELETING, NodeState.LOST, NodeState.FAILED)
     return status.scale_up is not None or oke.coming + oke.phantoms > 0 or any(n.state in moving for n in status.nodes)
 
 
@@ -103,7 +104,7 @@ def is_out_of_patience(pool: GPUNodePool, now: datetime) -> bool:
 
 FASTEST_CLOCK = timedelta(minutes=5)
 """As far ahead as clocks of machines differ; a living operator renews its Lease within seconds."""
-LEAVING = (NodeState.DRAINING, NodeState.DELETING)
+LEAVING = (NodeState.DRAINING, NodeState.DELETING, NodeState.FAILED)
 
 
 def sweepable(pools: Iterable[Manifest]) -> Iterator[Manifest]:
@@ -118,6 +119,14 @@ def is_stale(age: timedelta | None, limit: timedelta) -> bool:
     """
     # A clock that is wrong must not let both remove nodes; a dead operator's sign grows old by itself.
     return age is None or age > limit or age < -FASTEST_CLOCK
+
+
+def is_stuck(age: timedelta | None, limit: timedelta) -> bool:
+    """Whether a living operator no longer looks after a pool at which it looked last so long ago.
+
+    None is one of which it says nothing: an older operator, or a pool that it has yet to see.
+    """
+    return age is not None and is_stale(age, limit)
 
 
 def sweep_plan(context: PoolContext) -> PoolPlan:

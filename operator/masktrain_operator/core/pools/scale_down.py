@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from masktrain_operator.api import labels
-from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus, PoolReason
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.core.times import format_time
 from masktrain_operator.core.types import Manifest
 
@@ -17,11 +17,12 @@ from .deadlines import (
     cordon_effect,
     is_due,
     is_paused,
-    provisioning_timeout,
+    refusal_ends,
+    removal_repeat,
     removal_time,
 )
+from .failures.joining import is_overdue
 from .nodes import GpuPod, KubeNode, instance_of, kube_node
-from .scale_up import back_off
 from .types import NodePatch, PoolContext, PoolPlan, Removal
 
 WORKING = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
@@ -55,32 +56,26 @@ def needed_nodes(context: PoolContext) -> frozenset[str]:
 def is_removable(context: PoolContext, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
     """Whether it is time to take the node down, as far as is known without asking the API server again."""
     node = context.kube_node_of(entry)
-    if not entry.added_by_operator or entry.state in (NodeState.BUSY, NodeState.DELETING):
+    if not entry.added_by_operator or entry.state is NodeState.BUSY or (node is not None and node.pods != ()):
         return False
-    if node is not None and (node.is_kept or node.pods is None or node.pods):
+    if entry.removal_refusal is not None and not is_due(refusal_ends(entry), context.now):
         return False
-    if entry.state is NodeState.LOST:
+    if entry.doomed_time is not None:
+        return is_due(removal_repeat(context, entry), context.now)
+    if node is not None and node.is_kept:
+        return False
+    if entry.unlisted_time is not None:
+        return is_due(removal_repeat(context, entry), context.now)
+    return _is_of_no_use(context, entry, needed)
+
+
+def _is_of_no_use(context: PoolContext, entry: PoolNodeStatus, needed: frozenset[str]) -> bool:
+    if entry.state in (NodeState.LOST, NodeState.FAILED):
         return True
     if entry.state is NodeState.BOOTING:
         return context.is_deleting or is_overdue(context, entry)
-    if node is None or node.name in needed:
-        return False
-    return removal_time(context, entry) <= context.now
-
-
-def is_overdue(context: PoolContext, entry: PoolNodeStatus) -> bool:
-    """Whether a node has not joined within the provisioning timeout."""
-    return is_due(provisioning_timeout(context, entry), context.now)
-
-
-def learn_from_overdue(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
-    """A pool whose nodes do not come up is not asked for more at once."""
-    overdue = [entry for entry in status.nodes if entry.added_by_operator and is_overdue(context, entry)]
-    for entry in overdue:
-        message = f"Instance {entry.instance_id} had not joined with its GPUs after the provisioning timeout."
-        uid = context.pool.metadata.uid
-        status = back_off(status, uid, PoolReason.PROVISIONING_TIMEOUT, message, context.now)
-    return status
+    node = context.kube_node_of(entry)
+    return node is not None and node.name not in needed and removal_time(context, entry) <= context.now
 
 
 def _may_shrink(context: PoolContext) -> bool:
@@ -99,10 +94,15 @@ def _above_minimum(context: PoolContext, status: GPUNodePoolStatus) -> int:
 
 
 def _by_urgency(context: PoolContext, status: GPUNodePoolStatus) -> list[PoolNodeStatus]:
-    """Those that were cordoned already first, so that a removal is finished before another one begins."""
+    """Those that were cordoned already first, so that a removal is finished before another one begins.
 
-    def rank(entry: PoolNodeStatus) -> tuple[bool, datetime, str]:
-        return (entry.state is not NodeState.DRAINING, removal_time(context, entry), entry.instance_id)
+    Before them come those that Oracle was asked for least often: one that it never takes must not use up what others
+    may have of the minute.
+    """
+
+    def rank(entry: PoolNodeStatus) -> tuple[int, bool, datetime, str]:
+        is_new = entry.state is not NodeState.DRAINING
+        return (entry.removal_tries, is_new, removal_time(context, entry), entry.instance_id)
 
     return sorted(status.nodes, key=rank)
 
@@ -111,6 +111,8 @@ def _remove(
     context: PoolContext, entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None
 ) -> PoolPlan:
     assert status is not None
+    if node is not None and _must_be_closed(entry, node):
+        return PoolPlan(status=status)
     # First look. The pod that a scheduler was about to bind shows at the second one, some seconds later.
     # A time ahead, whoever wrote it, would keep the node until then: it is marked anew.
     if node is not None and (node.removal_begun is None or node.removal_begun > context.now):
@@ -121,14 +123,14 @@ def _remove(
     removals = [*status.recent_removals, context.now]
     drain = 0 if node is None else context.pool.spec.scale_down.drain_seconds
     return PoolPlan(
-        removals=(Removal(entry.instance_id, node, drain),),
+        removals=(Removal(entry.instance_id, node, drain, is_repeated=entry.doomed_time is not None),),
         status=status.model_copy(update={"recent_removals": removals}),
     )
 
 
 def _keep(entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatus | None) -> PoolPlan:
     """A node that was cordoned to be removed and is not to be any more is given back."""
-    if node is None or node.removal_begun is None or entry.state is NodeState.DELETING:
+    if node is None or node.removal_begun is None or entry.state in (NodeState.DELETING, NodeState.FAILED):
         return PoolPlan(status=status)
     return PoolPlan(patches=(uncordon(node),), status=status)
 
@@ -136,6 +138,24 @@ def _keep(entry: PoolNodeStatus, node: KubeNode | None, status: GPUNodePoolStatu
 def _uncordon_all(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatch]:
     for entry in status.nodes:
         yield from _keep(entry, context.kube_node_of(entry), status).patches
+
+
+def doom(removal: Removal, node: Manifest) -> NodePatch | None:
+    """What the Node has to say before Oracle is asked: an operator that dies after it must not use the node again.
+
+    None where it says so already. Bound to what the last look has shown: nobody has opened the node since.
+    """
+    name, uid = node["metadata"]["name"], node["metadata"]["uid"]
+    if kube_node(node, ()).is_doomed:
+        return None
+    body = {"metadata": {"annotations": {labels.DOOMED_ANNOTATION: removal.instance_id}}}
+    return NodePatch(name, uid, body, node["metadata"]["resourceVersion"])
+
+
+def spare(node: Manifest) -> NodePatch:
+    """Takes that back, of a Node that Oracle has refused to terminate; it stays cordoned until the next plan."""
+    metadata = node["metadata"]
+    return NodePatch(metadata["name"], metadata["uid"], {"metadata": {"annotations": {labels.DOOMED_ANNOTATION: None}}})
 
 
 def uncordon(node: KubeNode) -> NodePatch:
@@ -155,12 +175,20 @@ def _marks(context: PoolContext, status: GPUNodePoolStatus) -> Iterator[NodePatc
         if node is None:
             continue
         annotations = _wanted_annotations(context, entry, node)
+        if _must_be_closed(entry, node):
+            yield _patch(node, {labels.REMOVAL_ANNOTATION: format_time(context.now)}, cordon=True)
         changed = {key: value for key, value in annotations.items() if node.annotations.get(key) != value}
         pool = context.pool.metadata.name
         new_labels = {} if node.labels.get(labels.NODE_POOL_LABEL) == pool else {labels.NODE_POOL_LABEL: pool}
         if changed or new_labels:
             # On any version: these marks stay true whatever else changes, and a busy Node changes often.
             yield NodePatch(node.name, node.uid, {"metadata": {"labels": new_labels, "annotations": changed}})
+
+
+def _must_be_closed(entry: PoolNodeStatus, node: KubeNode) -> bool:
+    """Whether new pods could come to a node that Oracle terminates. What people added they may open and close."""
+    is_closed = node.cordoned and node.removal_begun is not None
+    return entry.added_by_operator and entry.doomed_time is not None and not is_closed
 
 
 def _wanted_annotations(context: PoolContext, entry: PoolNodeStatus, node: KubeNode) -> dict[str, str | None]:

@@ -1,46 +1,18 @@
-"""Growing a pool, and waiting after Oracle could not give what was asked for.
+"""Growing a pool, and learning why Oracle could not give what was asked for.
 
-What is asked for is written into the status first, so that a killed operator asks for nothing twice. The wait after a
-refusal doubles, with a jitter that differs from pool to pool.
+What is asked for is written into the status first, so that a killed operator asks for nothing twice.
 """
 
-import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from masktrain_operator.api.pool_status import Backoff, GPUNodePoolStatus, LastError, PoolReason, ScaleUp
+from masktrain_operator.api.pool_status import GPUNodePoolStatus, LastError, NodeState, PoolReason, ScaleUp
 
 from .deadlines import is_backing_off, is_due, is_paused, request_is_lost
-from .oke import OkeError, OkeNode, OkePool
+from .failures.backoff import back_off
+from .oke import OkeError, OkeNode, OkePool, Shortage, shortage_of
 from .types import PoolContext, PoolPlan, Resize
 
-# A resize that finds no capacity leaves phantom nodes, which have to be cleared away each time.
-FIRST_SECONDS = 60.0
-LIMIT_SECONDS = 900.0
-JITTER = 0.2
-LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
-CAPACITY_WORDS = "out of host capacity"
-"""There is no code for it: Oracle words it so, below the code InternalError."""
-
-
-def back_off(
-    status: GPUNodePoolStatus, pool_uid: str, reason: PoolReason, message: str, now: datetime
-) -> GPUNodePoolStatus:
-    """One more failure in a row; while one is waited for, others change nothing."""
-    if is_backing_off(status, now):
-        return status
-    failures = status.backoff.failures + 1 if status.backoff else 1
-    until = now + timedelta(seconds=backoff_seconds(failures, pool_uid))
-    return status.model_copy(
-        update={"backoff": Backoff(failures=failures, until=until, reason=reason, message=message)}
-    )
-
-
-def backoff_seconds(failures: int, pool_uid: str) -> float:
-    """The jitter is a function of the pool and the count, so that the plan stays one."""
-    # The exponent is bounded, because a region may be without capacity for longer than a float has room.
-    exact = min(LIMIT_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
-    digest = hashlib.sha256(f"{pool_uid}/{failures}".encode()).digest()
-    return exact * (1 + JITTER * (digest[0] / 127.5 - 1))
+USELESS = (NodeState.DELETING, NodeState.FAILED)
 
 
 def capacity_error(oke: OkePool) -> tuple[PoolReason, str, OkeError] | None:
@@ -49,8 +21,11 @@ def capacity_error(oke: OkePool) -> tuple[PoolReason, str, OkeError] | None:
         if node.is_phantom and node.error is not None:
             return _reason(node.error), _sentence(node, node.error), node.error
     request = oke.failed_request
-    if request is None or oke.phantoms == 0:
+    if oke.phantoms == 0:
         return None
+    if request is None:
+        error = OkeError("Unknown", f"Oracle lists {oke.phantoms} nodes as failed that have no instance.")
+        return PoolReason.PROVISIONING_FAILED, error.message, error
     error = request.errors[0] if request.errors else OkeError("Unknown", f"Work request {request.id} failed.")
     return _reason(error), f"Oracle gave up: {_ended(error.message)}", error
 
@@ -60,10 +35,13 @@ def last_error(error: OkeError, now: datetime) -> LastError:
 
 
 def _reason(error: OkeError) -> PoolReason:
-    if error.code in LIMIT_CODES:
-        return PoolReason.LIMIT_EXCEEDED
-    out = CAPACITY_WORDS in error.message.lower()
-    return PoolReason.OUT_OF_HOST_CAPACITY if out else PoolReason.PROVISIONING_FAILED
+    match shortage_of(error.code, error.message):
+        case Shortage.LIMIT:
+            return PoolReason.LIMIT_EXCEEDED
+        case Shortage.CAPACITY:
+            return PoolReason.OUT_OF_HOST_CAPACITY
+        case None:
+            return PoolReason.PROVISIONING_FAILED
 
 
 def _sentence(node: OkeNode, error: OkeError) -> str:
@@ -81,24 +59,31 @@ def scale_up(context: PoolContext, status: GPUNodePoolStatus) -> PoolPlan:
         return PoolPlan(status=status)
     # Before all growth: `size` contains them, so an absolute size on top of it would ask for them once more.
     if context.observed.oke.phantoms:
-        return PoolPlan(resize=_without_phantoms(context.observed.oke), status=status)
+        resize = None if _changes_are_refused(context, status) else _without_phantoms(context.observed.oke)
+        return PoolPlan(resize=resize, status=status)
     # Not before its phantoms are cleared away: once the pool is gone nobody would.
     if context.is_deleting:
         return PoolPlan(status=_without_unneeded(context, status))
-    missing = 0 if is_backing_off(status, context.now) else missing_nodes(context)
+    missing = 0 if is_backing_off(status, context.now) else missing_nodes(context, status)
     if missing == 0:
         return PoolPlan(status=_without_unneeded(context, status))
     return _ask(context, status, missing)
 
 
-def growth_refused(status: GPUNodePoolStatus, pool_uid: str, message: str, now: datetime) -> GPUNodePoolStatus:
+def growth_refused(
+    status: GPUNodePoolStatus,
+    pool_uid: str,
+    message: str,
+    now: datetime,
+    reason: PoolReason = PoolReason.LIMIT_EXCEEDED,
+) -> GPUNodePoolStatus:
     """Oracle did not take the request for more at all: nothing of it will come."""
     adds = status.scale_up.adds if status.scale_up else 0
-    status = back_off(status, pool_uid, PoolReason.LIMIT_EXCEEDED, message, now)
+    status = back_off(status, pool_uid, reason, message, now)
     return status.model_copy(update={"scale_up": None, "added_nodes": max(0, status.added_nodes - adds)})
 
 
-def missing_nodes(context: PoolContext) -> int:
+def missing_nodes(context: PoolContext, status: GPUNodePoolStatus) -> int:
     """Nodes that admitted gangs or `minNodes` need beyond those that are there or coming: none that nothing runs on."""
     if context.is_refused:
         return 0
@@ -106,7 +91,8 @@ def missing_nodes(context: PoolContext) -> int:
     standing = len(oke.alive_instances) + oke.coming
     # Small gangs may share a node that is yet to grow, so slots are counted, not gangs.
     grown = len({slot for placement in context.observed.placements for slot in placement.slots if slot.grown})
-    wanted = max(grown, spec.min_nodes - standing, 0)
+    useless = sum(e.state in USELESS and e.instance_id in oke.alive_instances for e in status.nodes)
+    wanted = max(grown, spec.min_nodes - (standing - useless), 0)
     return min(wanted, max(0, spec.max_nodes - standing))
 
 
@@ -148,7 +134,14 @@ def _without_phantoms(oke: OkePool) -> Resize | None:
     """
     if any(node.lifecycle_state == "CREATING" and node.instance_id for node in oke.nodes):
         return None
-    return Resize(oke.size - oke.phantoms, oke.etag)
+    size = max(oke.size - oke.phantoms, oke.least_size)
+    return Resize(size, oke.etag) if size < oke.size else None
+
+
+def _changes_are_refused(context: PoolContext, status: GPUNodePoolStatus) -> bool:
+    """Whether the last size was refused for good: another one will be, too, for a while."""
+    refused = status.backoff is not None and status.backoff.reason == PoolReason.GROWTH_REFUSED
+    return refused and is_backing_off(status, context.now)
 
 
 def _without_done(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
@@ -180,7 +173,7 @@ def _learn_from_failure(context: PoolContext, status: GPUNodePoolStatus) -> GPUN
 def _forget_failures(context: PoolContext, status: GPUNodePoolStatus) -> GPUNodePoolStatus:
     """Once all that was wanted after a failure is there, or is wanted no more."""
     over = status.backoff is not None and not is_backing_off(status, context.now)
-    if over and status.scale_up is None and context.observed.oke.coming == 0 and missing_nodes(context) == 0:
+    if over and status.scale_up is None and context.observed.oke.coming == 0 and missing_nodes(context, status) == 0:
         # An instance that boots proves nothing yet: it may still be given up, which is one more failure in a row.
         booting = any(entry.joined_time is None for entry in status.nodes)
         return status if booting else status.model_copy(update={"backoff": None})

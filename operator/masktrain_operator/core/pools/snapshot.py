@@ -15,17 +15,21 @@ from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import GPUNodePoolSpec
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState, PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
-from masktrain_operator.core.shapes import Fit, check_shape
+from masktrain_operator.core.gangs import Gang
+from masktrain_operator.core.shapes import GPUS, Fit, check_shape, gpu_name
 from masktrain_operator.core.types import Capacity, NodeRate
 
 from .admission import Admissions, Placement, admit
 from .deadlines import is_backing_off, is_due, is_paused, next_change, provisioning_timeout
 from .inventory import take_inventory
 from .nodes import KubeNode
-from .packing import Gang, NamespaceRules, NodeSlot, PoolSlots
+from .packing import NamespaceRules, NodeSlot, PoolSlots
 from .types import PoolContext
 
 SHAPE_LABEL = "node.kubernetes.io/instance-type"
+ARCHITECTURE_LABEL = "kubernetes.io/arch"
+ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+CAPABILITY_LABELS = ("nvidia.com/gpu.compute.major", "nvidia.com/gpu.compute.minor")
 MOST_GPUS = 16
 """Of any shape: a pool of which nothing is known yet is not refused for having too few."""
 PRESENT = (NodeState.BUSY, NodeState.IDLE, NodeState.DRAINING)
@@ -63,7 +67,8 @@ def slots_of(context: PoolContext, gangs: Mapping[str, Gang], silence: str | Non
         # Nodes that people added beyond maxNodes can hold a gang as well.
         limit=0 if context.is_deleting else max(spec.max_nodes, standing),
         hourly_rate=context.tariff.hourly_rate,
-        node_labels={SHAPE_LABEL: oke.shape},
+        node_labels=_labels_of(oke.shape),
+        maker=_maker(oke.shape),
         obstacle=obstacle,
         rules=_rules(context, inventory),
         unsupported=_unsupported(oke.shape),
@@ -80,12 +85,28 @@ def unobserved_slots(pool: GPUNodePool, obstacle: str | None) -> PoolSlots:
         gpus_per_node=pool.spec.gpus_per_node or status.gpus_per_node or MOST_GPUS,
         limit=pool.spec.max_nodes,
         hourly_rate=Decimal(status.hourly_rate) if status.hourly_rate else None,
-        node_labels={SHAPE_LABEL: status.shape} if status.shape else {},
+        node_labels=_labels_of(status.shape) if status.shape else {},
+        maker=_maker(status.shape) if status.shape else None,
         obstacle=obstacle or NOT_ASKED,
         rules=_without_limits(pool.spec),
         unsupported=_unsupported(status.shape) if status.shape else None,
         takes_own_images=pool.spec.skip_shape_check,
     )
+
+
+def _labels_of(shape: str) -> Mapping[str, str]:
+    """Those that are known of its Nodes before there is one. NVIDIA's are set by its GPU feature discovery."""
+    found, gpu = {SHAPE_LABEL: shape}, gpu_name(shape)
+    if gpu is None:
+        return found
+    found[ARCHITECTURE_LABEL] = ARCHITECTURES[GPUS[gpu].cpu]
+    capability = GPUS[gpu].capability
+    return found if capability is None else found | dict(zip(CAPABILITY_LABELS, map(str, capability), strict=True))
+
+
+def _maker(shape: str) -> str | None:
+    gpu = gpu_name(shape)
+    return None if gpu is None else GPUS[gpu].maker
 
 
 def capacity_of(job_uid: str, admissions: Admissions, pools: Collection[GPUNodePool], now: datetime) -> Capacity | None:
@@ -134,7 +155,8 @@ def _on_node(context: PoolContext, entry: PoolNodeStatus, node: KubeNode, gangs:
     gpus = node.gpus or context.gpus_per_node or 0
     cordoned_by_person = node.cordoned and node.removal_begun is None
     on_its_way = node.pods is None or not node.is_usable or entry.state is NodeState.DRAINING
-    is_open = not cordoned_by_person and not context.is_deleting
+    has_future = entry.failure is None and entry.unlisted_time is None
+    is_open = has_future and not cordoned_by_person and not context.is_deleting
     return NodeSlot(
         node.name,
         max(0, gpus - taken.total()),

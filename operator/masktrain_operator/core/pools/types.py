@@ -120,11 +120,13 @@ class Removal:
     instance_id: str
     node: KubeNode | None
     drain_seconds: int
+    is_repeated: bool = False
+    """Whether Oracle was, or may have been, asked before: then the node is not given back whatever it answers."""
 
 
 @dataclass(frozen=True)
 class PoolPlan:
-    """What to do, in this order: patch nodes, resize, remove, write the status, emit the events."""
+    """What to do, in this order: patch nodes, remove, resize, write the status, emit the events."""
 
     patches: tuple[NodePatch, ...] = ()
     resize: Resize | None = None

@@ -1,22 +1,20 @@
-"""The SDK's side: how requests are signed, the calls themselves, which block, and what their failures mean.
+"""The SDK's side: how requests are signed, and the calls themselves, which block.
 
-Each call may be repeated: an etag guards a resize, and a removal names its node. Everything that the SDK raises becomes
-one error with one sentence.
+Each call may be repeated: an etag guards a resize, and a removal names its node.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
-from circuitbreaker import CircuitBreakerError
 from oci.auth.signers import InstancePrincipalsSecurityTokenSigner, get_oke_workload_identity_resource_principal_signer
 from oci.circuit_breaker import CircuitBreakerStrategy
 from oci.config import validate_config
 from oci.container_engine import ContainerEngineClient
 from oci.container_engine.models import UpdateNodePoolDetails, UpdateNodePoolNodeConfigDetails
-from oci.exceptions import ClientError, InvalidConfig, InvalidPrivateKey, ServiceError
+from oci.exceptions import InvalidConfig, InvalidPrivateKey, ServiceError
 from oci.retry import BACKOFF_DECORRELATED_JITTER_VALUE, RetryStrategyBuilder
 from oci.signer import Signer
 
@@ -24,6 +22,9 @@ from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.pools.oke import Instance, OkeError, OkeNode, OkePool, WorkRequest
 
 from .access import OciAccess, OciError, OciErrorKind, require_api_key
+from .errors import translate, translated
+
+logger = logging.getLogger(__name__)
 
 # The SDK's own 10 and 60 s would, with retries, outlast the 60 s that a whole call is given.
 TIMEOUTS_SECONDS = (5.0, 20.0)
@@ -150,7 +151,7 @@ def _unusable(reason: str) -> OciError:
     return OciError(OciErrorKind.INVALID, f"Cannot sign in to Oracle: {reason}.")
 
 
-def pool_of(model: Any, etag: str, work_requests: tuple[WorkRequest, ...] = ()) -> OkePool:
+def pool_of(model: Any, etag: str) -> OkePool:
     """From oci.container_engine.models.NodePool. Raises OciError if the pool is of the kind that has no size."""
     settings = model.node_config_details
     if settings is None or settings.size is None:
@@ -170,7 +171,6 @@ def pool_of(model: Any, etag: str, work_requests: tuple[WorkRequest, ...] = ()) 
         shape=model.node_shape,
         preemptible=any(placement.preemptible_node_config for placement in settings.placement_configs or ()),
         nodes=tuple(node_of(node) for node in model.nodes or ()),
-        work_requests=work_requests,
     )
 
 
@@ -254,8 +254,15 @@ class Calls:
     def get_pool(self, pool_id: str, *, with_work_requests: bool) -> OkePool:
         with translated(f"read node pool {pool_id}"):
             answer = self._container_engine.get_node_pool(pool_id)
-        work_requests = self._work_requests(answer.data) if with_work_requests else ()
-        return pool_of(answer.data, str(answer.headers.get("etag", "")), work_requests)
+        etag = str(answer.headers.get("etag", ""))
+        pool = pool_of(answer.data, etag)
+        if not with_work_requests:
+            return pool
+        try:
+            return replace(pool, work_requests=self._work_requests(answer.data))
+        except OciError as error:
+            # Nodes and size are what most is decided by; a missing right must not keep idle ones running.
+            return replace(pool, unread=error.sentence)
 
     def resize(self, pool_id: str, size: int, etag: str) -> str | None:
         """Nothing but the size is sent: a pool whose placement is sent along replaces all its nodes."""
@@ -314,8 +321,13 @@ class Calls:
         )
 
     def _errors(self, work_request: Any) -> tuple[OkeError, ...]:
-        with translated(f"read the errors of work request {work_request.id}"):
-            answer = self._container_engine.list_work_request_errors(work_request.compartment_id, work_request.id)
+        """None where they cannot be read: that it has failed is known all the same."""
+        try:
+            with translated(f"read the errors of work request {work_request.id}"):
+                answer = self._container_engine.list_work_request_errors(work_request.compartment_id, work_request.id)
+        except OciError as error:
+            logger.warning("%s", error.sentence)
+            return ()
         return tuple(work_request_error_of(model) for model in answer.data)
 
     def _compute_client(self) -> Any:
@@ -338,92 +350,3 @@ def _duration(seconds: int) -> str:
 def _work_request_id(answer: Any) -> str | None:
     work_request_id = answer.headers.get("opc-work-request-id")
     return None if work_request_id is None else str(work_request_id)
-
-
-# The circuit breaker's error is of another package than the SDK's, and no ServiceError.
-SDK_ERRORS = (ServiceError, ClientError, CircuitBreakerError, OSError, RuntimeError, ValueError)
-"""OSError covers its RequestException and timeouts; RuntimeError and ValueError come from its signers and parsers."""
-LIMIT_CODES = frozenset({"LimitExceeded", "QuotaExceeded", "OutOfHostCapacity", "TooManyResources"})
-OUT_OF_CAPACITY = "out of host capacity"
-"""There is no code of its own for it, only these words in the message of an InternalError."""
-MAX_QUOTE = 300
-KIND_OF_STATUS = {
-    401: OciErrorKind.DENIED,
-    403: OciErrorKind.DENIED,
-    404: OciErrorKind.NOT_FOUND,
-    408: OciErrorKind.UNAVAILABLE,
-    409: OciErrorKind.BUSY,
-    412: OciErrorKind.STALE,
-    429: OciErrorKind.THROTTLED,
-}
-ADVICE = {
-    OciErrorKind.STALE: "it was changed meanwhile, so the operator reads it again",
-    OciErrorKind.BUSY: "the operator waits for the change that is under way",
-    OciErrorKind.NOT_FOUND: "check the OCID and the region",
-    OciErrorKind.DENIED: "check the OCID, the region and that the operator's policies allow this",
-    OciErrorKind.THROTTLED: "the operator asks again later",
-    OciErrorKind.LIMIT: "ask Oracle for a higher limit, raise the compartment's quota or use another shape",
-    OciErrorKind.UNAVAILABLE: "the operator asks again; if this lasts, check the network and the state of the region",
-    OciErrorKind.INVALID: "check the GPUNodePool and the node pool",
-}
-NOT_AUTHENTICATED = "check that the credentials of spec.auth are valid and the clock is right"
-
-
-@contextmanager
-def translated(action: str) -> Iterator[None]:
-    """Turn whatever the SDK raises into an OciError; `action` completes "Cannot ..."."""
-    try:
-        yield
-    except SDK_ERRORS as error:
-        raise translate(error, action) from error
-
-
-def translate(error: Exception, action: str) -> OciError:
-    """The OciError for one of SDK_ERRORS; anything else is taken for an answer that makes no sense."""
-    if isinstance(error, ServiceError):
-        return _refusal(error, action)
-    kind, reason = _reason(error)
-    return OciError(kind, f"Cannot {action}: {reason}; {ADVICE[kind]}.")
-
-
-def _refusal(error: ServiceError, action: str) -> OciError:
-    kind = _kind(int(error.status), str(error.code), str(error.message))
-    advice = NOT_AUTHENTICATED if error.status == 401 else ADVICE[kind]
-    answer = f"Oracle answered {error.status} {error.code}"
-    sentence = f"Cannot {action}: {answer}, {_quoted(str(error.message))}; {advice}."
-    return OciError(kind, sentence, error.request_id)
-
-
-def _kind(status: int, code: str, message: str) -> OciErrorKind:
-    if code in LIMIT_CODES or OUT_OF_CAPACITY in message.lower():
-        return OciErrorKind.LIMIT
-    if status == 404 and code == "NotAuthorizedOrNotFound":
-        return OciErrorKind.DENIED
-    if status >= 500 or status < 400:  # the SDK has -1 for an answer that it could not make out
-        return OciErrorKind.UNAVAILABLE
-    return KIND_OF_STATUS.get(status, OciErrorKind.INVALID)
-
-
-def _reason(error: Exception) -> tuple[OciErrorKind, str]:
-    """Names of classes and files only: the texts of these errors may quote tokens and keys."""
-    if isinstance(error, CircuitBreakerError):
-        return OciErrorKind.UNAVAILABLE, "Oracle failed too often in a row, so it is left alone for half a minute"
-    if isinstance(error, ClientError):
-        return OciErrorKind.INVALID, f"the SDK refuses its configuration ({type(error).__name__})"
-    if isinstance(error, OSError) and error.filename is not None:
-        return OciErrorKind.UNAVAILABLE, f"{error.filename} cannot be read ({type(error).__name__})"
-    if isinstance(error, OSError):
-        return OciErrorKind.UNAVAILABLE, f"no answer came from Oracle ({_cause(error)})"
-    return OciErrorKind.UNAVAILABLE, f"the answer cannot be understood ({type(error).__name__})"
-
-
-def _cause(error: BaseException) -> str:
-    """What the socket said, below all that urllib3, requests and the SDK wrapped around it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(getattr(error, "strerror", None) or type(error).__name__)
-
-
-def _quoted(message: str) -> str:
-    line = " ".join(message.split()).rstrip(".").replace('"', "'")
-    return f'"{line[:MAX_QUOTE]}…"' if len(line) > MAX_QUOTE else f'"{line}"'

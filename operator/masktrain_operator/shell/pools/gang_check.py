@@ -19,9 +19,9 @@ from kubernetes.aio.dynamic.exceptions import ConflictError
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import MaskTrainingJob
 from masktrain_operator.core.deadlines import refused
+from masktrain_operator.core.gangs import Objection
 from masktrain_operator.core.manifests.job import first_pod, job_manifest
 from masktrain_operator.core.manifests.metadata import attempt_name
-from masktrain_operator.core.pools.packing import Objection
 from masktrain_operator.core.resources import quota_objection
 from masktrain_operator.core.types import Manifest, PlanSettings, Refusal, WriteKey
 from masktrain_operator.shell.client import (

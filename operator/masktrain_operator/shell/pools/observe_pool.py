@@ -1,6 +1,7 @@
 """What only Oracle, or the API server about pods of others, can say of a pool: asked, and kept as one observation."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,11 +9,13 @@ from datetime import UTC, datetime
 
 from masktrain_operator.api.pool_status import PoolNodeStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.pools.deadlines import is_due, removal_is_stuck, unlisted_for_long
 from masktrain_operator.core.pools.inventory import end_of_removal
 from masktrain_operator.core.pools.nodes import GpuPod, gpu_pod, instance_of
-from masktrain_operator.core.pools.oke import Instance, OkePool
+from masktrain_operator.core.pools.oke import BROKEN_STATES, Instance, OkePool
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import KubernetesClient
+from masktrain_operator.shell.oci.access import OciError
 from masktrain_operator.shell.oci.client import NodePools
 
 
@@ -27,7 +30,14 @@ class PoolObservation:
     ended: Mapping[str, datetime] = field(default_factory=dict)
 
 
+logger = logging.getLogger(__name__)
+
 TERMINATED = "TERMINATED"
+GONE = (TERMINATED, "TERMINATING")
+"""Of an instance that the operator has never had, there is nothing to wait for."""
+ENDED = ("DELETED", None)
+"""States of a node in the pool's list; None is not to be in it."""
+SUCCEEDED = "SUCCEEDED"
 STEADY = "ACTIVE"
 
 
@@ -45,18 +55,20 @@ class PoolObserver:
         self._now = now
 
     async def look(self, pool: GPUNodePool, oracle: NodePools) -> PoolObservation:
-        """Everything at this moment. Raises OciError or ApiError."""
+        """Everything at this moment. Raises OciError if Oracle does not show the pool itself, or ApiError."""
         oke = await self._node_pool(pool, oracle)
         known = {entry.instance_id for entry in pool.status.nodes}
         new = sorted(oke.alive_instances - known)
         instances = await asyncio.gather(*(self._instance(oracle, instance) for instance in new))
-        missing = [entry for entry in pool.status.nodes if _may_have_ended(entry, oke)]
+        gone = {instance.id for instance in instances if instance.lifecycle_state in GONE}
+        oke = oke.without(gone)
+        missing = [entry for entry in pool.status.nodes if self._may_have_ended(pool, entry, oke)]
         ends = await asyncio.gather(*(self._end(oracle, oke, entry) for entry in missing))
         return PoolObservation(
             oke=oke,
             at=self._clock(),
             foreign_pods=await self._foreign_pods(_instances(pool, oke)),
-            instances={instance.id: instance for instance in instances},
+            instances={instance.id: instance for instance in instances if instance.id not in gone},
             ended={entry.instance_id: end for entry, end in zip(missing, ends, strict=True) if end is not None},
         )
 
@@ -65,27 +77,59 @@ class PoolObserver:
         return set(self._names(_instances(pool, observation.oke))) == observation.foreign_pods.keys()
 
     async def _node_pool(self, pool: GPUNodePool, oracle: NodePools) -> OkePool:
-        """Work requests are worth their calls only while nodes are missing or the pool is not steady."""
+        """Work requests are worth their calls only while nodes are missing, going, or the pool is not steady."""
         oke = await oracle.get_pool(pool.spec.node_pool_id)
-        untold = any(_may_have_ended(e, oke) and e.work_request_id is None for e in pool.status.nodes)
+        untold = any(_is_doomed(entry) or _shown_state(entry, oke) in ENDED for entry in pool.status.nodes)
         if oke.lifecycle_state == STEADY and oke.size == len(oke.alive_instances) and not untold:
             return oke
         return await oracle.get_pool(pool.spec.node_pool_id, with_work_requests=True)
 
     async def _instance(self, oracle: NodePools, instance_id: str) -> Instance:
-        """Its creation is when billing began; without the right to read instances it is taken to be now."""
-        found = await oracle.get_instance(instance_id)
+        """Its creation is when billing began; where Compute does not tell, that is taken to be now."""
+        try:
+            found = await oracle.get_instance(instance_id)
+        except OciError as error:
+            logger.warning("%s", error.sentence)
+            found = None
         return found or Instance(instance_id, self._now(), STEADY, "", "", preemptible=False)
 
+    def _may_have_ended(self, pool: GPUNodePool, entry: PoolNodeStatus, oke: OkePool) -> bool:
+        """Oracle lists a node for a while after its instance is gone."""
+        state = _shown_state(entry, oke)
+        if state in BROKEN_STATES:
+            # Until it was asked for, it is one to be removed: also a dead one has a place in the size.
+            return _is_doomed(entry) or not entry.added_by_operator
+        return state in ENDED or (state == "DELETING" and is_due(removal_is_stuck(pool, entry), self._now()))
+
     async def _end(self, oracle: NodePools, oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
-        """When the instance was terminated, None while it is not."""
-        instance = await oracle.get_instance(entry.instance_id)
-        # TERMINATING still counts as billed: Oracle does not say which of the two ends the bill.
-        if instance is not None and instance.lifecycle_state != TERMINATED:
+        """When the instance was terminated, None while it is not or nobody can tell."""
+        try:
+            instance = await oracle.get_instance(entry.instance_id)
+        except OciError as error:
+            logger.warning("%s", error.sentence)
             return None
-        if entry.work_request_id is None:
-            return end_of_removal(oke, entry) or self._now()
-        return (await oracle.get_work_request(entry.work_request_id)).finished or self._now()
+        # TERMINATING still counts as billed: Oracle does not say which of the two ends the bill.
+        if instance is not None:
+            ended = instance.lifecycle_state == TERMINATED
+            return await self._end_of_removal(oracle, oke, entry) or self._now() if ended else None
+        # A missing policy and a moment's lag look the same: without another witness it may well run, and cost.
+        return await self._end_of_removal(oracle, oke, entry) or self._end_by_absence(entry)
+
+    async def _end_of_removal(self, oracle: NodePools, oke: OkePool, entry: PoolNodeStatus) -> datetime | None:
+        request = oke.work_request(entry.work_request_id)
+        if request is None and entry.work_request_id is not None:
+            try:
+                request = await oracle.get_work_request(entry.work_request_id)
+            except OciError as error:
+                logger.warning("%s", error.sentence)
+        done = request is not None and request.status == SUCCEEDED
+        return request.finished if done and request is not None else end_of_removal(oke, entry)
+
+    def _end_by_absence(self, entry: PoolNodeStatus) -> datetime | None:
+        """Neither Container Engine, nor Compute, nor Kubernetes has shown it for a quarter of an hour."""
+        has_node = any(instance_of(node) == entry.instance_id for node in self._known.nodes)
+        long_unlisted = is_due(unlisted_for_long(entry), self._now())
+        return entry.unlisted_time if long_unlisted and not has_node else None
 
     async def _foreign_pods(self, instances: frozenset[str]) -> dict[str, tuple[GpuPod, ...]]:
         """Asked of the API server, because no watch of the operator follows pods of others."""
@@ -109,7 +153,10 @@ def _instances(pool: GPUNodePool, oke: OkePool) -> frozenset[str]:
     return oke.alive_instances | {entry.instance_id for entry in pool.status.nodes}
 
 
-def _may_have_ended(entry: PoolNodeStatus, oke: OkePool) -> bool:
-    """Oracle lists a node for a while after its instance is gone."""
+def _is_doomed(entry: PoolNodeStatus) -> bool:
+    return entry.doomed_time is not None or entry.removal_requested_time is not None
+
+
+def _shown_state(entry: PoolNodeStatus, oke: OkePool) -> str | None:
     states = [node.lifecycle_state for node in oke.nodes if node.instance_id == entry.instance_id]
-    return all(state in ("DELETED", "INACTIVE", "FAILING") for state in states)
+    return states[0] if states else None

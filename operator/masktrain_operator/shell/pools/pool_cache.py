@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import START_TIMEOUT_SECONDS
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.gangs import Gang, Objection, gang_of
 from masktrain_operator.core.pools.admission import Admissions
 from masktrain_operator.core.pools.deadlines import is_due
 from masktrain_operator.core.pools.nodes import GpuPod, KubeNode, gpu_pod, instance_of, kube_node
-from masktrain_operator.core.pools.packing import Gang, Objection, PoolSlots, gang_of
+from masktrain_operator.core.pools.packing import PoolSlots
 from masktrain_operator.core.pools.snapshot import Snapshot, capacity_of, node_rates, slots_of, unobserved_slots
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.types import Capacity, Manifest, NodeRate

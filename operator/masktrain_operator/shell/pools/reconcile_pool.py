@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from kubernetes.aio.dynamic.exceptions import ConflictError
 from pydantic import ValidationError
@@ -13,9 +14,9 @@ from masktrain_operator.api.status import ConditionStatus
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.conditions import with_invalid_spec, with_refusal, with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
+from masktrain_operator.core.pools.failures.outcomes import after_calls
 from masktrain_operator.core.pools.oke import OkeError
 from masktrain_operator.core.pools.plan_pool import has_nodes_to_remove, is_out_of_patience, needs_finalizer, plan_pool
-from masktrain_operator.core.pools.scale_up import growth_refused
 from masktrain_operator.core.pools.types import PoolContext, PoolPlan
 from masktrain_operator.core.status.conditions import find_condition
 from masktrain_operator.core.types import Event, Manifest
@@ -58,11 +59,14 @@ class PoolReconciler:
         status: StatusWriter,
         events: EventRecorder,
         wake_waiting_jobs: Callable[[], None],
+        looked: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`looked` is told of each pool that Oracle has shown, and for which all that is due was tried."""
         self._client = client
         self._known = known
         self._pools = pools
+        self._looked = looked
         self._clients = clients
         self._observer = observer
         self._applier = applier
@@ -118,24 +122,32 @@ class PoolReconciler:
     async def _carry_out(self, body: Manifest, context: PoolContext, plan: PoolPlan, oracle: NodePools) -> float | None:
         pool = context.pool
         applied = await self._applier.apply(pool, plan, oracle)
-        if applied.denied is not None or plan.resize is not None or plan.removals:
+        has_changed = bool(applied.outcome.accepted) or applied.outcome.resized
+        if applied.denials or has_changed:
             self._pools.expire(pool.metadata.uid)
-        events = (*plan.events, *_write_events(pool.status, applied.refused))
-        if applied.denied is not None:
-            status = with_refused_writes(_after_denial(context, plan, applied.denied), applied.refused, context.now)
-            return await self._refused(body, status, applied.denied, events)
-        if applied.status is not None:
-            await self._write(body, with_refused_writes(applied.status, applied.refused, context.now))
-        for event in (*events, *removal_events(plan, applied.status)):
+        status = applied.status
+        if status is not None:
+            status = after_calls(context, plan, status, applied.outcome)
+            status = with_refused_writes(status, applied.refused, context.now)
+        denied = [error for error in applied.denials if error.kind not in PASSING]
+        if status is not None and denied and not has_changed:
+            status = _with_denial(status, denied[0], context.now)
+        await self._write(body, status)
+        told = (*plan.events, *_write_events(pool.status, applied.refused), *removal_events(plan, status))
+        for event in (*told, *_denial_events(pool.status, denied)):
             await self._events.record(body, event)
         refused = list(applied.refused)
         # Last: without its finalizer the object is gone, and with it the place for status and events.
         if plan.finalize:
             refused += await self._set_finalizers(body, [f for f in pool.metadata.finalizers if f != POOL_FINALIZER])
         self._wake_waiting_jobs()
+        self._looked(pool.metadata.uid)
         # Oracle announces nothing: what was just begun there has to be looked for.
-        wait = FRESH_SECONDS if plan.resize is not None or plan.removals else plan.requeue_after
-        return max(wait or 0.0, OTHERWISE_AGAIN_SECONDS) if refused else wait
+        if has_changed:
+            return FRESH_SECONDS
+        if applied.denials:
+            return min(AGAIN_SECONDS.get(error.kind, OTHERWISE_AGAIN_SECONDS) for error in applied.denials)
+        return max(plan.requeue_after or 0.0, OTHERWISE_AGAIN_SECONDS) if refused else plan.requeue_after
 
     async def _unanswered(self, body: Manifest, pool: GPUNodePool, error: OciError) -> float | None:
         """Oracle does not show the pool. A pool that is deleted is let go if it is gone there, or after its limit."""
@@ -152,23 +164,16 @@ class PoolReconciler:
                 return await self._refused(body, with_refused_writes(pool.status, refused, self._pools.now()), error)
         return await self._refused(body, pool.status, error)
 
-    async def _refused(
-        self, body: Manifest, status: GPUNodePoolStatus, error: OciError, observed: Iterable[Event] = ()
-    ) -> float:
-        """Write the refusal, and what was `observed` before it. Raises RetryAfter for what passes by itself."""
+    async def _refused(self, body: Manifest, status: GPUNodePoolStatus, error: OciError) -> float:
+        """Write the refusal. Raises RetryAfter for what passes by itself."""
         again = AGAIN_SECONDS.get(error.kind, OTHERWISE_AGAIN_SECONDS)
         if error.kind in PASSING:
             logger.info("%s Again in %.0f s.", error.sentence, again)
             raise RetryAfter(again)
-        found = OkeError(error.kind.value, error.sentence, error.request_id)
-        answer = with_refusal(status, found, error.kind.value, self._pools.now())
-        known = GPUNodePool.parse(body).status.last_error
-        await self._write(body, answer)
-        for event in observed:
+        known = GPUNodePool.parse(body).status
+        await self._write(body, _with_denial(status, error, self._pools.now()))
+        for event in _denial_events(known, [error]):
             await self._events.record(body, event)
-        # Told once, and not at each of the tries, which go on for as long as Oracle refuses.
-        if known is None or known.message != error.sentence:
-            await self._events.record(body, Event("Warning", f"Oracle{error.kind}", error.sentence))
         return again
 
     async def _write(self, body: Manifest, status: GPUNodePoolStatus | None) -> None:
@@ -207,14 +212,16 @@ class PoolReconciler:
         self._status.forget(uid)
 
 
-def _after_denial(context: PoolContext, plan: PoolPlan, error: OciError) -> GPUNodePoolStatus:
-    """The intention to grow stays, unless Oracle refused just that; then it is waited for like missing capacity."""
-    status = plan.status or context.status
-    if plan.resize is not None:
-        status = status.model_copy(update={"scale_up": context.status.scale_up})
-    if plan.resize is None or error.kind is not OciErrorKind.LIMIT:
-        return status
-    return growth_refused(status, context.pool.metadata.uid, error.sentence, context.now)
+def _with_denial(status: GPUNodePoolStatus, error: OciError, now: datetime) -> GPUNodePoolStatus:
+    found = OkeError(error.kind.value, error.sentence, error.request_id)
+    return with_refusal(status, found, error.kind.value, now)
+
+
+def _denial_events(before: GPUNodePoolStatus, denied: Sequence[OciError]) -> list[Event]:
+    """Told once, and not at each of the tries, which go on for as long as Oracle refuses."""
+    known = before.last_error
+    is_news = bool(denied) and (known is None or known.message != denied[0].sentence)
+    return [Event("Warning", f"Oracle{denied[0].kind}", denied[0].sentence)] if is_news else []
 
 
 def _write_events(before: GPUNodePoolStatus, refused: Sequence[str]) -> list[Event]:

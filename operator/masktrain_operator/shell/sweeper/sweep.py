@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from masktrain_operator.api.v1alpha1 import GPUNodePool
 from masktrain_operator.core.pools.conditions import with_refused_writes
 from masktrain_operator.core.pools.events import removal_events
-from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, sweep_plan, sweepable
+from masktrain_operator.core.pools.failures.outcomes import after_calls
+from masktrain_operator.core.pools.plan_pool import is_stale, is_stuck, is_under_way, sweep_plan, sweepable
 from masktrain_operator.core.types import Event, Manifest
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import (
@@ -32,7 +33,7 @@ from masktrain_operator.shell.client import (
     refusal_sentence,
 )
 from masktrain_operator.shell.events import EventRecorder
-from masktrain_operator.shell.lease import lease_age
+from masktrain_operator.shell.lease import Signs, read_signs
 from masktrain_operator.shell.oci.access import OciError
 from masktrain_operator.shell.oci.client import PoolClients
 from masktrain_operator.shell.pools.apply_pool import PoolApplier
@@ -94,11 +95,10 @@ class PoolSweep:
         context = self._pools.context(pool, observation)
         plan = sweep_plan(context)
         applied = await self._applier.apply(pool, plan, oracle)
-        if applied.denied is not None:
-            raise applied.denied
         if applied.status is None:
             return False
-        status = with_refused_writes(applied.status, applied.refused, context.now)
+        status = after_calls(context, plan, applied.status, applied.outcome)
+        status = with_refused_writes(status, applied.refused, context.now)
         removed = removal_events(plan, status)
         # Before the status is written: the nodes are going, whether or not that succeeds.
         self._print_all(pool, removed)
@@ -107,6 +107,8 @@ class PoolSweep:
             await self._events.record(body, event)
         if applied.refused:
             raise PoolRefused(f"{NODE_POOLS.kind} {pool.metadata.name}: {' '.join(applied.refused)}")
+        if applied.denials and not applied.outcome.accepted:
+            raise applied.denials[0]
         return is_under_way(context, plan, status)
 
     def _print_all(self, pool: GPUNodePool, removed: list[Event]) -> None:
@@ -121,10 +123,13 @@ NEEDED_KINDS = (NODE_POOLS, TRAINING_JOBS, JOBS, PODS, NODES)
 
 @dataclass(frozen=True)
 class Limits:
-    """`stale`: how long without a sign of life the operator counts as gone; `seconds`: for the whole run."""
+    """`stale`: how long without a sign of life the operator counts as gone; `stuck`: how long without a look at a pool
+    it no longer looks after it, though it lives; `seconds`: for the whole run.
+    """
 
     stale: timedelta
     seconds: float
+    stuck: timedelta = timedelta.max
 
 
 class Sweep:
@@ -145,6 +150,7 @@ class Sweep:
         self._print_line = print_line
         self._known = KnownObjects()
         self._refusals: dict[str, str] = {}
+        self._told: set[str] = set()
         self._pool_sweep = PoolSweep(
             client=client,
             known=self._known,
@@ -157,20 +163,20 @@ class Sweep:
     async def run(self) -> list[str]:
         """Why pools could not be swept, a sentence for each. Raises what `shell.refusals` lists."""
         deadline = time.monotonic() + self._limits.seconds
-        while not await self._operator_lives():
+        while await self._is_needed():
             if not await self._round() or time.monotonic() > deadline:
                 break
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         return list(self._refusals.values())
 
-    async def _operator_lives(self) -> bool:
-        age = await self._lease_age()
-        if is_stale(age, self._limits.stale):
-            return False
+    async def _is_needed(self) -> bool:
+        signs = await self._signs()
+        if is_stale(signs.age, self._limits.stale) or self._is_any_stuck(signs):
+            return True
         self._print_line(
-            f"The operator is alive, its Lease was renewed {_seconds(age)} s ago: nothing to do in its place."
+            f"The operator is alive, its Lease was renewed {_seconds(signs.age)} s ago: nothing to do in its place."
         )
-        return True
+        return False
 
     async def _round(self) -> bool:
         """Whether another one is needed."""
@@ -181,19 +187,32 @@ class Sweep:
 
     async def _look_at(self, body: Manifest) -> bool:
         """A pool that was refused is left to the next run, all of them to an operator that has come back."""
-        uid = body["metadata"]["uid"]
-        if uid in self._refusals:
+        uid, signs = body["metadata"]["uid"], await self._signs()
+        if uid in self._refusals or uid in self._told:
             return False
-        if not is_stale(await self._lease_age(), self._limits.stale):
-            return True
+        lives = not is_stale(signs.age, self._limits.stale)
+        if lives and not is_stuck(signs.looks.get(uid), self._limits.stuck):
+            # It has come back, unless this run goes on for another pool.
+            return not self._is_any_stuck(signs)
         try:
             return await self._pool_sweep(body)
         except PoolRefused as reason:
-            self._refusals[uid] = str(reason)
+            self._refuse(uid, str(reason), lives=lives)
             return False
 
-    async def _lease_age(self) -> timedelta | None:
-        return await lease_age(self._client, self._namespace, datetime.now(UTC))
+    def _refuse(self, uid: str, reason: str, *, lives: bool) -> None:
+        """What a living operator cannot do either, it says itself, in the pool's conditions: that is no failed run."""
+        if lives:
+            self._told.add(uid)
+            self._print_line(f"The operator is alive and does not look after this pool, nor can this run. {reason}")
+        else:
+            self._refusals[uid] = reason
+
+    def _is_any_stuck(self, signs: Signs) -> bool:
+        return any(is_stuck(age, self._limits.stuck) for age in signs.looks.values())
+
+    async def _signs(self) -> Signs:
+        return await read_signs(self._client, self._namespace, datetime.now(UTC))
 
 
 def _seconds(age: timedelta | None) -> int:
@@ -201,6 +220,8 @@ def _seconds(age: timedelta | None) -> int:
 
 
 STALE_SECONDS = 300.0
+# Looks are a minute apart at most, and each ends within minutes however badly Oracle answers.
+STUCK_SECONDS = 600.0
 # Below the five minutes between two runs of the chart's CronJob.
 LIMIT_SECONDS = 240.0
 
@@ -212,6 +233,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STALE_SECONDS,
         metavar="SECONDS",
         help="without a sign of life, after which the operator counts as gone (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--stuck-seconds",
+        type=_limit_seconds,
+        default=STUCK_SECONDS,
+        metavar="SECONDS",
+        help="without a look at a pool that ended well, after which a living operator counts as gone for that pool "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--limit-seconds",
@@ -226,7 +255,8 @@ def sweep(arguments: argparse.Namespace) -> int:
     """The exit code: 0 also if the operator lives, 1 if the API server refused, or Oracle for any pool."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("masktrain_operator").setLevel(logging.INFO)
-    limits = Limits(timedelta(seconds=arguments.stale_seconds), arguments.limit_seconds)
+    stale, stuck = timedelta(seconds=arguments.stale_seconds), timedelta(seconds=arguments.stuck_seconds)
+    limits = Limits(stale, arguments.limit_seconds, stuck)
     try:
         refusals = asyncio.run(_run(CloudSettings(), limits))
     except ValidationError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from masktrain_operator.api.pool_status import GPUNodePoolStatus, NodeState
 from masktrain_operator.api.status import MaskTrainingJobStatus, read_leniently
 from masktrain_operator.core.attempts import parse_final_progress
-from masktrain_operator.core.pools.packing import has_ended
+from masktrain_operator.core.gangs import has_ended
 from masktrain_operator.core.status.conditions import is_finished
 from masktrain_operator.core.types import Manifest
 from masktrain_trainer.config import OutcomeKind, Progress

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from masktrain_operator.core.pools.packing import Gang, NodeSlot, PoolSlots
+from masktrain_operator.core.gangs import Gang
+from masktrain_operator.core.pools.packing import NodeSlot, PoolSlots
 
 MORNING = datetime(2026, 1, 5, 8, tzinfo=UTC)
 SHAPE_LABEL = "node.kubernetes.io/instance-type"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from masktrain_operator.api.conditions import Reason
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.admission import Admissions, admit
-from masktrain_operator.core.pools.packing import Gang, NodeSlot, PoolSlots
+from masktrain_operator.core.pools.packing import NodeSlot, PoolSlots
 from tests.unit.operator.core.pools.gangs import SHAPE_LABEL, gang, slots
 
 
@@ -186,3 +187,37 @@ def test_a_gang_at_work_keeps_its_nodes_there_and_gets_no_more() -> None:
     at_work = gang("masks", nodes=2, admitted_to="old", placed_on=frozenset({"old-1"}))
     (placement,) = admit([at_work], [slots("old", free=(2, 2), growable=2, **REFUSES)]).placements.values()
     assert [slot.name for slot in placement.slots] == ["old-1"]
+
+
+MISFITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "GPUs of another maker": ({"gpu_resource": "amd.com/gpu"}, {"maker": "NVIDIA"}),
+    "slices of another maker's": ({"gpu_resource": "nvidia.com/mig-1g.10gb"}, {"maker": "AMD"}),
+    "another architecture": (
+        {"node_selector": {"kubernetes.io/arch": "arm64"}},
+        {"node_labels": {"kubernetes.io/arch": "amd64"}},
+    ),
+    "another compute capability": (
+        {"node_selector": {"nvidia.com/gpu.compute.major": "9"}},
+        {"node_labels": {"nvidia.com/gpu.compute.major": "8"}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("job", "pool"), MISFITS.values(), ids=MISFITS)
+@pytest.mark.parametrize("named", [False, True])
+def test_no_node_is_bought_for_pods_that_could_never_run_there(
+    job: dict[str, Any], pool: dict[str, Any], named: bool
+) -> None:
+    waiting = gang("masks", pool_ref="gpu" if named else None, **job)
+    answer = admit((waiting,), (slots("gpu", growable=2, **pool),))
+    assert not answer.placements
+    assert {refusal.reason for refusal in answer.refusals.values()} == (
+        {Reason.SHAPE_NOT_SUPPORTED} if named else set()
+    )
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu", "example.org/gpu"])
+def test_what_nobody_knows_not_to_fit_is_tried(resource: str) -> None:
+    waiting = gang("masks", gpu_resource=resource)
+    assert admit((waiting,), (slots("gpu", growable=2, maker="NVIDIA"),)).placements
+    assert admit((waiting,), (slots("gpu", growable=2),)).placements

@@ -13,6 +13,7 @@ from masktrain_operator.core.pools.plan_pool import CALM_SECONDS, FLUX_SECONDS, 
 from masktrain_operator.core.pools.types import PoolContext, PoolPlan
 from masktrain_operator.core.times import format_time
 from tests.unit.operator.core.pools.contexts import CREATED, FOREIGN, standing
+from tests.unit.operator.core.pools.oracle_says import listing
 
 AGE = 3600.0
 NOW = CREATED + timedelta(seconds=AGE)
@@ -65,8 +66,36 @@ RULES: dict[Verdict, PoolContext] = {
         hourlyPrice="3600",
         namespaceLimits={"monthlyCost": "100"},
     ),
-    Verdict.REMOVAL_HAS_FAILED: standing(
-        AGE, None, **BUSY, entry={"state": "Deleting", "removalRequestedTime": before(SOON, 60)}
+    Verdict.NODE_LACKS_GPUS: standing(
+        AGE,
+        None,
+        annotations=NEVER_IDLE,
+        node={"gpus": 1, "ready_changed": SOON - timedelta(minutes=5)},
+        entry={"joinedTime": None, "state": "Booting"},
+        provisioningTimeoutSeconds=8000,
+    ),
+    Verdict.REMOVAL_IS_REPEATED: standing(
+        AGE,
+        None,
+        annotations=NEVER_IDLE | {labels.REMOVAL_ANNOTATION: before(SOON, 100)},
+        node={"cordoned": True},
+        entry={"state": "Deleting", "removalRequestedTime": before(SOON, 90), "doomedTime": before(SOON, 90)},
+    ),
+    Verdict.REMOVAL_IS_STUCK: standing(
+        AGE,
+        None,
+        **BUSY | {"annotations": NEVER_IDLE | {labels.REMOVAL_ANNOTATION: before(SOON, 1000)}},
+        node={"cordoned": True},
+        entry={"state": "Deleting", "removalRequestedTime": before(SOON, 990), "doomedTime": before(SOON, 900)},
+    ),
+    Verdict.INSTANCE_IS_UNLISTED: listing(
+        standing(AGE, None, **BUSY, entry={"unlistedTime": before(SOON, 900)}), size=0
+    ),
+    Verdict.CHANGES_ARE_REFUSED: standing(
+        AGE,
+        None,
+        **BUSY,
+        remembered={"refusedChanges": {"since": before(SOON, 600), "message": "The versions do not fit."}},
     ),
 }
 

@@ -45,7 +45,7 @@ class Standing:
 
     def wanted(self, gangs: list[Asked]) -> int:
         context = self.asked(gangs)
-        return context.observed.oke.size + missing_nodes(context)
+        return context.observed.oke.size + missing_nodes(context, context.status)
 
     def admitted(self, gangs: list[Asked]) -> int:
         """Nodes for gangs, running or admitted."""

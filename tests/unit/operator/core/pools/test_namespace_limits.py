@@ -12,8 +12,9 @@ from devcluster.simulation.oke import CloudSettings
 from devcluster.simulation.world import one_pool
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.pool_spec import LabelSelector
+from masktrain_operator.core.gangs import Gang, Objection
 from masktrain_operator.core.pools.admission import admit
-from masktrain_operator.core.pools.packing import Gang, NamespaceRules, Objection
+from masktrain_operator.core.pools.packing import NamespaceRules
 from tests.unit.operator.core.pools.gangs import gang, slots
 
 TEAM_A = LabelSelector.model_validate({"matchLabels": {"team": "a"}})

@@ -6,8 +6,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.admission import Admissions, admit
-from masktrain_operator.core.pools.packing import Gang, NodeSlot, PoolSlots
+from masktrain_operator.core.pools.packing import NodeSlot, PoolSlots
 from tests.unit.operator.core.pools.gangs import gang, slots
 
 GPUS = 2

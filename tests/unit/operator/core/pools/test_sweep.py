@@ -9,11 +9,12 @@ import pytest
 from masktrain_operator.api import labels
 from masktrain_operator.api.pool_status import NodeState
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.gangs import Gang
 from masktrain_operator.core.pools.admission import Placement
 from masktrain_operator.core.pools.nodes import KubeNode
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
-from masktrain_operator.core.pools.packing import Gang, NodeSlot
-from masktrain_operator.core.pools.plan_pool import is_stale, is_under_way, plan_pool, sweep_plan, sweepable
+from masktrain_operator.core.pools.packing import NodeSlot
+from masktrain_operator.core.pools.plan_pool import is_stale, is_stuck, is_under_way, plan_pool, sweep_plan, sweepable
 from masktrain_operator.core.pools.types import ObservedPool, PoolContext
 from masktrain_operator.core.times import format_time
 
@@ -198,3 +199,12 @@ def test_nodes_that_wait_for_the_limit_of_removals_a_minute_are_waited_for() -> 
     assert plan.status is not None
     assert cordoned(found) == []
     assert is_under_way(found, plan, plan.status)
+
+
+@pytest.mark.parametrize(
+    ("age", "stuck"),
+    [(None, False), (timedelta(seconds=599), False), (timedelta(seconds=601), True), (timedelta(days=-2), True)],
+)
+def test_a_pool_that_a_living_operator_has_long_not_looked_at(age: timedelta | None, stuck: bool) -> None:
+    """An older operator says nothing of its looks; a time far ahead would hold for years."""
+    assert is_stuck(age, timedelta(seconds=600)) is stuck

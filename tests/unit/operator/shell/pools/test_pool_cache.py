@@ -10,9 +10,9 @@ import pytest
 from masktrain_operator.api import labels
 from masktrain_operator.api.conditions import Reason
 from masktrain_operator.api.v1alpha1 import GPUNodePool
+from masktrain_operator.core.gangs import Objection
 from masktrain_operator.core.pools import admission, snapshot
 from masktrain_operator.core.pools.oke import OkeNode, OkePool
-from masktrain_operator.core.pools.packing import Objection
 from masktrain_operator.shell.caches import KnownObjects
 from masktrain_operator.shell.client import (
     JOBS,

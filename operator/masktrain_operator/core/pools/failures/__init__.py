@@ -1,0 +1,1 @@
+"""What goes wrong with pools, and what the planner makes of it."""
