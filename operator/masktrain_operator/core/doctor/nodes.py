@@ -21,8 +21,8 @@ DRIVER_PARTS = (
 DRIVER_REVISIONS = ("nvidia.com/cuda.driver-version.revision", "nvidia.com/cuda.driver.rev")
 ADDON = "NvidiaGpuPlugin"
 _PLUGINS = {
-    "NVIDIA": re.compile(r"nvidia.*device-?plugin|k8s-device-plugin"),
-    "AMD": re.compile(r"amd.*device-?plugin"),
+    "AMD": re.compile(r"amd-?gpu.*device-?plugin|rocm/k8s-device-plugin"),
+    "NVIDIA": re.compile(r"nvidia.*device-?plugin"),
 }
 _DRIVER_SETS = re.compile(r"nvidia-driver-daemonset|nvidia-gpu-driver")
 RESOURCES = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu"}
