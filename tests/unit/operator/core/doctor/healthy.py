@@ -107,10 +107,13 @@ def seen(**changes: Any) -> Seen:
     return replace(healthy, **changes)
 
 
-def found(level: Level, wishes: Wishes = Wishes(), **changes: Any) -> list[Finding]:
+USUAL = Wishes()
+
+
+def found(level: Level, wishes: Wishes = USUAL, **changes: Any) -> list[Finding]:
     """All findings of that level where everything else is healthy."""
     return [finding for finding in diagnose(seen(**changes), wishes) if finding.level is level]
 
 
-def faults(wishes: Wishes = Wishes(), **changes: Any) -> list[Finding]:
+def faults(wishes: Wishes = USUAL, **changes: Any) -> list[Finding]:
     return found(Level.FAULT, wishes, **changes)

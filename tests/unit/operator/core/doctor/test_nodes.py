@@ -60,8 +60,8 @@ def test_without_a_plugin_the_add_on_is_to_be_installed(nodes: tuple[SeenNode, .
 
     assert "no DaemonSet shows the GPUs of NVIDIA" in finding.said
     assert finding.paste[0].startswith(
-        f"oci ce cluster install-addon --addon-name NvidiaGpuPlugin --cluster-id {view().pool.cluster_id}"
-    )  # type: ignore[union-attr]  # noqa: E501
+        f"oci ce cluster install-addon --addon-name NvidiaGpuPlugin --cluster-id {ORACLE_POOL.cluster_id}"
+    )
 
 
 def test_the_add_on_is_believed_where_daemonsets_may_not_be_seen() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.doctor.findings import Check, Level, NotSeen
-from masktrain_operator.core.doctor.policies import ALWAYS, holds, principals_of
+from masktrain_operator.core.doctor.policies import ALWAYS, Right, holds, principals_of
 from masktrain_operator.core.doctor.seen import Operator, Placement
 from tests.unit.operator.core.doctor.healthy import (
     CLUSTER,
@@ -47,14 +47,14 @@ def test_nothing_is_at_fault_where_every_statement_is_there() -> None:
 
 
 @pytest.mark.parametrize("right", ALWAYS, ids=lambda right: right.resource)
-def test_each_missing_statement_is_named_with_all_four_conditions_for_operator_and_sweeper(right: object) -> None:
-    resource = right.resource  # type: ignore[attr-defined]
+def test_each_missing_statement_is_named_with_all_four_conditions_for_operator_and_sweeper(right: Right) -> None:
+    resource = right.resource
     (finding,) = faults(oracle={NAME: view(granted=without(resource))})
 
     assert finding.check is Check.POLICIES
     assert resource in finding.said
     assert finding.paste == tuple(text for text in statements() if f" {resource} in " in text)
-    assert finding.paste[0].startswith(f"Allow any-user to {right.verb} {resource} in compartment id {COMPARTMENT.id} ")  # type: ignore[attr-defined]
+    assert finding.paste[0].startswith(f"Allow any-user to {right.verb} {resource} in compartment id {COMPARTMENT.id} ")
     assert all(f"{name} = '{value}'" in finding.paste[0] for name, value in CONDITIONS.items())
     assert "service_account = 'masktrain-operator-sweeper'" in finding.paste[1]
 
@@ -99,9 +99,14 @@ def test_a_statement_of_a_compartment_that_the_pool_is_not_in_does_not_count() -
     [
         "allow any-user to manage all-resources in tenancy",
         "ALLOW any-user TO manage cluster-family IN compartment vision",
-        "Allow any-user to manage cluster-node-pools in compartment acme:Vision where request.principal.type='workload'",
-        "Allow any-user to manage cluster-node-pools in tenancy where any {request.principal.type = 'workload',"
-        " request.principal.type = 'cluster'}",
+        (
+            "Allow any-user to manage cluster-node-pools in compartment acme:Vision"
+            " where request.principal.type='workload'"
+        ),
+        (
+            "Allow any-user to manage cluster-node-pools in tenancy where any {request.principal.type = 'workload',"
+            " request.principal.type = 'cluster'}"
+        ),
     ],
 )
 def test_a_wider_statement_counts(text: str) -> None:
@@ -198,7 +203,7 @@ def test_of_an_api_key_the_text_tells_nothing() -> None:
     pools = (pool(auth={"type": "ConfigSecret", "configSecretRef": {"name": "key"}}),)
 
     assert faults(pools=pools, oracle={NAME: view(granted=())}) == []
-    assert "groups" in [f.said for f in found(Level.UNKNOWN, pools=pools) if f.check is Check.POLICIES][0]
+    assert "groups" in next(f.said for f in found(Level.UNKNOWN, pools=pools) if f.check is Check.POLICIES)
 
 
 def test_a_pool_that_oracle_hides_from_the_operator_is_one_fault() -> None:
