@@ -78,8 +78,8 @@ def _device_plugin(seen: Seen, pool: GPUNodePool) -> Finding:
             Check.DEVICE_PLUGIN, about, Level.OK, f"{_plugin_name(seen, maker)} is there for nodes that come"
         )
     names = ", ".join(node.name for node in bare)
-    if all(seen.now - node.created < timedelta(seconds=NEW_SECONDS) for node in bare):
-        said = f"{names} joined a moment ago and shows no {resource} yet"
+    if all(seen.now - node.ready_changed < timedelta(seconds=NEW_SECONDS) for node in bare):
+        said = f"{names} became ready a moment ago and shows no {resource} yet"
         return Finding(Check.DEVICE_PLUGIN, about, Level.WARNING, said, "Look again in ten minutes.")
     return Finding(
         Check.DEVICE_PLUGIN,

@@ -20,7 +20,7 @@ class SeenNode:
 
     name: str
     pool: str
-    created: datetime
+    ready_changed: datetime
     ready: bool
     gpus: int
     driver: str | None = None

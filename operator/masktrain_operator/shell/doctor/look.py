@@ -126,7 +126,7 @@ class _Looker:
                 answer: Any = await VersionApi(self._api_client).get_code_with_http_info()
             except ApiException:
                 return
-            watch.note(answer[2], started)
+            watch.note(answer.headers, started)
 
     async def _list(self, kind: ResourceKind, keep: Callable[[Manifest], Found | None]) -> Look[tuple[Found, ...]]:
         try:
@@ -204,7 +204,7 @@ def _node_of(body: Manifest, pools: tuple[GPUNodePool, ...], oracle: Mapping[str
     return SeenNode(
         name=node.name,
         pool=pool.metadata.name,
-        created=datetime.fromisoformat(body["metadata"]["creationTimestamp"]),
+        ready_changed=node.ready_changed,
         ready=node.ready,
         gpus=node.gpus,
         driver=driver_of(node.labels),

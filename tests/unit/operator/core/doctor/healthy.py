@@ -38,7 +38,7 @@ OPERATOR = Operator("masktrain-system", ("masktrain-operator", "masktrain-operat
 NODE = SeenNode(
     name="oke-1",
     pool=NAME,
-    created=NOW - timedelta(hours=1),
+    ready_changed=NOW - timedelta(hours=1),
     ready=True,
     gpus=2,
     driver="570.133.20",

@@ -44,7 +44,7 @@ def test_a_node_without_gpus_is_named() -> None:
 
 
 def test_a_node_that_has_just_joined_is_given_time() -> None:
-    young = replace(NODE, gpus=0, created=NOW - timedelta(minutes=2))
+    young = replace(NODE, gpus=0, ready_changed=NOW - timedelta(minutes=2))
 
     assert faults(nodes=(young,)) == []
     assert [finding.check for finding in found(Level.WARNING, nodes=(young,))] == [Check.DEVICE_PLUGIN]
