@@ -138,7 +138,7 @@ class ContainerEngine:
 
     def get_node_pool(self, parameters: Parameters) -> Answer:
         pool = self._cloud.pool(parameters.path["pool"])
-        return Answer(wire.node_pool(pool), {"etag": pool.etag})
+        return Answer(self._cloud.tenancy.described(wire.node_pool(pool)), {"etag": pool.etag})
 
     def update_node_pool(self, parameters: Parameters) -> Answer:
         pool = self._changeable_pool(parameters)

@@ -9,6 +9,7 @@ from .failures import Failures, not_found
 from .life_cycle import LifeCycle, Machines, NoMachines
 from .pools import Names, Node, Pool, PoolSettings, WorkRequest
 from .records import CallLog, Ledger
+from .tenancy.resources import Tenancy
 
 DEFAULT_SEED = 7
 
@@ -30,6 +31,7 @@ class FakeCloud:
         self.failures = Failures()
         self.ledger = Ledger()
         self.log = CallLog()
+        self.tenancy = Tenancy()
         self.pools: dict[str, Pool] = {}
         self.life_cycle = LifeCycle(
             self.schedule, self.names, self.failures, self.ledger, self.log, machines or NoMachines()

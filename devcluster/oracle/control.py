@@ -15,6 +15,7 @@ from .failures import (
     not_found,
 )
 from .pools import Node, Pool, pools_from_json
+from .tenancy.resources import COMPARTMENT, Policy
 
 
 class Control:
@@ -169,6 +170,29 @@ class Control:
         """Calls work again."""
         with self._cloud.settled():
             self._cloud.failures.calls.clear()
+
+    # The tenancy
+
+    def set_policies(self, statements: list[str], compartment_id: str = COMPARTMENT) -> None:
+        """One policy with these statements, instead of all that there were."""
+        with self._cloud.settled():
+            self._cloud.tenancy.policies = [Policy(compartment_id, statements)]
+
+    def describe_pool(self, description: dict[str, Any], pool_id: str | None = None) -> None:
+        """Somebody sets more of a node pool, in the API's JSON: cloud-init, boot volume, placement, tags."""
+        with self._cloud.settled():
+            self._cloud.tenancy.pools[self._pool(pool_id).settings.id] = description
+
+    def set_cluster(self, cluster_type: str = "ENHANCED_CLUSTER", addons: dict[str, str] | None = None) -> None:
+        """The kind of the cluster, and its add-ons with their states."""
+        with self._cloud.settled():
+            self._cloud.tenancy.cluster_type = cluster_type
+            self._cloud.tenancy.addons = addons or {}
+
+    def put_clock_ahead(self, seconds: float) -> None:
+        """The dates of answers are off by this; those of requests are still judged by the machine's clock."""
+        with self._cloud.settled():
+            self._cloud.tenancy.clock_ahead_seconds = seconds
 
     def _lack(self, error: tuple[str, str], availability_domain: str | None, spared: int) -> None:
         with self._cloud.settled():

@@ -15,6 +15,7 @@ from .control import Control
 from .failures import ServiceError, invalid, not_found
 from .records import Call
 from .signing import SignatureCheck, SignedRequest
+from .tenancy.calls import Clusters, Identity
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,6 +39,7 @@ class Api:
                 response = web.json_response({"code": error.code, "message": error.message}, status=error.status)
             call.status = response.status
             response.headers["opc-request-id"] = call.request_id
+            response.headers["Date"] = self.cloud.tenancy.date()
             # Only now, after all was carried out: the client cannot tell this from a call that never arrived.
             if call.answer_lost:
                 _cut_connection(request)
@@ -75,7 +77,12 @@ class Api:
 def application(cloud: FakeCloud, signatures: SignatureCheck) -> web.Application:
     """The whole server: Container Engine and Compute, and the paths of the tests, which need no signature."""
     app, api = web.Application(), Api(cloud, signatures)
-    for route in (*ContainerEngine(cloud).routes, *Compute(cloud).routes):
+    for route in (
+        *ContainerEngine(cloud).routes,
+        *Clusters(cloud).routes,
+        *Compute(cloud).routes,
+        *Identity(cloud).routes,
+    ):
         app.router.add_route(route.method, route.path, api.handler(route))
     app.router.add_get("/_log", _reader(cloud, cloud.log.as_json))
     app.router.add_get("/_ledger", _reader(cloud, cloud.ledger.as_json))

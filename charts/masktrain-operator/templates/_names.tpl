@@ -57,3 +57,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   value: {{ . | quote }}
 {{- end }}
 {{- end -}}
+
+{{- /* The ServiceAccounts that Oracle's policies have to name, the operator's first. */ -}}
+{{- define "masktrain-operator.oraclesAccounts" -}}
+{{ include "masktrain-operator.serviceAccountName" . }}
+{{- if .Values.sweeper.enabled }},{{ include "masktrain-operator.sweeperName" . }}{{ end }}
+{{- end -}}

@@ -75,7 +75,31 @@
   verbs: [get, create, patch]
 {{- end -}}
 
-{{/* A role and its binding. Takes root, name, account, rules, and a namespace or "" for the whole cluster. */}}
+{{/* What `helm test` looks at, and nothing that it could change. */}}
+{{- define "masktrain-operator.doctorRules" -}}
+- apiGroups: [masktrain.dev]
+  resources: [gpunodepools, masktrainingjobs]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+# Who shows GPUs to Kubernetes.
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [list]
+{{- end -}}
+
+{{/* Only what is named: with such a key whoever holds it is the operator at Oracle. */}}
+{{- define "masktrain-operator.doctorSecretRules" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames:
+    {{- toYaml .Values.doctor.secrets | nindent 4 }}
+  verbs: [get]
+{{- end -}}
+
+{{/* A role and its binding. Takes root, name, account, rules, annotations if any, and a namespace or "" for the whole
+cluster. */}}
 {{- define "masktrain-operator.boundRole" -}}
 {{- $kind := ternary "ClusterRole" "Role" (empty .namespace) -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -87,6 +111,10 @@ metadata:
   {{- end }}
   labels:
     {{- include "masktrain-operator.labels" .root | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 rules:
   {{- .rules | nindent 2 }}
 ---
@@ -99,6 +127,10 @@ metadata:
   {{- end }}
   labels:
     {{- include "masktrain-operator.labels" .root | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ $kind }}

@@ -30,11 +30,12 @@ Capability = tuple[int, int]
 
 @dataclass(frozen=True)
 class TrainerImage:
-    """`architectures`: the sm_ numbers that its torch holds code for."""
+    """`architectures`: the sm_ numbers that its torch holds code for. `cuda`: the toolkit that torch was built with."""
 
     name: str
     cpu: CpuArchitecture
     torch: str
+    cuda: tuple[int, int]
     architectures: tuple[int, ...]
 
     def has_code_for(self, capability: Capability) -> bool:
@@ -183,8 +184,8 @@ def _usd(amount: str) -> Decimal:
     return Decimal(amount)
 
 
-IMAGES = (TrainerImage("trainer", "x86_64", "2.10.0", (70, 75, 80, 86, 90, 100, 120)),)
-"""Of this version. The architectures are those that torch's wheel of PyPI, built with CUDA 12.8, answers from
+IMAGES = (TrainerImage("trainer", "x86_64", "2.10.0", (12, 8), (70, 75, 80, 86, 90, 100, 120)),)
+"""Of this version. CUDA and architectures are those that torch's wheel of PyPI answers from `torch.version.cuda` and
 `torch._C._cuda_getArchFlags()`; a test compares them with the locked torch."""
 
 _CUDA_12 = "525.60.13"

@@ -61,13 +61,17 @@ NODES: Final = ResourceKind("", "v1", "Node", "nodes", namespaced=False)
 PRIORITY_CLASSES: Final = ResourceKind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", namespaced=False)
 NAMESPACES: Final = ResourceKind("", "v1", "Namespace", "namespaces", namespaced=False)
 RESOURCE_QUOTAS: Final = ResourceKind("", "v1", "ResourceQuota", "resourcequotas")
+DAEMON_SETS: Final = ResourceKind("apps", "v1", "DaemonSet", "daemonsets")
 
 WATCHED: Final = (TRAINING_JOBS, JOBS, PODS, SERVICES)
 WATCHED_FOR_POOLS: Final = (NODE_POOLS, NODES, PRIORITY_CLASSES, NAMESPACES)
 """Cluster-wide; only an operator that may manage node pools may read them."""
 BY_NAME: Final = {
     (kind.api_version, kind.kind): kind
-    for kind in (*WATCHED, *WATCHED_FOR_POOLS, NETWORK_POLICIES, EVENTS, LEASES, SECRETS, RESOURCE_QUOTAS)
+    for kind in (
+        *(*WATCHED, *WATCHED_FOR_POOLS),
+        *(NETWORK_POLICIES, EVENTS, LEASES, SECRETS, RESOURCE_QUOTAS, DAEMON_SETS),
+    )
 }
 
 

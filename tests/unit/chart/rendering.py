@@ -23,7 +23,20 @@ def template(*options: str, release: str = NAME) -> subprocess.CompletedProcess[
 
 
 def render(*options: str, release: str = NAME) -> list[dict[str, Any]]:
-    """The chart's objects."""
+    """The chart's objects, without those that `helm test` alone makes."""
+    return _rendered("--skip-tests", *options, release=release)
+
+
+def render_tests(*options: str) -> list[dict[str, Any]]:
+    """What is there during `helm test`."""
+    return [found for found in _rendered(*options, release=NAME) if _is_test(found)]
+
+
+def _is_test(found: dict[str, Any]) -> bool:
+    return found["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+
+
+def _rendered(*options: str, release: str) -> list[dict[str, Any]]:
     done = template(*options, release=release)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]

@@ -9,7 +9,9 @@ import yaml
 from devcluster.layout import REPOSITORY
 from masktrain_operator.api.labels import CRD_NAME, NODE_POOL_LABEL, POOL_CRD_NAME
 from masktrain_operator.shell.settings import Settings
-from tests.unit.chart.rendering import CHART, NAME, OPERATOR_NAMESPACE, helm, one, render, template
+from tests.unit.chart.rendering import CHART, NAME, OPERATOR_NAMESPACE, helm, one, render, render_tests, template
+
+DOCTOR = f"{NAME}-doctor"
 
 
 def container(*options: str) -> dict[str, Any]:
@@ -164,6 +166,57 @@ def test_the_sweeper_asks_where_the_operator_does() -> None:
     own = [variable for variable in program["env"] if variable["name"] in names]
     assert own == [variable for variable in container(option)["env"] if variable["name"] in names]
     assert len(own) == 2
+
+
+def test_the_doctor_lists_and_nothing_else_and_exists_during_the_test_only() -> None:
+    objects = render_tests()
+    rules = [rule for role in roles(objects) for rule in role["rules"]]
+
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"list"}
+    assert {name for rule in rules for name in rule["resources"]} == {
+        *("gpunodepools", "masktrainingjobs", "nodes", "daemonsets")
+    }
+    assert bound_roles(objects, DOCTOR) == {("", DOCTOR)}
+    assert {found["kind"] for found in objects} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Pod"}
+    assert not [found for found in render() if "doctor" in found["metadata"]["name"]]
+    for found in objects:
+        assert found["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+
+
+def test_what_the_doctor_runs_as_is_there_before_it() -> None:
+    weights = {f["kind"]: int(f["metadata"]["annotations"].get("helm.sh/hook-weight", 0)) for f in render_tests()}
+
+    assert weights.pop("Pod") > max(weights.values())
+
+
+def test_the_doctor_reads_only_the_secrets_that_are_named() -> None:
+    objects = render_tests("--set=doctor.secrets={oci-api-key}")
+    role = one(objects, "Role", DOCTOR)
+
+    assert role["metadata"]["namespace"] == OPERATOR_NAMESPACE
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["oci-api-key"], "verbs": ["get"]}
+    ]
+    assert bound_roles(objects, DOCTOR) == {("", DOCTOR), (OPERATOR_NAMESPACE, DOCTOR)}
+
+
+def test_the_doctor_is_a_command_of_the_operators_image_with_its_accounts_and_place() -> None:
+    options = ("--set=nodeSelector.system=yes", "--set=oci.endpoint=https://oke.example.com")
+    pod = one(render_tests(*options, "--set=doctor.arguments={--data-gib=50}"), "Pod", DOCTOR)["spec"]
+    (program,) = pod["containers"]
+    environment = {variable["name"]: variable.get("value") for variable in program["env"]}
+
+    assert (program["command"], program["args"]) == (["masktrain", "doctor"], ["--data-gib=50"])
+    assert program["image"] == container()["image"]
+    assert (pod["serviceAccountName"], pod["nodeSelector"]) == (DOCTOR, {"system": "yes"})
+    assert environment["MASKTRAIN_OPERATOR_SERVICE_ACCOUNTS"] == f"{NAME},{NAME}-sweeper"
+    assert environment["MASKTRAIN_OPERATOR_OCI_ENDPOINT"] == "https://oke.example.com"
+    assert program["securityContext"] == container()["securityContext"]
+
+
+@pytest.mark.parametrize("option", ["--set=doctor.enabled=false", "--set=nodePools.enabled=false"])
+def test_the_doctor_can_be_left_out(option: str) -> None:
+    assert render_tests(option) == []
 
 
 @pytest.mark.parametrize("name", [CRD_NAME, POOL_CRD_NAME])

@@ -118,7 +118,7 @@ class PoolClients:
 
     async def of(self, pool: GPUNodePool) -> NodePools:
         """Raises OciError with a sentence if the pool's Secret cannot be used."""
-        access = await self._access(pool)
+        access = await self.access(pool)
         found = self._open.get(pool.metadata.uid)
         if found is not None and found[0] == access:
             return found[1]
@@ -136,7 +136,8 @@ class PoolClients:
         for uid in list(self._open):
             self.forget(uid)
 
-    async def _access(self, pool: GPUNodePool) -> OciAccess:
+    async def access(self, pool: GPUNodePool) -> OciAccess:
+        """Raises OciError with a sentence if the pool's Secret cannot be used."""
         auth = pool.spec.auth
         key = await self._api_key(auth.config_secret_ref.name) if auth.config_secret_ref else {}
         return OciAccess(PoolAuth(auth.type), pool.spec.region, key, self._endpoint)

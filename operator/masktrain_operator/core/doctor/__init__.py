@@ -1,0 +1,1 @@
+"""`masktrain doctor`, judging: from what was seen to findings. Pure."""

@@ -1,0 +1,1 @@
+"""`masktrain doctor`, looking: at the cluster and the tenancy, without changing anything."""
