@@ -30,17 +30,16 @@ from masktrain_operator.core.doctor.seen import (
     Policies,
     SeenCluster,
 )
-from masktrain_operator.core.pools.oke import ALIVE_STATES
+from masktrain_operator.core.pools.oke import LEAVING_STATES
 from masktrain_operator.shell.oci.access import OciAccess, OciError, OciErrorKind
 from masktrain_operator.shell.oci.calls import (
-    SDK_ERRORS,
     TIMEOUTS_SECONDS,
     Login,
     circuit_breaker,
     log_in,
     retry_strategy,
-    translate,
 )
+from masktrain_operator.shell.oci.errors import SDK_ERRORS, translate
 
 REFUSALS = frozenset({OciErrorKind.DENIED, OciErrorKind.NOT_FOUND})
 NOT_AUTHENTICATED = 401
@@ -247,7 +246,7 @@ def oracle_pool(model: Any) -> OraclePool:
         kms_key_id=getattr(settings, "kms_key_id", None),
         has_security_groups=bool(getattr(settings, "nsg_ids", None)),
         has_defined_tags=bool(getattr(settings, "defined_tags", None)),
-        instance_ids=frozenset(n.id for n in model.nodes or () if n.id and n.lifecycle_state in ALIVE_STATES),
+        instance_ids=frozenset(n.id for n in model.nodes or () if n.id and n.lifecycle_state not in LEAVING_STATES),
     )
 
 
