@@ -138,8 +138,15 @@ def test_nothing_is_at_fault_and_the_account_of_the_test_may_see_all_of_it(docto
 
 
 Defect = Callable[[World], object]
+
+
+def lose_plugin(world: World) -> None:
+    world.lose_gpus()
+    world.remove_plugin()
+
+
 DEFECTS: dict[str, tuple[Defect, str]] = {
-    "no plugin": (lambda world: (world.lose_gpus(), world.remove_plugin()), "device plugin"),
+    "no plugin": (lose_plugin, "device plugin"),
     "GPUs that do not show": (lambda world: world.lose_gpus(), "device plugin"),
     "an old driver": (
         lambda world: world.merge_node(

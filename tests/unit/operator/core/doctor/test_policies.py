@@ -1,6 +1,7 @@
 """Which statement of Oracle's policies is missing, by their text and by what was refused."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ CONDITIONS = {
 }
 
 
-def paste(**changes: object) -> list[str]:
+def paste(**changes: Any) -> list[str]:
     """What is to be pasted, of all that is at fault."""
     return [line for finding in faults(**changes) for line in finding.paste]
 
@@ -191,7 +192,7 @@ def test_a_call_that_nobody_answered_refuses_nothing() -> None:
 
 def test_without_a_sight_of_the_policies_the_right_for_it_is_named_and_the_statements_can_be_compared() -> None:
     hidden = NotSeen("Cannot list the policies", "read policies in the tenancy")
-    changes = {"oracle": {NAME: view(policies=hidden)}}
+    changes: dict[str, Any] = {"oracle": {NAME: view(policies=hidden)}}
 
     assert faults(**changes) == []
     (finding,) = [each for each in found(Level.UNKNOWN, **changes) if each.check is Check.POLICIES]
@@ -218,7 +219,7 @@ def test_a_pool_that_oracle_hides_from_the_operator_is_one_fault() -> None:
 def test_a_doctor_that_may_not_look_gets_statements_that_only_read() -> None:
     hidden = NotSeen("Cannot read node pool p", "read cluster-node-pools")
     own = Operator(OPERATOR.namespace, OPERATOR.accounts, "masktrain-system/masktrain-operator-doctor")
-    changes = {
+    changes: dict[str, Any] = {
         "operator": own,
         "oracle": {NAME: view(as_operator=False, pool=hidden, probes={"get_node_pool": hidden}, policies=None)},
     }

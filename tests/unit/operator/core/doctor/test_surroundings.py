@@ -1,5 +1,7 @@
 """Definitions, stores and clocks, and what the findings add up to."""
 
+from typing import Any
+
 import pytest
 
 from masktrain_operator.core.doctor.findings import EXIT_BLIND, EXIT_FAULT, EXIT_OK, Check, Level, NotSeen, exit_code
@@ -18,7 +20,7 @@ def test_a_healthy_cluster_is_all_ok() -> None:
 
 
 def test_two_defects_are_two_faults_and_one_exit_code() -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "clocks": (SeenClock("Oracle in us-ashburn-1", -400.0),),
         "reached": (Reached("https://objectstorage.us-ashburn-1.oraclecloud.com", NotSeen("timed out")),),
     }
@@ -83,7 +85,7 @@ def test_no_pools_are_a_warning_and_no_failure() -> None:
 
 
 def test_two_pools_that_name_one_node_pool_are_a_fault_and_share_their_other_findings() -> None:
-    changes = {"pools": (pool(), pool("twin")), "oracle": {NAME: view(), "twin": view()}}
+    changes: dict[str, Any] = {"pools": (pool(), pool("twin")), "oracle": {NAME: view(), "twin": view()}}
 
     (finding,) = faults(**changes)
     assert finding.about == "GPUNodePool gpu and GPUNodePool twin"
