@@ -7,7 +7,7 @@ import pytest
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.doctor.findings import Check, Level, NotSeen
 from masktrain_operator.core.doctor.policies import ALWAYS, Right, holds, principals_of
-from masktrain_operator.core.doctor.seen import Operator, Placement
+from masktrain_operator.core.doctor.seen import Operator, PlacementConfig
 from tests.unit.operator.core.doctor.healthy import (
     CLUSTER,
     COMPARTMENT,
@@ -149,7 +149,7 @@ def test_what_this_reader_does_not_understand_is_unknown_and_no_fault(text: str)
     ("change", "resource"),
     [
         ({"has_security_groups": True}, "network-security-groups"),
-        ({"placements": (Placement("AD-1", capacity_reservation=True),)}, "compute-capacity-reservations"),
+        ({"placements": (PlacementConfig("AD-1", capacity_reservation=True),)}, "compute-capacity-reservations"),
         ({"has_defined_tags": True}, "tag-namespaces"),
         ({"kms_key_id": "ocid1.key.oc1..k"}, "key-delegate"),
     ],
