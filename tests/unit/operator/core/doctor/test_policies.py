@@ -243,6 +243,7 @@ def test_a_doctor_that_may_not_look_gets_statements_that_only_read() -> None:
         ("all {request.principal.type = 'workload', any {target.a = 'x, y}', target.b = 'c'}}", None),
         ("", None),
         ("all {", None),
+        ("all {" * 2000 + "}" * 2000, None),
     ],
 )
 def test_conditions_hold_or_not_or_depend_on_more(conditions: str, expected: bool | None) -> None:
