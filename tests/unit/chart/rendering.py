@@ -33,7 +33,7 @@ def render_tests(*options: str) -> list[dict[str, Any]]:
 
 
 def _is_test(found: dict[str, Any]) -> bool:
-    return found["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"
+    return bool(found["metadata"].get("annotations", {}).get("helm.sh/hook") == "test")
 
 
 def _rendered(*options: str, release: str) -> list[dict[str, Any]]:
