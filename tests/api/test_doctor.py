@@ -71,6 +71,10 @@ class World:
             none = {"nvidia.com/gpu": None}
             self._system.merge_status(f"node/{name}", {"capacity": none, "allocatable": none})
 
+    def lose_plugin(self) -> None:
+        self.lose_gpus()
+        self.remove_plugin()
+
     def merge_pool(self, spec: dict[str, Any]) -> None:
         self._system.merge(f"gpunodepool/{POOL_NAME}", {"spec": spec})
 
@@ -138,15 +142,8 @@ def test_nothing_is_at_fault_and_the_account_of_the_test_may_see_all_of_it(docto
 
 
 Defect = Callable[[World], object]
-
-
-def lose_plugin(world: World) -> None:
-    world.lose_gpus()
-    world.remove_plugin()
-
-
 DEFECTS: dict[str, tuple[Defect, str]] = {
-    "no plugin": (lose_plugin, "device plugin"),
+    "no plugin": (lambda world: world.lose_plugin(), "device plugin"),
     "GPUs that do not show": (lambda world: world.lose_gpus(), "device plugin"),
     "an old driver": (
         lambda world: world.merge_node(

@@ -144,12 +144,14 @@ _STATEMENT = re.compile(
 )
 _COMPARISON = re.compile(r"(?P<name>[\w.\-]+)\s*(?P<sign>!?=)\s*(?P<quote>['\"])(?P<value>[^'\"]*)(?P=quote)")
 _GROUPED = re.compile(r"(?P<how>all|any)\s*\{(?P<inner>.*)\}", re.IGNORECASE | re.DOTALL)
+MOST_BRACES = 50
 
 
 def holds(conditions: str, variables: Variables) -> bool | None:
     """Whether the conditions of a statement hold; None if that depends on more than the variables tell."""
     text = conditions.strip()
-    grouped = _GROUPED.fullmatch(text)
+    # Whoever may write policies may nest them beyond what can be walked.
+    grouped = _GROUPED.fullmatch(text) if text.count("{") <= MOST_BRACES else None
     if grouped is not None:
         answers = [holds(part, variables) for part in _parts(grouped["inner"])]
         decisive = grouped["how"].lower() == "any"

@@ -48,7 +48,7 @@ class SeenStore:
 
 
 @dataclass(frozen=True)
-class Placement:
+class PlacementConfig:
     availability_domain: str
     capacity_reservation: bool = False
 
@@ -66,7 +66,7 @@ class OraclePool:
     cluster_id: str
     shape: str
     image: str
-    placements: tuple[Placement, ...]
+    placements: tuple[PlacementConfig, ...]
     preemptible: bool = False
     boot_volume_gb: int | None = None
     cloud_init: Look[str] | None = None

@@ -182,7 +182,11 @@ def print_table(findings: Sequence[Finding]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(width=None if sys.stdout.isatty() else WIDE_ENOUGH, highlight=False)
-    table = Table("", "looked at", "found", "what to do", box=None, padding=(0, 1, 1, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 1, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for header in ("looked at", "found", "what to do"):
+        # Never cut: an OCID is to be copied.
+        table.add_column(header, overflow="fold")
     numbers = {id(finding): place for place, finding in enumerate((f for f in findings if _shows_paste(f)), 1)}
     for finding in findings:
         number = numbers.get(id(finding))

@@ -26,7 +26,7 @@ from masktrain_operator.core.doctor.seen import (
     Look,
     OraclePool,
     OracleView,
-    Placement,
+    PlacementConfig,
     Policies,
     SeenCluster,
 )
@@ -238,7 +238,7 @@ def oracle_pool(model: Any) -> OraclePool:
         shape=model.node_shape,
         image=name or getattr(source, "image_id", None) or "of an unknown name",
         placements=tuple(
-            Placement(each.availability_domain, bool(each.capacity_reservation_id)) for each in placements
+            PlacementConfig(each.availability_domain, bool(each.capacity_reservation_id)) for each in placements
         ),
         preemptible=any(each.preemptible_node_config for each in placements),
         boot_volume_gb=getattr(source, "boot_volume_size_in_gbs", None),

@@ -13,7 +13,7 @@ from masktrain_operator.core.doctor.seen import (
     Operator,
     OraclePool,
     OracleView,
-    Placement,
+    PlacementConfig,
     Policies,
     Reached,
     Seen,
@@ -52,7 +52,7 @@ ORACLE_POOL = OraclePool(
     cluster_id=CLUSTER,
     shape="VM.GPU3.2",
     image=GPU_IMAGE,
-    placements=(Placement("Uocm:US-ASHBURN-AD-1"),),
+    placements=(PlacementConfig("Uocm:US-ASHBURN-AD-1"),),
 )
 PROBES = dict.fromkeys(("get_node_pool", "list_work_requests", "get_instance", "get_compartment"))
 

@@ -8,7 +8,7 @@ import pytest
 from masktrain_operator.api.pool_spec import PoolAuth
 from masktrain_operator.core.doctor.findings import Check, Level, NotSeen
 from masktrain_operator.core.doctor.policies import ALWAYS, Right, holds, principals_of
-from masktrain_operator.core.doctor.seen import Operator, Placement
+from masktrain_operator.core.doctor.seen import Operator, PlacementConfig
 from tests.unit.operator.core.doctor.healthy import (
     CLUSTER,
     COMPARTMENT,
@@ -150,7 +150,7 @@ def test_what_this_reader_does_not_understand_is_unknown_and_no_fault(text: str)
     ("change", "resource"),
     [
         ({"has_security_groups": True}, "network-security-groups"),
-        ({"placements": (Placement("AD-1", capacity_reservation=True),)}, "compute-capacity-reservations"),
+        ({"placements": (PlacementConfig("AD-1", capacity_reservation=True),)}, "compute-capacity-reservations"),
         ({"has_defined_tags": True}, "tag-namespaces"),
         ({"kms_key_id": "ocid1.key.oc1..k"}, "key-delegate"),
     ],
@@ -244,6 +244,7 @@ def test_a_doctor_that_may_not_look_gets_statements_that_only_read() -> None:
         ("all {request.principal.type = 'workload', any {target.a = 'x, y}', target.b = 'c'}}", None),
         ("", None),
         ("all {", None),
+        ("all {" * 2000 + "}" * 2000, None),
     ],
 )
 def test_conditions_hold_or_not_or_depend_on_more(conditions: str, expected: bool | None) -> None:

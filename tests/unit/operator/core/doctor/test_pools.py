@@ -7,7 +7,7 @@ import pytest
 
 from masktrain_operator.core.doctor.findings import Check, Level, NotSeen
 from masktrain_operator.core.doctor.pools import CLOUD_INIT, has_no_driver
-from masktrain_operator.core.doctor.seen import GIB, Placement, SeenCluster
+from masktrain_operator.core.doctor.seen import GIB, PlacementConfig, SeenCluster
 from tests.unit.operator.core.doctor.healthy import (
     GPU_IMAGE,
     NAME,
@@ -29,7 +29,7 @@ def at_oracle(**changes: Any) -> dict[str, Any]:
 
 
 def test_several_availability_domains_are_a_warning() -> None:
-    two = at_oracle(placements=(Placement("Uocm:AD-1"), Placement("Uocm:AD-2")))
+    two = at_oracle(placements=(PlacementConfig("Uocm:AD-1"), PlacementConfig("Uocm:AD-2")))
 
     (finding,) = found(Level.WARNING, oracle=two)
     assert (finding.check, "Uocm:AD-1, Uocm:AD-2" in finding.said) == (Check.DOMAINS, True)

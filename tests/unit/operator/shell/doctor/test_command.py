@@ -68,7 +68,8 @@ def test_the_table_has_every_finding_and_what_is_to_be_pasted_in_whole_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     texts = tuple(text for text in statements() if " vnics " not in text)
-    findings = diagnose(seen(oracle={NAME: view(granted=texts)}, nodes=(replace(NODE, gpus=0),)), Wishes())
+    bare = replace(NODE, name=f"oke-{'long' * 20}", gpus=0)
+    findings = diagnose(seen(oracle={NAME: view(granted=texts)}, nodes=(bare,)), Wishes())
 
     print_table(findings)
 
@@ -78,6 +79,7 @@ def test_the_table_has_every_finding_and_what_is_to_be_pasted_in_whole_lines(
         assert finding.check.value.split()[0] in printed
         assert all(line in lines for line in finding.paste)
     table = printed.partition("\n[1] ")[0]
+    assert "…" not in table
     assert max(map(len, table.splitlines())) <= WIDE_ENOUGH
     assert lines[-1] == "Something is at fault. 9 ok, 2 fault."
 
