@@ -86,7 +86,7 @@ def _call(world: PoolWorld, state: str) -> None:
 
 
 def _time_out_at_registration(world: PoolWorld) -> None:
-    """The next node has an instance, which runs and is billed, an error, and no Node; cluster-autoscaler #8840."""
+    """The next nodes have instances, which run and are billed, an error, and no Node; cluster-autoscaler #8840."""
     world.fake.control.never_join()
 
     def give_up() -> None:
@@ -160,7 +160,7 @@ FAULTS = {
     "removals fail": Fault(lambda world: world.fake.control.fail_next_delete(4), while_growing=False),
     "node fails": Fault(strike=lambda world: _call(world, "FAILING")),
     "node turns inactive": Fault(strike=lambda world: _call(world, "INACTIVE")),
-    "registration times out": Fault(_time_out_at_registration, replaced=1, while_shrinking=False),
+    "registration times out": Fault(_time_out_at_registration, replaced=2, while_shrinking=False),
     "instance leaves the list": Fault(end=terminate_dropped, strike=drop_from_list, while_growing=False),
     "one removal is denied": Fault(
         end=_refuse_none, strike=lambda world: _refuse_one(world, OciErrorKind.DENIED), while_growing=False

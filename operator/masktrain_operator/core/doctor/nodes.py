@@ -10,7 +10,7 @@ from masktrain_operator.core.shapes import Gpu, TrainerImage, find_shape, image_
 
 from .findings import Check, Finding, Level, NotSeen, unseen
 from .pools import has_no_driver
-from .seen import GIB, OracleView, Seen, SeenNode, SeenPlugin, Wishes, pool_name
+from .seen import GIB, OracleView, Seen, SeenNode, SeenPlugin, StorageNeeds, pool_name
 
 DRIVER_LABELS = ("nvidia.com/cuda.driver-version.full", "nvidia.com/cuda.driver")
 """Of NVIDIA's GPU feature discovery, written whole; it also writes the parts of it, under either name."""
@@ -56,11 +56,11 @@ def driver_of(labels: Mapping[str, str]) -> str | None:
     return None
 
 
-def node_findings(seen: Seen, pool: GPUNodePool, wishes: Wishes) -> Iterator[Finding]:
+def node_findings(seen: Seen, pool: GPUNodePool, needs: StorageNeeds) -> Iterator[Finding]:
     """Of one pool."""
     yield _device_plugin(seen, pool)
     yield from _drivers(seen, pool)
-    yield _storage(seen, pool, wishes)
+    yield _storage(seen, pool, needs)
 
 
 def _device_plugin(seen: Seen, pool: GPUNodePool) -> Finding:
@@ -219,14 +219,14 @@ def _driver(about: str, nodes: Sequence[SeenNode], chip: Gpu, image: TrainerImag
     return Finding(Check.DRIVERS, about, level, f"{names}: driver {driver} of image {source} {reason}", advice)
 
 
-def _storage(seen: Seen, pool: GPUNodePool, wishes: Wishes) -> Finding:
+def _storage(seen: Seen, pool: GPUNodePool, storage: StorageNeeds) -> Finding:
     """The image is unpacked on the same disk as the pods' data."""
     about, nodes = pool_name(pool), seen.nodes_of(pool)
     if isinstance(seen.nodes, NotSeen):
         return unseen(Check.STORAGE, about, seen.nodes)
     measured = [node for node in nodes if node.allocatable_bytes is not None]
-    needed = wishes.image_gib + wishes.data_gib
-    needs = f"{needed:g} GiB are needed: {wishes.image_gib:g} for the image, {wishes.data_gib:g} for data and cache"
+    needed = storage.image_gib + storage.data_gib
+    needs = f"{needed:g} GiB are needed: {storage.image_gib:g} for the image, {storage.data_gib:g} for data and cache"
     if not measured:
         said = "no node stands" if not nodes else "the nodes report no ephemeral-storage"
         return Finding(Check.STORAGE, about, Level.UNKNOWN, f"{said}; {needs}")

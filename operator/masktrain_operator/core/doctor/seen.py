@@ -133,7 +133,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class StorageNeeds:
     """What a node has to hold, as the person who asks says it. `image_gib` is the trainer's, unpacked and packed."""
 
     data_gib: float = 10.0

@@ -22,7 +22,7 @@ from masktrain_operator.core.doctor.findings import (
 from masktrain_operator.core.doctor.nodes import node_findings
 from masktrain_operator.core.doctor.policies import policy_findings
 from masktrain_operator.core.doctor.pools import pool_findings
-from masktrain_operator.core.doctor.seen import Seen, Wishes
+from masktrain_operator.core.doctor.seen import Seen, StorageNeeds
 from masktrain_operator.core.doctor.surroundings import surrounding_findings
 
 PREFIX = "MASKTRAIN_OPERATOR_"
@@ -38,14 +38,14 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red", L
 @click.option(
     "--data-gib",
     type=click.FloatRange(min=0),
-    default=Wishes.data_gib,
+    default=StorageNeeds.data_gib,
     show_default=True,
     help="Disk that a pod's data set takes: zip, unpacked and decoded.",
 )
 @click.option(
     "--image-gib",
     type=click.FloatRange(min=0),
-    default=Wishes.image_gib,
+    default=StorageNeeds.image_gib,
     show_default=True,
     help="Disk that the trainer's image takes.",
 )
@@ -83,21 +83,21 @@ def doctor(as_json: bool, data_gib: float, image_gib: float, profile: str | None
     seen = _look(profile, where)
     if seen is None:
         sys.exit(EXIT_BLIND)
-    findings = diagnose(seen, Wishes(data_gib, image_gib))
+    findings = diagnose(seen, StorageNeeds(data_gib, image_gib))
     click.echo(json.dumps(document(findings), indent=2)) if as_json else print_table(findings)
     sys.exit(exit_code(findings))
 
 
-def diagnose(seen: Seen, wishes: Wishes) -> list[Finding]:
+def diagnose(seen: Seen, needs: StorageNeeds) -> list[Finding]:
     """All findings, in the order of the table; what is true of several pools stands once."""
-    return in_order(list(_merged([*surrounding_findings(seen), *_of_pools(seen, wishes)])))
+    return in_order(list(_merged([*surrounding_findings(seen), *_of_pools(seen, needs)])))
 
 
-def _of_pools(seen: Seen, wishes: Wishes) -> Iterator[Finding]:
+def _of_pools(seen: Seen, needs: StorageNeeds) -> Iterator[Finding]:
     for pool in seen.known_pools:
         yield from pool_findings(seen, pool)
         yield from policy_findings(seen, pool)
-        yield from node_findings(seen, pool, wishes)
+        yield from node_findings(seen, pool, needs)
 
 
 def _merged(findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from masktrain_operator.core.doctor.seen import (
     SeenNode,
     SeenPlugin,
     SeenStore,
-    Wishes,
+    StorageNeeds,
 )
 from masktrain_operator.shell.doctor.command import diagnose
 
@@ -107,13 +107,13 @@ def seen(**changes: Any) -> Seen:
     return replace(healthy, **changes)
 
 
-USUAL = Wishes()
+USUAL = StorageNeeds()
 
 
-def found(level: Level, wishes: Wishes = USUAL, **changes: Any) -> list[Finding]:
+def found(level: Level, needs: StorageNeeds = USUAL, **changes: Any) -> list[Finding]:
     """All findings of that level where everything else is healthy."""
-    return [finding for finding in diagnose(seen(**changes), wishes) if finding.level is level]
+    return [finding for finding in diagnose(seen(**changes), needs) if finding.level is level]
 
 
-def faults(wishes: Wishes = USUAL, **changes: Any) -> list[Finding]:
-    return found(Level.FAULT, wishes, **changes)
+def faults(needs: StorageNeeds = USUAL, **changes: Any) -> list[Finding]:
+    return found(Level.FAULT, needs, **changes)

@@ -15,7 +15,7 @@ from masktrain_operator.core.doctor.nodes import (
     judge_driver,
     plugin_maker,
 )
-from masktrain_operator.core.doctor.seen import GIB, SeenCluster, SeenNode, SeenPlugin, Wishes
+from masktrain_operator.core.doctor.seen import GIB, SeenCluster, SeenNode, SeenPlugin, StorageNeeds
 from masktrain_operator.core.shapes import GPUS, IMAGES
 from tests.unit.operator.core.doctor.healthy import (
     GPU_IMAGE,
@@ -176,7 +176,7 @@ def test_a_node_that_is_too_small_is_named_with_what_is_needed() -> None:
 
     (finding,) = faults(nodes=(NODE, small))
     assert finding.said == "too small: oke-2 20 GiB; 22 GiB are needed: 12 for the image, 10 for data and cache"
-    assert faults(Wishes(data_gib=5), nodes=(NODE, small)) == []
+    assert faults(StorageNeeds(data_gib=5), nodes=(NODE, small)) == []
 
 
 def test_a_kubelet_that_reports_no_disk_leaves_it_unknown() -> None:

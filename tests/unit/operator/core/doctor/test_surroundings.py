@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from masktrain_operator.core.doctor.findings import EXIT_BLIND, EXIT_FAULT, EXIT_OK, Check, Level, NotSeen, exit_code
-from masktrain_operator.core.doctor.seen import Reached, SeenClock, SeenStore, Wishes
+from masktrain_operator.core.doctor.seen import Reached, SeenClock, SeenStore, StorageNeeds
 from masktrain_operator.core.doctor.surroundings import addresses_to_reach
 from masktrain_operator.shell.doctor.command import diagnose
 from tests.unit.operator.core.doctor.healthy import NAME, faults, found, pool, seen, view
 
 
 def test_a_healthy_cluster_is_all_ok() -> None:
-    findings = diagnose(seen(), Wishes())
+    findings = diagnose(seen(), StorageNeeds())
 
     assert [finding for finding in findings if finding.level is not Level.OK] == []
     assert {finding.check for finding in findings} == set(Check)
@@ -26,7 +26,7 @@ def test_two_defects_are_two_faults_and_one_exit_code() -> None:
     }
 
     assert [finding.check for finding in faults(**changes)] == [Check.OBJECT_STORAGE, Check.CLOCKS]
-    assert exit_code(diagnose(seen(**changes), Wishes())) == EXIT_FAULT
+    assert exit_code(diagnose(seen(**changes), StorageNeeds())) == EXIT_FAULT
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,16 @@ def test_addresses_are_those_of_pools_and_of_jobs_without_repeating_any() -> Non
 
 
 def test_without_a_sight_of_the_pools_the_exit_code_says_so() -> None:
-    findings = diagnose(seen(pools=NotSeen("refused", "list gpunodepools in all namespaces"), oracle={}), Wishes())
+    findings = diagnose(
+        seen(pools=NotSeen("refused", "list gpunodepools in all namespaces"), oracle={}), StorageNeeds()
+    )
 
     assert exit_code(findings) == EXIT_BLIND
     assert "list gpunodepools" in findings[0].advice
 
 
 def test_no_pools_are_a_warning_and_no_failure() -> None:
-    findings = diagnose(seen(pools=(), oracle={}), Wishes())
+    findings = diagnose(seen(pools=(), oracle={}), StorageNeeds())
 
     assert exit_code(findings) == EXIT_OK
     assert findings[0].level is Level.WARNING

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from masktrain_operator.core.doctor.seen import Wishes
+from masktrain_operator.core.doctor.seen import StorageNeeds
 from masktrain_operator.shell.doctor.command import WIDE_ENOUGH, diagnose, doctor, document, print_table
 from tests.unit.operator.core.doctor.healthy import NAME, NODE, seen, statements, view
 
@@ -69,7 +69,7 @@ def test_the_table_has_every_finding_and_what_is_to_be_pasted_in_whole_lines(
 ) -> None:
     texts = tuple(text for text in statements() if " vnics " not in text)
     bare = replace(NODE, name=f"oke-{'long' * 20}", gpus=0)
-    findings = diagnose(seen(oracle={NAME: view(granted=texts)}, nodes=(bare,)), Wishes())
+    findings = diagnose(seen(oracle={NAME: view(granted=texts)}, nodes=(bare,)), StorageNeeds())
 
     print_table(findings)
 
@@ -85,7 +85,7 @@ def test_the_table_has_every_finding_and_what_is_to_be_pasted_in_whole_lines(
 
 
 def test_json_is_for_programs() -> None:
-    text = json.dumps(document(diagnose(seen(nodes=(replace(NODE, gpus=0),)), Wishes())))
+    text = json.dumps(document(diagnose(seen(nodes=(replace(NODE, gpus=0),)), StorageNeeds())))
     answer = json.loads(text)
 
     assert (answer["exitCode"], answer["counts"]["fault"]) == (1, 1)
