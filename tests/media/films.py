@@ -48,6 +48,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "mpeg4.mp4": (*_stripes(), "-c:v", "mpeg4", "-q:v", "2", "-threads", "1"),
     "h264.mkv": (*_stripes(), *X264),
     "mpeg4.avi": (*_stripes(), "-c:v", "mpeg4", "-q:v", "2", "-g", "1", "-threads", "1"),
+    "h264.avi": (*_stripes(), *X264),
+    "mpeg4-reordered.avi": (*_stripes(), "-c:v", "mpeg4", "-q:v", "2", "-bf", "2", "-threads", "1"),
     "mjpeg.avi": (*_stripes(), "-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj420p", "-threads", "1"),
     "vp8.webm": (*_stripes(), "-c:v", "libvpx", "-b:v", "1M", "-threads", "1"),
     "vp9.webm": (*_stripes(), "-c:v", "libvpx-vp9", "-b:v", "1M", "-threads", "1"),

@@ -49,7 +49,7 @@ STALLED_SECONDS = 30.0
 STATE_SECONDS = 0.25
 GOODBYE_SECONDS = 0.4
 """For the last words to viewers that read."""
-LEAVING_SECONDS = 0.8
+LEAVING_SECONDS = 0.6
 """From the end to the return: what still computes, or waits in a read that cannot be cut short, is left behind."""
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[^:\[\]\s/]*?))(?:(?:^|:)(?P<port>\d+))?")

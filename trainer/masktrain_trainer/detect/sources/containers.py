@@ -16,6 +16,7 @@ _HEAD_BYTES: Final = 1 << 20
 _SOUND: Final = re.compile(rb"ID3|fLaC|\xff[\xf0-\xff]|RIFF....WAVE|FORM....AIF|#!AMR", re.DOTALL)
 _PICTURES: Final = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 """Brands of what is built as MP4 is, and no video."""
+AVI: Final = "AVI"
 MATROSKA: Final = "Matroska or WebM"
 _MATROSKA_START: Final = b"\x1a\x45\xdf\xa3"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
@@ -95,7 +96,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
 def _avi(head: bytes, size: int) -> Container:
     cut = 8 + int.from_bytes(head[4:8], "little") > size
     stream = re.search(rb"strh....vids(....)", head, re.DOTALL)
-    return Container("AVI", cut, _text(stream[1]) if stream else None, sound=b"auds" in head, counted=True)
+    return Container(AVI, cut, _text(stream[1]) if stream else None, sound=b"auds" in head, counted=True)
 
 
 def _matroska(head: bytes, size: int) -> Container:

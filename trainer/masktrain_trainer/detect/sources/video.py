@@ -8,7 +8,7 @@ says which one it is, so that those that are missing can be named and results la
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from threading import Event, Lock
 from typing import Final
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from masktrain_trainer.errors import InvalidConfiguration
 
 from .base import Frame, Kind, Medium, Skipped, SourceOptions, ordinal
-from .containers import MATROSKA, Container, look_at
+from .containers import AVI, MATROSKA, Container, look_at
 from .matroska import broken_at
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -35,6 +35,8 @@ _SLOWEST, _FASTEST = 0.1, 240.0
 _PATIENCE: Final = 64
 """Failures in a row after which nothing more is expected of a file whose number of frames is not known."""
 _SAME_SECONDS: Final = 1e-4
+_ONE_FRAME_A_PACKET: Final = frozenset({"H264", "X264", "h264", "x264", "avc1", "AVC1", "HEVC", "hevc"})
+"""Codecs in AVI; MPEG-4 has packets that stand for none."""
 _VP8: Final = int.from_bytes(b"VP80", "little")
 _VP8_SHOWN: Final = 0x10
 
@@ -189,6 +191,9 @@ class Video:
         self._failures = 0
         """Since the last frame."""
         self.has_frames = self._grab()
+        self._reordered = self.has_frames and self._has_times_of_packets()
+        if self._reordered:
+            self.timeline = replace(self.timeline, seconds_N=None)
         self.medium = Medium(
             name,
             Kind.VIDEO,
@@ -196,6 +201,11 @@ class Video:
             frames_per_second=max(self.timeline.frames_per_second / options.stride, _SLOWEST),
             frames=math.ceil(self.timeline.frames / options.stride),
         )
+
+    def _has_times_of_packets(self) -> bool:
+        """AVI knows no times: where frames are stored in another order, the first one has that of a later packet."""
+        first = self.timeline.number_at(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        return self._container.kind == AVI and bool(first) and self._failures == 0
 
     def __iter__(self) -> Iterator[Frame | Skipped]:
         with self._reading:
@@ -275,6 +285,9 @@ class Video:
             return
         if last.number + 1 < there and self.timeline.seconds_N is not None:
             yield Skipped(f"{_named(last.number + 1, there - 1)} of {origin} cannot be decoded; nothing comes after.")
+        if self._reordered and last.number + 1 < there and self._container.codec in _ONE_FRAME_A_PACKET:
+            missing = there - last.number - 1
+            yield Skipped(f"{origin} is damaged: {missing} of its {there} frames cannot be decoded.")
         if self._container.counted and self._said > there:
             yield Skipped(f"{origin} is damaged: of the {self._said} frames that it says it holds {there} are there.")
         if self._is_short(last):

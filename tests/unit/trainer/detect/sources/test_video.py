@@ -35,7 +35,19 @@ def numbers(frames: Sequence[Frame]) -> list[int]:
 
 @pytest.mark.parametrize(
     "name",
-    ["h264.mp4", "mpeg4.mp4", "h264.mkv", "mpeg4.avi", "mjpeg.avi", "vp8.webm", "vp9.webm", "h264.ts", "fragments.mp4"],
+    [
+        "h264.mp4",
+        "mpeg4.mp4",
+        "h264.mkv",
+        "mpeg4.avi",
+        "h264.avi",
+        "mpeg4-reordered.avi",
+        "mjpeg.avi",
+        "vp8.webm",
+        "vp9.webm",
+        "h264.ts",
+        "fragments.mp4",
+    ],
 )
 def test_every_frame_comes_with_its_number_its_time_and_its_pixels(name: str, films: Films) -> None:
     video, frames, said = read(films(name))
@@ -146,6 +158,16 @@ def test_damage_that_costs_the_rest_of_a_film_is_said(films: Films) -> None:
     assert said == [
         "corrupt-vp8.webm is damaged, or shorter than it says: its frames end after 0.8 s of 2.0 s.",
     ]
+
+
+def test_damage_in_an_avi_whose_frames_are_reordered_is_named(films: Films, tmp_path: Path) -> None:
+    data, (start, size) = bytearray(films("h264.avi").read_bytes()), packets(films("h264.avi"))[8]
+    data[start : start + size] = bytes(size)
+    (tmp_path / "a.avi").write_bytes(data)
+    _, frames, said = read(tmp_path / "a.avi")
+    missing = sorted(set(range(FRAMES)) - set(numbers(frames)))
+    assert said == [f"Frame {number + 1} of a.avi cannot be decoded; it goes on." for number in missing]
+    assert len(missing) == 1
 
 
 @pytest.mark.parametrize("name", ["long.mkv", "long.webm"])
