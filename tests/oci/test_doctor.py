@@ -13,7 +13,7 @@ from devcluster.oracle.running import FakeOci
 from masktrain_operator.core.doctor.findings import Check, Finding, Level
 from masktrain_operator.core.doctor.policies import principals_of, rights_for
 from masktrain_operator.core.doctor.pools import CLOUD_INIT
-from masktrain_operator.core.doctor.seen import OraclePool, OracleView, Seen, Wishes
+from masktrain_operator.core.doctor.seen import OraclePool, OracleView, Seen, StorageNeeds
 from masktrain_operator.shell.doctor.command import diagnose
 from masktrain_operator.shell.doctor.oracle import Signing, Watch, look_at_pool
 from tests.devcluster.fixtures import POOL
@@ -30,7 +30,7 @@ def look(fake_oci: FakeOci[FakeClock]) -> Look:
 
     def now(**changes: Any) -> list[Finding]:
         view, _ = _view(fake_oci, as_operator=changes.pop("as_operator", True))
-        return diagnose(_seen(view, **changes), Wishes())
+        return diagnose(_seen(view, **changes), StorageNeeds())
 
     return now
 
@@ -187,7 +187,7 @@ def test_a_wrong_key_is_a_failed_sign_in_and_nothing_else(fake_oci: FakeOci[Fake
     access = access_to(fake_oci, fingerprint="00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff")
     view, _ = look_at_pool(POOL.id, Signing(access.region, access, as_operator=True, for_good=True), fake_oci.endpoint)
 
-    (finding,) = faults(diagnose(_seen(view), Wishes()))
+    (finding,) = faults(diagnose(_seen(view), StorageNeeds()))
 
     assert (finding.check, "401 NotAuthenticated" in finding.said) == (Check.SIGN_IN, True)
 
@@ -209,7 +209,7 @@ def test_oracles_clock_is_read_from_its_answers(fake_oci: FakeOci[FakeClock], ah
 
     assert watch.ahead_seconds == pytest.approx(ahead, abs=2)
     clock = replace(healthy.seen().clocks[1], ahead_seconds=watch.ahead_seconds)
-    (finding,) = [f for f in diagnose(_seen(view, clocks=(clock,)), Wishes()) if f.check is Check.CLOCKS]
+    (finding,) = [f for f in diagnose(_seen(view, clocks=(clock,)), StorageNeeds()) if f.check is Check.CLOCKS]
     assert finding.level is level
 
 
