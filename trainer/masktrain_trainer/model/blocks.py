@@ -20,6 +20,8 @@ class Conv(nn.Module):
 
     conv: nn.Conv2d
     bn: nn.Module
+    in_place = False
+    """Where no backward pass can follow: that needs the batch norm's output, so that to "save" it costs a clone."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, padding: int | None = None
@@ -30,9 +32,7 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        # In place where no backward pass can follow: that would need the batch norm's output, so that "saving" its
-        # memory costs a clone. Not under torch.no_grad, where tracers record what runs.
-        return silu(self.bn(self.conv(x_BCHW)), inplace=torch.is_inference_mode_enabled())
+        return silu(self.bn(self.conv(x_BCHW)), inplace=self.in_place)
 
     def fold_batch_norm(self) -> None:
         """Replace convolution and batch norm by one convolution with bias; inference only."""

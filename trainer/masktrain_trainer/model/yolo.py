@@ -71,6 +71,12 @@ class Yolo(nn.Module):
                 module.fold_batch_norm()
         return fused.requires_grad_(False)
 
+    def activate_in_place(self) -> None:
+        """Faster by up to a fifth; for inference alone, and not for what a tracer is to record."""
+        for module in self.modules():
+            if isinstance(module, Conv):
+                module.in_place = True
+
 
 def build_yolo(architecture: Architecture, num_classes: int) -> Yolo:
     """A detector with freshly initialised weights (PyTorch's default generator)."""

@@ -143,11 +143,14 @@ class Network(Protocol):
 
 
 class TorchNetwork:
-    """model: fused (`Yolo.fuse`), channels last for speed. number_format: what its convolutions compute in."""
+    """model: a fused copy (`Yolo.fuse`), which is changed; channels last for speed. number_format: what its
+    convolutions compute in.
+    """
 
     in_flight = 1
 
     def __init__(self, model: Yolo, number_format: torch.dtype = torch.float32) -> None:
+        model.activate_in_place()
         self._model = model
         self._format = number_format
         self._weights = next(model.parameters())

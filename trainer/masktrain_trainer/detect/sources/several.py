@@ -95,7 +95,8 @@ class _Several:
         self._handover = Handover(len(lines))
         self._change = self._handover.change
         self._sources: list[Source] = []
-        self._reasons: list[str] = []
+        self._reasons: dict[int, str] = {}
+        """By the number of the line."""
 
     def begin(self) -> None:
         for line in self._lines:
@@ -103,7 +104,7 @@ class _Several:
         with self._change:
             self._change.wait_for(lambda: self._sources or self._handover.ended)
             if not self._sources:
-                reasons = " ".join(self._reasons)
+                reasons = " ".join(self._reasons[number] for number in sorted(self._reasons))
                 raise InvalidConfiguration(f"None of the {len(self._lines)} streams can be opened. {reasons}")
 
     def close(self) -> None:
@@ -136,7 +137,7 @@ class _Several:
         except UserError as error:
             sentence = f"Line {line.number}: {error}"
             with self._change:
-                self._reasons.append(sentence)
+                self._reasons[line.number] = sentence
                 self._handover.put(Skipped(sentence))
             return None
         with self._change:
