@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from masktrain_trainer.config import DatasetSpec, StoreSpec
 from masktrain_trainer.data.source import fetch as fetching
-from masktrain_trainer.errors import InvalidDataset, StoreDenied, StoreError, StoreUnavailable
+from masktrain_trainer.errors import DiskFull, InvalidDataset, StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.stores import Store, open_store, opening, s3
 
 URI = "s3://datasets/masks.zip"
@@ -278,7 +278,7 @@ def test_a_disk_that_is_full_is_not_called_the_stores_fault(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(s3.S3Store, "_download", fails)
-    with pytest.raises(StoreUnavailable, match=f"The disk here has no room for {URI}"):
+    with pytest.raises(DiskFull, match=f"The disk here has no room for {URI}"):
         server.store.download("masks.zip", tmp_path / "masks.zip")
     with pytest.raises(OSError, match="No space left"):
         fetch(server, tmp_path)

@@ -118,6 +118,10 @@ class StoreUnavailable(StoreError):
     """The store failed in a way that may pass."""
 
 
+class DiskFull(StoreUnavailable):
+    """The disk that an object is downloaded to has no room for it. Its cause is the OSError."""
+
+
 class UnwritableResults(MaskTrainError):
     """What a command found could not be written down; what was written before it is kept."""
 

@@ -25,6 +25,7 @@ from masktrain_trainer.config import (
     StoreSpec,
 )
 from masktrain_trainer.errors import (
+    DiskFull,
     InvalidConfiguration,
     MaskTrainError,
     ObjectMissing,
@@ -187,6 +188,8 @@ def _evaluate(spec: EvaluationSpec, number: int, run: RunDirectory, credentials:
         _detect(run, number, uri, source, watch)
     except SourceIsLate:
         raise StoreUnavailable(f"{uri} has sent no picture in its share of the time, {share:.0f} s.") from None
+    except DiskFull as error:
+        raise UnwritableResults(str(error)) from None
     except OSError as error:
         raise UnwritableResults(
             f"What belongs to {uri} cannot be read or written: {error.strerror or error}."

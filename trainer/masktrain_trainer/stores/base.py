@@ -8,10 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from masktrain_trainer.errors import ConditionsUnsupported, PreconditionFailed
+from masktrain_trainer.errors import ConditionsUnsupported, DiskFull, PreconditionFailed
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""What a download's own disk says, which is no failure of the store."""
+"""What the disk says that an object is downloaded to."""
+
+
+def no_room(uri: str) -> DiskFull:
+    return DiskFull(f"The disk here has no room for {uri}.")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Store(Protocol):
         ...
 
     def download(self, key: str, path: Path) -> ObjectInfo:
-        """Write the object to the file `path`. Raises ObjectMissing, and OSError where its disk is full."""
+        """Write the object to the file `path`. Raises ObjectMissing, and DiskFull."""
         ...
 
     def head(self, key: str) -> ObjectInfo | None:

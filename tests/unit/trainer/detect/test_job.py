@@ -105,9 +105,10 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, weights: Path, small_disk: 
     run.create()
     run.best_model.symlink_to(weights)
     fill(small_disk)
-    result = evaluate_media(EvaluationSpec(sources=media(tmp_path, "a.png")), run, NOWHERE)
+    (source,) = media(tmp_path, "a.png")
+    result = evaluate_media(EvaluationSpec(sources=[source]), run, NOWHERE)
     assert (result.done, result.reason) == (False, "UnwritableResults")
-    assert "No space left on device" in result.message
+    assert result.message == f"The disk here has no room for {source}."
 
 
 @contextmanager

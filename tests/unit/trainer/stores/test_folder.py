@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from masktrain_trainer.errors import ObjectMissing, StoreUnavailable
+from masktrain_trainer.errors import DiskFull, ObjectMissing, StoreUnavailable
 from masktrain_trainer.stores import folder as module
 from masktrain_trainer.stores.folder import FolderStore
 
@@ -35,6 +35,13 @@ def test_an_object_that_is_deleted_while_it_is_downloaded_is_missing(
     monkeypatch.setattr(shutil, "copyfile", followed_by(shutil.copyfile, lambda: store.delete("jobs/a")))
     with pytest.raises(ObjectMissing):
         store.download("jobs/a", tmp_path / "copy")
+
+
+def test_a_full_disk_under_a_download_is_told_as_every_store_tells_it(store: FolderStore, small_disk: Path) -> None:
+    store.put("jobs/large", bytes(4 << 20))
+    with pytest.raises(DiskFull, match=r"^The disk here has no room for file://.*/jobs/large\.$") as caught:
+        store.download("jobs/large", small_disk / "copy")
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_an_object_that_is_deleted_as_soon_as_it_is_written_is_missing(

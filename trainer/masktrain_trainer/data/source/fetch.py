@@ -4,7 +4,6 @@ While it comes, and while nothing comes, there is a line every few seconds: who 
 """
 
 import contextlib
-import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from masktrain_trainer.config import DATASET_URL, DatasetSpec
-from masktrain_trainer.errors import InvalidDataset, ObjectMissing, StoreError
+from masktrain_trainer.errors import DiskFull, InvalidDataset, ObjectMissing
 from masktrain_trainer.files import sha256_of
 from masktrain_trainer.stores import lines_while, open_object, shown_place
 from masktrain_trainer.stores.web import NotTheFile, NotThere, Refused, download, link_in_secret, whole_link
@@ -22,7 +21,6 @@ from .archive import other_than_zip
 
 MIB: Final = 1 << 20
 LARGEST_DOWNLOAD: Final = 1 << 40
-_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 Say = Callable[[str], None]
 
 
@@ -139,11 +137,8 @@ def _from_store(dataset: DatasetSpec, destination: Path, credentials: Path | Non
         store.download(key, destination)
     except ObjectMissing:  # deleted since it was looked at
         raise _missing(uri) from None
-    except StoreError as error:
-        # Of the disk here, not of the store.
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DISK_FULL:
-            raise error.__cause__ from None
-        raise
+    except DiskFull as error:
+        raise (error.__cause__ or error) from None
 
 
 def _missing(uri: str) -> InvalidDataset:
