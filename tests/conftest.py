@@ -1,6 +1,7 @@
 """Fixtures for every test below, and how a run on several processes shares the tests out."""
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests.lanes import lane, turn
 
 pytest_plugins = ["tests.devcluster.fixtures", "tests.api.fixtures", "tests.media.fixtures"]
 
+# OpenCV reads FFmpeg's level at the first video that a process opens: a test that writes one with its own hands must
+# not decide what others read on standard error. A test of detect/sources/test_video.py has a process without this.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Suites run side by side: how long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")

@@ -20,6 +20,10 @@ from masktrain_trainer.errors import UserError
 from masktrain_trainer.predict.models import Model
 from masktrain_trainer.predict.predictor import Inference, Pending
 
+HOSTILE = "<script>document.title = 'taken'</script>"
+NAMES = ["mask", "no mask", HOSTILE]
+SQUARES = [(1, 1, 0, 0.9), (1, 4, 0, 0.5), (3, 2, 1, 0.8), (3, 6, 1, 0.35), (2, 8, 2, 0.7)]
+COUNTS = {"0": 2, "1": 2, "2": 1}
 CELL = 32
 HEIGHT, WIDTH = 192, 320
 SHIFT = 8

@@ -3,6 +3,7 @@
 import http.client
 import json
 import queue
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ class Served:
         state: dict[str, Any] = json.loads(answer.text)
         return state
 
+    def last_event(self) -> dict[str, Any]:
+        """What the page's ear hears until the end, the newest of it."""
+        connection = self.connection()
+        try:
+            connection.request("GET", "/events")
+            *_, last = connection.getresponse().read().decode().strip().split("\n\n")
+        finally:
+            connection.close()
+        state: dict[str, Any] = json.loads(last.removeprefix("data: "))
+        return state
+
     def pictures(self) -> Iterator[bytes]:
         """Every JPEG that a viewer is sent, until the end."""
         connection = self.connection()
@@ -95,3 +107,14 @@ def served(
         finally:
             source.close()
         running.result()
+
+
+@contextmanager
+def stuck_viewer(site: Served) -> Iterator[None]:
+    """One that asks for pictures, has room for none, and reads nothing."""
+    host, _, port = site.place.rpartition(":")
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect((host, int(port)))
+        stuck.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield

@@ -1,15 +1,9 @@
-"""The live page as a server that strangers ask, and in a real browser."""
+"""What the live page shows and what its sliders move, by its pictures and in a real browser."""
 
 import io
-import json
-import os
-import signal
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -21,27 +15,13 @@ from playwright.sync_api import Browser, Page, expect
 from torch import Tensor
 
 from devcluster.waiting import wait_until
-from masktrain_trainer.detect.live import LEAVING_SECONDS, serve_live
-from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped
-from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.predict.drawing import BoxStyle, class_colour
+from masktrain_trainer.detect.sources.base import Frame, Skipped
+from masktrain_trainer.predict.drawing import class_colour
 from masktrain_trainer.predict.predictor import Pending
 
-from .bright_squares import CELL, SquareFinder, SquareSource, shade, square_detector
+from .bright_squares import CELL, COUNTS, NAMES, SQUARES, SquareFinder, SquareSource, shade, square_detector
 from .browser import DESKTOP, PHONE, faultless_page
-from .serving import OWN, Served, served
-
-HOSTILE = "<script>document.title = 'taken'</script>"
-NAMES = ["mask", "no mask", HOSTILE]
-SQUARES = [(1, 1, 0, 0.9), (1, 4, 0, 0.5), (3, 2, 1, 0.8), (3, 6, 1, 0.35), (2, 8, 2, 0.7)]
-COUNTS = {"0": 2, "1": 2, "2": 1}
-
-
-@pytest.fixture
-def live() -> Iterator[Served]:
-    with served(SquareSource(SQUARES), square_detector(NAMES), NAMES) as site:
-        next(site.pictures())
-        yield site
+from .serving import Served, served, stuck_viewer
 
 
 def counts(state: dict[str, Any]) -> dict[str, int]:
@@ -60,17 +40,6 @@ def coloured(image_HWC: NDArray[np.int64], label: int) -> int:
 def until(site: Served, label: int, condition: Callable[[int], bool]) -> None:
     """See pictures until the number of such pixels is right; the frames under way may still have been drawn before."""
     next(jpeg for jpeg in site.pictures() if condition(coloured(pixels(jpeg), label)))
-
-
-@contextmanager
-def stuck_viewer(site: Served) -> Iterator[None]:
-    """One that asks for pictures, has room for none, and reads nothing."""
-    host, _, port = site.place.rpartition(":")
-    with socket.socket() as stuck:
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        stuck.connect((host, int(port)))
-        stuck.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        yield
 
 
 class HeldNetwork(SquareFinder):
@@ -109,20 +78,7 @@ class Bursts(SquareSource):
         self._network.may_go_on.release()
 
 
-class Stalled(SquareSource):
-    """Gives a frame, and then waits in a read that nothing cuts short, as for a disk that has gone."""
-
-    def __init__(self, kind: Kind) -> None:
-        super().__init__(SQUARES, frames=None if kind is Kind.LIVE else 9, kind=kind)
-        self.reads, self.goes_on = threading.Event(), threading.Event()
-
-    def __iter__(self) -> Iterator[Frame | Skipped]:
-        yield self.frame(0)
-        self.reads.set()
-        self.goes_on.wait()
-
-
-# Served: what is shown
+# Served
 
 
 def test_a_viewer_gets_pictures_that_move_with_boxes_on_them(live: Served) -> None:
@@ -173,14 +129,12 @@ def test_one_inference_serves_all(viewers: int) -> None:
     """While the network is busy with a frame more of them come: the newest is shown, those between are passed over."""
     network = HeldNetwork()
     source = Bursts(network, [[0], [1, 2, 3], [4, 5]])
-    with served(source, square_detector(NAMES, network), NAMES) as site, ThreadPoolExecutor(viewers) as threads:
+    with served(source, square_detector(NAMES, network), NAMES) as site, ThreadPoolExecutor(viewers + 1) as threads:
         watching = [threads.submit(lambda: list(site.pictures())) for _ in range(viewers)]
         wait_until(lambda: site.state()["viewers"] == viewers, "the viewers", 60)
-        connection = site.connection()
-        connection.request("GET", "/events")
+        listening = threads.submit(site.last_event)
         source.may_begin.set()
-        last = json.loads(connection.getresponse().read().decode().strip().split("\n\n")[-1].removeprefix("data: "))
-        connection.close()
+        last = listening.result()
         seen = [watch.result()[-1] for watch in watching]
     assert source.taken == 6
     assert network.shades == [shade(0), shade(3), shade(5)]
@@ -202,198 +156,6 @@ def test_stopped_it_stands_still_and_is_detected_again_at_other_thresholds(live:
     assert live.post("/running", {"running": True})["running"]
     while live.state()["frames"] <= stopped["frames"]:
         next(viewer)
-
-
-# Served: its end
-
-
-def test_a_film_waits_for_somebody_who_looks_and_its_end_is_told() -> None:
-    source = SquareSource(SQUARES, frames=5, kind=Kind.VIDEO, skipped="One frame is damaged.")
-    with served(source, square_detector(NAMES), NAMES) as site:
-        assert site.state()["frames"] == source.taken == 0
-        connection = site.connection()
-        connection.request("GET", "/events")
-        events = connection.getresponse().read().decode().strip().split("\n\n")
-        connection.close()
-    last = json.loads(events[-1].removeprefix("data: "))
-    assert (last["ended"], last["running"], last["frames"]) == ("The source has ended.", False, 5)
-    assert last["frames_in_all"] == 5
-    assert last["notice"] == "One frame is damaged."
-
-
-def test_a_source_that_dies_ends_the_command_with_its_sentence_which_the_page_shows(browser: Browser) -> None:
-    sentence = "The camera in the yard has sent nothing for 30 seconds."
-    source = SquareSource(SQUARES, frames=20, kind=Kind.VIDEO, error=InvalidConfiguration(sentence))
-    with (  # noqa: PT012 - what ends the command comes at the end of the block
-        pytest.raises(InvalidConfiguration, match=sentence),
-        served(source, square_detector(NAMES), NAMES) as site,
-        faultless_page(browser, site.url) as page,
-    ):
-        expect(page.get_by_role("alert")).to_have_text(sentence)
-        expect(page.get_by_role("button", name="Start")).to_be_disabled()
-        expect(page.locator("#lamp")).to_have_text("Ended")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stalled", [None, Kind.LIVE, Kind.VIDEO])
-def test_a_signal_ends_it_within_a_second_while_viewers_look(number: signal.Signals, stalled: Kind | None) -> None:
-    """One viewer reads and one has stopped; the source sends, or waits in a read that nothing cuts short."""
-    before = signal.getsignal(signal.SIGTERM)
-    source = SquareSource(SQUARES) if stalled is None else Stalled(stalled)
-    lines = serve_live(source, square_detector(NAMES), NAMES, "127.0.0.1:0", BoxStyle(), open_browser=False)
-    site = Served(next(lines).split()[2])
-    killed: list[float] = []
-
-    def look_and_kill() -> int:
-        with stuck_viewer(site):
-            # Of a film the frames of a batch come together, so that it shows nothing here.
-            viewer = site.pictures() if stalled is not Kind.VIDEO else iter(())
-            next(viewer, None)
-            if isinstance(source, Stalled):
-                assert source.reads.wait(60)
-            killed.append(time.monotonic())
-            os.kill(os.getpid(), number)
-            return len(list(viewer))
-
-    with ThreadPoolExecutor(1) as thread:
-        looking = thread.submit(look_and_kill)
-        list(lines)
-        took = time.monotonic() - killed[0]
-        # A viewer that reads is told of the end; one that does not holds nothing up.
-        looking.result()
-    with pytest.raises(ConnectionRefusedError):
-        site.state()
-    assert signal.getsignal(signal.SIGTERM) is before
-    # It waits for no longer than that, and a machine that is busy needs a moment for the rest.
-    assert LEAVING_SECONDS < 1
-    assert took < LEAVING_SECONDS + 5
-    if isinstance(source, Stalled):
-        source.goes_on.set()
-
-
-def test_a_port_that_is_taken_and_an_address_of_others_are_told() -> None:
-    source = SquareSource(SQUARES)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = f"127.0.0.1:{other.getsockname()[1]}"
-        for address, why in ((taken, "in use"), ("192.0.2.7:0", "assign"), ("no.such.host.invalid:0", "no such host")):
-            with pytest.raises(InvalidConfiguration, match=why), served(source, square_detector(NAMES), NAMES, address):
-                pass
-
-
-# Served: strangers
-
-
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", ""]
-)
-def test_a_name_that_was_led_here_is_refused(live: Served, host: str) -> None:
-    for path in ("/", "/stream", "/state", "/events"):
-        assert live.ask("GET", path, headers={"Host": host}).status == 421
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1", "[::1]:80"])
-def test_local_names_are_answered(live: Served, host: str) -> None:
-    assert live.ask("GET", "/state", headers={"Host": host}).status == 200
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Content-Type": "application/json"},
-        {"Content-Type": "application/json", "Origin": "http://evil.example"},
-        {"Content-Type": "application/json", "Origin": "null", "X-MaskTrain": "page"},
-        {"Content-Type": "application/json", "Origin": "http://localhost:1", "X-MaskTrain": "page"},
-        {"Content-Type": "text/plain", "Origin": "http://evil.example"},
-    ],
-)
-def test_other_pages_change_nothing(live: Served, headers: dict[str, str]) -> None:
-    for path, body in (("/settings", b'{"confidence": 0.9}'), ("/running", b'{"running": false}')):
-        assert live.ask("POST", path, body, headers).status == 403
-    state = live.state()
-    assert state["running"]
-    assert state["settings"]["confidence"] == 0.25
-
-
-def test_the_page_itself_changes_by_its_origin(live: Served) -> None:
-    headers = {"Content-Type": "application/json", "Origin": live.url.rstrip("/")}
-    assert live.ask("POST", "/settings", b'{"confidence": 0.9}', headers).status == 200
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/settings", b"", 400),
-        ("/settings", b"\xff\x00{", 400),
-        ("/settings", b"[" * 10_000, 400),
-        ("/settings", b'"confidence"', 400),
-        ("/settings", b'{"confidence": 2}', 400),
-        ("/settings", b'{"confidence": NaN}', 400),
-        ("/settings", b'{"confidence": "0.5"}', 400),
-        ("/settings", b'{"iou": -1e999}', 400),
-        ("/settings", b'{"hidden": [3]}', 400),
-        ("/settings", b'{"hidden": [-1]}', 400),
-        ("/settings", b'{"hidden": {"0": true}}', 400),
-        ("/settings", b'{"labels": 1}', 400),
-        ("/settings", b'{"source": "/etc/passwd"}', 400),
-        ("/settings", b'{"<script>\\u001b[2J": 1}', 400),
-        ("/running", b'{"running": null}', 400),
-        ("/running", b"{}", 400),
-        ("/settings", b" " * 20_000, 413),
-        ("/nothing", b"{}", 404),
-        ("/state", b"{}", 405),
-    ],
-)
-def test_what_is_not_a_setting_is_refused_in_a_sentence(live: Served, path: str, body: bytes, status: int) -> None:
-    before = live.state()["settings"]
-    answer = live.ask("POST", path, body, OWN)
-    assert answer.status == status
-    assert answer.text
-    assert "\x1b" not in answer.text
-    assert len(answer.text) < 300
-    assert answer.headers.get_content_type() == "text/plain"
-    assert live.state()["settings"] == before
-
-
-def test_other_types_of_body_are_refused(live: Served) -> None:
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert live.ask("POST", "/settings", b"{}", OWN | {"Content-Type": kind}).status == 415
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/../../etc/passwd",
-        "/..%2f..%2fetc/passwd",
-        "/live.html.j2",
-        "/static/../live.py",
-        "//etc/passwd",
-        "/stream/",
-        "/%00",
-    ],
-)
-def test_no_path_leads_to_a_file(live: Served, path: str) -> None:
-    assert live.ask("GET", path).status == 404
-
-
-def test_every_answer_forbids_what_a_page_needs_not(live: Served) -> None:
-    for path in ("/", "/state", "/nothing"):
-        headers = live.ask("GET", path).headers
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["X-Frame-Options"] == "DENY"
-        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert headers["Cache-Control"] == "no-store"
-        assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert "Access-Control-Allow-Origin" not in headers
-        assert headers["Server"] == "masktrain"
-    first, second = (live.ask("GET", "/").headers["Content-Security-Policy"] for _ in range(2))
-    assert "unsafe" not in first
-    assert first != second
-
-
-def test_names_are_text_and_nothing_else(live: Served) -> None:
-    html = live.ask("GET", "/").text
-    assert HOSTILE not in html
-    assert "&lt;script&gt;" in html
 
 
 # In a browser
@@ -484,10 +246,3 @@ def test_nothing_is_cut_off_and_everything_has_a_name(
             "all => all.filter(one => !one.labels?.length && !one.textContent.trim()).map(one => one.outerHTML)"
         )
         assert nameless == []
-
-
-def test_other_addresses_are_served_with_a_warning() -> None:
-    lines: list[str] = []
-    with served(SquareSource(SQUARES), square_detector(NAMES), NAMES, "0.0.0.0:0", lines=lines) as site:
-        assert site.ask("GET", "/state", headers={"Host": "any.name.example"}).status == 200
-    assert "Anybody in this machine's network can look" in lines[1]

@@ -15,6 +15,7 @@ from PIL import ImageDraw
 
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.detect.outputs.video import VideoFile
+from masktrain_trainer.detect.sources.video import open_capture
 from masktrain_trainer.predict.drawing import LabelledBox, Lettering, draw_boxes
 from masktrain_trainer.predict.fonts import drawable_names
 
@@ -190,7 +191,7 @@ def _shrink(path: Path, longest: int, rate: float) -> Path:
 
 def read_back(path: Path) -> Iterator[Image]:
     """The frames of a video that was written here, red green blue."""
-    video = cv2.VideoCapture(str(path))
+    video = open_capture(str(path.absolute()))
     try:
         while True:
             there, picture = video.read()

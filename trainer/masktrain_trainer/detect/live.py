@@ -49,6 +49,8 @@ STALLED_SECONDS = 30.0
 STATE_SECONDS = 0.25
 GOODBYE_SECONDS = 0.4
 """For the last words to viewers that read."""
+TELLING_SECONDS = 5.0
+"""After the end of a source: for pages that were sent and have not heard of it yet. A signal waits for none."""
 LEAVING_SECONDS = 0.6
 """From the end to the return: what still computes, or waits in a read that cannot be cut short, is left behind."""
 
@@ -93,6 +95,7 @@ def serve_live(
             if not source.live:
                 yield "It begins when somebody looks."
             wait(running, return_when=FIRST_COMPLETED)
+            site.tell(TELLING_SECONDS)
         except KeyboardInterrupt:
             pass
         finally:
@@ -174,6 +177,7 @@ class Site:
         self._loop = asyncio.new_event_loop()
         self._news, self._closing = asyncio.Event(), asyncio.Event()
         self._open: Counter[str] = Counter()
+        self._unheard = 0
 
     @property
     def url(self) -> str:
@@ -195,8 +199,20 @@ class Site:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
+    def tell(self, seconds: float) -> None:
+        """Wait, so long at most, until every page that was sent has heard how it ended."""
+        if self._loop.is_closed():
+            return
+        heard = asyncio.run_coroutine_threadsafe(self._heard(), self._loop)
+        wait([heard], seconds)
+        heard.cancel()
+
+    async def _heard(self) -> None:
+        while self._unheard or self._open["/events"]:
+            await self._news.wait()
+
     def close(self) -> None:
-        """The pages learn how it ended."""
+        """What is still open ends."""
         self._call(self._closing.set)
 
     def _call(self, what: Callable[[], object]) -> None:
@@ -259,6 +275,8 @@ class Site:
             settings=self._show.state(self._open["/stream"]).settings,
             classes=[(index, name, class_colour(index)) for index, name in self._show.names.items()],
         )
+        # It opens `/events` when it is there.
+        self._unheard += 1
         headers = {"Content-Security-Policy": _POLICY.format(nonce=nonce)}
         return web.Response(text=html, content_type="text/html", headers=headers)
 
@@ -300,6 +318,7 @@ class Site:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """The state some times a second (server-sent events), the last one with the sentence of the end."""
+        self._unheard = max(0, self._unheard - 1)
         async with self._viewer(request, "text/event-stream") as response:
             while True:
                 state = self._show.state(self._open["/stream"])
@@ -332,6 +351,7 @@ class Site:
             response.force_close()
         finally:
             self._open[request.path] -= 1
+            self._wake()
 
 
 _TEMPLATES = Environment(

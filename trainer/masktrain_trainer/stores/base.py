@@ -14,7 +14,7 @@ DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """What the disk says that an object is downloaded to."""
 
 
-def no_room(uri: str) -> DiskFull:
+def disk_full(uri: str) -> DiskFull:
     return DiskFull(f"The disk here has no room for {uri}.")
 
 

@@ -21,7 +21,7 @@ from masktrain_trainer.errors import (
 )
 from masktrain_trainer.files import sha256_of
 
-from .base import DISK_FULL, ObjectInfo, conditional_writes_work, no_room
+from .base import DISK_FULL, ObjectInfo, conditional_writes_work, disk_full
 
 _OWN = ".masktrain-"
 _TEMPORARY = f"{_OWN}tmp-"
@@ -74,7 +74,7 @@ class FolderStore:
         except OSError as error:
             # Nothing is written to this store.
             if error.errno in DISK_FULL:
-                raise no_room(self.uri(key)) from error
+                raise disk_full(self.uri(key)) from error
             raise self._explain(error, key) from error
 
     def head(self, key: str) -> ObjectInfo | None:

@@ -19,7 +19,7 @@ from masktrain_trainer.config import SecretRef
 from masktrain_trainer.errors import ObjectMissing, StoreDenied, StoreError, StoreUnavailable
 from masktrain_trainer.files import sha256_of
 
-from .base import DISK_FULL, ObjectInfo, conditional_writes_work, no_room
+from .base import DISK_FULL, ObjectInfo, conditional_writes_work, disk_full
 
 MIB: Final = 1 << 20
 # What is smaller goes as one request, whole and with an MD5 that the server checks.
@@ -229,7 +229,7 @@ class RemoteStore(ABC):
             raise
         except self.failures as error:
             if getattr(error, "errno", None) in DISK_FULL:
-                raise no_room(self.uri(key)) from error
+                raise disk_full(self.uri(key)) from error
             raise self._explain(error, key, conditional=conditional) from error
 
 

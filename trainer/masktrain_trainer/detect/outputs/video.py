@@ -19,7 +19,7 @@ import numpy as np
 from masktrain_trainer.data.geometry import Image, Size
 from masktrain_trainer.data.source.pictures import decoder_messages
 from masktrain_trainer.detect.sources.base import Kind, Medium
-from masktrain_trainer.detect.sources.video import quiet_opencv
+from masktrain_trainer.detect.sources.video import open_capture, quiet_opencv
 from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
 from masktrain_trainer.files import make_results_folder
 
@@ -111,7 +111,7 @@ def padded(pixels_HWC: Image) -> Image:
 
 def _packets(path: Path) -> int:
     """Undecoded, which takes a hundredth of a millisecond each."""
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [int(cv2.CAP_PROP_FORMAT), -1])
+    capture = open_capture(str(path.absolute()), {cv2.CAP_PROP_FORMAT: -1})
     count = 0
     while capture.grab():
         count += 1

@@ -1,5 +1,6 @@
 """Frames of real videos: which, when, upright, and what is said where one is missing."""
 
+import os
 import random
 import re
 import subprocess
@@ -242,6 +243,21 @@ def test_what_gives_no_frame_is_one_sentence(
     assert str(caught.value).startswith(f"{name} ")
     assert sentence in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_of_its_own_says_nothing_of_ffmpegs_either(films: Films) -> None:
+    """The run of the tests has set FFmpeg's level itself."""
+    script = (
+        "import sys\n"
+        "from masktrain_trainer.detect.sources.opening import open_source\n"
+        "from masktrain_trainer.errors import InvalidConfiguration\n"
+        "try: list(open_source(sys.argv[1]))\n"
+        "except InvalidConfiguration: print('refused')\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV_")}
+    command = [sys.executable, "-c", script, str(films("cut-h264.mp4"))]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert (ended.stdout, ended.stderr) == ("refused\n", "")
 
 
 @pytest.mark.parametrize(
