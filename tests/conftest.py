@@ -3,14 +3,14 @@
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lanes import lane, turn
+from tests.lanes import CLUSTERS, lane, turn
 
 pytest_plugins = ["tests.devcluster.fixtures", "tests.api.fixtures", "tests.media.fixtures"]
 
@@ -59,3 +59,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return Lanes(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Clusters end with their lane: with nobody who asks them anything, each still takes a part of the processors."""
+    yield
+    if nextitem is not None and lane(nextitem.nodeid) != lane(item.nodeid):
+        end_fixtures(item, CLUSTERS)
+
+
+def end_fixtures(item: pytest.Item, names: Iterable[str]) -> None:
+    """Those of the session, with all that was built on them; who asks for one later gets a new one."""
+    for name in names:
+        for definition in item.session._fixturemanager.getfixturedefs(name, item) or ():
+            definition.finish(item._request)  # type: ignore[attr-defined]
