@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,6 +42,12 @@ def fill(disk: Path) -> Path:
         while True:
             file.write(bytes(4096))
     return other
+
+
+def pytest_configure() -> None:
+    """A run that a script starts in the background is born with Ctrl-C ignored, and so would be all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
