@@ -304,7 +304,7 @@ def test_a_page_with_a_live_video(camera: CameraServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ("<p>Nothing.", "is none that yt-dlp finds"),
+        ("<p>Nothing.", "is a web page on which yt-dlp finds no video"),
         ('<title>a</title><video src="a.webm"></video><video src="b.webm"></video>', "is a list of videos"),
         (None, "is not there, or no longer"),
     ],

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -41,30 +41,69 @@ RESULTS_MARK = ".masktrain-results"
 """A file in a folder that a command writes results to, so that none takes them for data."""
 
 
-def choose_output(asked: Path, holds: str) -> Path:
+@contextmanager
+def claimed_output(asked: Path, holds: str) -> Iterator[Path]:
     """The folder for the results: the one that was asked for if nothing lies there, else a numbered one beside it.
 
-    `holds`: what will lie in it. Raises InvalidConfiguration if it is a file, lies in one, or is the top of the file
-    system, beside which there is nothing.
+    It is there from now on, marked, and no other run's. What nothing was written to is gone again at the end. `holds`:
+    what will lie in it. Raises InvalidConfiguration if it is a file, lies in one, or is the top of the file system,
+    beside which there is nothing; OSError if it cannot be made.
     """
+    _refuse_impossible(asked, holds)
+    folder, made = next(claim for path in _numbered(asked) if (claim := _claim(path)) is not None)
+    try:
+        yield folder
+    finally:
+        _give_back(folder, made)
+
+
+def _refuse_impossible(asked: Path, holds: str) -> None:
     if not asked.resolve().name:
         raise InvalidConfiguration(f"--output {asked} is the top of the file system; give a folder below it.")
     in_the_way = next((path for path in (asked, *asked.parents) if path.exists() and not path.is_dir()), None)
     if in_the_way is not None:
         raise InvalidConfiguration(f"{in_the_way} is a file; --output is the folder for {holds}.")
-    return _unused(asked)
 
 
-def _unused(path: Path) -> Path:
-    """The path itself, else the first of `path2`, `path3`, … where nothing lies: as YOLOv5 numbers its runs."""
+def _numbered(path: Path) -> Iterator[Path]:
+    """The path itself, `path2`, `path3` and so on: as YOLOv5 numbers its runs."""
     # `.` and `..` are no names that a number could follow.
     named = path if path.name not in ("", "..") else path.resolve()
-    numbered = (named.with_name(f"{named.name}{number}") for number in count(2))
-    return next(candidate for candidate in chain([path], numbered) if _is_free(candidate))
+    return chain([path], (named.with_name(f"{named.name}{number}") for number in count(2)))
 
 
-def _is_free(path: Path) -> bool:
-    return not (path.is_symlink() or path.exists()) or (path.is_dir() and next(path.iterdir(), None) is None)
+def _claim(folder: Path) -> tuple[Path, list[Path]] | None:
+    """The folder and those that were made for it, the innermost first; None if something lies there. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if not folder.is_dir() or next(folder.iterdir(), None) is not None:
+            return None
+        missing = []
+    try:
+        # Of two runs that find it empty the first to make the mark has it.
+        (folder / RESULTS_MARK).touch(exist_ok=False)
+    except FileExistsError:
+        return None
+    except OSError:
+        _remove_empty(missing)
+        raise
+    return folder, missing
+
+
+def _give_back(folder: Path, made: Sequence[Path]) -> None:
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [RESULTS_MARK]:
+            (folder / RESULTS_MARK).unlink()
+            _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """As far as nothing lies in them."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def make_results_folder(path: Path) -> None:

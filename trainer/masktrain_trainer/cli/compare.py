@@ -11,6 +11,7 @@ import click
 from masktrain_trainer.errors import InvalidConfiguration, printable
 
 from .exit_on_error import exit_on_error
+from .numbers import FiniteRange
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 )
 @click.option("--data", help="A labelled set whose mAP decides: a folder, a zip, a URI or a link.")
 @click.option(
-    "--conf-thres", "confidence", default=0.25, show_default=True, type=click.FloatRange(0, 1), help="Least confidence."
+    "--conf-thres", "confidence", default=0.25, show_default=True, type=FiniteRange(0, 1), help="Least confidence."
 )
 @click.option(
     "--iou-thres",
     "iou",
     default=0.45,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="IoU at which NMS drops a box.",
 )
 @click.option(
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1, max=10_000),
     help="How many to pick for labelling.",
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Compare on so much of it [default: all].")
+@click.option("--seconds", type=FiniteRange(min=0, min_open=True), help="Compare on so much of it [default: all].")
 @click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")
 def compare(
     *,
@@ -71,7 +72,7 @@ def compare(
 ) -> None:
     """Say which of two models is better, A or B, and show where they differ.
 
-    A and B are a best.pt, a .pt of YOLOv5 or an exported model: files, or s3:// or oci:// URIs.
+    A and B are a best.pt, a .pt of YOLOv5 or an exported model: files, or s3://, oci:// or https:// URIs.
     """
     with exit_on_error("compare"):
         from masktrain_trainer.compare import command  # noqa: PLC0415

@@ -13,6 +13,7 @@ import click
 from masktrain_trainer.errors import InvalidConfiguration, printable
 
 from .exit_on_error import exit_on_error
+from .numbers import ClassNumber, FiniteRange
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,9 @@ def _without_quotes(text: str) -> str:
     return text[1:-1] if quoted else text
 
 
-_FRACTION = click.FloatRange(0, 1)
+_FRACTION = FiniteRange(0, 1)
+_LONGEST_WAIT = 86_400.0
+"""Seconds; OpenCV counts milliseconds in 32 bits."""
 
 
 @click.command(cls=_LikeArgparse)
@@ -118,7 +121,7 @@ _FRACTION = click.FloatRange(0, 1)
     help="Longer side in pixels, or height and width [default: as trained].",
 )
 @click.option(
-    "--classes", multiple=True, type=click.IntRange(min=0), help="Only classes of these numbers: --classes 0 2."
+    "--classes", multiple=True, type=ClassNumber(), help="Only classes of these numbers: --classes 0 2."
 )
 @click.option("--agnostic-nms", is_flag=True, help="Boxes suppress those of other classes, too.")
 @click.option("--augment", is_flag=True, help="Look at each picture at three sizes: slower, a little more is found.")
@@ -167,7 +170,7 @@ _FRACTION = click.FloatRange(0, 1)
     "--timeout",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(0, _LONGEST_WAIT, min_open=True),
     help="Seconds without a frame of a stream.",
 )
 @click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")

@@ -25,9 +25,14 @@ def exit_on_error(command: str) -> Iterator[None]:
     except MaskTrainError as error:
         _leave(command, error, error.exit_code)
     except OSError as error:
-        _leave(command, error, FAILED)
+        _leave(command, _sentence(error), FAILED)
 
 
-def _leave(command: str, error: Exception, code: int) -> NoReturn:
+def _sentence(error: OSError) -> str:
+    place = str(error.filename or "A file")
+    return f"{place} cannot be read or written: {error.strerror}." if error.strerror else str(error)
+
+
+def _leave(command: str, error: Exception | str, code: int) -> NoReturn:
     click.echo(f"masktrain {command}: {error}".replace(_IN_CLUSTER, _HERE), err=True)
     sys.exit(code)

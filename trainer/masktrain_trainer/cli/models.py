@@ -10,6 +10,7 @@ from masktrain_trainer.errors import printable
 from masktrain_trainer.weights.sources import PUBLISHED, RELEASE, PublishedCheckpoint
 
 from .exit_on_error import exit_on_error
+from .numbers import FiniteRange
 
 
 @click.command()
@@ -129,7 +130,7 @@ def _print_scores(scores: "Scores") -> None:
     "--max-accuracy-loss",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(-1, 1),
+    type=FiniteRange(-1, 1),
     help="With --data: of mAP50 that the export may lose; it is refused if it loses more.",
 )
 @click.option("--endpoint", help="URL of the store of s3:// and oci:// URIs [default: the cloud's own].")

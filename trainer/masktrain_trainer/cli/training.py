@@ -9,6 +9,7 @@ import click
 from masktrain_trainer.errors import printable
 
 from .exit_on_error import exit_on_error
+from .numbers import FiniteRange
 
 _DATA = (
     "Data set instead of dataset.uri: a folder, a zip, a URI, or an https:// link [default: the link in "
@@ -119,7 +120,7 @@ def check(
 @click.option(
     "--val",
     "validation",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Share of pictures for validation where the source has no validation set [default: 0.2].",
 )
 @click.option("--seed", default=0, show_default=True, help="Draws these pictures; the same seed draws the same.")

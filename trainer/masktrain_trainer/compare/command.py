@@ -11,11 +11,12 @@ from typing import Self
 import torch
 
 from masktrain_trainer.detect.detector import DetectionOptions
+from masktrain_trainer.detect.outputs.naming import writing
 from masktrain_trainer.detect.pipeline import read_ahead
 from masktrain_trainer.detect.sources.base import Frame, Skipped, Source
 from masktrain_trainer.detect.sources.opening import open_source
 from masktrain_trainer.errors import InvalidConfiguration
-from masktrain_trainer.files import choose_output, make_results_folder, write_text_atomically
+from masktrain_trainer.files import claimed_output, write_text_atomically
 from masktrain_trainer.predict.models import Model, load_model
 from masktrain_trainer.report.evaluation import ClassScores
 from masktrain_trainer.report.tables import as_text
@@ -72,9 +73,14 @@ class Comparison:
 
 def compare(options: CompareOptions, say: Say, watch: Watch, measure: Measure | None = None) -> Comparison:
     """Raises UserError or StoreError. What lies in the output folder is never overwritten: another one is taken."""
-    folder = choose_output(options.output, "the page, the video and the frames")
-    if folder != options.output:
-        say(f"{options.output} is not empty: the results go to {folder}")
+    with claimed_output(options.output, "the page, the video and the frames") as folder:
+        if folder != options.output:
+            say(f"{options.output} is not empty: the results go to {folder}")
+        with writing(folder):
+            return _compare(options, folder, say, watch, measure)
+
+
+def _compare(options: CompareOptions, folder: Path, say: Say, watch: Watch, measure: Measure | None) -> Comparison:
     models = _load(options)
     classes = Classes.matched(models[0].names, models[1].names)
     remarks = list(_remarks(models, classes))
@@ -84,7 +90,6 @@ def compare(options: CompareOptions, say: Say, watch: Watch, measure: Measure | 
     try:
         _require_end(source, options)
         labelled = None if measure is None else (measure(options.weights[0]), measure(options.weights[1]))
-        make_results_folder(folder)
         with scratch_beside(folder) as scratch:
             work = _Pass.planned(options, models, classes, folder, scratch)
             work.run(source, TwoModels(models, classes, _detection(options)), say, watch)

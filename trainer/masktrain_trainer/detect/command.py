@@ -4,7 +4,7 @@ Three things happen at once: a thread reads and letterboxes, one detects, and th
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,15 +72,21 @@ def run_detection(request: DetectionRequest, progress: Progress) -> Summary:
     Nothing that was there is overwritten, unless the destination says so. Also when it is interrupted, every file is
     finished; who catches the interrupt has `progress.end` for what was done.
     """
-    folder = request.destination.choose(request.source)
     if request.saving.drawn and request.saving.video_format is VideoFormat.MP4:
         find_ffmpeg()
-    with closing(_open(request)) as source:
-        detector = load_detector(request)
-        _say_first(request, detector, folder, progress)
-        progress.begin(detector.names, source.frames)
-        _detect(source, detector, request, folder, progress)
-    return progress.end(folder if request.saving.anything else None)
+    with _folder(request) as folder:
+        with closing(_open(request)) as source:
+            request.destination.refuse_source_inside(_files_of(source))
+            detector = load_detector(request)
+            _say_first(request, detector, folder, progress)
+            progress.begin(detector.names, source.frames)
+            _detect(source, detector, request, folder, progress)
+        return progress.end(folder if request.saving.anything else None)
+
+
+def _folder(request: DetectionRequest) -> AbstractContextManager[Path]:
+    """Where results go; none is made where nothing is written."""
+    return request.destination.claimed() if request.saving.anything else nullcontext(request.destination.folder)
 
 
 def serve_detection(request: DetectionRequest, address: str, *, open_browser: bool) -> Iterator[str]:
@@ -113,6 +119,12 @@ def _open(request: DetectionRequest) -> Source:
     from .sources.opening import open_source  # noqa: PLC0415 - tests and jobs bring sources of their own
 
     return open_source(request.source, request.source_options)
+
+
+def _files_of(source: Source) -> Sequence[Path]:
+    from .sources.files import Files  # noqa: PLC0415 - as above
+
+    return source.paths if isinstance(source, Files) else ()
 
 
 def _names(model: Model, data: Path | None) -> Sequence[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from masktrain_trainer.data.prepare import TABLE_WIDTH, print_classes, warnings_of
-from masktrain_trainer.files import choose_output, make_results_folder, write_text_atomically
+from masktrain_trainer.files import claimed_output, write_text_atomically
 from masktrain_trainer.predict.drawing import LabelledBox, draw_boxes
 from masktrain_trainer.report.tables import as_text
 
@@ -58,8 +58,7 @@ class CheckOptions:
 
 def check(options: CheckOptions, say: Say) -> list[Finding]:
     """Look for mistakes and write `suspects.html` and `suspects.csv`, if there are any. Raises MaskTrainError."""
-    folder = choose_output(options.output, "the page and the table")
-    with scratch_folder() as scratch:
+    with claimed_output(options.output, "the page and the table") as folder, scratch_folder() as scratch:
         root = open_dataset(options.source, options.endpoint, scratch, say)
         checked = check_dataset(root, scratch, say, image_size=_DECODED)
         print_classes(checked.names, checked.splits, Console(stderr=True, width=TABLE_WIDTH))
@@ -100,7 +99,6 @@ def _summary(found: Sequence[Finding]) -> Iterator[str]:
 
 
 def _write(found: Sequence[Finding], folder: Path, source: str) -> None:
-    make_results_folder(folder)
     write_text_atomically(folder / "suspects.html", render(found, source))
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")

@@ -64,6 +64,8 @@ def local_file(weights: str, endpoint: str | None, beside: Mapping[str, str] = M
     `beside`: endings of files, and those of other files that are fetched with them. What is wrong with the file while
     the context lasts, UnusableWeights or OSError, becomes a sentence. Raises InvalidWeights.
     """
+    if not weights.strip():
+        raise InvalidWeights("The name of the weights is empty; give a file, a folder or a URI.")
     try:
         if "://" not in weights:
             yield Path(weights)

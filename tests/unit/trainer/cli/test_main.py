@@ -19,6 +19,27 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
+NUMBERS = [
+    (["detect", "--weights", "a.pt", "--source", "a.jpg", option, value], f"'{value}' is no number.")
+    for option in ("--conf-thres", "--iou-thres", "--timeout")
+    for value in ("nan", "NaN")
+] + [
+    (["detect", "--weights", "a.pt", "--source", "a.jpg", "--timeout", "1e8"], "86400"),
+    (["detect", "--weights", "a.pt", "--source", "a.jpg", "--classes", "mask"], "'mask' is no number of a class"),
+    (["compare", "a.pt", "b.pt", "--source", "a.mp4", "--seconds", "nan"], "'nan' is no number."),
+    (["compare", "a.pt", "b.pt", "--source", "a.mp4", "--seconds", "inf"], "'inf' is no number."),
+    (["export", "a.pt", "--format", "openvino", "--int8", "--max-accuracy-loss", "nan"], "'nan' is no number."),
+    (["data", "convert", "a", "b", "--val", "nan"], "'nan' is no number."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), NUMBERS, ids=lambda value: " ".join(value[-2:]))
+def test_what_is_no_number_is_none_within_its_range_either(arguments: list[str], sentence: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert sentence in result.output
+
+
 def test_supervise_without_configuration_exits_with_64_and_a_sentence() -> None:
     command = [sys.executable, "-m", "masktrain_trainer.cli.main", "supervise"]
     result = subprocess.run(command, env={}, capture_output=True, text=True, check=False)

@@ -169,6 +169,7 @@ def test_a_file_of_yolov5_detects_what_the_best_pt_does(weights: Path, pictures:
         ({"source": "pictures", "classes": "2"}, "--classes 2 is not one of the model's 2 classes"),
         ({"source": "pictures", "device": "0,1"}, "--device 0,1 names several devices"),
         ({"source": "pictures", "project": "p"}, "--output names the folder of the results, and so does --project"),
+        ({"weights": ""}, "The name of the weights is empty"),
         ({"weights": "nothing.pt"}, "The weights nothing.pt do not exist."),
         ({"weights": "pictures"}, "pictures is a folder with 0 models (.xml); give the .xml of one."),
         ({"weights": "pictures/broken.jpg"}, "broken.jpg is not a file that torch.save writes"),
@@ -192,6 +193,24 @@ def test_bad_input_is_one_sentence_and_exit_code_64(
     assert sentence in result.output
     assert result.output.count("\n") == 1
     assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["out/*.jpg", "list.txt"])
+def test_pictures_among_results_are_not_overwritten_however_they_are_named(
+    source: str, weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture = pictures / "-a b.jpg"
+    run(weights, picture, tmp_path / "out")
+    (tmp_path / "out" / "a.jpg").write_bytes(picture.read_bytes())
+    (tmp_path / "list.txt").write_text("out/a.jpg\n")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    arguments = ["--weights", str(weights), "--source", source, "--output", "out", "--exist-ok"]
+    result = CliRunner().invoke(main, ["detect", *arguments])
+    assert result.exit_code == 64
+    assert "where --exist-ok would overwrite it" in result.output
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_the_command_prints_a_line_per_picture(weights: Path, pictures: Path, tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
 
 from masktrain_trainer.errors import InvalidConfiguration, UnwritableResults
-from masktrain_trainer.files import RESULTS_MARK, choose_output, finished_whole, make_results_folder
+from masktrain_trainer.files import RESULTS_MARK, claimed_output, finished_whole, make_results_folder
 
 HOLDS = "the pictures with boxes"
 _OF_A_SERIES = re.compile(r"(.+)_[1-9][0-9]*", re.DOTALL)
@@ -28,24 +28,40 @@ class Destination:
     overwrite: bool = False
     told: bool = True
 
-    def choose(self, source: str) -> Path:
-        """The folder itself if nothing lies there, else a numbered one beside it: nothing is ever overwritten.
+    @contextmanager
+    def claimed(self) -> Iterator[Path]:
+        """The folder itself if nothing lies there, else a numbered one beside it: nothing is ever overwritten, nor
+        shared with another run. What nothing was written to is gone again at the end.
 
-        With `overwrite` it is the folder itself, if it holds results and not `source`. Raises InvalidConfiguration.
+        With `overwrite` it is the folder itself, if it holds results. Raises InvalidConfiguration, UnwritableResults.
         """
-        chosen = choose_output(self.folder, HOLDS)
-        if not self.overwrite or chosen == self.folder:
-            return chosen
-        if not (self.folder / RESULTS_MARK).exists():
+        if self._is_replaced:
+            yield self.folder
+            return
+        with ExitStack() as stack:
+            with writing(self.folder):
+                folder = stack.enter_context(claimed_output(self.folder, HOLDS))
+            if folder != self.folder and self.overwrite:
+                raise InvalidConfiguration(
+                    f"{self.folder} holds other things than results, and --exist-ok is not to overwrite them; leave it "
+                    "out, and a numbered folder beside it is taken."
+                )
+            yield folder
+
+    @property
+    def _is_replaced(self) -> bool:
+        return self.overwrite and (self.folder / RESULTS_MARK).exists()
+
+    def refuse_source_inside(self, files: Iterable[Path]) -> None:
+        """Raises InvalidConfiguration if one of the source's files lies where results are overwritten."""
+        if not self._is_replaced:
+            return
+        folder = self.folder.resolve()
+        inside = next((file for file in files if file.resolve().is_relative_to(folder)), None)
+        if inside is not None:
             raise InvalidConfiguration(
-                f"{self.folder} holds other things than results, and --exist-ok is not to overwrite them; leave it "
-                "out, and a numbered folder beside it is taken."
+                f"{inside} lies in {self.folder}, where --exist-ok would overwrite it; give another --output."
             )
-        if Path(source).exists() and Path(source).resolve().is_relative_to(self.folder.resolve()):
-            raise InvalidConfiguration(
-                f"{source} lies in {self.folder}, where --exist-ok would overwrite it; give another --output."
-            )
-        return self.folder
 
 
 class FreeNames:

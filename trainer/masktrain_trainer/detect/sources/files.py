@@ -83,6 +83,11 @@ class Files:
         self._video = self._first if isinstance(self._first, Video) else None
 
     @property
+    def paths(self) -> Sequence[Path]:
+        """Of all files, those that are still to be fetched among them."""
+        return [file.path for file in self._files]
+
+    @property
     def frames(self) -> int | None:
         """Of one file, or of pictures; opening many videos to count would keep everybody waiting."""
         if self._first is not None:

@@ -63,7 +63,7 @@ MEANINGS = (
     ),
     ("no space left", "finds no space on the disk"),
     ("resolve|timed? ?out|connection|unreachable|network|certificate|ssl|http error 5", "cannot be reached"),
-    ("unsupported url|no video", "is none that yt-dlp finds"),
+    ("unsupported url|no video", "is a web page on which yt-dlp finds no video"),
 )
 
 

@@ -201,11 +201,53 @@ def test_results_are_overwritten_only_where_asked_and_only_results(tmp_path: Pat
     make_results_folder(results)
     others.mkdir()
     (others / "a.jpg").touch()
-    assert Destination(results).choose("x.jpg") == tmp_path / "exp2"
-    assert Destination(results, overwrite=True).choose("x.jpg") == results
-    with pytest.raises(InvalidConfiguration, match="holds other things than results"):
-        Destination(others, overwrite=True).choose("x.jpg")
+    with Destination(results).claimed() as folder:
+        assert folder == tmp_path / "exp2"
+    with Destination(results, overwrite=True).claimed() as folder:
+        assert folder == results
+    with (
+        pytest.raises(InvalidConfiguration, match="holds other things than results"),
+        Destination(others, overwrite=True).claimed(),
+    ):
+        pass
+    assert sorted(tmp_path.iterdir()) == [results, others]
+
+
+def test_no_file_of_the_source_is_overwritten(tmp_path: Path) -> None:
+    results = tmp_path / "exp"
+    make_results_folder(results)
     (results / "a.jpg").touch()
-    for source in (results, results / "a.jpg"):
+    (tmp_path / "link.jpg").symlink_to(results / "a.jpg")
+    destination = Destination(results, overwrite=True)
+    destination.refuse_source_inside([tmp_path / "b.jpg"])
+    for files in ([results / "a.jpg"], [tmp_path / "b.jpg", tmp_path / "link.jpg"]):
         with pytest.raises(InvalidConfiguration, match="where --exist-ok would overwrite it"):
-            Destination(results, overwrite=True).choose(str(source))
+            destination.refuse_source_inside(files)
+
+
+def test_runs_at_the_same_time_have_folders_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        destination = Destination(tmp_path / name)
+        with destination.claimed() as first, destination.claimed() as second:
+            assert (first, second) == (tmp_path / name, tmp_path / f"{name}2")
+            (second / "a.jpg").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty2", "new2"]
+
+
+def test_what_nothing_was_written_to_is_gone_with_the_folders_made_for_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UnwritableResults, match="no frame"),
+        Destination(tmp_path / "runs" / "detect" / "exp").claimed() as folder,
+    ):
+        assert folder.is_dir()
+        raise UnwritableResults("no frame")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "long").mkdir()
+    with pytest.raises(UnwritableResults, match="cannot be written: File name too long"), Destination(
+        tmp_path / "long" / ("x" * 300)
+    ).claimed():
+        pass

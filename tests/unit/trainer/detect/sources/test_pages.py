@@ -173,7 +173,7 @@ def of_youtube(words: str) -> str:
             "live",
         ),
         (of_youtube("This video is DRM protected"), "is protected against copies"),
-        (told(UnsupportedError("http://page.example/x?key=secret")), "is none that yt-dlp finds"),
+        (told(UnsupportedError("http://page.example/x?key=secret")), "is a web page on which yt-dlp finds no video"),
         (
             told(ExtractorError("Unable to download webpage", cause=TransportError("timed out"), expected=True)),
             "cannot be had (yt-dlp: Unable to download webpage).",
