@@ -120,9 +120,7 @@ _LONGEST_WAIT = 86_400.0
     type=click.IntRange(min=32),
     help="Longer side in pixels, or height and width [default: as trained].",
 )
-@click.option(
-    "--classes", multiple=True, type=ClassNumber(), help="Only classes of these numbers: --classes 0 2."
-)
+@click.option("--classes", multiple=True, type=ClassNumber(), help="Only classes of these numbers: --classes 0 2.")
 @click.option("--agnostic-nms", is_flag=True, help="Boxes suppress those of other classes, too.")
 @click.option("--augment", is_flag=True, help="Look at each picture at three sizes: slower, a little more is found.")
 @click.option(

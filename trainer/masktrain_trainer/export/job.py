@@ -35,6 +35,7 @@ def export_job(spec: ExportSpec, run: RunDirectory, prepared: PreparedDataset) -
         sentence = f"The twins could not be written: {error.strerror or error}."
         return ExportResult(done=False, reason=UnwritableResults.reason, message=sentence)
     for twin in twins:
+        log.info("%s", twin)
         if twin.refused is None:
             twin.path.replace(run.artifacts / twin.path.name)
     refused = [twin.refused for twin in twins if twin.refused is not None]

@@ -92,8 +92,6 @@ def export_twins(
         twin = _judged(path, prepared, original, options.max_accuracy_loss)
         if twin.refused is not None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        else:
-            say(str(twin))
         twins.append(twin)
     return twins
 

@@ -45,7 +45,7 @@ def export_measured(request: ExportRequest, data: str | None, most: float, *, in
             raise InvalidConfiguration(f"{twin.refused} Allow more with --max-accuracy-loss, or leave --int8 out.")
         # What lies there stays until the new one is accepted.
         replace_export(twin.path, path)
-    return str(path)
+    return str(twin) if path.name == twin.path.name else f"{path}: {twin}"
 
 
 def _prepared(file: DetectorWeights, root: Path, size: int, scratch: Path, say: Say) -> PreparedDataset:

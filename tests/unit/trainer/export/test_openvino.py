@@ -68,7 +68,8 @@ def test_a_twin_that_lost_too_much_is_refused_with_its_number(
     (twin,) = export_twins(read_weights(trained), dark, options, tmp_path / "out", said.append)
     lost = twin.original.map50 - twin.scores.map50
     assert lost > 0.01
-    assert twin.refused == said[-1]
+    assert twin.refused is not None
+    assert twin.refused not in said
     assert f"a loss of {lost:.4f} where 0.01 is allowed." in twin.refused
     assert list((tmp_path / "out").iterdir()) == []
     assert replace(twin, refused=None) != twin
@@ -87,7 +88,8 @@ def test_the_command_writes_what_it_accepts_and_val_reads_it(
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     accepted = export(*common, "--max-accuracy-loss", "0.02")
     assert accepted.exit_code == 0, accepted.output
-    assert accepted.stdout.startswith("best-int8_openvino_model: ")
+    assert accepted.stdout.startswith("best-int8_openvino_model (OpenVINO INT8), ")
+    assert accepted.stdout.strip() not in accepted.stderr
     scored = CliRunner().invoke(main, ["val", "--weights", "best-int8_openvino_model", "--data", str(data), "--json"])
     assert scored.exit_code == 0, scored.output
     (score,) = re.findall(r"INT8\), .* MB: mAP50 ([\d.]+)", accepted.stdout)

@@ -232,22 +232,19 @@ def test_runs_at_the_same_time_have_folders_of_their_own(tmp_path: Path) -> None
         with destination.claimed() as first, destination.claimed() as second:
             assert (first, second) == (tmp_path / name, tmp_path / f"{name}2")
             (second / "a.jpg").touch()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty2", "new2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "empty2", "new2"]
 
 
 def test_what_nothing_was_written_to_is_gone_with_the_folders_made_for_it(tmp_path: Path) -> None:
-    with (
-        pytest.raises(UnwritableResults, match="no frame"),
-        Destination(tmp_path / "runs" / "detect" / "exp").claimed() as folder,
-    ):
+    with Destination(tmp_path / "runs" / "detect" / "exp").claimed() as folder:
         assert folder.is_dir()
-        raise UnwritableResults("no frame")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "long").mkdir()
-    with pytest.raises(UnwritableResults, match="cannot be written: File name too long"), Destination(
-        tmp_path / "long" / ("x" * 300)
-    ).claimed():
+    with (
+        pytest.raises(UnwritableResults, match="cannot be written: File name too long"),
+        Destination(tmp_path / "long" / ("x" * 300)).claimed(),
+    ):
         pass
