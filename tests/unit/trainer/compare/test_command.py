@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from masktrain_trainer.cli.main import main
 from masktrain_trainer.compare.command import megabytes
 from masktrain_trainer.compare.videos import read_back, shrunk_to_fit
+from tests.conftest import fill
 
 from .models import write_film, write_model
 
@@ -144,6 +145,17 @@ def test_videos_are_made_small_enough_for_the_page(done: Result, place: Path) ->
     assert said is not None
     assert "scaled to 160 pixels" in said
     assert next(read_back(small)).shape[1] == 160
+
+
+def test_a_full_disk_is_one_sentence(place: Path, small_disk: Path) -> None:
+    fill(small_disk)
+    films = ("--source", place / "film.mp4", "--output", small_disk / "out", "--frames", 5)
+    result = run(place / "a.pt", place / "b.pt", *films)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert "No space left on device" in last
+    assert str(small_disk / "out") in last
+    assert "Errno" not in result.output
 
 
 def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
