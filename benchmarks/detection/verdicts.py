@@ -96,7 +96,7 @@ def measure(folder: Path, *, quick: bool = False, seeds: Sequence[int] = SEEDS, 
 
 def film(seed: int, frames: int, models: dict[str, Path]) -> Film:
     medium = Medium(PurePath(f"film-{seed}.mp4"), Kind.VIDEO, "drawn", FRAMES_PER_SECOND, frames)
-    drawn = list(draw_video(frames, *SIZE, seed))
+    drawn = list(draw_video(frames, *SIZE, seed, varied=True))
     shown = [Frame(medium, number, number / FRAMES_PER_SECOND, pixels) for number, (pixels, _) in enumerate(drawn)]
     found = {name: _detect(path, shown) for name, path in models.items()}
     return Film(seed, shown, [_truth(boxes) for _, boxes in drawn], found)

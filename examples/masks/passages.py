@@ -37,7 +37,7 @@ class Passage:
 
 
 def passages_of(seed: int, frames: int) -> list[Passage]:
-    """Those that begin within so many frames; the kinds follow each other by lot, none twice before all were there."""
+    """Those that begin within so many frames; the kinds follow each other by lot, none twice before all have been there."""
     return list(takewhile(lambda passage: passage.first < frames, _endless(np.random.default_rng(seed))))
 
 

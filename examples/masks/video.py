@@ -34,6 +34,8 @@ FRAMES_PER_SECOND = 25.0
 """What the movements are made for."""
 LANES = 6
 """In each of them one person follows the other, so there are never more in the picture, crowds aside."""
+QUIET_LANES = 2
+"""Where crowds come, there are few people in between, and at times none."""
 NEAR_WIDTHS, CROWD_WIDTHS = (0.03, 0.095), (0.016, 0.036)
 """Half the width of a head, as a share of the longer side."""
 WAYS = (100, 260)
@@ -70,7 +72,8 @@ def draw_video(
     stage = _Stage.build(width, height, seed)
     side = max(width, height) * SUPERSAMPLING
     passages = passages_of(seed, frames) if varied else []
-    for number, walks in zip(range(frames), _crowd(seed, height / max(width, height), passages), strict=False):
+    crowd = _crowd(seed, height / max(width, height), QUIET_LANES if varied else LANES, passages)
+    for number, walks in zip(range(frames), crowd, strict=False):
         people = sorted(((walk, walk.pose(number, side)) for walk in walks), key=lambda person: person[1].half_width)
         canvas = stage.backdrop(number)
         for walk, pose in people:
@@ -220,12 +223,12 @@ class _Stage:
         return np.ascontiguousarray(np.clip(blurred, 0, 255).astype(np.uint8)[..., ::-1])
 
 
-def _crowd(seed: int, floor: float, passages: Sequence[Passage]) -> Iterator[list[_Walk]]:
+def _crowd(seed: int, floor: float, lanes_in_use: int, passages: Sequence[Passage]) -> Iterator[list[_Walk]]:
     """Who is there in frame 0, 1, 2 and so on. `floor`: the picture's height as a share of its longer side."""
     passers = [
         walk for passage in passages if passage.hardship is Hardship.CROWD for walk in _passers(seed, passage, floor)
     ]
-    lanes = [_walks(np.random.default_rng([seed, lane]), floor) for lane in range(LANES)]
+    lanes = [_walks(np.random.default_rng([seed, lane]), floor) for lane in range(lanes_in_use)]
     latest = [next(lane) for lane in lanes]
     for frame in count():
         for number, lane in enumerate(lanes):

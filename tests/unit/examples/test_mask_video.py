@@ -41,11 +41,11 @@ def test_a_varied_video_has_passages_that_are_darker_softer_and_fuller() -> None
     assert set(passages) == set(Hardship)
     middle = {hardship: passage.first + passage.frames // 2 for hardship, passage in passages.items()}
     plain, varied = (list(draw_video(max(middle.values()) + 1, WIDTH, HEIGHT, 7, varied=v)) for v in (False, True))
-    np.testing.assert_array_equal(plain[0][0], varied[0][0])
     dusk, unsharp, crowd = middle[Hardship.DUSK], middle[Hardship.UNSHARP], middle[Hardship.CROWD]
     assert varied[dusk][0].mean() < plain[dusk][0].mean() / 2
     assert cv2.Laplacian(varied[unsharp][0], cv2.CV_64F).var() < cv2.Laplacian(plain[unsharp][0], cv2.CV_64F).var() / 2
-    assert len(varied[crowd][1]) >= len(plain[crowd][1]) + 3
+    usual = np.median([len(boxes) for _, boxes in varied])
+    assert len(varied[crowd][1]) >= usual + 4
 
 
 def test_boxes_lie_in_the_picture_and_hold_a_face(drawn: Drawn) -> None:

@@ -26,7 +26,7 @@ CANDIDATES = 8
 """Frames that are kept for each one that is wanted."""
 MOST_ALIKE_BITS = 4
 """Of the 64 of the perceptual hash: frames that differ in so few or fewer are one to whoever labels them."""
-KNOWN_SHARE, KNOWN_SECONDS = 0.5, 0.16
+KNOWN_SHARE, KNOWN_SECONDS = 0.3, 0.12
 """So much of a frame's worth is gone once the one next to it is labelled, and the less of it the farther away that is."""
 LEAST_WORTH = 0.01
 """Of a frame without an expected mistake: enough that those, too, are spread."""
