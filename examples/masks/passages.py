@@ -1,4 +1,4 @@
-"""Stretches of a video that are harder than the rest, as every real one has them: a crowd, dusk, a lens out of focus."""
+"""Stretches of a video that are harder than the rest, as real ones have them: a crowd, dusk, a lens out of focus."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Passage:
 
 
 def passages_of(seed: int, frames: int) -> list[Passage]:
-    """Those that begin within so many frames; the kinds follow each other by lot, none twice before all have been there."""
+    """Those that begin within so many frames. Kinds come by lot, none twice before all have been there."""
     return list(takewhile(lambda passage: passage.first < frames, _endless(np.random.default_rng(seed))))
 
 

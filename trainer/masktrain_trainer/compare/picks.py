@@ -27,7 +27,7 @@ CANDIDATES = 8
 MOST_ALIKE_BITS = 4
 """Of the 64 of the perceptual hash: frames that differ in so few or fewer are one to whoever labels them."""
 KNOWN_SHARE, KNOWN_SECONDS = 0.3, 0.12
-"""So much of a frame's worth is gone once the one next to it is labelled, and the less of it the farther away that is."""
+"""So much of a frame's worth is gone once its neighbour is labelled, and less of it the farther away that one is."""
 LEAST_WORTH = 0.01
 """Of a frame without an expected mistake: enough that those, too, are spread."""
 _HASH_SIDE, _THUMBNAIL = 8, 32
