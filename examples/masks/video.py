@@ -3,7 +3,8 @@
     python -m examples.masks.video --output clip.mp4 --truth truth.zip --frames 300 --size 640x360 --seed 7
 
 The people walk by, stay and come nearer, turn their heads and pass in front of each other; the background drifts, the
-light and the focus change. The same seed gives the same pictures, and a longer video begins with the shorter one.
+light and the focus change. With `--varied` there are harder passages as well: a crowd far away, dusk, blur. The same
+seed gives the same pictures, and a longer video begins with the shorter one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from examples.roboflow import Example, describe, write_export
 
 from .face import draw_person, head_outline
 from .look import CLASSES, Look, random_look
+from .passages import CROWD_SIZE, Hardship, Passage, passages_of, strength
 from .pen import Image, Pose
 from .scene import CLASS_SHARES, SUPERSAMPLING, background, covered_share
 
@@ -31,7 +33,13 @@ Box = tuple[int, float, float, float, float]
 FRAMES_PER_SECOND = 25.0
 """What the movements are made for."""
 LANES = 6
-"""In each of them one person follows the other, so there are never more in the picture."""
+"""In each of them one person follows the other, so there are never more in the picture, crowds aside."""
+QUIET_LANES = 2
+"""Where crowds come, there are few people in between, and at times none."""
+NEAR_WIDTHS, CROWD_WIDTHS = (0.03, 0.095), (0.016, 0.036)
+"""Half the width of a head, as a share of the longer side."""
+WAYS = (100, 260)
+"""Frames from where a person comes in to where they leave."""
 MOST_HIDDEN = 0.5
 """A face of which others hide more than this is not labelled: nobody would."""
 LEAST_INSIDE = 0.5
@@ -44,7 +52,7 @@ JPEG_QUALITY = 92
 def main() -> None:
     options = _options()
     width, height = options.size
-    drawn = draw_video(options.frames, width, height, options.seed)
+    drawn = draw_video(options.frames, width, height, options.seed, varied=options.varied)
     if options.truth is None:
         write_video(options.output, (frame for frame, _ in drawn), options.frames_per_second)
         return
@@ -54,17 +62,24 @@ def main() -> None:
     print(f"{options.output}; {options.truth}: {describe(options.truth)}")
 
 
-def draw_video(frames: int, width: int, height: int, seed: int) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
-    """Each frame (height, width, 3), red green blue, with the boxes of the faces that can be seen in it."""
+def draw_video(
+    frames: int, width: int, height: int, seed: int, *, varied: bool = False
+) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
+    """Each frame (height, width, 3), red green blue, with the boxes of the faces that can be seen in it.
+
+    varied: with passages that are harder than the rest.
+    """
     stage = _Stage.build(width, height, seed)
     side = max(width, height) * SUPERSAMPLING
-    for number, walks in zip(range(frames), _crowd(seed, height / max(width, height)), strict=False):
+    passages = passages_of(seed, frames) if varied else []
+    crowd = _crowd(seed, height / max(width, height), QUIET_LANES if varied else LANES, passages)
+    for number, walks in zip(range(frames), crowd, strict=False):
         people = sorted(((walk, walk.pose(number, side)) for walk in walks), key=lambda person: person[1].half_width)
         canvas = stage.backdrop(number)
         for walk, pose in people:
             draw_person(canvas, pose, walk.look, np.random.default_rng(walk.seed))
         picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-        yield stage.expose(np.asarray(picture, np.uint8), number), _truth(people, width, height)
+        yield stage.expose(np.asarray(picture, np.uint8), number, passages), _truth(people, width, height)
 
 
 def write_video(path: Path, frames: Iterable[npt.NDArray[np.uint8]], frames_per_second: float) -> Path:
@@ -190,29 +205,45 @@ class _Stage:
         x = round(free_x * (0.5 + 0.5 * np.sin(0.013 * frame + self.phases[1])))
         return self.backdrop_SS3[y : y + height, x : x + width].copy()
 
-    def expose(self, picture_HW3: Image, frame: int) -> npt.NDArray[np.uint8]:
+    def expose(self, picture_HW3: Image, frame: int, passages: Sequence[Passage]) -> npt.NDArray[np.uint8]:
         """The camera's faults at that moment, and red green blue."""
         rng = np.random.default_rng([self.seed, LANES + 1, frame])
         waves = [
             np.sin(speed * frame + phase) for speed, phase in zip((0.021, 0.034, 0.015), self.phases[2:5], strict=True)
         ]
         gain = (0.92 + 0.2 * waves[0]) * (1 + 0.05 * np.array([waves[1], 0.0, -waves[1]], np.float32))
-        noise = rng.standard_normal((self.height, self.width, 1), dtype=np.float32) * np.float32(4 + 3 * waves[2])
+        dusk, unsharp = (strength(passages, hardship, frame) for hardship in (Hardship.DUSK, Hardship.UNSHARP))
+        gain *= 1 - 0.65 * dusk
+        loud = np.float32((4 + 3 * waves[2]) * (1 + 1.5 * dusk))
+        noise = rng.standard_normal((self.height, self.width, 1), dtype=np.float32) * loud
         exposed = picture_HW3 * (self.vignette_HW1 * gain.astype(np.float32)) + noise
-        sigma = 1.1 * max(0.0, float(np.sin(0.027 * frame + self.phases[5]))) * max(self.width, self.height) / 640
+        out_of_focus = 1.1 * max(0.0, float(np.sin(0.027 * frame + self.phases[5]))) + 4 * unsharp
+        sigma = out_of_focus * max(self.width, self.height) / 640
         blurred = cv2.GaussianBlur(exposed, (0, 0), sigma) if sigma > 0.3 else exposed
         return np.ascontiguousarray(np.clip(blurred, 0, 255).astype(np.uint8)[..., ::-1])
 
 
-def _crowd(seed: int, floor: float) -> Iterator[list[_Walk]]:
+def _crowd(seed: int, floor: float, lanes_in_use: int, passages: Sequence[Passage]) -> Iterator[list[_Walk]]:
     """Who is there in frame 0, 1, 2 and so on. `floor`: the picture's height as a share of its longer side."""
-    lanes = [_walks(np.random.default_rng([seed, lane]), floor) for lane in range(LANES)]
+    passers = [
+        walk for passage in passages if passage.hardship is Hardship.CROWD for walk in _passers(seed, passage, floor)
+    ]
+    lanes = [_walks(np.random.default_rng([seed, lane]), floor) for lane in range(lanes_in_use)]
     latest = [next(lane) for lane in lanes]
     for frame in count():
         for number, lane in enumerate(lanes):
             while latest[number].first + latest[number].frames <= frame:
                 latest[number] = next(lane)
-        yield [walk for walk in latest if walk.first <= frame]
+        there = [walk for walk in passers if frame < walk.first + walk.frames]
+        yield [walk for walk in (*latest, *there) if walk.first <= frame]
+
+
+def _passers(seed: int, passage: Passage, floor: float) -> Iterator[_Walk]:
+    """The people of a crowd: small, since far away, and soon gone."""
+    rng = np.random.default_rng([seed, LANES + 2, passage.first])
+    for _ in range(rng.integers(*CROWD_SIZE)):
+        first = passage.first + int(rng.integers(0, passage.frames // 4))
+        yield _walk(rng, first, floor, widths=CROWD_WIDTHS, lengths=(passage.frames, 3 * passage.frames // 2))
 
 
 def _walks(rng: np.random.Generator, floor: float) -> Iterator[_Walk]:
@@ -224,9 +255,16 @@ def _walks(rng: np.random.Generator, floor: float) -> Iterator[_Walk]:
         first += walk.frames + int(rng.integers(5, 60))
 
 
-def _walk(rng: np.random.Generator, first: int, floor: float) -> _Walk:
+def _walk(
+    rng: np.random.Generator,
+    first: int,
+    floor: float,
+    *,
+    widths: tuple[float, float] = NEAR_WIDTHS,
+    lengths: tuple[int, int] = WAYS,
+) -> _Walk:
     label = int(rng.choice(list(CLASS_SHARES), p=list(CLASS_SHARES.values())))
-    half_width = float(rng.uniform(0.03, 0.095))
+    half_width = float(rng.uniform(*widths))
     grown = half_width * float(rng.uniform(0.75, 1.5))
     y = float(rng.uniform(0.3, 0.6)) * floor
     outside = 2 * half_width
@@ -243,7 +281,7 @@ def _walk(rng: np.random.Generator, first: int, floor: float) -> _Walk:
         look=random_look(rng, label),
         seed=int(rng.integers(2**31)),
         first=first,
-        frames=int(rng.integers(100, 260)),
+        frames=int(rng.integers(*lengths)),
         start=start,
         end=end,
         rise=rise,
@@ -291,6 +329,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=10, help="frames from one labelled to the next (%(default)s)")
     parser.add_argument("--frames", type=int, default=300, help="(default: %(default)s)")
     parser.add_argument("--frames-per-second", type=float, default=FRAMES_PER_SECOND, help="(default: %(default)s)")
+    parser.add_argument("--varied", action="store_true", help="with passages that are harder than the rest")
     parser.add_argument("--size", type=_size, default=(640, 360), metavar="WIDTHxHEIGHT", help="(default: 640x360)")
     parser.add_argument("--seed", type=int, default=7, help="(default: %(default)s)")
     return parser.parse_args()

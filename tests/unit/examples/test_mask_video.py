@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from examples.masks.passages import Hardship, passages_of
 from examples.masks.video import Box, draw_video, write_truth, write_video
 
 WIDTH, HEIGHT = 160, 96
@@ -33,6 +34,18 @@ def test_frames_differ_and_boxes_move_but_little(drawn: Drawn) -> None:
     assert [box[0] for box in boxes] == [box[0] for box in moved]
     apart = np.abs(np.array(boxes)[:, 1:] - np.array(moved)[:, 1:])
     assert 0 < apart.max() < WIDTH / 20
+
+
+def test_a_varied_video_has_passages_that_are_darker_softer_and_fuller() -> None:
+    passages = {passage.hardship: passage for passage in passages_of(7, 400)}
+    assert set(passages) == set(Hardship)
+    middle = {hardship: passage.first + passage.frames // 2 for hardship, passage in passages.items()}
+    plain, varied = (list(draw_video(max(middle.values()) + 1, WIDTH, HEIGHT, 7, varied=v)) for v in (False, True))
+    dusk, unsharp, crowd = middle[Hardship.DUSK], middle[Hardship.UNSHARP], middle[Hardship.CROWD]
+    assert varied[dusk][0].mean() < plain[dusk][0].mean() / 2
+    assert cv2.Laplacian(varied[unsharp][0], cv2.CV_64F).var() < cv2.Laplacian(plain[unsharp][0], cv2.CV_64F).var() / 2
+    usual = np.median([len(boxes) for _, boxes in varied])
+    assert len(varied[crowd][1]) >= usual + 4
 
 
 def test_boxes_lie_in_the_picture_and_hold_a_face(drawn: Drawn) -> None:

@@ -1,4 +1,4 @@
-"""The frames most worth labelling: where the models disagree or doubt, spread over the material, none like another.
+"""The frames most worth labelling: those that let expect most mistakes, spread over the material, none like another.
 
 Frames are kept as JPEGs while they pass by, a bounded number of them; what is known at the end chooses among them. The
 zip has YOLOv5's layout, with the boxes of the better model as labels to correct.
@@ -16,7 +16,8 @@ import numpy as np
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.files import finished_whole
 
-from .matching import FrameBoxes, doubt, match, overlaps, pair_up
+from .matching import LEAST_IOU, FrameBoxes, doubt, match, overlaps, pair_up
+from .mistakes import expected_mistakes
 from .recording import Recording, Seen
 from .witness import Witness
 
@@ -25,8 +26,10 @@ CANDIDATES = 8
 """Frames that are kept for each one that is wanted."""
 MOST_ALIKE_BITS = 4
 """Of the 64 of the perceptual hash: frames that differ in so few or fewer are one to whoever labels them."""
-LABEL_SECONDS = 1.0
-"""Least time between two chosen frames while there are others."""
+KNOWN_SHARE, KNOWN_SECONDS = 0.3, 0.12
+"""So much of a frame's worth is gone once its neighbour is labelled, and less of it the farther away that one is."""
+LEAST_WORTH = 0.01
+"""Of a frame without an expected mistake: enough that those, too, are spread."""
 _HASH_SIDE, _THUMBNAIL = 8, 32
 THUMBNAIL = 224
 """Longest side of what the page shows of a frame, in pixels."""
@@ -108,46 +111,39 @@ def write_jpeg(path: Path, pixels_HWC: Image) -> None:
 
 @dataclass(frozen=True)
 class Pick:
-    """A chosen frame: its place in the recording, how much is to be learnt from it, and why, in words."""
+    """A chosen frame: its place in the recording, how many mistakes it lets expect, and why, in words."""
 
     index: int
-    interest: float
+    expected: float
     reason: str
 
 
 def choose(recording: Recording, witness: Witness, candidates: Candidates, better: int, wanted: int) -> list[Pick]:
-    """In the order of the material. Fewer where there are not so many that differ."""
-    scored = sorted(
-        (_judged(recording, witness, index, better) for index in candidates.indices), key=lambda pick: -pick.interest
-    )
-    apart = _apart(recording, wanted)
-    hashes = {pick.index: perceptual_hash(_read(candidates.path(pick.index))) for pick in scored}
-    chosen: list[Pick] = []
-    # Where not enough lie so far apart, closer ones will do; near-duplicates never.
-    while len(chosen) < wanted and apart > 0:
-        for pick in scored:
-            if len(chosen) < wanted and _is_new(pick.index, chosen, hashes, apart, recording):
-                chosen.append(pick)
-        apart //= 2
-    return sorted(chosen, key=lambda pick: pick.index)
+    """In the order of the material. Fewer where there are not so many that differ.
+
+    The frame that is worth most is taken, which makes those around it worth less; near-duplicates are never taken.
+    """
+    expected = expected_mistakes(recording, witness, better)
+    hashes = {index: perceptual_hash(_read(candidates.path(index))) for index in candidates.indices}
+    left = {index: expected[index] + LEAST_WORTH for index in hashes}
+    chosen: list[int] = []
+    while left and len(chosen) < wanted:
+        taken = max(left, key=lambda index: left[index])
+        chosen.append(taken)
+        left = {
+            index: worth * _news(recording, taken, index)
+            for index, worth in left.items()
+            if index != taken and (hashes[taken] ^ hashes[index]).bit_count() > MOST_ALIKE_BITS
+        }
+    return [Pick(index, expected[index], _reason(recording, witness, index, better)) for index in sorted(chosen)]
 
 
-def _apart(recording: Recording, wanted: int) -> int:
-    """Frames between two chosen ones at first: a second, or less where the material is short."""
-    if not recording.moving:
-        return 1
-    return max(1, min(round(LABEL_SECONDS * recording.rate), len(recording) // (2 * wanted)))
-
-
-def _is_new(index: int, chosen: Sequence[Pick], hashes: dict[int, int], apart: int, recording: Recording) -> bool:
-    for other in chosen:
-        near = (
-            abs(other.index - index) < apart
-            and recording.moments[other.index].medium == recording.moments[index].medium
-        )
-        if near or (hashes[other.index] ^ hashes[index]).bit_count() <= MOST_ALIKE_BITS:
-            return False
-    return True
+def _news(recording: Recording, taken: int, index: int) -> float:
+    """What is left of a frame's worth once another one is labelled."""
+    moments = recording.moments
+    if not recording.moving or moments[taken].medium != moments[index].medium:
+        return 1.0
+    return 1 - KNOWN_SHARE * float(np.exp(-abs(taken - index) / (KNOWN_SECONDS * recording.rate)))
 
 
 def _read(path: Path) -> Image:
@@ -165,21 +161,13 @@ def perceptual_hash(pixels_HWC: Image) -> int:
     return int.from_bytes(np.packbits(lowest > np.median(lowest[1:])).tobytes())
 
 
-def _judged(recording: Recording, witness: Witness, index: int, better: int) -> Pick:
-    """What the frame alone tells, and what the frames around it do."""
-    boxes = (recording.boxes[0][index], recording.boxes[1][index])
-    alone = interest(boxes, recording.confidence, recording.classes.shared)
-    mine = boxes[better].above(recording.confidence).among(recording.classes.shared)
+def _reason(recording: Recording, witness: Witness, index: int, better: int) -> str:
+    """What the models show in the frame, and how the better one's boxes differ from the frames around it."""
+    mine = recording.boxes[better][index].above(recording.confidence).among(recording.classes.shared)
     objects = witness.frames[index]
-    pairs = pair_up(overlaps(mine.xyxy_N4, objects.xyxy_N4), 0.5)
+    pairs = pair_up(overlaps(mine.xyxy_N4, objects.xyxy_N4), LEAST_IOU)
     missed, unconfirmed = len(objects) - len(pairs), len(mine) - len(pairs)
     switched = sum(int(mine.label_N[row] != objects.label_N[column]) for row, column in pairs)
-    return Pick(
-        index, alone + missed + unconfirmed + switched, _reason(recording, index, missed, unconfirmed, switched)
-    )
-
-
-def _reason(recording: Recording, index: int, missed: int, unconfirmed: int, switched: int) -> str:
     shown = [
         recording.boxes[side][index].above(recording.confidence).among(recording.classes.shared) for side in (0, 1)
     ]
