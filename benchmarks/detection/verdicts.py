@@ -17,9 +17,10 @@ import torch
 
 from examples.masks.look import CLASSES
 from examples.masks.video import FRAMES_PER_SECOND, draw_video
+from masktrain_trainer.compare.candidates import Candidates
 from masktrain_trainer.compare.command import FRAMES as PICKED
 from masktrain_trainer.compare.matching import Classes, FrameBoxes, match
-from masktrain_trainer.compare.picks import Candidates, choose
+from masktrain_trainer.compare.picks import choose
 from masktrain_trainer.compare.recording import FAINT, Recording, Seen
 from masktrain_trainer.compare.verdict import gather, judge
 from masktrain_trainer.detect.detector import DetectionOptions, Detector

@@ -6,7 +6,7 @@ at a time, and in few of them a crowd whose people hide each other; light, sharp
 
 - The camera hangs still. A quarter to two fifths of the time is hard, in passages of 3 to 6 seconds, which is what a
   person takes to walk through such a picture; 6 to 12 quiet seconds lie between them.
-- In quiet stretches nobody is there for a third of the time and one person for half of it, near enough to be recognised.
+- In quiet stretches nobody is there for a third of the time, and one person for half of it, near the camera.
 - A passage is hard for one reason: many come at once and hide each other; a group comes by far away; the light goes, as
   under a cloud or when a lamp fails; the lens loses its focus. Each of them comes once before any comes again.
 """

@@ -16,7 +16,6 @@ from .matching import LEAST_IOU, FrameBoxes, overlaps
 from .recording import Recording
 from .witness import Witness
 
-WITNESSES = 3
 Array = NDArray[Any]
 
 
@@ -46,21 +45,25 @@ def expected_mistakes(recording: Recording, witness: Witness, model: int) -> lis
     shared = recording.classes.shared
     mine, others = recording.boxes[model], recording.boxes[1 - model]
     return [
-        sum(place.mistakes for place in places(own.among(shared), other.among(shared), objects, recording.confidence))
+        mistakes_in_frame(own.among(shared), other.among(shared), objects, recording.confidence)
         for own, other, objects in zip(mine, others, witness.frames, strict=True)
     ]
 
 
-def places(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes, threshold: float) -> Iterator[Place]:
-    """`objects`: what the frames before and after show, each as sure as its confidence says."""
-    spoken = (mine, other, objects)
+def mistakes_in_frame(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, threshold: float) -> float:
+    """`objects`: what the frames before and after show, each as sure as its confidence says; None: nobody knows yet."""
+    return sum(place.mistakes for place in places(mine, other, objects, threshold))
+
+
+def places(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, threshold: float) -> Iterator[Place]:
+    spoken = (mine, other) if objects is None else (mine, other, objects)
     confidence_N, label_N = (
         np.concatenate([getattr(boxes, name) for boxes in spoken]) for name in ("confidence_N", "label_N")
     )
-    witness_N = np.repeat(np.arange(WITNESSES), [len(boxes) for boxes in spoken])
+    witness_N = np.repeat(np.arange(len(spoken)), [len(boxes) for boxes in spoken])
     shown_N = (witness_N == 0) & (confidence_N > threshold)
     for indices in _clusters(np.concatenate([boxes.xyxy_N4 for boxes in spoken]), confidence_N, witness_N == 2):
-        loudest = [confidence_N[indices][witness_N[indices] == one].max(initial=0) for one in range(WITNESSES)]
+        loudest = [confidence_N[indices][witness_N[indices] == one].max(initial=0) for one in range(len(spoken))]
         shown = indices[shown_N[indices]]
         agreeing = np.isin(label_N[indices], label_N[shown])
         known = float(confidence_N[indices][agreeing].sum() / max(1e-9, confidence_N[indices].sum()))

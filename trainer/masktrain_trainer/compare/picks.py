@@ -1,7 +1,7 @@
 """The frames most worth labelling: those that let expect most mistakes, spread over the material, none like another.
 
-Frames are kept as JPEGs while they pass by, a bounded number of them; what is known at the end chooses among them. The
-zip has YOLOv5's layout, with the boxes of the better model as labels to correct.
+What is known at the end chooses among the frames that were kept (`candidates.py`). The zip has YOLOv5's layout, with
+the boxes of the better model as labels to correct.
 """
 
 import json
@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -16,97 +17,17 @@ import numpy as np
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.files import finished_whole
 
-from .matching import LEAST_IOU, FrameBoxes, doubt, match, overlaps, pair_up
+from .candidates import LEAST_WORTH, Candidates, news
+from .matching import LEAST_IOU, FrameBoxes, match, overlaps, pair_up
 from .mistakes import expected_mistakes
-from .recording import Recording, Seen
+from .recording import Recording
 from .witness import Witness
 
-JPEG_QUALITY = 95
-CANDIDATES = 8
-"""Frames that are kept for each one that is wanted."""
 MOST_ALIKE_BITS = 4
-"""Of the 64 of the perceptual hash: frames that differ in so few or fewer are one to whoever labels them."""
-KNOWN_SHARE, KNOWN_SECONDS = 0.3, 0.12
-"""So much of a frame's worth is gone once its neighbour is labelled, and less of it the farther away that one is."""
-LEAST_WORTH = 0.01
-"""Of a frame without an expected mistake: enough that those, too, are spread."""
+"""Of the 64 of the perceptual hash: pictures that differ in so few or fewer look alike as a whole."""
 _HASH_SIDE, _THUMBNAIL = 8, 32
 THUMBNAIL = 224
 """Longest side of what the page shows of a frame, in pixels."""
-
-
-def interest(boxes: tuple[FrameBoxes, FrameBoxes], threshold: float, shared: frozenset[int]) -> float:
-    """How many mistakes the boxes of one frame let expect, as far as the frame alone tells.
-
-    Each box that one model alone has, and each place where the classes differ, is a mistake of one of them; a box in
-    doubt is half of one.
-    """
-    first, second = (found.among(shared) for found in boxes)
-    shown = (first.above(threshold), second.above(threshold))
-    found = match(*shown)
-    alone = sum(
-        float(found_by.confidence_N[list(only)].sum()) for found_by, only in zip(shown, found.only, strict=True)
-    )
-    doubts = sum(float(doubt(found_by.confidence_N, threshold).sum()) for found_by in (first, second))
-    return len(found.other_class) + len(found.only[0] + found.only[1]) / 2 + alone / 2 + 0.25 * doubts
-
-
-@dataclass
-class _Candidate:
-    index: int
-    interest: float
-
-
-class Candidates:
-    """The most interesting frame of every stretch of the material; stretches grow so that there are never too many."""
-
-    def __init__(self, folder: Path, wanted: int, threshold: float, shared: frozenset[int]) -> None:
-        self._folder = folder
-        self._most = max(2, wanted * CANDIDATES)
-        self._threshold = threshold
-        self._shared = shared
-        self._stretch = 1
-        self._best: dict[int, _Candidate] = {}
-
-    def offer(self, index: int, seen: Seen) -> None:
-        new = _Candidate(index, interest(seen.boxes, self._threshold, self._shared))
-        place = index // self._stretch
-        old = self._best.get(place)
-        if old is not None and old.interest >= new.interest:
-            return
-        if old is not None:
-            self.path(old.index).unlink()
-        self._best[place] = new
-        write_jpeg(self.path(index), seen.frame.pixels_HWC)
-        while len(self._best) > self._most:
-            self._widen()
-
-    def _widen(self) -> None:
-        self._stretch *= 2
-        kept: dict[int, _Candidate] = {}
-        for candidate in self._best.values():
-            place = candidate.index // self._stretch
-            other = kept.get(place)
-            if other is None or candidate.interest > other.interest:
-                kept[place] = candidate
-            if other is not None:
-                self.path((other if kept[place] is candidate else candidate).index).unlink()
-        self._best = kept
-
-    def path(self, index: int) -> Path:
-        return self._folder / f"{index}.jpg"
-
-    @property
-    def indices(self) -> list[int]:
-        return sorted(candidate.index for candidate in self._best.values())
-
-
-def write_jpeg(path: Path, pixels_HWC: Image) -> None:
-    """Raises OSError."""
-    _, body = cv2.imencode(
-        ".jpg", cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    path.write_bytes(body.tobytes())
 
 
 @dataclass(frozen=True)
@@ -124,8 +45,8 @@ def choose(recording: Recording, witness: Witness, candidates: Candidates, bette
     The frame that is worth most is taken, which makes those around it worth less; near-duplicates are never taken.
     """
     expected = expected_mistakes(recording, witness, better)
-    hashes = {index: perceptual_hash(_read(candidates.path(index))) for index in candidates.indices}
-    left = {index: expected[index] + LEAST_WORTH for index in hashes}
+    views = {index: _View.of(candidates.path(index), witness.frames[index]) for index in candidates.indices}
+    left = {index: expected[index] + LEAST_WORTH for index in views}
     chosen: list[int] = []
     while left and len(chosen) < wanted:
         taken = max(left, key=lambda index: left[index])
@@ -133,17 +54,36 @@ def choose(recording: Recording, witness: Witness, candidates: Candidates, bette
         left = {
             index: worth * _news(recording, taken, index)
             for index, worth in left.items()
-            if index != taken and (hashes[taken] ^ hashes[index]).bit_count() > MOST_ALIKE_BITS
+            if index != taken and not views[index].like(views[taken])
         }
     return [Pick(index, expected[index], _reason(recording, witness, index, better)) for index in sorted(chosen)]
 
 
 def _news(recording: Recording, taken: int, index: int) -> float:
     """What is left of a frame's worth once another one is labelled."""
-    moments = recording.moments
-    if not recording.moving or moments[taken].medium != moments[index].medium:
-        return 1.0
-    return 1 - KNOWN_SHARE * float(np.exp(-abs(taken - index) / (KNOWN_SECONDS * recording.rate)))
+    one, other = recording.moments[taken], recording.moments[index]
+    return news(one.seconds - other.seconds) if recording.moving and one.medium == other.medium else 1.0
+
+
+@dataclass(frozen=True)
+class _View:
+    """What makes two frames one to whoever labels them: the picture as a whole is alike, and nothing in it has moved.
+
+    A camera that hangs still shows the same picture for hours, whoever walks through it.
+    """
+
+    hash: int
+    objects: FrameBoxes
+
+    @classmethod
+    def of(cls, path: Path, objects: FrameBoxes) -> Self:
+        return cls(perceptual_hash(_read(path)), objects)
+
+    def like(self, other: Self) -> bool:
+        if (self.hash ^ other.hash).bit_count() > MOST_ALIKE_BITS or len(self.objects) != len(other.objects):
+            return False
+        pairs = pair_up(overlaps(self.objects.xyxy_N4, other.objects.xyxy_N4), LEAST_IOU)
+        return len(pairs) == len(self.objects)
 
 
 def _read(path: Path) -> Image:

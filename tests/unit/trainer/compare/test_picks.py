@@ -8,8 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from masktrain_trainer.compare.candidates import Candidates, interest
 from masktrain_trainer.compare.matching import Classes, FrameBoxes
-from masktrain_trainer.compare.picks import Candidates, Labelled, choose, interest, perceptual_hash, write_picks
+from masktrain_trainer.compare.picks import Labelled, choose, perceptual_hash, write_picks
 from masktrain_trainer.compare.recording import Recording, Seen, beginning
 from masktrain_trainer.compare.witness import call_witness
 from masktrain_trainer.data.geometry import Image as Pixels
@@ -56,11 +57,44 @@ def test_picked_frames_hold_the_mistakes_and_are_spread(tmp_path: Path) -> None:
     assert sum(index in range(36, 52) for index in picks) <= 8
 
 
+def at(*places: float, confidence: float = 0.4) -> FrameBoxes:
+    """Boxes beside each other, of one class."""
+    boxes = [[x, 10, x + 8, 20] for x in places]
+    count = len(boxes)
+    return FrameBoxes(np.array(boxes, np.float32), np.full(count, confidence, np.float32), np.zeros(count, np.int64))
+
+
 def test_frames_that_look_alike_are_picked_once(tmp_path: Path) -> None:
-    objects = truth(40, 4)
-    found = [imagined(objects, Skill(0.4), seed) for seed in (1, 2)]
-    recording, candidates = recorded(tmp_path, found[0], found[1], wanted=10, alike=True)
+    found = [at(10, 40) for _ in range(40)]
+    recording, candidates = recorded(tmp_path, found, found, wanted=10, alike=True)
     assert len(choose(recording, call_witness(recording), candidates, 0, 10)) == 1
+
+
+def test_a_still_camera_has_as_many_frames_to_pick_as_people_move(tmp_path: Path) -> None:
+    """The picture as a whole stays alike, however somebody small walks through it."""
+    found = [at(index / 4) for index in range(200)]
+    recording, candidates = recorded(tmp_path, found, found, wanted=5, alike=True)
+    assert len(choose(recording, call_witness(recording), candidates, 0, 5)) == 5
+
+
+def test_a_short_busy_passage_of_a_long_quiet_film_keeps_most_of_what_can_be_picked(tmp_path: Path) -> None:
+    busy = range(1500, 1575)
+    found = [at(*range(0, 60, 10)) if index in busy else at(index % 50) for index in range(3000)]
+    _, candidates = recorded(tmp_path, found, [at(confidence=0.1)] * 3000, wanted=4)
+    kept = candidates.indices
+    assert len(kept) == 32
+    assert sum(index in busy for index in kept) >= 8
+    assert np.diff([index for index in kept if index in busy]).min() >= 2
+    assert min(kept) < 400
+    assert max(kept) > 2600
+
+
+def test_pictures_are_not_near_each_other_in_time(tmp_path: Path) -> None:
+    candidates = Candidates(tmp_path, 1, 0.25, SHARED)
+    for index in range(20):
+        medium = Medium(PurePath(f"{index}.jpg"), Kind.PICTURE, "a folder")
+        candidates.offer(index, Seen(Frame(medium, 0, 0, picture(index)), (at(*range(index)), FrameBoxes())))
+    assert candidates.indices == list(range(12, 20))
 
 
 def test_however_long_the_material_few_frames_are_kept(tmp_path: Path) -> None:
@@ -86,10 +120,10 @@ def test_doubt_and_disagreement_are_of_interest() -> None:
         return interest((first, second), 0.25, SHARED)
 
     sure = worth(one(0.9), one(0.9))
-    assert sure == 0
+    assert worth(one(1), one(1)) == pytest.approx(0)
     assert worth(one(0.3), one(0.3)) > sure
-    assert worth(one(0.9), FrameBoxes()) > worth(one(0.3), one(0.3))
-    assert worth(one(0.9), one(0.9, label=1)) > sure
+    assert worth(one(0.9), FrameBoxes()) > sure
+    assert worth(one(0.9), one(0.9, label=1)) > worth(one(0.9), FrameBoxes())
 
 
 def test_the_hash_sees_through_brightness_and_tells_pictures_apart() -> None:
