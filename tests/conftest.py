@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lanes import lane, turn
+from tests.lanes import CLUSTERS, lane, turn
 
 pytest_plugins = ["tests.devcluster.fixtures", "tests.api.fixtures", "tests.media.fixtures"]
 
@@ -43,6 +44,12 @@ def fill(disk: Path) -> Path:
     return other
 
 
+def pytest_configure() -> None:
+    """A run that a script starts in the background is born with Ctrl-C ignored, and so would be all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that nothing long begins when all else is done."""
     items.sort(key=lambda item: turn(item.nodeid))
@@ -59,3 +66,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return Lanes(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Clusters end with their lane: with nobody who asks them anything, each still takes a part of the processors."""
+    yield
+    if nextitem is not None and lane(nextitem.nodeid) != lane(item.nodeid):
+        end_fixtures(item, CLUSTERS)
+
+
+def end_fixtures(item: pytest.Item, names: Iterable[str]) -> None:
+    """Those of the session, with all that was built on them; who asks for one later gets a new one."""
+    for name in names:
+        for definition in item.session._fixturemanager.getfixturedefs(name, item) or ():
+            definition.finish(item._request)  # type: ignore[attr-defined]

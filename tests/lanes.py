@@ -17,6 +17,8 @@ SHARED = {
     "tests/security/test_untrusted_progress.py": "API server",
 }
 """Beginning of a path to lane; the first that fits."""
+CLUSTERS = ("cluster", "control_plane")
+"""Fixtures that end with the lane that asked for them."""
 LONGEST_FIRST = (
     "tests/e2e/test_node_pools.py",
     "tests/e2e/",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masktrain_trainer.predict.predictor import non_max_suppression
+from masktrain_trainer.predict.suppression import non_max_suppression
 
 from .reference_data import arrays, tensor
 
@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("first_prefix", [2048, 64])
 @pytest.mark.parametrize("case", CASES)
 def test_detections(case: str, first_prefix: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("masktrain_trainer.predict.predictor.FIRST_PREFIX", first_prefix)
+    monkeypatch.setattr("masktrain_trainer.predict.suppression.FIRST_PREFIX", first_prefix)
     reference = arrays("nms")
     prediction_BNP = tensor(reference["prediction"])
     if case == "nc1_val":

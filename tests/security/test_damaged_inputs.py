@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-MUTATIONS = 400
+MUTATIONS = 150
 SEED = 20261127
 """Another one than that of `make fuzz`, which begins at 0."""
 

@@ -12,86 +12,14 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
 
 from masktrain_trainer.config import DEVICE_VARIABLE
 from masktrain_trainer.data.geometry import Placement, scale_boxes
-from masktrain_trainer.model.boxes import xywh_to_xyxy
 from masktrain_trainer.model.precision import autocast, to_input, with_layout
 from masktrain_trainer.model.yolo import Yolo, build_yolo
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
-MAX_CANDIDATES = 30_000
-"""Boxes of one image that enter suppression, best first: a bound on time for a model that sees objects everywhere."""
-FIRST_PREFIX = 2_048
-
-
-@torch.no_grad()
-def non_max_suppression(
-    prediction_BNP: Tensor,
-    confidence_threshold: float = 0.25,
-    iou_threshold: float = 0.45,
-    *,
-    multi_label: bool = False,
-    agnostic: bool = False,
-    classes: Sequence[int] | None = None,
-    max_detections: int = 300,
-) -> list[Tensor]:
-    """Detections (K, 6) of every image: xyxy in pixels, confidence, class; by falling confidence.
-
-    prediction_BNP: (B, N, 5 + classes), as `Yolo.decode` returns it. With `multi_label` a box counts for each class
-    above the threshold (validation), else for its best class only. `agnostic` lets boxes suppress those of other
-    classes. All thresholds are strict. It runs to the end, however long: no time limit silently drops detections.
-    """
-    detections = []
-    for prediction_NP in prediction_BNP:
-        candidates_K6 = _candidates(prediction_NP, confidence_threshold, multi_label)
-        if classes is not None:
-            candidates_K6 = candidates_K6[torch.isin(candidates_K6[:, 5], candidates_K6.new_tensor(list(classes)))]
-        # Stable, so that equal confidences keep the order of the rows on every device.
-        best_first_K = candidates_K6[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]
-        detections.append(_suppress(candidates_K6[best_first_K], iou_threshold, agnostic, max_detections))
-    return detections
-
-
-def _candidates(prediction_NP: Tensor, threshold: float, multi_label: bool) -> Tensor:
-    """(K, 6) boxes above the threshold: xyxy, confidence = objectness x class probability, class."""
-    # The cheap test first: confidence is objectness times a probability, so none of the others could pass.
-    prediction_NP = prediction_NP[prediction_NP[:, 4] > threshold]
-    boxes_N4 = xywh_to_xyxy(prediction_NP[:, :4])
-    confidence_NC = prediction_NP[:, 5:] * prediction_NP[:, 4:5]
-    if multi_label:
-        row_K, class_K = torch.where(confidence_NC > threshold)
-        confidence_K = confidence_NC[row_K, class_K]
-    else:
-        best_N, best_class_N = confidence_NC.max(dim=1)
-        row_K = torch.where(best_N > threshold)[0]
-        confidence_K, class_K = best_N[row_K], best_class_N[row_K]
-    return torch.cat((boxes_N4[row_K], confidence_K[:, None], class_K[:, None].to(confidence_K.dtype)), dim=1)
-
-
-def _suppress(candidates_K6: Tensor, iou_threshold: float, agnostic: bool, limit: int) -> Tensor:
-    """The first `limit` survivors of greedy suppression.
-
-    A box survives or not because of better boxes alone, so a prefix of the sorted candidates decides its own survivors.
-    Growing the prefix until it holds enough of them is exact and spares the quadratic rest.
-    """
-    prefix = FIRST_PREFIX
-    while True:
-        best_K6 = candidates_K6[:prefix]
-        kept_K = _greedy(best_K6, iou_threshold, agnostic)
-        if len(kept_K) >= limit or prefix >= len(candidates_K6):
-            return best_K6[kept_K[:limit]]
-        prefix *= 2
-
-
-def _greedy(candidates_K6: Tensor, iou_threshold: float, agnostic: bool) -> Tensor:
-    boxes_K4, confidence_K, class_K = candidates_K6[:, :4], candidates_K6[:, 4], candidates_K6[:, 5]
-    if agnostic:
-        kept_K: Tensor = nms(boxes_K4, confidence_K, iou_threshold)
-    else:
-        kept_K = batched_nms(boxes_K4, confidence_K, class_K, iou_threshold)
-    return kept_K
+from .suppression import non_max_suppression
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from masktrain_trainer.export.onnx import OnnxOptions, write_onnx
-from masktrain_trainer.predict.predictor import load_yolo, non_max_suppression
+from masktrain_trainer.predict.predictor import load_yolo
+from masktrain_trainer.predict.suppression import non_max_suppression
 from masktrain_trainer.weights.yolov5 import DetectorWeights
 
 from .conftest import IMAGE_SIZE, NAMES

@@ -1,14 +1,18 @@
 """Suppression against a plain greedy loop, and the inputs that break careless implementations."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from masktrain_trainer.model.boxes import pairwise_iou, xywh_to_xyxy
-from masktrain_trainer.predict import predictor
-from masktrain_trainer.predict.predictor import non_max_suppression
+from masktrain_trainer.predict import suppression
+from masktrain_trainer.predict.suppression import non_max_suppression
 
 
 def predictions(seed: int, count: int, num_classes: int = 3) -> Tensor:
@@ -40,7 +44,7 @@ def greedy(prediction_NP: Tensor, confidence: float, iou: float, limit: int) -> 
 def test_equals_the_textbook_whatever_the_prefix(seed: int, count: int, limit: int, first_prefix: int) -> None:
     prediction_NP = predictions(seed, count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor, "FIRST_PREFIX", first_prefix)
+        patch.setattr(suppression, "FIRST_PREFIX", first_prefix)
         (detections_K6,) = non_max_suppression(prediction_NP[None], 0.1, 0.5, multi_label=True, max_detections=limit)
     expected = greedy(prediction_NP, 0.1, 0.5, limit)
     assert [int(c) for c in detections_K6[:, 5]] == [c for c, _ in expected]
@@ -73,3 +77,25 @@ def test_neighbours_far_from_the_origin_keep_their_classes_apart() -> None:
     other = [0.0, 10.0, 20.0, 20.0, 1.0]
     prediction_BNP = torch.tensor([[[*box, 0.9, 0.0], [*other, 0.0, 0.8]]])
     assert len(non_max_suppression(prediction_BNP)[0]) == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 4000])
+def test_classes_suppress_themselves_as_torchvisions_own_function_has_it(count: int) -> None:
+    boxes_K4 = xywh_to_xyxy(torch.rand(count, 4, generator=torch.Generator().manual_seed(count)) * 100)
+    confidence_K = torch.linspace(1, 0, count)
+    class_K = (torch.arange(count) * 7 % 5).float()
+    expected_K = torchvision.ops.batched_nms(boxes_K4, confidence_K, class_K, 0.3)
+    candidates_K6 = torch.cat((boxes_K4, confidence_K[:, None], class_K[:, None]), 1)
+    found = suppression._suppress(candidates_K6, 0.3, agnostic=False, limit=count)
+    torch.testing.assert_close(found, candidates_K6[expected_K])
+
+
+def test_it_starts_without_torchvisions_package_and_beside_it() -> None:
+    script = (
+        "import sys, torch; from masktrain_trainer.predict.suppression import non_max_suppression as suppress\n"
+        "box = torch.tensor([[[9.0, 9, 4, 4, 0.9, 0.8]]]); (found,) = suppress(box)\n"
+        "assert len(found) == 1 and not {'torchvision', 'torch._dynamo'} & sys.modules.keys()\n"
+        "import torchvision; (again,) = suppress(box); assert found.equal(again)\n"
+        "assert len(torchvision.ops.nms(found[:, :4], found[:, 4], 0.5)) == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

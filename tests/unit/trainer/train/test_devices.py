@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from masktrain_operator.core.shapes import GPUS, image_for
+from masktrain_operator.core.shapes import GPUS, IMAGES, image_for
 from masktrain_trainer.config import CONFIG_VARIABLE, ExitCode, Precision, TrainingSpec
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.run_directory import StageResult, read_document
@@ -36,6 +36,8 @@ def test_the_locked_torch_runs_where_the_table_of_shapes_says() -> None:
     print(f"torch {torch.__version__} is compiled for {flags}")
     if torch.__version__ >= "2.11":
         pytest.skip("not the locked torch: from 2.11 on the wheels begin at sm_75")
+    (image,) = IMAGES
+    assert (torch.__version__.partition("+")[0], torch.version.cuda) == (image.torch, "{}.{}".format(*image.cuda))
     for name, gpu in GPUS.items():
         if gpu.capability is not None and gpu.cpu == "x86_64":
             assert runs_on(flags, gpu.capability) == (image_for(gpu) is not None), name
