@@ -61,7 +61,9 @@ def at(*places: float, confidence: float = 0.4) -> FrameBoxes:
     """Boxes beside each other, of one class."""
     boxes = [[x, 10, x + 8, 20] for x in places]
     count = len(boxes)
-    return FrameBoxes(np.array(boxes, np.float32), np.full(count, confidence, np.float32), np.zeros(count, np.int64))
+    return FrameBoxes(
+        np.array(boxes, np.float32).reshape(-1, 4), np.full(count, confidence, np.float32), np.zeros(count, np.int64)
+    )
 
 
 def test_frames_that_look_alike_are_picked_once(tmp_path: Path) -> None:
