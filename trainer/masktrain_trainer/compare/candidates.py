@@ -27,7 +27,7 @@ LEAST_WORTH = 0.01
 """Of a frame without an expected mistake: enough that those, too, are spread."""
 
 
-def news(seconds: float) -> float:
+def news_beside(seconds: float) -> float:
     """The share of a frame's worth that is left when one is labelled so long before or after it."""
     return 1 - exp(-abs(seconds) / NEWS_SECONDS)
 
@@ -45,9 +45,9 @@ class _Candidate:
     medium: Medium
     seconds: float
 
-    def news_beside(self, other: "_Candidate") -> float:
+    def news(self, other: "_Candidate") -> float:
         alone = self.medium.kind is Kind.PICTURE or self.medium.name != other.medium.name
-        return 1.0 if alone else news(self.seconds - other.seconds)
+        return 1.0 if alone else news_beside(self.seconds - other.seconds)
 
 
 class Candidates:
@@ -66,7 +66,7 @@ class Candidates:
         frame = seen.frame
         new = _Candidate(index, interest(seen.boxes, self._threshold, self._shared), frame.medium, frame.seconds)
         if self._kept:
-            self._news.append(new.news_beside(self._kept[-1]))
+            self._news.append(new.news(self._kept[-1]))
         self._kept.append(new)
         if len(self._kept) > self._most and self._drop_least() is new:
             return
@@ -74,13 +74,15 @@ class Candidates:
 
     def _drop_least(self) -> _Candidate:
         beside = np.array([1.0, *self._news, 1.0])
-        worth = (np.array([one.interest for one in self._kept]) + LEAST_WORTH) * beside[:-1] * beside[1:]
-        place = int(np.argmin(worth))
+        nearest = np.minimum(beside[:-1], beside[1:])
+        worth = (np.array([one.interest for one in self._kept]) + LEAST_WORTH) * nearest
+        # Of equals the latest: otherwise each new frame would take the place of the one before it, and none would stay.
+        place = len(worth) - 1 - int(np.argmin(worth[::-1]))
         gone = self._kept.pop(place)
         self.path(gone.index).unlink(missing_ok=True)
         del self._news[max(0, place - 1) : place + 1]
         if 0 < place < len(self._kept):
-            self._news.insert(place - 1, self._kept[place].news_beside(self._kept[place - 1]))
+            self._news.insert(place - 1, self._kept[place].news(self._kept[place - 1]))
         return gone
 
     def path(self, index: int) -> Path:

@@ -1,8 +1,10 @@
 """How many mistakes of a model a frame lets expect, when nobody knows the truth.
 
 Three witnesses speak for an object at a place: the model itself, the other model, and the frames before and after.
-They are believed alike. A place that is believed and where the model shows nothing is likely a miss, one that it shows
-and that is not believed is likely a false box, and where the witnesses' classes differ its class is likely wrong.
+Each sees what the others overlook, so a place is believed unless all of them are wrong about it: what one doubts and
+the others confirm is no doubt any more. A place that is believed and where the model shows nothing is likely a miss,
+one that it shows and that is not believed is likely a false box, and where the witnesses' classes differ its class is
+likely wrong.
 """
 
 from collections.abc import Iterator
@@ -67,7 +69,7 @@ def places(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, thre
         shown = indices[shown_N[indices]]
         agreeing = np.isin(label_N[indices], label_N[shown])
         known = float(confidence_N[indices][agreeing].sum() / max(1e-9, confidence_N[indices].sum()))
-        yield Place(float(np.mean(loudest)), known, len(shown))
+        yield Place(1 - float(np.prod(1 - np.array(loudest))), known, len(shown))
 
 
 def _clusters(xyxy_N4: Array, confidence_N: Array, apart_N: Array) -> list[Array]:

@@ -17,7 +17,7 @@ import numpy as np
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.files import finished_whole
 
-from .candidates import LEAST_WORTH, Candidates, news
+from .candidates import LEAST_WORTH, Candidates, news_beside
 from .matching import LEAST_IOU, FrameBoxes, match, overlaps, pair_up
 from .mistakes import expected_mistakes
 from .recording import Recording
@@ -46,23 +46,23 @@ def choose(recording: Recording, witness: Witness, candidates: Candidates, bette
     """
     expected = expected_mistakes(recording, witness, better)
     views = {index: _View.of(candidates.path(index), witness.frames[index]) for index in candidates.indices}
-    left = {index: expected[index] + LEAST_WORTH for index in views}
+    left = dict.fromkeys(views, 1.0)
     chosen: list[int] = []
     while left and len(chosen) < wanted:
-        taken = max(left, key=lambda index: left[index])
+        taken = max(left, key=lambda index: (expected[index] + LEAST_WORTH) * left[index])
         chosen.append(taken)
         left = {
-            index: worth * _news(recording, taken, index)
-            for index, worth in left.items()
+            index: min(news, _news(recording, taken, index))
+            for index, news in left.items()
             if index != taken and not views[index].like(views[taken])
         }
     return [Pick(index, expected[index], _reason(recording, witness, index, better)) for index in sorted(chosen)]
 
 
 def _news(recording: Recording, taken: int, index: int) -> float:
-    """What is left of a frame's worth once another one is labelled."""
+    """The share of a frame's worth that another one leaves which is labelled; the nearest one counts."""
     one, other = recording.moments[taken], recording.moments[index]
-    return news(one.seconds - other.seconds) if recording.moving and one.medium == other.medium else 1.0
+    return news_beside(one.seconds - other.seconds) if recording.moving and one.medium == other.medium else 1.0
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ def mistakes(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes) -> float:
     ("mine", "other", "objects", "expected"),
     [
         pytest.param(one(1), one(1), one(1), 0, id="all see the same"),
-        pytest.param(NOTHING, one(1), one(1), 2 / 3, id="missed"),
-        pytest.param(one(1), NOTHING, NOTHING, 2 / 3, id="seen by nobody else"),
+        pytest.param(one(0.5), one(0.5), one(0.5), 1 / 8, id="all doubt the same, and each confirms the others"),
+        pytest.param(NOTHING, one(0.5), one(0.5), 3 / 4, id="missed"),
+        pytest.param(one(0.6), NOTHING, NOTHING, 0.4, id="seen by nobody else"),
         pytest.param(one(1), one(1, label=1), one(1, label=1), 4 / 3, id="called otherwise: wrong and missing"),
         pytest.param(joined(one(1), one(1, label=1)), one(1), one(1), 1, id="two at one place: one is too many"),
-        pytest.param(one(1), one(1, x=50), NOTHING, 1, id="two places, each believed by one of three"),
+        pytest.param(one(0.6), one(0.6, x=50), NOTHING, 1, id="two places, each believed by one alone"),
         pytest.param(NOTHING, NOTHING, NOTHING, 0, id="nothing"),
     ],
 )
@@ -53,7 +54,11 @@ def test_the_less_sure_a_shown_box_the_likelier_a_mistake() -> None:
 
 
 def test_boxes_below_the_threshold_are_not_shown() -> None:
-    assert mistakes(one(0.2), one(0.2), one(0.2)) == pytest.approx(0.2)
+    assert mistakes(one(0.2), NOTHING, NOTHING) == pytest.approx(0.2)
+
+
+def test_a_miss_is_worth_more_than_a_box_that_all_confirm() -> None:
+    assert mistakes(NOTHING, one(0.5), one(0.5)) > 3 * mistakes(one(0.6), one(0.5), one(0.5))
 
 
 def test_expected_mistakes_are_where_the_mistakes_are() -> None:

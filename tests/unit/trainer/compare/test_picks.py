@@ -101,10 +101,8 @@ def test_pictures_are_not_near_each_other_in_time(tmp_path: Path) -> None:
 
 def test_however_long_the_material_few_frames_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    confidences = rng.uniform(0.1, 0.9, 300)
-    found = [
-        FrameBoxes(np.array([[0, 0, 9, 9]], np.float32), np.array([c], np.float32), np.array([0])) for c in confidences
-    ]
+    found = [at(10, confidence=confidence) for confidence in rng.uniform(0.1, 0.9, 300)]
+    found[137] = at(10, 30, 50)
     _, candidates = recorded(tmp_path, found, [FrameBoxes()] * 300, wanted=4)
     kept = candidates.indices
     assert 8 <= len(kept) <= 32
