@@ -10,7 +10,7 @@ import pytest
 
 from devcluster.cloud import CLOUD_ENDPOINT
 from devcluster.cluster import Cluster
-from devcluster.install import CREDENTIALS_SECRET, install_operator, provide_store, s3_client
+from devcluster.install import CREDENTIALS_SECRET, ORACLE_KEY_SECRET, install_operator, provide_store, s3_client
 from examples.masks.build import build_dataset
 from tests.unit.trainer.weights.yolov5_files import as_released
 
@@ -106,7 +106,14 @@ def jobs(
     cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Jobs]:
     """The installed product."""
-    install_operator(cluster, **{"oci.endpoint": CLOUD_ENDPOINT, "trainer.weightsMirror": WEIGHTS_MIRROR})
+    install_operator(
+        cluster,
+        **{
+            "oci.endpoint": CLOUD_ENDPOINT,
+            "trainer.weightsMirror": WEIGHTS_MIRROR,
+            "doctor.secrets": f"{{{ORACLE_KEY_SECRET}}}",
+        },
+    )
     release = as_released(tmp_path_factory.mktemp("release") / "yolov5n.pt")
     provide_store(cluster, NAMESPACE, {"small.zip": small_dataset, "yolov5/v7.0/yolov5n.pt": release} | broken_datasets)
     yield Jobs(cluster)

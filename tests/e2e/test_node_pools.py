@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from devcluster.cloud import Cloud, CloudSettings, start_cloud
-from devcluster.cluster import Cluster
-from devcluster.install import ORACLE_KEY_SECRET, apply, provide_oracle_key
+from devcluster.cluster import Cluster, ClusterError
+from devcluster.install import OPERATOR_NAMESPACE, ORACLE_KEY_SECRET, RELEASE, apply, provide_oracle_key
 from devcluster.oracle.pools import PoolSettings
 from devcluster.waiting import wait_until
 from tests.devcluster.conftest import shell_pod
@@ -80,6 +80,19 @@ def pool(jobs: Jobs) -> Iterator[Pool]:
     yield Pool(cluster, cloud)
     cluster.kubectl("delete", "gnp", POOL, f"--timeout={HANGS_AFTER_SECONDS}s")
     cloud.stop()
+
+
+def test_the_chart_tests_itself_by_the_doctor_in_a_pod(pool: Pool) -> None:
+    """This cluster has its plugin inside its machines, and no Object Storage: nothing else is at fault."""
+    namespace = ("--namespace", OPERATOR_NAMESPACE)
+    with pytest.raises(ClusterError, match=f"pod {RELEASE}-doctor failed"):
+        pool.cluster.helm("test", RELEASE, *namespace)
+    said = pool.cluster.kubectl("logs", *namespace, f"{RELEASE}-doctor")
+    rows = [line.split(maxsplit=1) for line in said.splitlines()]
+    found = {level: [row[1] for row in rows if len(row) == 2 and row[0] == level] for level in ("ok", "fault")}
+    assert [row.partition(":")[0] for row in found["fault"]] == ["device plugin", "object storage"], said
+    checked = {row.partition(":")[0] for row in found["ok"]}
+    assert {"cluster", "sign-in", "boot volume", "availability domains", "prices", "clocks"} <= checked, said
 
 
 def test_nodes_come_for_a_job_and_go_after_it(jobs: Jobs, pool: Pool) -> None:

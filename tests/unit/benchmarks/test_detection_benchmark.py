@@ -38,3 +38,5 @@ def test_scores_are_read_from_the_table_of_v7() -> None:
     assert read_scores(table) == Scores(0.791, 0.512)
     with pytest.raises(ProgramFailed, match="no line for all classes"):
         read_scores("Traceback")
+    with pytest.raises(ProgramFailed, match="left boxes out"):
+        read_scores("WARNING NMS time limit 2.100s exceeded\n" + table)

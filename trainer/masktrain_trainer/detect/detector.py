@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -122,8 +123,8 @@ class Detector:
 
     def start(self, prepared: Sequence[Prepared]) -> PendingDetections:
         """Begin with a batch of pictures of one shape. What it returns belongs to the same thread."""
-        pixels = np.stack([one.pixels_HWC for one in prepared])
-        pending = self._predictor.network.start(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        pixels_BHWC = _batch([one.pixels_HWC for one in prepared])
+        pending = self._predictor.network.start(torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2))
         places = [one.placement for one in prepared]
         return lambda: [self._named(found_K6) for found_K6 in self._predictor.detections(pending(), places)]
 
@@ -136,6 +137,11 @@ class Detector:
 
 BATCH_ON_CPU = 4
 """More pictures at a time leave the processor's caches."""
+
+
+def _batch(pictures: Sequence[Image]) -> npt.NDArray[np.uint8]:
+    """A single picture is not copied: most of the time of that goes into fresh memory."""
+    return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
 
 def by_shape(prepared: Sequence[Prepared]) -> list[list[int]]:

@@ -16,6 +16,8 @@ from .predictor import Inference, Pending
 
 MOST_SHAPES: Final = 4
 """Input shapes that stay compiled: a video has one, a folder of pictures a few. Each takes a second and its memory."""
+WAITING: Final = 2
+"""Requests beyond those that run: the next one begins when one ends, whatever its caller does at that moment."""
 _HINTS: Final = {torch.bfloat16: ("BF16", "bf16"), torch.float16: ("FP16", "f16")}
 
 
@@ -56,7 +58,7 @@ class OpenVinoNetwork:
         if self._latency:
             return 1
         # Known once a shape was compiled; there is never one for less than a thread.
-        return self._requests or cpu_limit()
+        return (self._requests or cpu_limit()) + WAITING
 
     def start(self, images_BCHW: Tensor) -> Pending:
         height, width = images_BCHW.shape[2:]

@@ -51,16 +51,17 @@ def _candidates(prediction_NP: Tensor, threshold: float, multi_label: bool) -> T
     """(K, 6) boxes above the threshold: xyxy, confidence = objectness x class probability, class."""
     # The cheap test first: confidence is objectness times a probability, so none of the others could pass.
     prediction_NP = prediction_NP[prediction_NP[:, 4] > threshold]
-    boxes_N4 = xywh_to_xyxy(prediction_NP[:, :4])
     confidence_NC = prediction_NP[:, 5:] * prediction_NP[:, 4:5]
     if multi_label:
         row_K, class_K = torch.where(confidence_NC > threshold)
-        confidence_K = confidence_NC[row_K, class_K]
-    else:
-        best_N, best_class_N = confidence_NC.max(dim=1)
-        row_K = torch.where(best_N > threshold)[0]
-        confidence_K, class_K = best_N[row_K], best_class_N[row_K]
-    return torch.cat((boxes_N4[row_K], confidence_K[:, None], class_K[:, None].to(confidence_K.dtype)), dim=1)
+        boxes_K4, confidence_K = prediction_NP[row_K, :4], confidence_NC[row_K, class_K]
+        return torch.cat((xywh_to_xyxy(boxes_K4), confidence_K[:, None], class_K[:, None].to(boxes_K4.dtype)), dim=1)
+    best_N, best_class_N = confidence_NC.max(dim=1)
+    # One selection of whole rows: each call takes longer than its arithmetic, of the few boxes that are left.
+    rows_N6 = torch.cat((prediction_NP[:, :4], best_N[:, None], best_class_N[:, None].to(best_N.dtype)), dim=1)
+    rows_K6 = rows_N6[best_N > threshold]
+    rows_K6[:, :4] = xywh_to_xyxy(rows_K6[:, :4])
+    return rows_K6
 
 
 def _suppress(candidates_K6: Tensor, iou_threshold: float, agnostic: bool, limit: int) -> Tensor:
