@@ -87,6 +87,14 @@ class Track:
         size = np.sqrt(np.clip(np.prod(boxes[inner, 2:] - boxes[inner, :2], axis=1), 1, None))
         return float(np.median(off / size))
 
+    @property
+    def travel(self) -> float:
+        """How far its middle comes, as a multiple of its size."""
+        boxes = np.array(self.boxes, np.float64)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        size = np.sqrt(np.clip(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1, None)).mean()
+        return float(np.ptp(middle, axis=0).max() / size)
+
     def filled(self) -> dict[int, Array]:
         """A box for each frame from its first to its last, those of gaps in between their neighbours."""
         frames = np.arange(self.frames[0], self.frames[-1] + 1)

@@ -3,6 +3,10 @@
 A box that one model has for a moment is a claim; a place where boxes of either follow each other through frames is an
 object that was there in between, too. So the tracks of both models' boxes together, with their gaps filled, witness
 for or against each of them.
+
+What a still camera sees of the background is the same in every frame, and so is what a model takes it for: such a box
+is as steady as any object. But objects come and go, or are there all the time; they don't appear and vanish in one
+place.
 """
 
 from collections.abc import Sequence
@@ -15,7 +19,7 @@ from torch import Tensor
 from masktrain_trainer.model.metrics import DetectionMetrics, DetectionStatistics
 
 from .matching import LEAST_IOU, FrameBoxes, overlaps, pair_up
-from .recording import Recording
+from .recording import Recording, runs
 from .tracks import Track, follow, one_per_object, patience
 
 CLAIM = 0.15
@@ -26,6 +30,8 @@ LEAST_CERTAINTY = 0.2
 """Of a track: mean confidence of both models over all of its frames, those without a box included."""
 LEAST_CERTAIN_PICTURE = 0.35
 """The same for a picture, which has no time to witness."""
+LEAST_TRAVEL = 0.5
+"""In sizes of itself, of an object that is not there all the time."""
 CROWDING = 2.0
 """How strongly a model is distrusted whose boxes lie over boxes."""
 BLOCKS = 12
@@ -62,8 +68,20 @@ def call_witness(recording: Recording) -> Witness:
         return Witness([found.above(LEAST_CERTAIN_PICTURE) for found in pooled], [])
     tracks = follow(pooled, patience_frames=patience(recording.rate), cuts=frozenset(recording.cuts))
     least = max(3, round(LEAST_SECONDS * recording.rate))
-    tracks = [track for track in tracks if track.span >= least and certainty(track) >= LEAST_CERTAINTY]
+    tracks = [
+        track
+        for track in tracks
+        if track.span >= least and certainty(track) >= LEAST_CERTAINTY and _comes_or_stays(recording, track)
+    ]
     return Witness(_by_frame(tracks, [vote(recording, track) for track in tracks], len(recording)), tracks)
+
+
+def _comes_or_stays(recording: Recording, track: Track) -> bool:
+    if track.travel >= LEAST_TRAVEL:
+        return True
+    slack = patience(recording.rate)
+    first, end = next(run for run in runs(recording.moments) if track.frames[0] < run[1])
+    return track.frames[0] - first <= slack and end - 1 - track.frames[-1] <= slack
 
 
 def vote(recording: Recording, track: Track) -> int:
