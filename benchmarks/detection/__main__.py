@@ -14,7 +14,7 @@ from examples.masks.video import FRAMES_PER_SECOND, VideoWriter, draw_video, wri
 
 from . import accuracy, programs, speed, twin
 from .models import drawn_masks, trained
-from .programs import Clips, Setting
+from .programs import Clips, Pace, Setting
 from .twin import Twin
 
 EPOCHS = {"yolov5n": 15, "yolov5s": 10}
@@ -59,19 +59,30 @@ class Bench:
         }
 
     @cached_property
-    def film(self) -> tuple[Clips, Path]:
-        """The clip in both lengths, and the truth about some of its frames as a zip."""
-        frames, short = self.options.frames, max(2, self.options.frames // SHORT_SHARE)
-        clips = Clips(self.folder / "clip.mp4", frames, self.folder / "short.mp4", short)
+    def films(self) -> dict[Pace, Clips]:
+        """In both lengths, for slow programs and for fast ones."""
+        return {pace: self._clips(pace) for pace in Pace}
+
+    def _clips(self, pace: Pace) -> Clips:
+        frames = self.options.frames * pace.value
+        short = max(2, frames // SHORT_SHARE)
+        name = pace.name.lower()
+        clips = Clips(self.folder / f"{name}.mp4", frames, self.folder / f"{name}-short.mp4", short)
         for path, length in ((clips.short, short), (clips.long, frames)):
             with VideoWriter(path, FRAME_SIZE, FRAMES_PER_SECOND) as video:
-                drawn = video.pass_on(draw_video(length, *FRAME_SIZE, CLIP_SEED))
-                truth = write_truth(self.folder / "truth.zip", drawn, every=LABELLED_EVERY)
-        return clips, truth
+                for _ in video.pass_on(draw_video(length, *FRAME_SIZE, CLIP_SEED)):
+                    pass
+        return clips
+
+    @cached_property
+    def truth(self) -> Path:
+        """About some frames of the slow programs' film, as a zip."""
+        drawn = draw_video(self.options.frames, *FRAME_SIZE, CLIP_SEED)
+        return write_truth(self.folder / "truth.zip", drawn, every=LABELLED_EVERY)
 
     @property
     def sets(self) -> dict[str, Path]:
-        return {"validation": drawn_masks(), "film": self.film[1]}
+        return {"validation": drawn_masks(), "film": self.truth}
 
 
 def _speed(bench: Bench) -> None:
@@ -79,7 +90,7 @@ def _speed(bench: Bench) -> None:
         Setting(name, size, saving) for name in bench.architectures for size in bench.sizes for saving in (False, True)
     ]
     speed.compare(
-        settings, bench.weights, bench.twins, bench.film[0], bench.folder / "speed", rounds=bench.options.rounds
+        settings, bench.weights, bench.twins, bench.films, bench.folder / "speed", rounds=bench.options.rounds
     )
 
 

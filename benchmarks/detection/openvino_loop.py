@@ -8,6 +8,7 @@ it finds best for throughput, while this loop decodes and letterboxes. Nothing o
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -124,7 +125,9 @@ def main() -> None:
     started = time.monotonic()
     found = (asynchronous if options.asynchronous else synchronous)(detector, options.clip)
     seconds = time.monotonic() - started
-    print(json.dumps({"frames": len(found), "boxes": sum(map(len, found)), "seconds": round(seconds, 3)}))
+    print(json.dumps({"frames": len(found), "boxes": sum(map(len, found)), "seconds": round(seconds, 3)}), flush=True)
+    # OpenVINO's threads now and then abort the program while Python takes it apart.
+    os._exit(0)
 
 
 def _options() -> argparse.Namespace:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from benchmarks.training import yolov5
@@ -32,6 +33,13 @@ RETURNED = re.compile(r"^\s*\(?\[?\(?(?P<numbers>0\.\d+(?:,\s*[\d.e-]+){3})", re
 
 CommandOf = Callable[[Path, Path], list[str]]
 """Of a source and a folder for what is written."""
+
+
+class Pace(Enum):
+    """Of programs, by which their films are as long as makes a run some ten seconds."""
+
+    SLOW = 1
+    FAST = 6
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ Each program runs as a command, on a long and on a short film. Their difference 
 film cost more, by the frames that it has more. The whole run, start included, stands beside it.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from benchmarks.training import yolov5
 from benchmarks.training.report import compared, emit, median, spread
 
 from . import programs
-from .programs import Clips, CommandOf, Setting
+from .programs import Clips, CommandOf, Pace, Setting
 from .twin import Twin
 
 TORCH, TWIN, PEER = "ours", "twin", "v7.0"
@@ -21,15 +21,40 @@ SYNCHRONOUS, ASYNCHRONOUS = "OpenVINO, synchronous", "OpenVINO, asynchronous"
 GOALS = {False: {TORCH: 1.5, TWIN: 3.0}, True: {TORCH: 1.5, TWIN: 2.0}}
 LOOP_GOAL = 0.95
 
-Times = dict[str, list[tuple[float, float]]]
-"""By program: seconds of the long film and of the short one, round by round."""
+PACES = {TORCH: Pace.SLOW, PEER: Pace.SLOW, TWIN: Pace.FAST, SYNCHRONOUS: Pace.FAST, ASYNCHRONOUS: Pace.FAST}
+"""A fast one is through a slow one's film in a second, and its start varies by as much."""
+
+
+@dataclass
+class Runs:
+    """Of a program. times: seconds of the long film and of the short one, round by round."""
+
+    clips: Clips
+    times: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def speeds(self) -> list[float]:
+        """Frames per second without the start, round by round."""
+        frames = self.clips.long_frames - self.clips.short_frames
+        # A start that took longer the second time than the frames did would make a speed of nothing.
+        return [frames / max(long - short, 1e-3) for long, short in self.times]
+
+    @property
+    def starts(self) -> list[float]:
+        """Seconds that a run takes beside its frames, round by round."""
+        pairs = zip(self.times, self.speeds, strict=True)
+        return [long - self.clips.long_frames / speed for (long, _), speed in pairs]
+
+    def whole(self, frames: int) -> list[float]:
+        """Seconds of a run over so many frames, from the start of the program to its end, round by round."""
+        return [start + frames / speed for start, speed in zip(self.starts, self.speeds, strict=True)]
 
 
 def compare(
     settings: Sequence[Setting],
     weights: Mapping[str, Path],
     twins: Mapping[tuple[str, int], Twin],
-    clips: Clips,
+    clips: Mapping[Pace, Clips],
     folder: Path,
     *,
     rounds: int,
@@ -38,12 +63,13 @@ def compare(
     for setting in settings:
         twin = twins[setting.architecture, setting.image_size]
         commands = _commands(setting, weights[setting.architecture], twin)
-        times: Times = defaultdict(list)
+        runs: dict[str, Runs] = {name: Runs(clips[PACES[name]]) for name in commands}
         for number in range(rounds):
             # The other way round each second time: none has the cooler or the warmer machine.
             for name in sorted(commands, reverse=bool(number % 2)):
-                times[name].append(_timed(commands[name], clips, folder / f"{setting}-{name}-{number}"))
-        _print(setting, twin, times, clips)
+                times = _timed(commands[name], runs[name].clips, folder / f"{setting}-{name}-{number}")
+                runs[name].times.append(times)
+        _print(setting, twin, runs, clips[Pace.SLOW].long_frames)
 
 
 def _commands(setting: Setting, weights: Path, twin: Twin) -> dict[str, CommandOf]:
@@ -68,55 +94,40 @@ def _timed(command: CommandOf, clips: Clips, folder: Path) -> tuple[float, float
     return long, short
 
 
-def steady(times: Sequence[tuple[float, float]], clips: Clips) -> list[float]:
-    """Frames per second without the start, round by round."""
-    frames = clips.long_frames - clips.short_frames
-    # A start that took longer the second time than the frames did would make a speed of nothing.
-    return [frames / max(long - short, 1e-3) for long, short in times]
-
-
-def starts(times: Sequence[tuple[float, float]], clips: Clips) -> list[float]:
-    """Seconds that a run takes beside its frames, round by round."""
-    speeds = steady(times, clips)
-    return [long - clips.long_frames / speed for (long, _), speed in zip(times, speeds, strict=True)]
-
-
-def _print(setting: Setting, twin: Twin, times: Times, clips: Clips) -> None:
+def _print(setting: Setting, twin: Twin, runs: Mapping[str, Runs], frames: int) -> None:
     goals = GOALS[setting.saving]
     for name, label in ((TORCH, "ours"), (TWIN, f"twin/{twin.kind}")):
         emit(
             f"detect-frames-per-second/{label}/{setting}",
-            **_against(times[name], times[PEER], clips, yolov5.NAME),
+            **_against(runs[name], runs[PEER], yolov5.NAME),
             goal=goals[name],
-            **_whole(times[name], times[PEER], clips),
+            **_whole(runs[name], runs[PEER], frames),
         )
     for name in (ASYNCHRONOUS, SYNCHRONOUS):
-        if name in times:
+        if name in runs:
             goal = {"goal": LOOP_GOAL} if name == ASYNCHRONOUS else {}
-            peer_name = f"a plain loop, {name}, the same model"
             emit(
                 f"detect-twin-by-openvino/{twin.kind}/{setting}",
-                **_against(times[TWIN], times[name], clips, peer_name),
+                **_against(runs[TWIN], runs[name], f"a plain loop, {name}, the same model"),
                 **goal,
-                **_whole(times[TWIN], times[name], clips),
+                **_whole(runs[TWIN], runs[name], frames),
             )
 
 
-def _against(
-    mine: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]], clips: Clips, peer_name: str
-) -> dict[str, Any]:
-    return compared(steady(mine, clips), steady(theirs, clips), peer_name=peer_name, unit="frames/s")
+def _against(mine: Runs, theirs: Runs, peer_name: str) -> dict[str, Any]:
+    return compared(mine.speeds, theirs.speeds, peer_name=peer_name, unit="frames/s")
 
 
-def _whole(mine: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]], clips: Clips) -> dict[str, Any]:
-    """The whole run on the long film, from the start of the program to its end."""
-    pairs = [other[0] / own[0] for own, other in zip(mine, theirs, strict=True)]
+def _whole(mine: Runs, theirs: Runs, frames: int) -> dict[str, Any]:
+    """As long as a person waits for a film of so many frames."""
+    own, others = mine.whole(frames), theirs.whole(frames)
+    pairs = [other / one for one, other in zip(own, others, strict=True)]
     return {
-        "frames": clips.long_frames,
-        "whole_run_s": median([long for long, _ in mine]),
-        "whole_run_peer_s": median([long for long, _ in theirs]),
+        "frames": frames,
+        "whole_run_s": median(own),
+        "whole_run_peer_s": median(others),
         "whole_run_ratio": median(pairs),
         "whole_run_ratio_spread": spread(pairs),
-        "start_s": median(starts(mine, clips)),
-        "start_peer_s": median(starts(theirs, clips)),
+        "start_s": median(mine.starts),
+        "start_peer_s": median(theirs.starts),
     }

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from playwright.sync_api import Browser, expect
 
-from masktrain_trainer.detect.live import LEAVING_SECONDS, TELLING_SECONDS, serve_live
+from masktrain_trainer.detect.live import LEAVING_SECONDS, serve_live
 from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped
 from masktrain_trainer.errors import InvalidConfiguration
 from masktrain_trainer.predict.drawing import BoxStyle
@@ -49,25 +49,6 @@ def test_a_page_whose_ear_opens_after_the_end_hears_of_it_too() -> None:
         site.ask("GET", "/")
         list(site.pictures())
         assert site.last_event()["ended"] == "The source has ended."
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_wait_for_pages_that_never_listen(number: signal.Signals) -> None:
-    source = SquareSource(SQUARES, frames=2, kind=Kind.VIDEO)
-    lines = serve_live(source, square_detector(NAMES), NAMES, "127.0.0.1:0", BoxStyle(), open_browser=False)
-    site = Served(next(lines).split()[2])
-
-    def look_and_kill() -> float:
-        site.ask("GET", "/")
-        list(site.pictures())
-        killed = time.monotonic()
-        os.kill(os.getpid(), number)
-        return killed
-
-    with ThreadPoolExecutor(1) as thread:
-        killed = thread.submit(look_and_kill)
-        list(lines)
-        assert time.monotonic() - killed.result() < TELLING_SECONDS
 
 
 def test_a_source_that_dies_ends_the_command_with_its_sentence_which_the_page_shows(browser: Browser) -> None:

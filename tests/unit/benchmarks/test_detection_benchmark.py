@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.detection.openvino_loop import plan
 from benchmarks.detection.programs import Clips, Scores, read_scores
-from benchmarks.detection.speed import starts, steady
+from benchmarks.detection.speed import Runs
 from benchmarks.training.observed_process import ProgramFailed
 from masktrain_trainer.data.geometry import plan_letterbox
 
@@ -15,8 +15,8 @@ CLIPS = Clips(Path("long"), 120, Path("short"), 20)
 
 def test_the_start_drops_out_of_the_steady_speed() -> None:
     times = [(3.0 + 120 / 50, 3.0 + 20 / 50), (5.0 + 120 / 25, 5.0 + 20 / 25)]
-    assert steady(times, CLIPS) == pytest.approx([50, 25])
-    assert starts(times, CLIPS) == pytest.approx([3, 5])
+    assert Runs(CLIPS, times).speeds == pytest.approx([50, 25])
+    assert Runs(CLIPS, times).starts == pytest.approx([3, 5])
 
 
 @pytest.mark.parametrize("frame_size", [(360, 640), (720, 1280), (333, 500), (640, 360)])

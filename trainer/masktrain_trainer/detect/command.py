@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import torch
 
 from masktrain_trainer.data.source.data_yaml import read_names
@@ -92,7 +93,9 @@ def serve_detection(request: DetectionRequest, address: str, *, open_browser: bo
 
 
 def load_detector(request: DetectionRequest) -> Detector:
-    """Raises MaskTrainError."""
+    """OpenCV has one thread from here on. Raises MaskTrainError."""
+    # Reading and the network share the cores already, and OpenCV's other threads wait for work by spinning.
+    cv2.setNumThreads(1)
     device = parse_device(request.device)
     model = load_model(
         request.weights,
