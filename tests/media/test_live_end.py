@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from playwright.sync_api import Browser, expect
 
+from masktrain_trainer.detect import live
 from masktrain_trainer.detect.live import LEAVING_SECONDS, serve_live
 from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped
 from masktrain_trainer.errors import InvalidConfiguration
@@ -17,7 +20,7 @@ from masktrain_trainer.predict.drawing import BoxStyle
 
 from .bright_squares import NAMES, SQUARES, SquareSource, square_detector
 from .browser import faultless_page
-from .serving import Served, served, stuck_viewer
+from .serving import WAIT_SECONDS, Served, served, stuck_viewer
 
 
 class Stalled(SquareSource):
@@ -33,6 +36,12 @@ class Stalled(SquareSource):
         self.goes_on.wait()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer to open a connection than a person's does."""
+    monkeypatch.setattr(live, "TELLING_SECONDS", 120.0)
+
+
 def test_a_film_waits_for_somebody_who_looks_and_its_end_is_told() -> None:
     source = SquareSource(SQUARES, frames=5, kind=Kind.VIDEO, skipped="One frame is damaged.")
     with served(source, square_detector(NAMES), NAMES) as site:
@@ -43,6 +52,7 @@ def test_a_film_waits_for_somebody_who_looks_and_its_end_is_told() -> None:
     assert last["notice"] == "One frame is damaged."
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_page_whose_ear_opens_after_the_end_hears_of_it_too() -> None:
     source = SquareSource(SQUARES, frames=2, kind=Kind.VIDEO)
     with served(source, square_detector(NAMES), NAMES) as site:
@@ -51,6 +61,29 @@ def test_a_page_whose_ear_opens_after_the_end_hears_of_it_too() -> None:
         assert site.last_event()["ended"] == "The source has ended."
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_pages_that_never_listen(number: signal.Signals) -> None:
+    """In a process of its own, which waits so long for them that nothing else ends it."""
+    script = (
+        "from masktrain_trainer.detect import live; from masktrain_trainer.detect.sources.base import Kind\n"
+        "from masktrain_trainer.predict.drawing import BoxStyle\n"
+        "from tests.media.bright_squares import NAMES, SQUARES, SquareSource, square_detector\n"
+        "live.TELLING_SECONDS = 3600.0\n"
+        "source = SquareSource(SQUARES, frames=2, kind=Kind.VIDEO)\n"
+        "for line in live.serve_live(\n"
+        "    source, square_detector(NAMES), NAMES, '127.0.0.1:0', BoxStyle(), open_browser=False\n"
+        "): print(line, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        site = Served(serving.stdout.readline().split()[2])
+        site.ask("GET", "/")
+        list(site.pictures())
+        serving.send_signal(number)
+        assert serving.wait(WAIT_SECONDS) == 0
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_source_that_dies_ends_the_command_with_its_sentence_which_the_page_shows(browser: Browser) -> None:
     sentence = "The camera in the yard has sent nothing for 30 seconds."
     source = SquareSource(SQUARES, frames=20, kind=Kind.VIDEO, error=InvalidConfiguration(sentence))

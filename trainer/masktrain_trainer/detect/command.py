@@ -93,10 +93,11 @@ def serve_detection(request: DetectionRequest, address: str, *, open_browser: bo
 
 
 def load_detector(request: DetectionRequest) -> Detector:
-    """OpenCV has one thread from here on. Raises MaskTrainError."""
-    # Reading and the network share the cores already, and OpenCV's other threads wait for work by spinning.
-    cv2.setNumThreads(1)
+    """OpenCV has one thread from here on if the CPU detects. Raises MaskTrainError."""
     device = parse_device(request.device)
+    if device.type == "cpu":
+        # Reading and the network share the cores already, and OpenCV's other threads wait for work by spinning.
+        cv2.setNumThreads(1)
     model = load_model(
         request.weights,
         request.endpoint,
