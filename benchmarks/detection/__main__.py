@@ -17,7 +17,7 @@ from .models import drawn_masks, trained
 from .programs import Clips, Pace, Setting
 from .twin import Twin
 
-EPOCHS = {"yolov5n": 15, "yolov5s": 10}
+EPOCHS = {"yolov5n": 30, "yolov5s": 10}
 SIZES = (320, 640)
 TRAINED_SIZE = 320
 FRAME_SIZE = (640, 360)

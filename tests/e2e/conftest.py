@@ -12,6 +12,7 @@ from devcluster.cloud import CLOUD_ENDPOINT
 from devcluster.cluster import Cluster
 from devcluster.install import CREDENTIALS_SECRET, ORACLE_KEY_SECRET, install_operator, provide_store, s3_client
 from examples.masks.build import build_dataset
+from examples.masks.video import FRAMES_PER_SECOND, draw_video, write_video
 from tests.unit.trainer.weights.yolov5_files import as_released
 
 NAMESPACE = "e2e"
@@ -50,7 +51,7 @@ class Jobs:
             "compute": {"nodes": 1, "gpusPerNode": 1, "env": CPU_ONLY},
             "limits": {"stopGraceSeconds": 30},
         }
-        return {section: fields | changes.get(section, {}) for section, fields in base.items()}
+        return {section: base.get(section, {}) | changes.get(section, {}) for section in base | changes}
 
     def wait(self, name: str, condition: str) -> None:
         """Return when `condition` (the argument of `kubectl wait --for`) holds."""
@@ -88,6 +89,13 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames of people who walk by."""
+    path = tmp_path_factory.mktemp("film") / "street.mp4"
+    return write_video(path, (frame for frame, _ in draw_video(10, 160, 96, seed=1)), FRAMES_PER_SECOND)
+
+
+@pytest.fixture(scope="session")
 def broken_datasets(tmp_path_factory: pytest.TempPathFactory, small_dataset: Path) -> dict[str, Path]:
     """Archives that cannot be trained on, by object key."""
     folder = tmp_path_factory.mktemp("broken")
@@ -103,7 +111,11 @@ def broken_datasets(tmp_path_factory: pytest.TempPathFactory, small_dataset: Pat
 
 @pytest.fixture(scope="session")
 def jobs(
-    cluster: Cluster, small_dataset: Path, broken_datasets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    small_dataset: Path,
+    film: Path,
+    broken_datasets: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Jobs]:
     """The installed product."""
     install_operator(
@@ -115,6 +127,7 @@ def jobs(
         },
     )
     release = as_released(tmp_path_factory.mktemp("release") / "yolov5n.pt")
-    provide_store(cluster, NAMESPACE, {"small.zip": small_dataset, "yolov5/v7.0/yolov5n.pt": release} | broken_datasets)
+    objects = {"small.zip": small_dataset, "street.mp4": film, "yolov5/v7.0/yolov5n.pt": release} | broken_datasets
+    provide_store(cluster, NAMESPACE, objects)
     yield Jobs(cluster)
     cluster.kubectl("delete", "mtj", "--all", "--namespace", NAMESPACE, "--cascade=foreground")

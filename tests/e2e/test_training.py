@@ -48,6 +48,27 @@ def test_a_job_trains_and_leaves_a_verified_best_pt(
     assert {"AttemptStarted", "DatasetVerified", "Complete"} <= jobs.events(name).keys()
 
 
+def test_twins_and_sample_media_lie_beside_best_pt(jobs: Jobs) -> None:
+    sources = ["s3://datasets/street.mp4", "s3://datasets/nowhere.mp4"]
+    jobs.apply(
+        "used",
+        training={"epochs": 1},
+        export={"formats": ["OpenVINO", "ONNX"], "int8": True},
+        evaluation={"sources": sources, "store": jobs.spec()["dataset"]["store"]},
+    )
+    jobs.wait("used", "condition=Complete")
+    assert_complete_and_tidy(jobs, "used")
+    exported, evaluated = jobs.condition("used", "Exported"), jobs.condition("used", "Evaluated")
+    assert (exported["status"], exported["reason"]) == ("True", "Exported"), exported
+    assert (evaluated["status"], evaluated["reason"]) == ("False", "SourceUnusable"), evaluated
+    assert "s3://datasets/nowhere.mp4 does not exist" in evaluated["message"]
+    kept = jobs.objects("used")
+    assert {"best.onnx", "best_openvino_model/best.xml", "best-int8_openvino_model/best-int8.xml"} <= set(kept), kept
+    (video,) = (key for key in kept if key.startswith("evaluation/1-street/") and key.endswith(".webm"))
+    stored = jobs.s3.get_object(Bucket="checkpoints", Key=f"{NAMESPACE}/used/{video}")["Body"].read()
+    assert stored.startswith(b"\x1a\x45\xdf\xa3"), "no Matroska"
+
+
 def test_a_killed_rank_0_pod_costs_only_the_time_since_the_last_checkpoint(jobs: Jobs) -> None:
     jobs.apply("killed", training=LONG | {"epochs": 12}, compute={"nodes": 2, "gpusPerNode": 1, "env": CPU_ONLY})
     jobs.wait("killed", "jsonpath={.status.checkpoints.last.uri}")
