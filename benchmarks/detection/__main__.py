@@ -52,11 +52,12 @@ class Bench:
 
     @cached_property
     def twins(self) -> dict[tuple[str, int], Twin]:
-        return {
-            (name, size): twin.export_twin(file, drawn_masks(), size, self.folder / f"twin-{name}-{size}")
+        """One of each model, made at the size that it was trained at, which runs at the others as well."""
+        made = {
+            name: twin.export_twin(file, drawn_masks(), TRAINED_SIZE, self.folder / f"twin-{name}")
             for name, file in self.weights.items()
-            for size in self.sizes
         }
+        return {(name, size): made[name] for name in made for size in self.sizes}
 
     @cached_property
     def films(self) -> dict[Pace, Clips]:
