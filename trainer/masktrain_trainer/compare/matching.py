@@ -78,6 +78,15 @@ class FrameBoxes:
             np.array([labels[found.class_index] for found in detections], np.int64),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["FrameBoxes"]) -> Self:
+        """The boxes of all of them, in this order."""
+        return cls(
+            np.concatenate([part.xyxy_N4 for part in parts]),
+            np.concatenate([part.confidence_N for part in parts]),
+            np.concatenate([part.label_N for part in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.confidence_N)
 

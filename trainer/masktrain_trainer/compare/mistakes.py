@@ -7,7 +7,7 @@ one that it shows and that is not believed is likely a false box, and where the 
 likely wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,16 @@ class Place:
         return self.shown - right + self.belief * (1 - self.known)
 
 
-def expected_mistakes(recording: Recording, witness: Witness, model: int) -> list[float]:
-    """For each frame, counted as a person with the labels would: boxes that are wrong, and boxes that are missing."""
+def expected_mistakes(recording: Recording, witness: Witness, model: int, frames: Iterable[int]) -> dict[int, float]:
+    """In each of `frames`, counted as a person with the labels would: boxes that are wrong, and that are missing."""
     shared = recording.classes.shared
     mine, others = recording.boxes[model], recording.boxes[1 - model]
-    return [
-        mistakes_in_frame(own.among(shared), other.among(shared), objects, recording.confidence)
-        for own, other, objects in zip(mine, others, witness.frames, strict=True)
-    ]
+    return {
+        frame: mistakes_in_frame(
+            mine[frame].among(shared), others[frame].among(shared), witness.frames[frame], recording.confidence
+        )
+        for frame in frames
+    }
 
 
 def mistakes_in_frame(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, threshold: float) -> float:
@@ -57,33 +59,40 @@ def mistakes_in_frame(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes |
     return sum(place.mistakes for place in places(mine, other, objects, threshold))
 
 
-def places(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, threshold: float) -> Iterator[Place]:
-    spoken = (mine, other) if objects is None else (mine, other, objects)
-    confidence_N, label_N = (
-        np.concatenate([getattr(boxes, name) for boxes in spoken]) for name in ("confidence_N", "label_N")
-    )
-    witness_N = np.repeat(np.arange(len(spoken)), [len(boxes) for boxes in spoken])
-    shown_N = (witness_N == 0) & (confidence_N > threshold)
-    for indices in _clusters(np.concatenate([boxes.xyxy_N4 for boxes in spoken]), confidence_N, witness_N == 2):
-        loudest = [confidence_N[indices][witness_N[indices] == one].max(initial=0) for one in range(len(spoken))]
-        shown = indices[shown_N[indices]]
-        agreeing = np.isin(label_N[indices], label_N[shown])
-        known = float(confidence_N[indices][agreeing].sum() / max(1e-9, confidence_N[indices].sum()))
-        yield Place(1 - float(np.prod(1 - np.array(loudest))), known, len(shown))
+def places(mine: FrameBoxes, other: FrameBoxes, objects: FrameBoxes | None, threshold: float) -> list[Place]:
+    """By whole frames at once: a frame may hold hundreds of faint boxes, and each frame of a film is looked at."""
+    spoken = [mine, other] if objects is None else [mine, other, objects]
+    boxes = FrameBoxes.joined(spoken)
+    witness_N = np.repeat(np.arange(len(spoken)), [len(of_one) for of_one in spoken])
+    place_N = _places(boxes, witness_N == 2)
+    count = int(place_N.max(initial=-1)) + 1
+    shown_N = (witness_N == 0) & (boxes.confidence_N > threshold)
+    loudest = np.zeros((len(spoken), count))
+    np.maximum.at(loudest, (witness_N, place_N), boxes.confidence_N)
+    belief = 1 - np.prod(1 - loudest, axis=0)
+    classes, class_N = np.unique(boxes.label_N, return_inverse=True)
+    shows = np.zeros((count, len(classes)), bool)
+    shows[place_N[shown_N], class_N[shown_N]] = True
+    agreeing = np.bincount(place_N, boxes.confidence_N * shows[place_N, class_N], count)
+    known = agreeing / np.maximum(np.bincount(place_N, boxes.confidence_N, count), 1e-9)
+    shown = np.bincount(place_N[shown_N], minlength=count)
+    return [Place(*place) for place in zip(belief.tolist(), known.tolist(), shown.tolist(), strict=True)]
 
 
-def _clusters(xyxy_N4: Array, confidence_N: Array, apart_N: Array) -> list[Array]:
-    """Indices of the boxes at each place. Each of `apart_N` is a place of its own; the others join the place that they
-    overlap most, the surest first, or make one.
+def _places(boxes: FrameBoxes, apart_N: Array) -> Array:
+    """For each box the number of its place. Each of `apart_N` is a place of its own; the others join the place that
+    they overlap most, the surest first, or make one.
     """
-    iou_NN = overlaps(xyxy_N4, xyxy_N4)
-    heads: list[int] = []
-    members: list[list[int]] = []
-    for index in np.lexsort((-confidence_N, ~apart_N)).tolist():
-        best = int(np.argmax(iou_NN[index, heads])) if heads and not apart_N[index] else -1
-        if best >= 0 and iou_NN[index, heads[best]] >= LEAST_IOU:
-            members[best].append(index)
+    iou_NN = overlaps(boxes.xyxy_N4, boxes.xyxy_N4)
+    near: list[list[int]] = [[] for _ in range(len(boxes))]
+    for row, column in np.argwhere(iou_NN >= LEAST_IOU).tolist():
+        near[row].append(column)
+    place_of_head: dict[int, int] = {}
+    place_N = np.zeros(len(boxes), np.int64)
+    for index in np.lexsort((-boxes.confidence_N, ~apart_N)).tolist():
+        heads = [] if apart_N[index] else [head for head in near[index] if head in place_of_head]
+        if heads:
+            place_N[index] = place_of_head[max(heads, key=lambda head: (iou_NN[index, head], -place_of_head[head]))]
         else:
-            heads.append(index)
-            members.append([index])
-    return [np.array(of_place) for of_place in members]
+            place_N[index] = place_of_head[index] = len(place_of_head)
+    return place_N

@@ -44,8 +44,8 @@ def choose(recording: Recording, witness: Witness, candidates: Candidates, bette
 
     The frame that is worth most is taken, which makes those around it worth less; near-duplicates are never taken.
     """
-    expected = expected_mistakes(recording, witness, better)
-    views = {index: _View.of(candidates.path(index), witness.frames[index]) for index in candidates.indices}
+    expected = expected_mistakes(recording, witness, better, candidates.indices)
+    views = {index: _View.of(candidates.path(index), _told(recording, witness, index)) for index in candidates.indices}
     left = dict.fromkeys(views, 1.0)
     chosen: list[int] = []
     while left and len(chosen) < wanted:
@@ -73,17 +73,27 @@ class _View:
     """
 
     hash: int
-    objects: FrameBoxes
+    told: FrameBoxes
 
     @classmethod
-    def of(cls, path: Path, objects: FrameBoxes) -> Self:
-        return cls(perceptual_hash(_read(path)), objects)
+    def of(cls, path: Path, told: FrameBoxes) -> Self:
+        return cls(perceptual_hash(_read(path)), told)
 
     def like(self, other: Self) -> bool:
-        if (self.hash ^ other.hash).bit_count() > MOST_ALIKE_BITS or len(self.objects) != len(other.objects):
+        if (self.hash ^ other.hash).bit_count() > MOST_ALIKE_BITS or len(self.told) != len(other.told):
             return False
-        pairs = pair_up(overlaps(self.objects.xyxy_N4, other.objects.xyxy_N4), LEAST_IOU)
-        return len(pairs) == len(self.objects)
+        pairs = pair_up(overlaps(self.told.xyxy_N4, other.told.xyxy_N4), LEAST_IOU)
+        return len(pairs) == len(self.told)
+
+
+def _told(recording: Recording, witness: Witness, index: int) -> FrameBoxes:
+    """A box for each place where there is an object by the frames around it, or where one of the models shows one."""
+    told = witness.frames[index]
+    for model in (0, 1):
+        shown = recording.boxes[model][index].above(recording.confidence).among(recording.classes.shared)
+        others = shown.where(overlaps(shown.xyxy_N4, told.xyxy_N4).max(axis=1, initial=0) < LEAST_IOU)
+        told = FrameBoxes.joined([told, others])
+    return told
 
 
 def _read(path: Path) -> Image:

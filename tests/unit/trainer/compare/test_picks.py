@@ -79,6 +79,17 @@ def test_a_still_camera_has_as_many_frames_to_pick_as_people_move(tmp_path: Path
     assert len(choose(recording, call_witness(recording), candidates, 0, 5)) == 5
 
 
+def test_a_still_camera_has_frames_to_pick_where_no_box_lasts(tmp_path: Path) -> None:
+    """Nobody knows of an object, and yet each of these frames holds another mistake."""
+    found = [at(index // 10 * 7 % 50) if index % 10 < 3 else FrameBoxes() for index in range(200)]
+    recording, candidates = recorded(tmp_path, found, [FrameBoxes()] * 200, wanted=5, alike=True)
+    witness = call_witness(recording)
+    assert witness.tracks == []
+    picks = choose(recording, witness, candidates, 0, 5)
+    assert len(picks) == 5
+    assert all(len(found[pick.index]) for pick in picks)
+
+
 def test_a_short_busy_passage_of_a_long_quiet_film_keeps_most_of_what_can_be_picked(tmp_path: Path) -> None:
     busy = range(1500, 1575)
     found = [at(*range(0, 60, 10)) if index in busy else at(index % 50) for index in range(3000)]
