@@ -3,7 +3,8 @@
     python -m examples.masks.video --output clip.mp4 --truth truth.zip --frames 300 --size 640x360 --seed 7
 
 The people walk by, stay and come nearer, turn their heads and pass in front of each other; the background drifts, the
-light and the focus change. The same seed gives the same pictures, and a longer video begins with the shorter one.
+light and the focus change. With `--entrance` it is what a camera sees that hangs at one: few people or none, and harder
+passages (`passages.py`). The same seed gives the same pictures, and a longer video begins with the shorter one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -21,17 +22,17 @@ import numpy.typing as npt
 from examples.roboflow import Example, describe, write_export
 
 from .face import draw_person, head_outline
-from .look import CLASSES, Look, random_look
+from .look import CLASSES
+from .passages import Hardship, Passage, passages_of, strength
 from .pen import Image, Pose
-from .scene import CLASS_SHARES, SUPERSAMPLING, background, covered_share
+from .scene import SUPERSAMPLING, background, covered_share
+from .walks import LANES, Walk, people_at_an_entrance, people_in_a_street
 
 Box = tuple[int, float, float, float, float]
 """Label and x1, y1, x2, y2 in pixels, within the picture."""
 
 FRAMES_PER_SECOND = 25.0
 """What the movements are made for."""
-LANES = 6
-"""In each of them one person follows the other, so there are never more in the picture."""
 MOST_HIDDEN = 0.5
 """A face of which others hide more than this is not labelled: nobody would."""
 LEAST_INSIDE = 0.5
@@ -44,7 +45,7 @@ JPEG_QUALITY = 92
 def main() -> None:
     options = _options()
     width, height = options.size
-    drawn = draw_video(options.frames, width, height, options.seed)
+    drawn = draw_video(options.frames, width, height, options.seed, entrance=options.entrance)
     if options.truth is None:
         write_video(options.output, (frame for frame, _ in drawn), options.frames_per_second)
         return
@@ -54,17 +55,25 @@ def main() -> None:
     print(f"{options.output}; {options.truth}: {describe(options.truth)}")
 
 
-def draw_video(frames: int, width: int, height: int, seed: int) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
-    """Each frame (height, width, 3), red green blue, with the boxes of the faces that can be seen in it."""
-    stage = _Stage.build(width, height, seed)
+def draw_video(
+    frames: int, width: int, height: int, seed: int, *, entrance: bool = False, step: int = 1
+) -> Iterator[tuple[npt.NDArray[np.uint8], list[Box]]]:
+    """Each frame (height, width, 3), red green blue, with the boxes of the faces that can be seen in it.
+
+    entrance: what a camera sees that hangs there, as `passages.py` describes it. step: only every so many-th moment.
+    """
+    stage = _Stage.build(width, height, seed, still=entrance)
     side = max(width, height) * SUPERSAMPLING
-    for number, walks in zip(range(frames), _crowd(seed, height / max(width, height)), strict=False):
+    floor = height / max(width, height)
+    passages = passages_of(seed, frames * step) if entrance else []
+    crowd = people_at_an_entrance(seed, floor, passages) if entrance else people_in_a_street(seed, floor)
+    for number, walks in islice(enumerate(crowd), 0, frames * step, step):
         people = sorted(((walk, walk.pose(number, side)) for walk in walks), key=lambda person: person[1].half_width)
         canvas = stage.backdrop(number)
         for walk, pose in people:
             draw_person(canvas, pose, walk.look, np.random.default_rng(walk.seed))
         picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-        yield stage.expose(np.asarray(picture, np.uint8), number), _truth(people, width, height)
+        yield stage.expose(np.asarray(picture, np.uint8), number, passages), _truth(people, width, height)
 
 
 def write_video(path: Path, frames: Iterable[npt.NDArray[np.uint8]], frames_per_second: float) -> Path:
@@ -125,43 +134,6 @@ class VideoWriter:
 
 
 @dataclass(frozen=True)
-class _Walk:
-    """One person, from the frame in which they come to the one in which they go; lengths as shares of the longer side.
-
-    start, end: x, y and half the width of the head. `swings`: how often, in radians a frame, and from where on the
-    head turns and the body bobs.
-    """
-
-    label: int
-    look: Look
-    seed: int
-    """Of what is drawn by lot on the person, such as the dots of a mask: the same in each frame."""
-    first: int
-    frames: int
-    start: tuple[float, float, float]
-    end: tuple[float, float, float]
-    rise: float
-    """How far above the line between them half-way."""
-    turn: float
-    yaw: float
-    swings: tuple[float, float]
-
-    def pose(self, frame: int, side: float) -> Pose:
-        share = (frame - self.first) / self.frames
-        x, y, half_width = (
-            before + (after - before) * share for before, after in zip(self.start, self.end, strict=True)
-        )
-        phase = self.swings[0] * frame + self.swings[1]
-        return Pose(
-            x=side * (x + 0.25 * half_width * np.sin(phase * 0.7)),
-            y=side * (y - self.rise * np.sin(np.pi * share) + 0.12 * half_width * np.sin(phase * 2)),
-            half_width=side * half_width,
-            angle=self.turn + np.radians(7) * np.sin(phase),
-            yaw=self.yaw + np.radians(18) * np.sin(phase * 0.6 + 1),
-        )
-
-
-@dataclass(frozen=True)
 class _Stage:
     """What one seed makes of a video: a backdrop larger than the picture, a camera, and people who come and go."""
 
@@ -172,88 +144,47 @@ class _Stage:
     phases: tuple[float, ...]
     """Where drift, light and focus begin, in radians."""
     vignette_HW1: npt.NDArray[np.float32]
+    still: bool
+    """Whether the camera hangs somewhere, and nothing drifts."""
 
     @classmethod
-    def build(cls, width: int, height: int, seed: int) -> _Stage:
+    def build(cls, width: int, height: int, seed: int, *, still: bool) -> _Stage:
         rng = np.random.default_rng([seed, LANES])
         side = round(max(width, height) * SUPERSAMPLING * (1 + DRIFT))
         x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
         vignette = 1 - rng.uniform(0, 0.25) * (x[None] ** 2 + y[:, None] ** 2) / 2
         phases = tuple(float(phase) for phase in rng.uniform(0, 2 * np.pi, 6))
-        return cls(width, height, seed, background(rng, side), phases, vignette[..., None].astype(np.float32))
+        vignette_HW1 = vignette[..., None].astype(np.float32)
+        return cls(width, height, seed, background(rng, side), phases, vignette_HW1, still)
 
     def backdrop(self, frame: int) -> Image:
         """The part of the background that the camera sees, to be drawn on."""
         height, width = self.height * SUPERSAMPLING, self.width * SUPERSAMPLING
         free_y, free_x = self.backdrop_SS3.shape[0] - height, self.backdrop_SS3.shape[1] - width
-        y = round(free_y * (0.5 + 0.5 * np.sin(0.009 * frame + self.phases[0])))
-        x = round(free_x * (0.5 + 0.5 * np.sin(0.013 * frame + self.phases[1])))
+        moment = 0 if self.still else frame
+        y = round(free_y * (0.5 + 0.5 * np.sin(0.009 * moment + self.phases[0])))
+        x = round(free_x * (0.5 + 0.5 * np.sin(0.013 * moment + self.phases[1])))
         return self.backdrop_SS3[y : y + height, x : x + width].copy()
 
-    def expose(self, picture_HW3: Image, frame: int) -> npt.NDArray[np.uint8]:
+    def expose(self, picture_HW3: Image, frame: int, passages: Sequence[Passage]) -> npt.NDArray[np.uint8]:
         """The camera's faults at that moment, and red green blue."""
         rng = np.random.default_rng([self.seed, LANES + 1, frame])
         waves = [
             np.sin(speed * frame + phase) for speed, phase in zip((0.021, 0.034, 0.015), self.phases[2:5], strict=True)
         ]
         gain = (0.92 + 0.2 * waves[0]) * (1 + 0.05 * np.array([waves[1], 0.0, -waves[1]], np.float32))
-        noise = rng.standard_normal((self.height, self.width, 1), dtype=np.float32) * np.float32(4 + 3 * waves[2])
+        dusk, unsharp = (strength(passages, hardship, frame) for hardship in (Hardship.DUSK, Hardship.UNSHARP))
+        gain *= 1 - 0.65 * dusk
+        loud = np.float32((4 + 3 * waves[2]) * (1 + 1.5 * dusk))
+        noise = rng.standard_normal((self.height, self.width, 1), dtype=np.float32) * loud
         exposed = picture_HW3 * (self.vignette_HW1 * gain.astype(np.float32)) + noise
-        sigma = 1.1 * max(0.0, float(np.sin(0.027 * frame + self.phases[5]))) * max(self.width, self.height) / 640
+        out_of_focus = 1.1 * max(0.0, float(np.sin(0.027 * frame + self.phases[5]))) + 4 * unsharp
+        sigma = out_of_focus * max(self.width, self.height) / 640
         blurred = cv2.GaussianBlur(exposed, (0, 0), sigma) if sigma > 0.3 else exposed
         return np.ascontiguousarray(np.clip(blurred, 0, 255).astype(np.uint8)[..., ::-1])
 
 
-def _crowd(seed: int, floor: float) -> Iterator[list[_Walk]]:
-    """Who is there in frame 0, 1, 2 and so on. `floor`: the picture's height as a share of its longer side."""
-    lanes = [_walks(np.random.default_rng([seed, lane]), floor) for lane in range(LANES)]
-    latest = [next(lane) for lane in lanes]
-    for frame in count():
-        for number, lane in enumerate(lanes):
-            while latest[number].first + latest[number].frames <= frame:
-                latest[number] = next(lane)
-        yield [walk for walk in latest if walk.first <= frame]
-
-
-def _walks(rng: np.random.Generator, floor: float) -> Iterator[_Walk]:
-    """One person after the other, with pauses; the first one is on their way when the video begins."""
-    first = -int(rng.integers(0, 150))
-    while True:
-        walk = _walk(rng, first, floor)
-        yield walk
-        first += walk.frames + int(rng.integers(5, 60))
-
-
-def _walk(rng: np.random.Generator, first: int, floor: float) -> _Walk:
-    label = int(rng.choice(list(CLASS_SHARES), p=list(CLASS_SHARES.values())))
-    half_width = float(rng.uniform(0.03, 0.095))
-    grown = half_width * float(rng.uniform(0.75, 1.5))
-    y = float(rng.uniform(0.3, 0.6)) * floor
-    outside = 2 * half_width
-    if rng.random() < 0.6:  # the others come up from the lower edge and go down again
-        rise = 0.0
-        way = [-outside, 1 + 2 * grown][:: int(rng.choice([-1, 1]))]
-        start, end = (way[0], y, half_width), (way[1], y + float(rng.uniform(-0.08, 0.08)), grown)
-    else:
-        x = float(rng.uniform(0.1, 0.9))
-        way = [floor + outside, floor + 2 * grown]
-        start, end, rise = (x, way[0], half_width), (x + float(rng.uniform(-0.2, 0.2)), way[1], grown), way[0] - y
-    return _Walk(
-        label=label,
-        look=random_look(rng, label),
-        seed=int(rng.integers(2**31)),
-        first=first,
-        frames=int(rng.integers(100, 260)),
-        start=start,
-        end=end,
-        rise=rise,
-        turn=float(np.radians(rng.normal(0, 8))),
-        yaw=float(np.radians(np.clip(rng.normal(0, 18), -32, 32))),
-        swings=(float(rng.uniform(0.05, 0.16)), float(rng.uniform(0, 2 * np.pi))),
-    )
-
-
-def _truth(people: Sequence[tuple[_Walk, Pose]], width: int, height: int) -> list[Box]:
+def _truth(people: Sequence[tuple[Walk, Pose]], width: int, height: int) -> list[Box]:
     """Boxes of the faces that can be seen; `people` with the nearest last."""
     boxes = []
     for number, (walk, pose) in enumerate(people):
@@ -291,6 +222,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=10, help="frames from one labelled to the next (%(default)s)")
     parser.add_argument("--frames", type=int, default=300, help="(default: %(default)s)")
     parser.add_argument("--frames-per-second", type=float, default=FRAMES_PER_SECOND, help="(default: %(default)s)")
+    parser.add_argument("--entrance", action="store_true", help="what a camera at an entrance sees")
     parser.add_argument("--size", type=_size, default=(640, 360), metavar="WIDTHxHEIGHT", help="(default: 640x360)")
     parser.add_argument("--seed", type=int, default=7, help="(default: %(default)s)")
     return parser.parse_args()

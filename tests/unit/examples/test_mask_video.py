@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from examples.masks.passages import Hardship, passages_of
 from examples.masks.video import Box, draw_video, write_truth, write_video
 
 WIDTH, HEIGHT = 160, 96
@@ -33,6 +34,35 @@ def test_frames_differ_and_boxes_move_but_little(drawn: Drawn) -> None:
     assert [box[0] for box in boxes] == [box[0] for box in moved]
     apart = np.abs(np.array(boxes)[:, 1:] - np.array(moved)[:, 1:])
     assert 0 < apart.max() < WIDTH / 20
+
+
+def test_an_entrance_is_quiet_but_for_passages_that_are_darker_softer_and_fuller() -> None:
+    passages = passages_of(7, 2500)
+    middle = {passage.hardship: passage.first + passage.frames // 2 for passage in reversed(passages)}
+    assert set(middle) == set(Hardship)
+    film = list(draw_video(max(middle.values()) // 5 + 1, WIDTH, HEIGHT, 7, entrance=True, step=5))
+    calm = [index for index in range(len(film)) if not any(one.strength(5 * index) for one in passages)]
+    people = np.array([len(boxes) for _, boxes in film])
+    assert 0.1 < (people[calm] == 0).mean() < 0.7
+    assert people[calm].max() <= 2
+    assert min(people[middle[Hardship.CROWD] // 5], people[middle[Hardship.FAR] // 5]) >= 3
+    brightness = np.array([frame.mean() for frame, _ in film])
+    sharpness = np.array([cv2.Laplacian(frame, cv2.CV_64F).var() for frame, _ in film])
+    assert brightness[middle[Hardship.DUSK] // 5] < brightness[calm].min() * 0.7
+    assert sharpness[middle[Hardship.UNSHARP] // 5] < sharpness[calm].min()
+
+
+def test_people_far_away_are_small() -> None:
+    far = next(passage for passage in passages_of(7, 2500) if passage.hardship is Hardship.FAR)
+    (*_, (_, boxes)) = draw_video(far.first // 5 + far.frames // 10, WIDTH, HEIGHT, 7, entrance=True, step=5)
+    assert np.median([x2 - x1 for _, x1, _, x2, _ in boxes]) < 0.1 * WIDTH
+
+
+def test_a_film_of_fewer_moments_shows_the_same_ones() -> None:
+    whole, part = (list(draw_video(count, WIDTH, HEIGHT, 7, step=step)) for count, step in ((5, 1), (3, 2)))
+    for (frame, boxes), (same, same_boxes) in zip(whole[::2], part, strict=True):
+        np.testing.assert_array_equal(frame, same)
+        assert boxes == same_boxes
 
 
 def test_boxes_lie_in_the_picture_and_hold_a_face(drawn: Drawn) -> None:

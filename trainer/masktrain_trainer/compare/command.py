@@ -21,9 +21,10 @@ from masktrain_trainer.predict.models import Model, load_model
 from masktrain_trainer.report.evaluation import ClassScores
 from masktrain_trainer.report.tables import as_text
 
+from .candidates import Candidates
 from .matching import Classes
 from .page import Shown, clock, render, thumbnail
-from .picks import Candidates, Labelled, Pick, choose, write_picks
+from .picks import Labelled, Pick, choose, write_picks
 from .recording import FAINT, Recording, Seen, TwoModels, beginning, detect_both
 from .verdict import Evidence, Verdict, gather, judge
 from .videos import ComparisonVideos, scratch_beside, shrunk_to_fit

@@ -1,4 +1,4 @@
-"""Two models on one frame: which boxes both have, which one of them only, where they differ on the class, and doubt."""
+"""Two models on one frame: which boxes both have, which one of them only, and where they differ on the class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +12,6 @@ from masktrain_trainer.errors import InvalidConfiguration
 
 LEAST_IOU = 0.5
 """From which on two boxes are of one object; mAP50 takes the same."""
-DOUBT_WIDTH = 0.2
-"""A confidence this far from the threshold is no longer in doubt."""
 
 Array = NDArray[Any]
 
@@ -78,6 +76,15 @@ class FrameBoxes:
             np.array([found.xyxy for found in detections], np.float32).reshape(-1, 4),
             np.array([found.confidence for found in detections], np.float32),
             np.array([labels[found.class_index] for found in detections], np.int64),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["FrameBoxes"]) -> Self:
+        """The boxes of all of them, in this order."""
+        return cls(
+            np.concatenate([part.xyxy_N4 for part in parts]),
+            np.concatenate([part.confidence_N for part in parts]),
+            np.concatenate([part.label_N for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -159,8 +166,3 @@ def match(first: FrameBoxes, second: FrameBoxes, least_iou: float = LEAST_IOU) -
         for boxes, gone in zip((first, second), taken, strict=True)
     )
     return FrameMatch(same, other, (only[0], only[1]))
-
-
-def doubt(confidence_N: Array, threshold: float) -> Array:
-    """From 1 at the threshold to 0 where a confidence is well above or well below it."""
-    return np.asarray(np.clip(1 - np.abs(confidence_N - threshold) / DOUBT_WIDTH, 0, 1))

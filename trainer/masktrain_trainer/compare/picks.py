@@ -1,7 +1,7 @@
-"""The frames most worth labelling: where the models disagree or doubt, spread over the material, none like another.
+"""The frames most worth labelling: those that let expect most mistakes, spread over the material, none like another.
 
-Frames are kept as JPEGs while they pass by, a bounded number of them; what is known at the end chooses among them. The
-zip has YOLOv5's layout, with the boxes of the better model as labels to correct.
+What is known at the end chooses among the frames that were kept (`candidates.py`). The zip has YOLOv5's layout, with
+the boxes of the better model as labels to correct.
 """
 
 import json
@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -16,138 +17,83 @@ import numpy as np
 from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.files import finished_whole
 
-from .matching import FrameBoxes, doubt, match, overlaps, pair_up
-from .recording import Recording, Seen
+from .candidates import LEAST_WORTH, Candidates, news_beside
+from .matching import LEAST_IOU, FrameBoxes, match, overlaps, pair_up
+from .mistakes import expected_mistakes
+from .recording import Recording
 from .witness import Witness
 
-JPEG_QUALITY = 95
-CANDIDATES = 8
-"""Frames that are kept for each one that is wanted."""
 MOST_ALIKE_BITS = 4
-"""Of the 64 of the perceptual hash: frames that differ in so few or fewer are one to whoever labels them."""
-LABEL_SECONDS = 1.0
-"""Least time between two chosen frames while there are others."""
+"""Of the 64 of the perceptual hash: pictures that differ in so few or fewer look alike as a whole."""
 _HASH_SIDE, _THUMBNAIL = 8, 32
 THUMBNAIL = 224
 """Longest side of what the page shows of a frame, in pixels."""
 
 
-def interest(boxes: tuple[FrameBoxes, FrameBoxes], threshold: float, shared: frozenset[int]) -> float:
-    """How many mistakes the boxes of one frame let expect, as far as the frame alone tells.
-
-    Each box that one model alone has, and each place where the classes differ, is a mistake of one of them; a box in
-    doubt is half of one.
-    """
-    first, second = (found.among(shared) for found in boxes)
-    shown = (first.above(threshold), second.above(threshold))
-    found = match(*shown)
-    alone = sum(
-        float(found_by.confidence_N[list(only)].sum()) for found_by, only in zip(shown, found.only, strict=True)
-    )
-    doubts = sum(float(doubt(found_by.confidence_N, threshold).sum()) for found_by in (first, second))
-    return len(found.other_class) + len(found.only[0] + found.only[1]) / 2 + alone / 2 + 0.25 * doubts
-
-
-@dataclass
-class _Candidate:
-    index: int
-    interest: float
-
-
-class Candidates:
-    """The most interesting frame of every stretch of the material; stretches grow so that there are never too many."""
-
-    def __init__(self, folder: Path, wanted: int, threshold: float, shared: frozenset[int]) -> None:
-        self._folder = folder
-        self._most = max(2, wanted * CANDIDATES)
-        self._threshold = threshold
-        self._shared = shared
-        self._stretch = 1
-        self._best: dict[int, _Candidate] = {}
-
-    def offer(self, index: int, seen: Seen) -> None:
-        new = _Candidate(index, interest(seen.boxes, self._threshold, self._shared))
-        place = index // self._stretch
-        old = self._best.get(place)
-        if old is not None and old.interest >= new.interest:
-            return
-        if old is not None:
-            self.path(old.index).unlink()
-        self._best[place] = new
-        write_jpeg(self.path(index), seen.frame.pixels_HWC)
-        while len(self._best) > self._most:
-            self._widen()
-
-    def _widen(self) -> None:
-        self._stretch *= 2
-        kept: dict[int, _Candidate] = {}
-        for candidate in self._best.values():
-            place = candidate.index // self._stretch
-            other = kept.get(place)
-            if other is None or candidate.interest > other.interest:
-                kept[place] = candidate
-            if other is not None:
-                self.path((other if kept[place] is candidate else candidate).index).unlink()
-        self._best = kept
-
-    def path(self, index: int) -> Path:
-        return self._folder / f"{index}.jpg"
-
-    @property
-    def indices(self) -> list[int]:
-        return sorted(candidate.index for candidate in self._best.values())
-
-
-def write_jpeg(path: Path, pixels_HWC: Image) -> None:
-    """Raises OSError."""
-    _, body = cv2.imencode(
-        ".jpg", cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    path.write_bytes(body.tobytes())
-
-
 @dataclass(frozen=True)
 class Pick:
-    """A chosen frame: its place in the recording, how much is to be learnt from it, and why, in words."""
+    """A chosen frame: its place in the recording, how many mistakes it lets expect, and why, in words."""
 
     index: int
-    interest: float
+    expected: float
     reason: str
 
 
 def choose(recording: Recording, witness: Witness, candidates: Candidates, better: int, wanted: int) -> list[Pick]:
-    """In the order of the material. Fewer where there are not so many that differ."""
-    scored = sorted(
-        (_judged(recording, witness, index, better) for index in candidates.indices), key=lambda pick: -pick.interest
-    )
-    apart = _apart(recording, wanted)
-    hashes = {pick.index: perceptual_hash(_read(candidates.path(pick.index))) for pick in scored}
-    chosen: list[Pick] = []
-    # Where not enough lie so far apart, closer ones will do; near-duplicates never.
-    while len(chosen) < wanted and apart > 0:
-        for pick in scored:
-            if len(chosen) < wanted and _is_new(pick.index, chosen, hashes, apart, recording):
-                chosen.append(pick)
-        apart //= 2
-    return sorted(chosen, key=lambda pick: pick.index)
+    """In the order of the material. Fewer where there are not so many that differ.
+
+    The frame that is worth most is taken, which makes those around it worth less; near-duplicates are never taken.
+    """
+    expected = expected_mistakes(recording, witness, better, candidates.indices)
+    views = {index: _View.of(candidates.path(index), _told(recording, witness, index)) for index in candidates.indices}
+    left = dict.fromkeys(views, 1.0)
+    chosen: list[int] = []
+    while left and len(chosen) < wanted:
+        taken = max(left, key=lambda index: (expected[index] + LEAST_WORTH) * left[index])
+        chosen.append(taken)
+        left = {
+            index: min(news, _news(recording, taken, index))
+            for index, news in left.items()
+            if index != taken and not views[index].like(views[taken])
+        }
+    return [Pick(index, expected[index], _reason(recording, witness, index, better)) for index in sorted(chosen)]
 
 
-def _apart(recording: Recording, wanted: int) -> int:
-    """Frames between two chosen ones at first: a second, or less where the material is short."""
-    if not recording.moving:
-        return 1
-    return max(1, min(round(LABEL_SECONDS * recording.rate), len(recording) // (2 * wanted)))
+def _news(recording: Recording, taken: int, index: int) -> float:
+    """The share of a frame's worth that another one leaves which is labelled; the nearest one counts."""
+    one, other = recording.moments[taken], recording.moments[index]
+    return news_beside(one.seconds - other.seconds) if recording.moving and one.medium == other.medium else 1.0
 
 
-def _is_new(index: int, chosen: Sequence[Pick], hashes: dict[int, int], apart: int, recording: Recording) -> bool:
-    for other in chosen:
-        near = (
-            abs(other.index - index) < apart
-            and recording.moments[other.index].medium == recording.moments[index].medium
-        )
-        if near or (hashes[other.index] ^ hashes[index]).bit_count() <= MOST_ALIKE_BITS:
+@dataclass(frozen=True)
+class _View:
+    """What makes two frames one to whoever labels them: the picture as a whole is alike, and nothing in it has moved.
+
+    A camera that hangs still shows the same picture for hours, whoever walks through it.
+    """
+
+    hash: int
+    told: FrameBoxes
+
+    @classmethod
+    def of(cls, path: Path, told: FrameBoxes) -> Self:
+        return cls(perceptual_hash(_read(path)), told)
+
+    def like(self, other: Self) -> bool:
+        if (self.hash ^ other.hash).bit_count() > MOST_ALIKE_BITS or len(self.told) != len(other.told):
             return False
-    return True
+        pairs = pair_up(overlaps(self.told.xyxy_N4, other.told.xyxy_N4), LEAST_IOU)
+        return len(pairs) == len(self.told)
+
+
+def _told(recording: Recording, witness: Witness, index: int) -> FrameBoxes:
+    """A box for each place where there is an object by the frames around it, or where one of the models shows one."""
+    told = witness.frames[index]
+    for model in (0, 1):
+        shown = recording.boxes[model][index].above(recording.confidence).among(recording.classes.shared)
+        others = shown.where(overlaps(shown.xyxy_N4, told.xyxy_N4).max(axis=1, initial=0) < LEAST_IOU)
+        told = FrameBoxes.joined([told, others])
+    return told
 
 
 def _read(path: Path) -> Image:
@@ -165,21 +111,13 @@ def perceptual_hash(pixels_HWC: Image) -> int:
     return int.from_bytes(np.packbits(lowest > np.median(lowest[1:])).tobytes())
 
 
-def _judged(recording: Recording, witness: Witness, index: int, better: int) -> Pick:
-    """What the frame alone tells, and what the frames around it do."""
-    boxes = (recording.boxes[0][index], recording.boxes[1][index])
-    alone = interest(boxes, recording.confidence, recording.classes.shared)
-    mine = boxes[better].above(recording.confidence).among(recording.classes.shared)
+def _reason(recording: Recording, witness: Witness, index: int, better: int) -> str:
+    """What the models show in the frame, and how the better one's boxes differ from the frames around it."""
+    mine = recording.boxes[better][index].above(recording.confidence).among(recording.classes.shared)
     objects = witness.frames[index]
-    pairs = pair_up(overlaps(mine.xyxy_N4, objects.xyxy_N4), 0.5)
+    pairs = pair_up(overlaps(mine.xyxy_N4, objects.xyxy_N4), LEAST_IOU)
     missed, unconfirmed = len(objects) - len(pairs), len(mine) - len(pairs)
     switched = sum(int(mine.label_N[row] != objects.label_N[column]) for row, column in pairs)
-    return Pick(
-        index, alone + missed + unconfirmed + switched, _reason(recording, index, missed, unconfirmed, switched)
-    )
-
-
-def _reason(recording: Recording, index: int, missed: int, unconfirmed: int, switched: int) -> str:
     shown = [
         recording.boxes[side][index].above(recording.confidence).among(recording.classes.shared) for side in (0, 1)
     ]

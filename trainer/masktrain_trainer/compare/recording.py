@@ -1,12 +1,15 @@
 """One pass over a source with two models: what both saw in each frame, how fast each was, and how the frames look."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from masktrain_trainer.data.geometry import Image
 from masktrain_trainer.detect.detector import DetectionOptions, Detector
 from masktrain_trainer.detect.sources.base import Frame, Kind, Skipped
 from masktrain_trainer.errors import InvalidConfiguration
@@ -20,6 +23,10 @@ PICTURES_PER_SECOND = 2.0
 """At which pictures are shown one after the other."""
 ASSUMED_RATE = 25.0
 """Of a stream that does not say it."""
+LEAST_LIKENESS = 0.7
+"""Correlation of two pictures that follow each other in one shot, as thumbnails; it is about 0 for those of different
+shots, and more where both show a head in the middle."""
+_THUMBNAIL, _ROUGH = 32, 128
 
 Pair = tuple[FrameBoxes, FrameBoxes]
 
@@ -48,7 +55,8 @@ class Recording:
     """All frames of a pass. `confidence`: above it a box is shown and counted.
 
     `seconds`: what each model took for each frame. `cuts`: frames with which another medium begins.
-    `moving`: whether the frames follow each other in time, as those of a video do and pictures of a folder do not.
+    `shots`: frames with which an edited film goes on to another picture, within one medium. `moving`: whether the
+    frames follow each other in time, as those of a video do and pictures of a folder do not.
     """
 
     titles: tuple[str, str]
@@ -60,6 +68,9 @@ class Recording:
     boxes: tuple[list[FrameBoxes], list[FrameBoxes]] = field(default_factory=lambda: ([], []))
     seconds: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     cuts: set[int] = field(default_factory=set)
+    shots: set[int] = field(default_factory=set)
+    _glance: NDArray[Any] = field(default_factory=lambda: np.zeros((_THUMBNAIL, _THUMBNAIL)), init=False, repr=False)
+    """The last frame as a thumbnail."""
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -91,10 +102,25 @@ class Recording:
             self.rate = frame.medium.frames_per_second or (ASSUMED_RATE if self.moving else PICTURES_PER_SECOND)
         elif self.moments[-1].medium != name:
             self.cuts.add(len(self.moments))
+        if self.moving:
+            glance = _thumbnail(frame.pixels_HWC)
+            if self.moments and len(self) not in self.cuts and (glance * self._glance).sum() < LEAST_LIKENESS:
+                self.shots.add(len(self))
+            self._glance = glance
         height, width = frame.pixels_HWC.shape[:2]
         self.moments.append(Moment(name, frame.ordinal, frame.seconds, (height, width)))
         for kept, found in zip(self.boxes, seen.boxes, strict=True):
             kept.append(found)
+
+
+def _thumbnail(pixels_HWC: Image) -> NDArray[Any]:
+    """Brightness, however strong the light is: of mean 0 and length 1."""
+    # Of a large picture every so many-th pixel is enough, and a tenth of the work.
+    every = max(1, min(pixels_HWC.shape[:2]) // _ROUGH)
+    rough = np.ascontiguousarray(pixels_HWC[::every, ::every])
+    grey = cv2.cvtColor(cv2.resize(rough, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    bright = np.asarray(grey, np.float32) - grey.mean()
+    return np.asarray(bright / max(float(np.linalg.norm(bright)), 1e-9))
 
 
 class TwoModels:
@@ -139,9 +165,3 @@ def beginning(items: Iterator[Frame | Skipped], seconds: float | None) -> Iterat
             if seconds is not None and before + latest >= seconds:
                 return
         yield item
-
-
-def runs(moments: Sequence[Moment]) -> list[tuple[int, int]]:
-    """First frame of each medium and the one after its last."""
-    begins = [index for index, moment in enumerate(moments) if not index or moments[index - 1].medium != moment.medium]
-    return list(pairwise([*begins, len(moments)]))

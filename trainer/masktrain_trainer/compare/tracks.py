@@ -16,6 +16,8 @@ LEAST_IOU = 0.3
 PATIENCE_SECONDS = 0.6
 """So long an object may be missing and is still the same one."""
 LEAST_PATIENCE = 3
+STEADIED = 5
+"""Boxes of which the median says where a track is."""
 
 Array = NDArray[Any]
 
@@ -84,8 +86,26 @@ class Track:
         if not len(inner):
             return 0.0
         off = np.abs(boxes[inner] - (boxes[inner - 1] + boxes[inner + 1]) / 2).mean(axis=1)
-        size = np.sqrt(np.clip(np.prod(boxes[inner, 2:] - boxes[inner, :2], axis=1), 1, None))
-        return float(np.median(off / size))
+        return float(np.median(off / _sizes(boxes[inner])))
+
+    @property
+    def travel(self) -> float:
+        """How far its middle comes, as a multiple of its size."""
+        boxes = self._steadied()
+        return float(np.ptp((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0).max() / _sizes(boxes).mean())
+
+    @property
+    def growth(self) -> float:
+        """How much larger it is at one time than at another, as a multiple of its mean size."""
+        sizes = _sizes(self._steadied())
+        return float(np.ptp(sizes) / sizes.mean())
+
+    def _steadied(self) -> Array:
+        """Medians of a few boxes each: those of what stays where it is scatter, and the longer the farther."""
+        boxes = np.array(self.boxes, np.float64)
+        each = max(1, min(STEADIED, len(boxes) // 3))
+        whole = len(boxes) // each * each
+        return np.asarray(np.median(boxes[:whole].reshape(-1, each, 4), axis=1))
 
     def filled(self) -> dict[int, Array]:
         """A box for each frame from its first to its last, those of gaps in between their neighbours."""
@@ -93,6 +113,11 @@ class Track:
         boxes = np.array(self.boxes, np.float64)
         sides = [np.interp(frames, self.frames, boxes[:, side]) for side in range(4)]
         return dict(zip(frames.tolist(), np.stack(sides, axis=1), strict=True))
+
+
+def _sizes(xyxy_N4: Array) -> Array:
+    """Of a square of the same area, in pixels, none below 1."""
+    return np.asarray(np.sqrt(np.clip(np.prod(xyxy_N4[:, 2:] - xyxy_N4[:, :2], axis=1), 1, None)))
 
 
 def patience(frames_per_second: float) -> int:

@@ -3,8 +3,15 @@
 A box that one model has for a moment is a claim; a place where boxes of either follow each other through frames is an
 object that was there in between, too. So the tracks of both models' boxes together, with their gaps filled, witness
 for or against each of them.
+
+What a still camera sees of the background is the same in every frame, and so is what a model takes it for: such a box
+is as steady as any object. But objects come and go, or are there all the time; they don't appear and vanish in one
+place, unless an edited film goes on to another shot. Who walks straight at the camera stays in one place, but grows.
+Boxes alone don't tell a spot that a model takes for a face, except when the light goes, from a face that it finds,
+except when somebody passes in front of it: who sits still and is lost for longer than `patience` is taken for the spot.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +33,12 @@ LEAST_CERTAINTY = 0.2
 """Of a track: mean confidence of both models over all of its frames, those without a box included."""
 LEAST_CERTAIN_PICTURE = 0.35
 """The same for a picture, which has no time to witness."""
+LEAST_TRAVEL = 0.2
+"""In sizes of itself, of an object that is not there all the time: a slow walker's way in half a second. What does not
+move seems to come as far where its boxes scatter by a fifteenth of their size.
+"""
+LEAST_GROWTH = 0.5
+"""Likewise. More, since boxes of what does not move grow and shrink with the light and the focus."""
 CROWDING = 2.0
 """How strongly a model is distrusted whose boxes lie over boxes."""
 BLOCKS = 12
@@ -62,8 +75,29 @@ def call_witness(recording: Recording) -> Witness:
         return Witness([found.above(LEAST_CERTAIN_PICTURE) for found in pooled], [])
     tracks = follow(pooled, patience_frames=patience(recording.rate), cuts=frozenset(recording.cuts))
     least = max(3, round(LEAST_SECONDS * recording.rate))
-    tracks = [track for track in tracks if track.span >= least and certainty(track) >= LEAST_CERTAINTY]
+    lasting = [track for track in tracks if track.span >= least and certainty(track) >= LEAST_CERTAINTY]
+    tracks = without_background(recording, lasting)
     return Witness(_by_frame(tracks, [vote(recording, track) for track in tracks], len(recording)), tracks)
+
+
+def without_background(recording: Recording, tracks: Sequence[Track]) -> list[Track]:
+    ends = sorted({0, len(recording), *recording.cuts, *recording.shots})
+    slack = patience(recording.rate)
+    return [track for track in tracks if _moves(track) or _lasts_a_shot(track, ends, slack)]
+
+
+def _moves(track: Track) -> bool:
+    return track.travel >= LEAST_TRAVEL or track.growth >= LEAST_GROWTH
+
+
+def _lasts_a_shot(track: Track, ends: Sequence[int], slack: int) -> bool:
+    """Whether a track begins with a shot and ends with that or a later one, give or take `slack` frames.
+
+    ends: the first frame of each shot, by rising number, and the one after the last.
+    """
+    first, last = track.frames[0], track.frames[-1]
+    begin, end = ends[bisect_right(ends, first) - 1], ends[bisect_left(ends, last + 1)]
+    return first - begin <= slack and end - 1 - last <= slack
 
 
 def vote(recording: Recording, track: Track) -> int:
@@ -100,14 +134,7 @@ def pool(first: FrameBoxes, second: FrameBoxes, trust: tuple[float, float] = (1.
         _scaled(boxes.where(np.setdiff1d(np.arange(len(boxes)), taken)), trusted / 2)
         for boxes, taken, trusted in ((first, rows, trust[0]), (second, columns, trust[1]))
     ]
-    parts = [both, *alone]
-    return _uncrowded(
-        FrameBoxes(
-            np.concatenate([part.xyxy_N4 for part in parts]),
-            np.concatenate([part.confidence_N for part in parts]),
-            np.concatenate([part.label_N for part in parts]),
-        )
-    )
+    return _uncrowded(FrameBoxes.joined([both, *alone]))
 
 
 def _uncrowded(boxes: FrameBoxes) -> FrameBoxes:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masktrain_trainer.compare.matching import Classes, FrameBoxes, doubt, match, overlaps, pair_up
+from masktrain_trainer.compare.matching import Classes, FrameBoxes, match, overlaps, pair_up
 from masktrain_trainer.errors import InvalidConfiguration
 
 
@@ -87,7 +87,3 @@ def test_a_model_agrees_with_itself(found: list) -> None:  # type: ignore[type-a
 def test_overlaps_and_pairs_of_nothing() -> None:
     assert overlaps(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
     assert pair_up(np.zeros((0, 3)), 0.5) == []
-
-
-def test_doubt_is_greatest_at_the_threshold() -> None:
-    assert doubt(np.array([0.25, 0.35, 0.05, 0.9]), 0.25).tolist() == pytest.approx([1, 0.5, 0, 0])

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from masktrain_trainer.compare.candidates import Candidates, interest
 from masktrain_trainer.compare.matching import Classes, FrameBoxes
-from masktrain_trainer.compare.picks import Candidates, Labelled, choose, interest, perceptual_hash, write_picks
+from masktrain_trainer.compare.picks import Labelled, choose, perceptual_hash, write_picks
 from masktrain_trainer.compare.recording import Recording, Seen, beginning
 from masktrain_trainer.compare.witness import call_witness
 from masktrain_trainer.data.geometry import Image as Pixels
@@ -56,19 +57,63 @@ def test_picked_frames_hold_the_mistakes_and_are_spread(tmp_path: Path) -> None:
     assert sum(index in range(36, 52) for index in picks) <= 8
 
 
+def at(*places: float, confidence: float = 0.4) -> FrameBoxes:
+    """Boxes beside each other, of one class."""
+    boxes = [[x, 10, x + 8, 20] for x in places]
+    count = len(boxes)
+    return FrameBoxes(
+        np.array(boxes, np.float32).reshape(-1, 4), np.full(count, confidence, np.float32), np.zeros(count, np.int64)
+    )
+
+
 def test_frames_that_look_alike_are_picked_once(tmp_path: Path) -> None:
-    objects = truth(40, 4)
-    found = [imagined(objects, Skill(0.4), seed) for seed in (1, 2)]
-    recording, candidates = recorded(tmp_path, found[0], found[1], wanted=10, alike=True)
+    found = [at(10, 40) for _ in range(40)]
+    recording, candidates = recorded(tmp_path, found, found, wanted=10, alike=True)
     assert len(choose(recording, call_witness(recording), candidates, 0, 10)) == 1
+
+
+def test_a_still_camera_has_as_many_frames_to_pick_as_people_move(tmp_path: Path) -> None:
+    """The picture as a whole stays alike, however somebody small walks through it."""
+    found = [at(index / 4) for index in range(200)]
+    recording, candidates = recorded(tmp_path, found, found, wanted=5, alike=True)
+    assert len(choose(recording, call_witness(recording), candidates, 0, 5)) == 5
+
+
+def test_a_still_camera_has_frames_to_pick_where_no_box_lasts(tmp_path: Path) -> None:
+    """Nobody knows of an object, and yet each of these frames holds another mistake."""
+    found = [at(index // 10 * 7 % 50) if index % 10 < 3 else FrameBoxes() for index in range(200)]
+    recording, candidates = recorded(tmp_path, found, [FrameBoxes()] * 200, wanted=5, alike=True)
+    witness = call_witness(recording)
+    assert witness.tracks == []
+    picks = choose(recording, witness, candidates, 0, 5)
+    assert len(picks) == 5
+    assert all(len(found[pick.index]) for pick in picks)
+
+
+def test_a_short_busy_passage_of_a_long_quiet_film_keeps_most_of_what_can_be_picked(tmp_path: Path) -> None:
+    busy = range(1500, 1575)
+    found = [at(*range(0, 60, 10)) if index in busy else at(index % 50) for index in range(3000)]
+    _, candidates = recorded(tmp_path, found, [at(confidence=0.1)] * 3000, wanted=4)
+    kept = candidates.indices
+    assert len(kept) == 32
+    assert sum(index in busy for index in kept) >= 8
+    assert np.diff([index for index in kept if index in busy]).min() >= 2
+    assert min(kept) < 400
+    assert max(kept) > 2600
+
+
+def test_pictures_are_not_near_each_other_in_time(tmp_path: Path) -> None:
+    candidates = Candidates(tmp_path, 1, 0.25, SHARED)
+    for index in range(20):
+        medium = Medium(PurePath(f"{index}.jpg"), Kind.PICTURE, "a folder")
+        candidates.offer(index, Seen(Frame(medium, 0, 0, picture(index)), (at(*range(index)), FrameBoxes())))
+    assert candidates.indices == list(range(12, 20))
 
 
 def test_however_long_the_material_few_frames_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    confidences = rng.uniform(0.1, 0.9, 300)
-    found = [
-        FrameBoxes(np.array([[0, 0, 9, 9]], np.float32), np.array([c], np.float32), np.array([0])) for c in confidences
-    ]
+    found = [at(10, confidence=confidence) for confidence in rng.uniform(0.1, 0.9, 300)]
+    found[137] = at(10, 30, 50)
     _, candidates = recorded(tmp_path, found, [FrameBoxes()] * 300, wanted=4)
     kept = candidates.indices
     assert 8 <= len(kept) <= 32
@@ -86,10 +131,10 @@ def test_doubt_and_disagreement_are_of_interest() -> None:
         return interest((first, second), 0.25, SHARED)
 
     sure = worth(one(0.9), one(0.9))
-    assert sure == 0
+    assert worth(one(1), one(1)) == pytest.approx(0)
     assert worth(one(0.3), one(0.3)) > sure
-    assert worth(one(0.9), FrameBoxes()) > worth(one(0.3), one(0.3))
-    assert worth(one(0.9), one(0.9, label=1)) > sure
+    assert worth(one(0.9), FrameBoxes()) > sure
+    assert worth(one(0.9), one(0.9, label=1)) > worth(one(0.9), FrameBoxes())
 
 
 def test_the_hash_sees_through_brightness_and_tells_pictures_apart() -> None:

@@ -113,6 +113,20 @@ def test_a_witness_fills_gaps_and_believes_no_moment() -> None:
     assert [frame for frame, row in enumerate(witness.frames) if len(row)] == there
 
 
+def standing(frames: int, *stretches: range) -> list[FrameBoxes]:
+    box = FrameBoxes(np.array([[300, 100, 340, 150]], np.float32), np.array([0.8], np.float32), np.array([1]))
+    return [box if any(frame in there for there in stretches) else FrameBoxes() for frame in range(frames)]
+
+
+def test_of_two_that_see_the_same_people_the_one_with_a_ghost_is_worse() -> None:
+    people = [labels(row) for row in truth(FRAMES, 3)]
+    ghost = FrameBoxes(np.array([[300, 100, 340, 150]], np.float32), np.array([0.8], np.float32), np.array([1]))
+    appears = [*range(10, 50), *range(70, 110)]
+    people = [FrameBoxes(row.xyxy_N4, row.confidence_N * 0.7, row.label_N) for row in people]
+    haunted = [FrameBoxes.joined([ghost, row]) if frame in appears else row for frame, row in enumerate(people)]
+    assert verdict_of(staged(people, haunted)).better == 0
+
+
 def test_pictures_have_no_tracks_and_still_a_verdict() -> None:
     objects = truth(FRAMES, 3)
     recording = staged(
